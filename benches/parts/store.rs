@@ -1,0 +1,118 @@
+//! The stores that the daemon is started on: its configuration, and what is in them beforehand.
+
+use std::error::Error;
+use std::path::Path;
+
+use ringhookd::config::{self, Config};
+use ringhookd::daemon;
+use ringhookd::domain::dedup::Identity;
+use ringhookd::domain::ids::{AccountId, DeviceId, UserId};
+use ringhookd::store::{Import, Store};
+use ringhookd::vault::Vault;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::load::events::{HMAC_KEY, account, device};
+
+/// Imports under way at a time: one commit takes so many.
+const AT_ONCE: u64 = 512;
+/// Rows written in one commit where nothing waits for it.
+const IN_BULK: u64 = 200_000;
+/// Bytes of a made-up token pair.
+const TOKENS: usize = 600;
+
+/// The daemon's defaults, but for bounds that a bench would reach.
+pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {
+    let folder = folder.display();
+    let text = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        hmac_keys = ["{HMAC_KEY}"]
+        [store]
+        folder = "{folder}/store"
+        environment = "bench"
+        max_bytes = "900 GiB"
+        [seen]
+        max_ids = 50_000_000
+        [[queue]]
+        name = "all"
+        kind = "embedded"
+        max_bytes = "800 GiB"
+        [[socket]]
+        path = "{folder}/admin.sock"
+        "#
+    );
+    config::parse(&text).map_err(|problems| format!("{problems:?}").into())
+}
+
+/// What is put into a store before anything is measured.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Content {
+    /// Linked to a user each, with tokens, a key and a device.
+    pub(crate) accounts: u64,
+    /// Remembered from events that are gone.
+    pub(crate) ids: u64,
+}
+
+/// Makes an empty store.
+pub(crate) fn make(folder: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    daemon::create_store(&config(folder)?)?;
+    Ok(())
+}
+
+/// Adds `content` to a store that no daemon runs on; accounts are numbered from 0.
+pub(crate) fn add(folder: &Path, content: Content) -> Result<(), Box<dyn Error>> {
+    let config = config(folder)?;
+    let vault = Vault::from_hex(config.keys.master.read()?.expose(), None)?;
+    let store =
+        Store::open(&config.store.folder, &config.store.environment, vault, daemon::options(&config))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(fill(&store, content))?;
+    store.close();
+    Ok(())
+}
+
+/// Size of the store's file in bytes.
+pub(crate) fn file_bytes(folder: &Path) -> Result<u64, Box<dyn Error>> {
+    Ok(std::fs::metadata(folder.join("store/store.redb"))?.len())
+}
+
+async fn fill(store: &Store, content: Content) -> Result<(), Box<dyn Error>> {
+    for numbers in steps(content.accounts, AT_ONCE) {
+        let mut under_way = JoinSet::new();
+        for number in numbers {
+            let import = import(number)?;
+            let store = store.clone();
+            under_way.spawn(async move { store.import(import).await });
+        }
+        while let Some(done) = under_way.join_next().await {
+            done???;
+        }
+    }
+    for numbers in steps(content.accounts, IN_BULK) {
+        let mut devices = Vec::new();
+        for number in numbers {
+            devices.push((AccountId::new(&account(number))?, DeviceId::new(&device(number))?));
+        }
+        store.fill_devices(devices).await?;
+    }
+    for numbers in steps(content.ids, IN_BULK) {
+        let ids = numbers.map(|number| Identity::of(Some(&format!("gone-{number}")), b""));
+        store.fill_ids(ids.collect()).await?;
+    }
+    Ok(())
+}
+
+fn steps(count: u64, step: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+    (0..count.div_ceil(step)).map(move |n| n * step..count.min((n + 1) * step))
+}
+
+fn import(number: u64) -> Result<Import, Box<dyn Error>> {
+    Ok(Import {
+        account: AccountId::new(&account(number))?,
+        user: Some(UserId::new(&format!("user-{number}"))?),
+        tokens: Some(Zeroizing::new(vec![b'x'; TOKENS])),
+        replace: false,
+    })
+}

@@ -1,0 +1,100 @@
+//! What the child processes run.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ringhookd::clock;
+use ringhookd::daemon::Daemon;
+use ringhookd::http::{Limits, Peer, Server, answer, body};
+use ringhookd::telemetry::{Door, Metrics};
+use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
+
+use super::Role;
+use crate::parts::store;
+
+/// The first argument of a child.
+pub(crate) const ARGUMENT: &str = "--role";
+const MAX_BODY: usize = 1 << 20;
+
+/// Runs a role until the parent closes standard input; prints the address once it accepts.
+pub(crate) fn run(role: Role, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        if role == Role::Durable {
+            let daemon = Daemon::start(store::config(folder)?).await?;
+            accepting(daemon.address())?;
+            parent_is_done().await;
+            daemon.stop().await;
+            return Ok(());
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        accepting(listener.local_addr()?)?;
+        if role == Role::Http {
+            http(listener).await;
+        } else {
+            tokio::spawn(baseline(listener));
+            parent_is_done().await;
+        }
+        Ok(())
+    })
+}
+
+fn accepting(address: SocketAddr) -> std::io::Result<()> {
+    println!("{address}");
+    std::io::stdout().flush()
+}
+
+async fn parent_is_done() {
+    let _ = spawn_blocking(|| std::io::stdin().read(&mut [0])).await;
+}
+
+/// The settings of our HTTP room, and none of its work.
+async fn baseline(listener: TcpListener) {
+    let limits = Limits::default();
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(2 * limits.keep_alive_idle)
+        .max_buf_size(limits.max_header_bytes)
+        .max_header_size(limits.max_header_bytes);
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(builder.serve_connection(TokioIo::new(stream), service_fn(read_and_answer)));
+    }
+}
+
+async fn read_and_answer(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let mut body = request.into_body();
+    while let Some(Ok(_)) = body.frame().await {}
+    Ok(Response::new(Empty::new()))
+}
+
+async fn http(listener: TcpListener) {
+    let server = Server::new(Limits::default(), Metrics::default().http(Door::Public));
+    let shared = Arc::clone(&server);
+    let handler = move |request: Request<Incoming>, _: Peer| {
+        let server = Arc::clone(&shared);
+        async move {
+            let deadline = clock::ticks() + Duration::from_secs(4);
+            let read = body::read(request.into_body(), MAX_BODY, deadline, server.bytes()).await;
+            answer::empty(if read.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST })
+        }
+    };
+    let stop = async {
+        parent_is_done().await;
+        clock::ticks()
+    };
+    server.serve(listener, handler, stop).await;
+}

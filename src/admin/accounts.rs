@@ -1,0 +1,90 @@
+//! Accounts: listed, shown, given to a user, forgotten. What a door does not see is not there.
+
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::door::Door;
+use super::refusal::Refusal;
+use super::request::{Query, account_id, ok, user_id};
+use super::{Admin, Reply, blocking};
+use crate::domain::ids::{AccountId, UserId};
+use crate::domain::rights::Call;
+use crate::domain::time::Millis;
+use crate::store::{AccountRefusal, AccountView};
+
+const PAGE: usize = 200;
+const MAX_PAGE: usize = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetUser {
+    user: String,
+    /// Also when another user has the account.
+    #[serde(default)]
+    replace: bool,
+}
+
+impl Admin {
+    /// `?after=&limit=`: a page, and in `next` what `after` shall be for the one behind it. A page of a restricted door
+    /// may be empty and yet have a next one.
+    pub(super) async fn list_accounts(&self, door: &Door, query: &Query) -> Reply {
+        door.may(Call::AccountsRead, None)?;
+        let after = query.get("after", "the `next` of the page before", |v| v.parse().ok())?.unwrap_or(0);
+        let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+        let store = self.store.clone();
+        let (page, next) = blocking(move || store.accounts(after, limit)).await?;
+        let seen = page.iter().filter(|view| door.sees(Some(&view.account), view.user.as_ref()));
+        ok(&json!({"accounts": seen.map(shown).collect::<Vec<_>>(), "next": next}))
+    }
+
+    pub(super) async fn show_account(&self, door: &Door, id: &str) -> Reply {
+        door.may(Call::AccountsRead, None)?;
+        ok(&shown(&self.seen_account(door, account_id(id)?).await?))
+    }
+
+    pub(super) async fn set_user(&self, door: &Door, id: &str, body: Incoming) -> Reply {
+        door.may(Call::AccountsWrite, None)?;
+        let SetUser { user, replace } = self.json(body).await?;
+        let user = user_id(&user)?;
+        let account = self.seen_account(door, account_id(id)?).await?.account;
+        may_give(door, &account, Some(&user))?;
+        let bound = self.store.set_user(account, user, replace).await??;
+        ok(&json!({"released": bound.released}))
+    }
+
+    /// Destroys keys, tokens and events of the account.
+    pub(super) async fn forget_account(&self, door: &Door, id: &str) -> Reply {
+        door.may(Call::AccountsWrite, None)?;
+        let account = self.seen_account(door, account_id(id)?).await?.account;
+        self.store.forget(account).await??;
+        ok(&json!({"forgotten": true}))
+    }
+
+    async fn seen_account(&self, door: &Door, account: AccountId) -> Result<AccountView, Refusal> {
+        let view = self.store.account(account).await?;
+        let seen = view.filter(|view| door.sees(Some(&view.account), view.user.as_ref()));
+        seen.ok_or_else(|| AccountRefusal::Unknown.into())
+    }
+}
+
+/// Refused unless the door would still see the account with this user.
+pub(super) fn may_give(door: &Door, account: &AccountId, user: Option<&UserId>) -> Result<(), Refusal> {
+    if door.sees(Some(account), user) {
+        return Ok(());
+    }
+    Err(Refusal::forbidden(
+        "this socket sees only some accounts or users, and not this account with this user",
+    ))
+}
+
+fn shown(view: &AccountView) -> Value {
+    json!({
+        "account_id": view.account.as_str(),
+        "user": view.user.as_ref().map(UserId::as_str),
+        "state": view.state.name(),
+        "created_at": view.created_at.rfc3339(),
+        "linked_at": view.linked_at.map(Millis::rfc3339),
+        "has_tokens": view.has_tokens,
+    })
+}

@@ -1,0 +1,147 @@
+//! One socket: what may be called through it, what is seen through it, and that its leases stay its own.
+
+use data_encoding::HEXLOWER;
+use ring::hmac::{HMAC_SHA256, Key, sign, verify};
+use ring::rand::SystemRandom;
+
+use super::Admin;
+use super::refusal::Refusal;
+use crate::domain::event::Event;
+use crate::domain::ids::{AccountId, QueueName, UserId};
+use crate::domain::rights::{Call, Rights};
+use crate::domain::routing::Selection;
+use crate::store::{Scope, StoreError};
+use crate::vault::VaultError;
+
+#[derive(Debug)]
+pub(super) struct Door {
+    rights: Rights,
+    number: u64,
+    /// None is any.
+    users: Option<Vec<UserId>>,
+    accounts: Option<Vec<AccountId>>,
+}
+
+impl Door {
+    pub(super) fn new(rights: Rights, number: u64) -> Self {
+        let users = listed(rights.users(), |id| UserId::new(id).ok());
+        let accounts = listed(rights.accounts(), |id| AccountId::new(id).ok());
+        Self { rights, number, users, accounts }
+    }
+
+    /// Refused unless the door allows `call`, on `queue` where it is about one.
+    pub(super) fn may(&self, call: Call, queue: Option<&QueueName>) -> Result<(), Refusal> {
+        if self.allows(call, queue) { Ok(()) } else { Err(Refusal::no_right(call)) }
+    }
+
+    pub(super) fn allows(&self, call: Call, queue: Option<&QueueName>) -> bool {
+        self.rights.allows(call, queue)
+    }
+
+    pub(super) fn sees(&self, account: Option<&AccountId>, user: Option<&UserId>) -> bool {
+        self.rights.sees(account.map(AccountId::as_str), user.map(UserId::as_str))
+    }
+
+    /// Whether events of `user` are seen, of some account at least.
+    pub(super) fn sees_user(&self, user: &UserId) -> bool {
+        self.users.as_ref().is_none_or(|users| users.contains(user))
+    }
+
+    pub(super) fn sees_event(&self, event: &Event) -> bool {
+        self.sees(event.account.as_ref(), event.user.as_ref())
+    }
+
+    pub(super) fn users(&self) -> Option<&[UserId]> {
+        self.users.as_deref()
+    }
+
+    pub(super) fn accounts(&self) -> Option<Vec<AccountId>> {
+        self.accounts.clone()
+    }
+
+    /// Whether neither accounts nor users are restricted.
+    pub(super) fn sees_all(&self) -> bool {
+        self.users.is_none() && self.accounts.is_none()
+    }
+
+    /// Refused unless the door sees everything: `what` would reach further than it does.
+    pub(super) fn must_see_all(&self, what: &str) -> Result<(), Refusal> {
+        if self.sees_all() {
+            return Ok(());
+        }
+        Err(Refusal::forbidden(format!("this socket sees only some accounts or users, and {what}")))
+    }
+}
+
+fn listed<T>(selection: &Selection, id: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    match selection {
+        Selection::All => None,
+        Selection::Only(ids) => Some(ids.iter().filter_map(|text| id(text)).collect()),
+    }
+}
+
+impl Admin {
+    /// The events that a reader may have through `door`, and wants: those of one user, or all that it sees.
+    pub(super) async fn scope(&self, door: &Door, user: Option<&UserId>) -> Result<Scope, StoreError> {
+        if user.is_none() && door.sees_all() {
+            return Ok(Scope::default());
+        }
+        let users = user.map(std::slice::from_ref).or(door.users());
+        self.store.scope(users, door.accounts()).await
+    }
+}
+
+/// Makes and reads the names of leases. A store's lease ids count up, so a bare one could be guessed, and the events
+/// of others acknowledged.
+#[derive(Debug)]
+pub(super) struct LeaseSeal(Key);
+
+impl LeaseSeal {
+    pub(super) fn new() -> Result<Self, VaultError> {
+        Key::generate(HMAC_SHA256, &SystemRandom::new()).map(Self).map_err(|_| VaultError::NoRandom)
+    }
+
+    pub(super) fn name(&self, door: &Door, queue: &QueueName, lease: u64) -> String {
+        let tag = sign(&self.0, &sealed(door, queue, lease));
+        format!("{lease}-{}", HEXLOWER.encode(tag.as_ref()))
+    }
+
+    /// The lease that [`LeaseSeal::name`] named for the same door and queue.
+    pub(super) fn open(&self, door: &Door, queue: &QueueName, name: &str) -> Result<u64, Refusal> {
+        let lease = || {
+            let (lease, tag) = name.split_once('-')?;
+            let lease: u64 = lease.parse().ok()?;
+            let tag = HEXLOWER.decode(tag.as_bytes()).ok()?;
+            verify(&self.0, &sealed(door, queue, lease), &tag).ok().map(|()| lease)
+        };
+        lease().ok_or_else(|| {
+            Refusal::conflict(
+                "this is no lease of this queue, taken through this socket, since the daemon started",
+            )
+        })
+    }
+}
+
+fn sealed(door: &Door, queue: &QueueName, lease: u64) -> Vec<u8> {
+    format!("{}/{lease}/{queue}", door.number).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_good_for_its_door_and_queue_only() {
+        let (one, two) = (Door::new(Rights::all(), 1), Door::new(Rights::all(), 2));
+        let queue = |name| QueueName::new(name).unwrap();
+        let seal = LeaseSeal::new().unwrap();
+        let name = seal.name(&one, &queue("a"), 7);
+        assert_eq!(seal.open(&one, &queue("a"), &name), Ok(7));
+        assert!(seal.open(&two, &queue("a"), &name).is_err());
+        assert!(seal.open(&one, &queue("b"), &name).is_err());
+        assert!(LeaseSeal::new().unwrap().open(&one, &queue("a"), &name).is_err(), "another run");
+        for bad in ["", "7", "7-", "7-00", &name.replacen('7', "8", 1)] {
+            assert!(seal.open(&one, &queue("a"), bad).is_err(), "{bad}");
+        }
+    }
+}

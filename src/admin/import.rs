@@ -1,0 +1,212 @@
+//! Accounts put in by hand: one JSON object, or one behind the other, each with an account, its user and its tokens.
+//!
+//! Nothing of what is wrong with an entry is quoted: it may be a token.
+
+use hyper::body::Incoming;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::accounts::may_give;
+use super::door::Door;
+use super::refusal::Refusal;
+use super::request::{Query, account_id, ok, user_id};
+use super::{Admin, Reply};
+use crate::clock;
+use crate::domain::json_stream::{NotJson, Value, values};
+use crate::domain::rights::Call;
+use crate::domain::time::Millis;
+use crate::store::Import;
+
+const SHAPE: &str = "it takes account_id, user, access_token, refresh_token, scope and token_type as texts, expires_in \
+                     in seconds, expires_at as RFC 3339 or in seconds since 1970, each at most once and nothing else";
+
+/// An entry as it is written: the answer of Ring's token endpoint fits, with the account added.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    account_id: String,
+    user: Option<String>,
+    #[serde(default, deserialize_with = "secret")]
+    access_token: Option<Zeroizing<String>>,
+    #[serde(default, deserialize_with = "secret")]
+    refresh_token: Option<Zeroizing<String>>,
+    expires_in: Option<u64>,
+    expires_at: Option<Time>,
+    scope: Option<String>,
+    #[serde(rename = "token_type")]
+    _token_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Time {
+    Seconds(u64),
+    Text(String),
+}
+
+/// A token pair as it is sealed, in JSON.
+#[derive(Serialize)]
+struct Tokens<'a> {
+    access_token: Option<&'a str>,
+    refresh_token: &'a str,
+    /// Epoch milliseconds; absent when nobody said.
+    expires_at_ms: Option<u64>,
+    scope: Option<&'a str>,
+}
+
+fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Zeroizing<String>>, D::Error> {
+    Option::<String>::deserialize(from).map(|text| text.map(Zeroizing::new))
+}
+
+impl Admin {
+    /// Imports entry by entry; one that is refused does not hold up the others and is told with its line.
+    /// `?replace=true` takes accounts over from other users.
+    pub(super) async fn import_accounts(&self, door: &Door, query: &Query, body: Incoming) -> Reply {
+        door.may(Call::AccountsWrite, None)?;
+        let replace = query.get("replace", "true or false", |v| v.parse().ok())?.unwrap_or(false);
+        let body = self.body(body).await?;
+        let (mut imported, mut created, mut released, mut refused) = (0_u64, 0_u64, 0, Vec::new());
+        for Value { line, text, .. } in values(&body) {
+            let entry = text.map_err(|NotJson| NotJson.to_string());
+            let entry = entry.and_then(|text| read(text, replace, clock::now()));
+            let done = match entry {
+                Ok(import) => self.import(door, import).await,
+                Err(words) => Err(Refusal::bad(words)),
+            };
+            match done {
+                Ok(bound) => {
+                    imported += 1;
+                    created += u64::from(bound.created);
+                    released += bound.released;
+                }
+                Err(refusal) if refusal.status.is_server_error() => return Err(refusal),
+                Err(refusal) => refused.push(json!({"line": line, "error": refusal.words})),
+            }
+        }
+        ok(&json!({"imported": imported, "created": created, "released": released, "refused": refused}))
+    }
+
+    async fn import(&self, door: &Door, import: Import) -> Result<crate::store::Bound, Refusal> {
+        may_give(door, &import.account, import.user.as_ref())?;
+        if !door.sees_all()
+            && let Some(view) = self.store.account(import.account.clone()).await?
+        {
+            may_give(door, &view.account, view.user.as_ref())?;
+        }
+        Ok(self.store.import(import).await??)
+    }
+}
+
+/// What an entry asks for; errors do not quote it.
+fn read(text: &str, replace: bool, now: Millis) -> Result<Import, String> {
+    let entry: Entry = serde_json::from_str(text).map_err(|_| SHAPE.to_owned())?;
+    let account = account_id(&entry.account_id).map_err(|refusal| refusal.words)?;
+    let user = entry.user.as_deref().map(user_id).transpose().map_err(|refusal| refusal.words)?;
+    let tokens = tokens(&entry, now)?;
+    Ok(Import { account, user, tokens, replace })
+}
+
+fn tokens(entry: &Entry, now: Millis) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+    let present = |token: &Option<Zeroizing<String>>| token.as_ref().is_some_and(|t| !t.is_empty());
+    if !present(&entry.refresh_token) {
+        return if present(&entry.access_token) {
+            Err("there is an access token and no refresh token: the link would end with the access token, within \
+                 hours. Tokens from Ring's Playground have none and can't be imported; let the user link the account"
+                .into())
+        } else {
+            Ok(None)
+        };
+    }
+    let text = |token: &'_ Option<Zeroizing<String>>| {
+        token.as_ref().map(|t| t.as_str().to_owned()).map(Zeroizing::new)
+    };
+    let (access, refresh) = (text(&entry.access_token), text(&entry.refresh_token).unwrap_or_default());
+    let tokens = Tokens {
+        access_token: access.as_ref().map(|t| t.as_str()),
+        refresh_token: &refresh,
+        expires_at_ms: expiry(entry, now)?.map(|at| at.0),
+        scope: entry.scope.as_deref(),
+    };
+    // One buffer of the full size: growing would leave copies behind.
+    let mut sealed = Zeroizing::new(Vec::with_capacity(
+        256 + 6
+            * (access.as_ref().map_or(0, |t| t.len())
+                + refresh.len()
+                + entry.scope.as_ref().map_or(0, String::len)),
+    ));
+    serde_json::to_writer(&mut *sealed, &tokens).map_err(|_| SHAPE.to_owned())?;
+    Ok(Some(sealed))
+}
+
+fn expiry(entry: &Entry, now: Millis) -> Result<Option<Millis>, String> {
+    let at = match (&entry.expires_at, entry.expires_in) {
+        (Some(_), Some(_)) => return Err("expires_in and expires_at are both there; which is right?".into()),
+        (None, None) => None,
+        (None, Some(seconds)) => Some(now.0.saturating_add(seconds.saturating_mul(1000))),
+        (Some(Time::Seconds(seconds)), None) => Some(seconds.saturating_mul(1000)),
+        (Some(Time::Text(text)), None) => {
+            let at: Result<jiff::Timestamp, _> = text.parse();
+            let at = at.ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+            Some(at.ok_or("expires_at is no time in RFC 3339, such as 2030-01-31T12:00:00Z")?)
+        }
+    };
+    Ok(at.map(Millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(text: &str) -> serde_json::Value {
+        let import = read(text, false, Millis(1000)).map_err(|e| panic!("{text}: {e}")).unwrap();
+        serde_json::from_slice(&import.tokens.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_answer_of_a_token_endpoint_fits() {
+        let text = r#"{"account_id":"a","user":"ann","access_token":"at","refresh_token":"rt\"","token_type":"Bearer",
+                       "expires_in":3600,"scope":"s"}"#;
+        let import = read(text, true, Millis(1000)).unwrap();
+        assert_eq!(
+            (import.account.as_str(), import.user.unwrap().as_str(), import.replace),
+            ("a", "ann", true)
+        );
+        assert_eq!(
+            sealed(text),
+            json!({"access_token":"at","refresh_token":"rt\"","expires_at_ms":3_601_000,"scope":"s"})
+        );
+        assert_eq!(read(r#"{"account_id":"a"}"#, false, Millis(0)).unwrap().tokens, None);
+    }
+
+    #[test]
+    fn an_expiry_is_a_time_or_seconds() {
+        for (field, ms) in [
+            (r#""expires_at":5"#, json!(5000)),
+            (r#""expires_at":"1970-01-01T00:00:05Z""#, json!(5000)),
+            (r#""scope":null"#, json!(null)),
+        ] {
+            let text = format!(r#"{{"account_id":"a","refresh_token":"rt",{field}}}"#);
+            assert_eq!(sealed(&text)["expires_at_ms"], ms, "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_quoting_it() {
+        for (text, words) in [
+            (r#"{"account_id":"a","access_token":"hunter2"}"#, "Playground"),
+            (r#"{"account_id":"a","access_token":"hunter2","refresh_token":""}"#, "Playground"),
+            (r#"{"account_id":"a","refresh_token":["hunter2"]}"#, "refresh_token"),
+            (r#"{"account_id":"a","hunter2":1}"#, "nothing else"),
+            (r#"{"account_id":"a","expires_in":"hunter2"}"#, "in seconds"),
+            (r#"{"account_id":"a","refresh_token":"hunter2","expires_at":"hunter2"}"#, "RFC 3339"),
+            (r#"{"account_id":"a","refresh_token":"r","expires_at":1,"expires_in":1}"#, "both"),
+            (r#"{"user":"ann"}"#, "account_id"),
+            (r#"{"account_id":""}"#, "empty"),
+            ("[]", "account_id"),
+        ] {
+            let Err(error) = read(text, false, Millis(0)) else { panic!("{text} was taken") };
+            assert!(error.contains(words) && !error.contains("hunter2"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Keys: which master key seals how much, what is known of the webhook keys, and rotation step by step.
+
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::door::Door;
+use super::refusal::Refusal;
+use super::request::ok;
+use super::status::key_proof;
+use super::{Admin, Reply, blocking};
+use crate::domain::rights::Call;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    /// `next` of the step before; from the start without it.
+    after: Option<String>,
+}
+
+impl Admin {
+    pub(super) async fn list_keys(&self, door: &Door) -> Reply {
+        door.may(Call::Keys, None)?;
+        let store = self.store.clone();
+        let counts = blocking(move || store.keys_by_master()).await?;
+        let current = self.store.master();
+        let row = |(master, keys): &(String, u64)| json!({"master": master, "data_keys": keys, "current": *master == current});
+        let proofs = self.facts().webhook_keys;
+        ok(&json!({
+            "master": current,
+            "data_keys": counts.iter().map(row).collect::<Vec<Value>>(),
+            "webhook_keys": proofs.iter().map(key_proof).collect::<Vec<Value>>(),
+        }))
+    }
+
+    /// One step of re-wrapping data keys under the current master key: `next` says where to go on, null at the end. It
+    /// can be left at any point and begun anew.
+    pub(super) async fn rotate_keys(&self, door: &Door, body: Incoming) -> Reply {
+        door.may(Call::Keys, None)?;
+        let Rotate { after } = self.json(body).await?;
+        let after = after.as_deref().map(cursor).transpose()?;
+        let done = self.store.rewrap_keys(after).await?;
+        let next = done.next.map(|(owner, purpose)| format!("{owner}-{purpose}"));
+        ok(&json!({"changed": done.changed, "next": next}))
+    }
+}
+
+fn cursor(text: &str) -> Result<(u32, u8), Refusal> {
+    let parts = || {
+        let (owner, purpose) = text.split_once('-')?;
+        Some((owner.parse().ok()?, purpose.parse().ok()?))
+    };
+    parts().ok_or_else(|| Refusal::bad("after wants the `next` of the step before"))
+}

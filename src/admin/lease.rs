@@ -1,0 +1,279 @@
+//! Reading an embedded queue: lease, settle, extend.
+//!
+//! ```text
+//! lease ──answer taken──▶ settle (ack, nack, return) · extend
+//!   └──reader gone──▶ given back at once
+//! ```
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::door::Door;
+use super::refusal::Refusal;
+use super::request::{no_such_queue, ok, queue_name, user_id};
+use super::{Admin, MAX_WAIT, QueueFacts, Reply, blocking};
+use crate::clock;
+use crate::domain::ids::{QueueName, UserId};
+use crate::domain::rights::Call;
+use crate::http::{Answer, answer};
+use crate::store::{Lease, LeaseRequest, Outcome, Store};
+
+const MAX_EVENTS: usize = 1000;
+const MAX_BYTES: u64 = 8 << 20;
+const MAX_VISIBILITY: Duration = Duration::from_hours(12);
+/// How long an event waits after a nack that does not say.
+const NACK_DELAY_MS: u64 = 1000;
+/// Between two looks at a queue whose change is overdue: the store does it in a moment.
+const LEAST_NAP: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LeaseBody {
+    max: Option<usize>,
+    /// Sum of the kept sizes; one event is always given.
+    max_bytes: Option<u64>,
+    /// The queue's own without it.
+    visibility_ms: Option<u64>,
+    /// How long to wait when nothing is there.
+    wait_ms: Option<u64>,
+    user: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettleBody {
+    lease: String,
+    #[serde(default)]
+    ack: Vec<u64>,
+    #[serde(default)]
+    nack: Vec<Nack>,
+    #[serde(default, rename = "return")]
+    give_back: Vec<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nack {
+    seq: u64,
+    delay_ms: Option<u64>,
+    why: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtendBody {
+    lease: String,
+    visibility_ms: Option<u64>,
+}
+
+/// What a reader wants, checked.
+#[derive(Debug, Clone)]
+struct Wish {
+    max_events: usize,
+    max_bytes: u64,
+    visibility: Duration,
+    user: Option<UserId>,
+    raw: bool,
+}
+
+/// A lease that goes back when this is dropped.
+#[derive(Debug)]
+struct Held {
+    store: Store,
+    queue: QueueName,
+    lease: Option<u64>,
+}
+
+impl Held {
+    /// It is the reader's from now on.
+    fn keep(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease {
+            self.store.release(&self.queue, lease);
+        }
+    }
+}
+
+impl Admin {
+    /// Leases events, and waits for some when there are none; `lease` is null when none came.
+    pub(super) async fn lease(self: &Arc<Self>, door: &Arc<Door>, name: &str, body: Incoming) -> Reply {
+        let queue = queue_name(name)?;
+        door.may(Call::QueueRead, Some(&queue))?;
+        let facts = self.readable(&queue)?;
+        let body: LeaseBody = self.json(body).await?;
+        let wait = Duration::from_millis(body.wait_ms.unwrap_or(0)).min(MAX_WAIT);
+        let wish = wish(&body, facts, door)?;
+        match self.wait_for(door, &queue, &wish, clock::ticks() + wait).await? {
+            Some((held, document)) => Ok(hand_over(held, document)),
+            None => ok(&json!({"lease": null, "events": []})),
+        }
+    }
+
+    async fn wait_for(
+        self: &Arc<Self>,
+        door: &Arc<Door>,
+        queue: &QueueName,
+        wish: &Wish,
+        deadline: Instant,
+    ) -> Result<Option<(Held, String)>, Refusal> {
+        let wake = self.store.wake(queue).ok_or_else(no_such_queue)?;
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            // Before the look, so that what arrives behind it is not missed.
+            let mut woken = pin!(wake.notified());
+            woken.as_mut().enable();
+            if let Some(taken) = self.take(door, queue, wish).await? {
+                return Ok(Some(taken));
+            }
+            let change = self.store.next_change(queue).map(|at| at.since(clock::now()).max(LEAST_NAP));
+            let nap = change.map_or(deadline, |nap| deadline.min(clock::ticks() + nap));
+            tokio::select! {
+                () = woken => {}
+                () = sleep_until(nap) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return Ok(None),
+            }
+            if clock::ticks() >= deadline {
+                return self.take(door, queue, wish).await;
+            }
+        }
+    }
+
+    /// The guard is made where the lease is, so that a reader who leaves meanwhile leaves nothing behind.
+    async fn take(
+        self: &Arc<Self>,
+        door: &Arc<Door>,
+        queue: &QueueName,
+        wish: &Wish,
+    ) -> Result<Option<(Held, String)>, Refusal> {
+        let scope = self.scope(door, wish.user.as_ref()).await?;
+        let (admin, door, queue, wish) = (Arc::clone(self), Arc::clone(door), queue.clone(), wish.clone());
+        blocking(move || {
+            let now = clock::now();
+            let until = now.plus(wish.visibility);
+            let Wish { max_events, max_bytes, .. } = wish;
+            let request = LeaseRequest { max_events, max_bytes, until, scope };
+            let Some(lease) = admin.store.lease(&queue, &request, now)? else { return Ok(None) };
+            if lease.events.is_empty() {
+                // None could be opened; the store settles them.
+                return Ok(None);
+            }
+            let name = admin.seal.name(&door, &queue, lease.id);
+            let held = Held { store: admin.store.clone(), queue, lease: Some(lease.id) };
+            Ok(Some((held, document(&name, &lease, wish.raw))))
+        })
+        .await
+    }
+
+    /// Records outcomes. What the lease has lost meanwhile is not settled, and comes again.
+    pub(super) async fn settle(&self, door: &Door, name: &str, body: Incoming) -> Reply {
+        let queue = queue_name(name)?;
+        door.may(Call::QueueRead, Some(&queue))?;
+        let SettleBody { lease, ack, nack, give_back } = self.json(body).await?;
+        let lease = self.seal.open(door, &queue, &lease)?;
+        let now = clock::now();
+        let failed = |nack: Nack| {
+            let delay = Duration::from_millis(nack.delay_ms.unwrap_or(NACK_DELAY_MS));
+            let why = nack.why.unwrap_or_else(|| "the reader said no".into());
+            (nack.seq, Outcome::Failed { due: now.plus(delay), why })
+        };
+        let outcomes = ack.into_iter().map(|seq| (seq, Outcome::Done));
+        let outcomes = outcomes.chain(nack.into_iter().map(failed));
+        let outcomes: Vec<_> =
+            outcomes.chain(give_back.into_iter().map(|seq| (seq, Outcome::Returned))).collect();
+        let asked = outcomes.len();
+        let settled = self.store.settle(&queue, lease, outcomes).await?;
+        ok(&json!({"settled": settled, "lost": asked.saturating_sub(settled)}))
+    }
+
+    pub(super) async fn extend(&self, door: &Door, name: &str, body: Incoming) -> Reply {
+        let queue = queue_name(name)?;
+        door.may(Call::QueueRead, Some(&queue))?;
+        let own = self.readable(&queue)?.visibility;
+        let ExtendBody { lease, visibility_ms } = self.json(body).await?;
+        let lease = self.seal.open(door, &queue, &lease)?;
+        let until = clock::now().plus(visibility(visibility_ms, own));
+        if self.store.extend(&queue, lease, until) {
+            return ok(&json!({"until": until.rfc3339()}));
+        }
+        Err(Refusal::conflict("the lease has run out, or all of it is settled"))
+    }
+
+    /// A configured queue that is read here.
+    fn readable(&self, queue: &QueueName) -> Result<&QueueFacts, Refusal> {
+        match self.queue_facts(queue) {
+            Some(facts) if facts.visibility.is_some() => Ok(facts),
+            Some(facts) => Err(Refusal::conflict(format!(
+                "the queue is of kind {}: its events go out by themselves and are not read here",
+                facts.kind
+            ))),
+            None if self.store.wake(queue).is_some() => Err(Refusal::conflict(
+                "the configuration does not name this queue any more: put it back to read it, or remove it",
+            )),
+            None => Err(no_such_queue()),
+        }
+    }
+}
+
+fn wish(body: &LeaseBody, facts: &QueueFacts, door: &Door) -> Result<Wish, Refusal> {
+    let user = body.user.as_deref().map(user_id).transpose()?;
+    if let Some(user) = &user
+        && !door.sees_user(user)
+    {
+        return Err(Refusal::forbidden("this socket does not see this user's events"));
+    }
+    Ok(Wish {
+        max_events: body.max.unwrap_or(10).clamp(1, MAX_EVENTS),
+        max_bytes: body.max_bytes.unwrap_or(1 << 20).clamp(1, MAX_BYTES),
+        visibility: visibility(body.visibility_ms, facts.visibility),
+        user,
+        raw: facts.raw,
+    })
+}
+
+fn visibility(asked_ms: Option<u64>, own: Option<Duration>) -> Duration {
+    let asked = asked_ms.map(Duration::from_millis).or(own).unwrap_or_default();
+    asked.clamp(Duration::from_millis(1), MAX_VISIBILITY)
+}
+
+fn document(name: &str, lease: &Lease, as_raw: bool) -> String {
+    let mut out = format!("{{\"lease\":\"{name}\",\"events\":[");
+    for (n, leased) in lease.events.iter().enumerate() {
+        let (seq, attempt) = (leased.seq, leased.attempt);
+        let event = if as_raw { leased.event.raw() } else { leased.event.cloudevent(seq, attempt) };
+        let comma = if n == 0 { "" } else { "," };
+        out.extend([comma, &format!("{{\"seq\":{seq},\"attempt\":{attempt},\"event\":"), &event, "}"]);
+    }
+    out.push_str("]}");
+    out
+}
+
+/// Answers with the document, and keeps the lease only if all of it is taken. The last byte goes on its own: it is asked
+/// for only once the rest is written, so a reader that is gone by then is noticed.
+fn hand_over(held: Held, mut document: String) -> Answer {
+    let (pieces, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let last = document.split_off(document.len() - 1);
+        for piece in [document, last] {
+            if pieces.send(Bytes::from(piece)).await.is_err() {
+                return;
+            }
+        }
+        if pieces.reserve().await.is_ok() {
+            held.keep();
+        }
+    });
+    answer::stream("application/json", receiver)
+}

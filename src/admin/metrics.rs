@@ -1,0 +1,41 @@
+//! Brings the metrics that the store counts itself up to date, when somebody asks for them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Admin;
+use crate::store::Health;
+use crate::telemetry::{Aside, Fate, StoreState};
+
+impl Admin {
+    pub(super) fn refresh_metrics(&self) {
+        let stats = self.store.stats();
+        let gauges = [
+            (Aside::Held, &stats.held_events),
+            (Aside::Dead, &stats.dead_events),
+            (Aside::Unrouted, &stats.unrouted_events),
+            (Aside::Quarantined, &stats.quarantined_events),
+        ];
+        for (kind, count) in gauges {
+            self.metrics.aside(kind).set(signed(count));
+        }
+        self.metrics.store_is(match self.store.health() {
+            Health::Ready => StoreState::Open,
+            Health::LowDisk { .. } => StoreState::LowDisk,
+            Health::Failing { .. } => StoreState::Failing,
+            Health::Damaged { .. } => StoreState::Damaged,
+        });
+        for queue in self.store.queues() {
+            let totals = [
+                (Fate::Accepted, queue.totals.accepted),
+                (Fate::Delivered, queue.totals.delivered),
+                (Fate::Failed, queue.totals.failed),
+                (Fate::Dead, queue.totals.dead),
+            ];
+            self.metrics.queue(&queue.name, totals, queue.waiting);
+        }
+    }
+}
+
+fn signed(count: &AtomicU64) -> i64 {
+    i64::try_from(count.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,200 @@
+//! The admin API: HTTP/1.1 with JSON on Unix sockets, each a door with rights of its own.
+//!
+//! `Admin::answer` is the list of calls. Each is one function in the file of its topic; it asks the door before
+//! anything else, and says what is wrong as a `Refusal`, which becomes `{"error": "…"}`.
+
+mod accounts;
+mod door;
+mod import;
+mod keys;
+mod lease;
+mod letters;
+mod metrics;
+mod queues;
+mod refusal;
+mod request;
+mod status;
+mod tail;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use tokio::sync::watch;
+
+use self::door::{Door, LeaseSeal};
+use self::refusal::Refusal;
+use self::request::{Query, segments};
+use crate::domain::ids::QueueName;
+use crate::domain::rights::Rights;
+use crate::domain::time::Millis;
+use crate::http::{Answer, Handler, Limits, Peer, Server};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::vault::VaultError;
+
+/// How long a reader may wait for events in one call.
+pub const MAX_WAIT: Duration = Duration::from_mins(1);
+
+type Reply = Result<Answer, Refusal>;
+
+/// Tells [`Facts`]; asked at each `status` and `keys`.
+pub struct Reporter(Box<dyn Fn() -> Facts + Send + Sync>);
+
+impl Reporter {
+    pub fn new(report: impl Fn() -> Facts + Send + Sync + 'static) -> Self {
+        Self(Box::new(report))
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reporter")
+    }
+}
+
+/// What the admin API works on.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    /// The server that runs the handlers, with [`limits`]; its budget pays for request bodies.
+    pub server: Arc<Server>,
+    pub metrics: Metrics,
+    pub queues: Vec<QueueFacts>,
+    pub facts: Reporter,
+}
+
+/// What the configuration says of a queue.
+#[derive(Debug, Clone)]
+pub struct QueueFacts {
+    pub name: QueueName,
+    /// The kind's word in the configuration.
+    pub kind: &'static str,
+    /// How long a lease lasts; only of a queue that is read through this API.
+    pub visibility: Option<Duration>,
+    /// Whether its events leave as raw bodies.
+    pub raw: bool,
+}
+
+/// What only the rest of the daemon knows.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    pub started_at: Millis,
+    pub webhook_keys: Vec<KeyProof>,
+    /// How delivery of each dispatched queue stands.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// What is known of one webhook key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyProof {
+    pub fingerprint: String,
+    pub set_at: Millis,
+    /// When it last verified something.
+    pub verified_at: Option<Millis>,
+}
+
+/// How the delivery of one queue stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub queue: QueueName,
+    pub state: &'static str,
+    pub why: Option<String>,
+}
+
+/// The admin API of one daemon, behind all its doors.
+#[derive(Debug)]
+pub struct Admin {
+    store: Store,
+    server: Arc<Server>,
+    metrics: Metrics,
+    queues: Vec<QueueFacts>,
+    facts: Reporter,
+    seal: LeaseSeal,
+    doors: AtomicU64,
+    stopping: watch::Sender<bool>,
+}
+
+impl Admin {
+    /// The API over `parts`.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers for the seal of leases.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
+        let Parts { store, server, metrics, queues, facts } = parts;
+        let seal = LeaseSeal::new()?;
+        let stopping = watch::Sender::new(false);
+        Ok(Arc::new(Self { store, server, metrics, queues, facts, seal, doors: AtomicU64::new(0), stopping }))
+    }
+
+    /// What one socket answers. A lease taken through one door can't be settled through another.
+    pub fn handler(self: Arc<Self>, rights: Rights) -> impl Handler {
+        let door = Arc::new(Door::new(rights, self.doors.fetch_add(1, Ordering::Relaxed)));
+        move |request, _: Peer| {
+            let (admin, door) = (Arc::clone(&self), Arc::clone(&door));
+            async move { admin.answer(&door, request).await.unwrap_or_else(Refusal::into_answer) }
+        }
+    }
+
+    /// Ends what waits for events, so that a drain need not.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    fn facts(&self) -> Facts {
+        (self.facts.0)()
+    }
+
+    async fn answer(self: &Arc<Self>, door: &Arc<Door>, request: Request<Incoming>) -> Reply {
+        let (head, body) = request.into_parts();
+        let path = segments(head.uri.path())?;
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let query = Query::parse(head.uri.query().unwrap_or_default())?;
+        match (head.method.as_str(), path.as_slice()) {
+            ("GET", ["v1", "status"]) => self.status(door),
+            ("GET", ["v1", "metrics"]) => self.render_metrics(door),
+            ("GET", ["v1", "accounts"]) => self.list_accounts(door, &query).await,
+            ("POST", ["v1", "accounts"]) => self.import_accounts(door, &query, body).await,
+            ("GET", ["v1", "accounts", id]) => self.show_account(door, id).await,
+            ("DELETE", ["v1", "accounts", id]) => self.forget_account(door, id).await,
+            ("POST", ["v1", "accounts", id, "user"]) => self.set_user(door, id, body).await,
+            ("GET", ["v1", "queues"]) => self.list_queues(door),
+            ("DELETE", ["v1", "queues", name]) => self.remove_queue(door, name).await,
+            ("POST", ["v1", "queues", name, "lease"]) => self.lease(door, name, body).await,
+            ("POST", ["v1", "queues", name, "settle"]) => self.settle(door, name, body).await,
+            ("POST", ["v1", "queues", name, "extend"]) => self.extend(door, name, body).await,
+            ("GET", ["v1", "queues", name, "tail"]) => self.tail(door, name, &query).await,
+            ("GET", ["v1", "dead-letters"]) => self.list_letters(door, &query).await,
+            ("GET", ["v1", "dead-letters", id]) => self.show_letter(door, id).await,
+            ("POST", ["v1", "dead-letters", "replay"]) => self.replay_letters(door, body).await,
+            ("POST", ["v1", "dead-letters", "drop"]) => self.drop_letters(door, body).await,
+            ("GET", ["v1", "keys"]) => self.list_keys(door).await,
+            ("POST", ["v1", "keys", "rotate"]) => self.rotate_keys(door, body).await,
+            (method, _) => Err(Refusal::no_such_call(method, head.uri.path())),
+        }
+    }
+}
+
+/// Limits for the server of the admin sockets: patient with local readers that wait or pause.
+pub fn limits() -> Limits {
+    Limits {
+        max_connections: 256,
+        max_requests: 256,
+        request_budget: MAX_WAIT + Duration::from_secs(15),
+        answer_timeout: Duration::from_mins(10),
+        ..Limits::default()
+    }
+}
+
+/// Runs a short read of the store where blocking is fine.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, crate::store::StoreError> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => Ok(read?),
+        Err(_) => Err(Refusal::internal("reading the store ended in a panic")),
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a call was not done, as a status and words that a person can act on.
+
+use hyper::StatusCode;
+use serde_json::json;
+
+use crate::domain::rights::Call;
+use crate::http::{Answer, answer};
+use crate::log::text;
+use crate::store::{AccountRefusal, StoreError};
+
+/// An answer that is no.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{words}")]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) words: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, words: impl Into<String>) -> Self {
+        Self { status, words: words.into() }
+    }
+
+    /// 400: the request itself is wrong.
+    pub(super) fn bad(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, words)
+    }
+
+    /// 404.
+    pub(super) fn missing(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, words)
+    }
+
+    /// 409: not as things stand.
+    pub(super) fn conflict(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, words)
+    }
+
+    /// 403: not through this door.
+    pub(super) fn forbidden(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, words)
+    }
+
+    /// 403, since the door's `calls` do not list it.
+    pub(super) fn no_right(call: Call) -> Self {
+        Self::forbidden(format!(
+            "this socket does not allow {}; [[socket]] calls says what it does",
+            call.as_str()
+        ))
+    }
+
+    /// 500.
+    pub(super) fn internal(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, words)
+    }
+
+    pub(super) fn no_such_call(method: &str, path: &str) -> Self {
+        Self::missing(format!("there is no call {method} {}", text(path)))
+    }
+
+    pub(super) fn into_answer(self) -> Answer {
+        answer::json(self.status, json!({"error": self.words}).to_string())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let status = match error {
+            StoreError::Unavailable(_) | StoreError::Busy | StoreError::Full | StoreError::LowDisk => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<AccountRefusal> for Refusal {
+    fn from(refusal: AccountRefusal) -> Self {
+        match refusal {
+            AccountRefusal::Unknown => Self::missing(refusal.to_string()),
+            AccountRefusal::OtherUser(_) => Self::conflict(refusal.to_string()),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! How the daemon stands: status for people, metrics for Prometheus.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+
+use super::door::Door;
+use super::request::ok;
+use super::{Admin, KeyProof, Reply};
+use crate::clock;
+use crate::domain::rights::Call;
+use crate::domain::time::Millis;
+use crate::http::answer;
+use crate::store::Health;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl Admin {
+    pub(super) fn status(&self, door: &Door) -> Reply {
+        door.may(Call::Status, None)?;
+        let facts = self.facts();
+        let now = clock::now();
+        ok(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "started_at": facts.started_at.rfc3339(),
+            "uptime_s": now.since(facts.started_at).as_secs(),
+            "store": self.store_state(),
+            "since_start": self.counted(),
+            "kept": self.kept(),
+            "seen_ids": self.seen_ids(now),
+            "accounts": self.account_counts(),
+            "queues": self.queue_views(door, &facts),
+            "webhook_keys": facts.webhook_keys.iter().map(key_proof).collect::<Vec<_>>(),
+        }))
+    }
+
+    pub(super) fn render_metrics(&self, door: &Door) -> Reply {
+        door.may(Call::Metrics, None)?;
+        self.refresh_metrics();
+        let mut answer = answer::text(StatusCode::OK, self.metrics.render());
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
+        Ok(answer)
+    }
+
+    fn store_state(&self) -> Value {
+        let (state, since, why) = match self.store.health() {
+            Health::Ready => ("ready", None, None),
+            Health::LowDisk { free } => {
+                let why =
+                    format!("{free} bytes are free, less than [store] min_free: webhooks are answered 503");
+                ("low_disk", None, Some(why))
+            }
+            Health::Failing { since, why } => ("failing", Some(since), Some(why)),
+            Health::Damaged { since, why } => ("damaged", Some(since), Some(why)),
+        };
+        let identity = self.store.identity();
+        json!({
+            "state": state,
+            "since": since.map(Millis::rfc3339),
+            "why": why,
+            "name": identity.store,
+            "environment": identity.environment,
+            "created": identity.created,
+            "file_bytes": self.store.file_bytes(),
+        })
+    }
+
+    fn counted(&self) -> Value {
+        let stats = self.store.stats();
+        json!({
+            "commits": get(&stats.commits),
+            "commit_failures": get(&stats.commit_failures),
+            "accepted": get(&stats.accepted),
+            "duplicates": get(&stats.duplicates),
+            "conflicts": get(&stats.conflicts),
+            "held": get(&stats.held),
+            "released": get(&stats.released),
+            "unrouted": get(&stats.unrouted),
+            "quarantined": get(&stats.quarantined),
+            "dead": get(&stats.dead),
+            "dropped": get(&stats.dropped),
+            "damaged": get(&stats.damaged),
+        })
+    }
+
+    fn kept(&self) -> Value {
+        let stats = self.store.stats();
+        json!({
+            "held": get(&stats.held_events),
+            "dead": get(&stats.dead_events),
+            "unrouted": get(&stats.unrouted_events),
+            "quarantined": get(&stats.quarantined_events),
+            "log_bytes": get(&stats.log_bytes),
+            "aside_bytes": get(&stats.aside_bytes),
+        })
+    }
+
+    /// How far back a duplicate is recognised.
+    fn seen_ids(&self, now: Millis) -> Value {
+        let stats = self.store.stats();
+        let since = Some(Millis(get(&stats.ids_since))).filter(|at| at.0 != 0);
+        let alarm = self.store.short_memory(now).map(|covered| {
+            format!(
+                "the oldest ids leave early: {} h are covered, Ring's retries and replays need 76 h: raise [seen] max_ids",
+                covered.as_secs() / 3600
+            )
+        });
+        json!({
+            "count": get(&stats.ids),
+            "since": since.map(Millis::rfc3339),
+            "window_s": since.map(|at| now.since(at).as_secs()),
+            "alarm": alarm,
+        })
+    }
+
+    fn account_counts(&self) -> Value {
+        let stats = self.store.stats();
+        json!({
+            "unclaimed": get(&stats.accounts_unclaimed),
+            "linked": get(&stats.accounts_linked),
+            "removed": get(&stats.accounts_removed),
+        })
+    }
+}
+
+pub(super) fn key_proof(proof: &KeyProof) -> Value {
+    json!({
+        "fingerprint": proof.fingerprint,
+        "set_at": proof.set_at.rfc3339(),
+        "verified_at": proof.verified_at.map(Millis::rfc3339),
+    })
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,99 @@
+//! Watching a queue: the newest that waits, then what arrives, one `CloudEvent` a line. Nothing is taken.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, watch};
+
+use super::door::Door;
+use super::request::{Query, no_such_queue, queue_name};
+use super::{Admin, Reply, blocking};
+use crate::domain::event::Event;
+use crate::domain::ids::QueueName;
+use crate::domain::rights::Call;
+use crate::http::answer;
+use crate::store::Published;
+
+const LAST: usize = 10;
+const MAX_LAST: usize = 200;
+/// Lines that wait for the reader; behind them it lags in the store's own buffer, and is told when that runs over.
+const BUFFERED: usize = 16;
+
+impl Admin {
+    /// `?last=N`: so many of the newest first. `{"gap":n}` where n events, of any queue, came too fast for the reader.
+    pub(super) async fn tail(self: &Arc<Self>, door: &Arc<Door>, name: &str, query: &Query) -> Reply {
+        let queue = queue_name(name)?;
+        door.may(Call::QueueTail, Some(&queue))?;
+        let last = query.get("last", "a number", |v| v.parse().ok())?.unwrap_or(LAST).min(MAX_LAST);
+        if self.store.wake(&queue).is_none() {
+            return Err(no_such_queue());
+        }
+        let live = self.store.follow();
+        // The writer answers this, so what was being committed when following began can be seen from here on.
+        let scope = self.store.scope(door.users(), door.accounts()).await?;
+        let (store, of) = (self.store.clone(), queue.clone());
+        let newest = blocking(move || store.peek(&of, last, &scope)).await?;
+        let (pieces, receiver) = mpsc::channel(BUFFERED);
+        let tail = Tail { queue, door: Arc::clone(door), live, stopping: self.stopping.subscribe(), pieces };
+        let shown: HashSet<u64> = newest.iter().map(|leased| leased.seq).collect();
+        let lines =
+            newest.into_iter().map(|leased| line(&leased.event, leased.seq, leased.attempt)).collect();
+        tokio::spawn(tail.run(lines, shown));
+        Ok(answer::stream("application/x-ndjson", receiver))
+    }
+}
+
+struct Tail {
+    queue: QueueName,
+    door: Arc<Door>,
+    live: Receiver<Arc<Published>>,
+    stopping: watch::Receiver<bool>,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Tail {
+    /// Ends when the reader is gone or the daemon stops.
+    async fn run(mut self, backlog: Vec<Bytes>, shown: HashSet<u64>) {
+        for line in backlog {
+            if self.pieces.send(line).await.is_err() {
+                return;
+            }
+        }
+        while let Some(line) = self.next(&shown).await {
+            if self.pieces.send(line).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn next(&mut self, shown: &HashSet<u64>) -> Option<Bytes> {
+        loop {
+            let published = tokio::select! {
+                published = self.live.recv() => published,
+                () = self.pieces.closed() => return None,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            };
+            match published {
+                Ok(published) if self.wants(&published) && !shown.contains(&published.seq) => {
+                    return Some(line(&published.event, published.seq, 1));
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => return Some(format!("{{\"gap\":{missed}}}\n").into()),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn wants(&self, published: &Published) -> bool {
+        published.queues.contains(&self.queue) && self.door.sees_event(&published.event)
+    }
+}
+
+fn line(event: &Event, seq: u64, attempt: u32) -> Bytes {
+    let mut line = event.cloudevent(seq, attempt);
+    line.push('\n');
+    line.into()
+}

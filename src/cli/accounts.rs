@@ -1,0 +1,182 @@
+//! `ringhookd accounts`: list, show, import, set-user, forget.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use bytes::Bytes;
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::args::AccountsCommand;
+use super::client::{Client, encoded};
+use super::confirm::confirm;
+use super::failure::Failure;
+use super::output::Output;
+use crate::domain::json_stream::{NotJson, values};
+
+const COLUMNS: [(&str, &str); 5] = [
+    ("ACCOUNT", "account_id"),
+    ("USER", "user"),
+    ("STATE", "state"),
+    ("TOKENS", "has_tokens"),
+    ("LINKED", "linked_at"),
+];
+/// Largest file that is imported.
+const MAX_INPUT: usize = 256 << 20;
+/// What is sent at once, unless a single account is larger.
+const BATCH: usize = 256 << 10;
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    accounts: Vec<Value>,
+    next: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Totals {
+    imported: u64,
+    created: u64,
+    released: u64,
+    refused: Vec<RefusedLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RefusedLine {
+    line: usize,
+    error: String,
+}
+
+pub(super) async fn run(command: AccountsCommand, daemon: &Client, out: &mut Output) -> Result<(), Failure> {
+    match command {
+        AccountsCommand::List => list(daemon, out).await,
+        AccountsCommand::Show { account } => {
+            out.item(&daemon.get(&format!("/v1/accounts/{}", encoded(&account))).await?)
+        }
+        AccountsCommand::Import { file, replace } => import(&file, replace, daemon, out).await,
+        AccountsCommand::SetUser { account, user, replace } => {
+            let path = format!("/v1/accounts/{}/user", encoded(&account));
+            let done: Value = daemon.post(&path, &json!({"user": user, "replace": replace})).await?;
+            out.done(&done, &format!("done; {} held events went to the user's queues", done["released"]))
+        }
+        AccountsCommand::Forget { account, yes } => {
+            confirm("Destroying the account's keys, tokens and events", yes)?;
+            let done: Value = daemon.delete(&format!("/v1/accounts/{}", encoded(&account))).await?;
+            out.done(&done, "forgotten; after `keys rotate` and the end of the old master key it is final")
+        }
+    }
+}
+
+async fn list(daemon: &Client, out: &mut Output) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    let mut after = Some(0);
+    while let Some(from) = after {
+        let page: Page = daemon.get(&format!("/v1/accounts?after={from}")).await?;
+        after = page.next;
+        if out.json {
+            out.list(&page.accounts, &COLUMNS)?;
+        } else {
+            all.extend(page.accounts);
+        }
+    }
+    if out.json { Ok(()) } else { out.list(&all, &COLUMNS) }
+}
+
+/// Nothing is sent when any of it is no JSON; of what is sent each account stands for itself.
+async fn import(file: &Path, replace: bool, daemon: &Client, out: &mut Output) -> Result<(), Failure> {
+    let input = read(file).map_err(|error| Failure::no(format!("{}: {error}", file.display())))?;
+    let mut total = Totals::default();
+    for batch in batches(&input)? {
+        let body = Bytes::copy_from_slice(&input[batch.bytes.clone()]);
+        let path = format!("/v1/accounts?replace={replace}");
+        let done: Totals = daemon.call(Method::POST, &path, body).await?;
+        total.imported += done.imported;
+        total.created += done.created;
+        total.released += done.released;
+        for RefusedLine { line, error } in done.refused {
+            let line = batch.line + line - 1;
+            eprintln!("ringhookd: line {line}: {error}");
+            total.refused.push(RefusedLine { line, error });
+        }
+    }
+    let Totals { imported, created, released, refused } = total;
+    let lines = refused.iter().map(|r| json!({"line": r.line, "error": r.error})).collect::<Vec<_>>();
+    let done = json!({"imported": imported, "created": created, "released": released, "refused": lines});
+    let words = format!(
+        "imported {imported} accounts, {created} of them new; {released} held events were released; {} refused",
+        refused.len()
+    );
+    out.done(&done, &words)?;
+    if !refused.is_empty() {
+        out.flush()?;
+        return Err(Failure::Said);
+    }
+    if imported == 0 { Err(Failure::no("there was no account to import")) } else { Ok(()) }
+}
+
+/// Whole values that go out together, and the line they begin on.
+#[derive(Debug, PartialEq, Eq)]
+struct Batch {
+    bytes: std::ops::Range<usize>,
+    line: usize,
+}
+
+fn batches(input: &[u8]) -> Result<Vec<Batch>, Failure> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for value in values(input) {
+        if let Err(NotJson) = value.text {
+            return Err(Failure::no(format!(
+                "line {}: this is no JSON (one object, or one a line); nothing was imported",
+                value.line
+            )));
+        }
+        match batches.last_mut() {
+            Some(last) if value.bytes.end - last.bytes.start <= BATCH => last.bytes.end = value.bytes.end,
+            _ => batches.push(Batch { bytes: value.bytes, line: value.line }),
+        }
+    }
+    Ok(batches)
+}
+
+/// All of a file, or of standard input for `-`; buffers that held tokens are overwritten.
+fn read(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut from: Box<dyn Read> =
+        if file.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
+    let mut all = Zeroizing::new(vec![0; 64 << 10]);
+    let mut length = 0;
+    loop {
+        if length == all.len() {
+            if length >= MAX_INPUT {
+                return Err(io::Error::other("it is larger than 256 MiB; split it"));
+            }
+            // Not grown in place, which would leave a copy behind.
+            let mut larger = Zeroizing::new(vec![0; 2 * length]);
+            larger[..length].copy_from_slice(&all);
+            all = larger;
+        }
+        match from.read(&mut all[length..])? {
+            0 => break,
+            n => length += n,
+        }
+    }
+    all.truncate(length);
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_cut_between_values_and_know_their_line() {
+        let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(BATCH / 2));
+        let input = line.repeat(3).into_bytes();
+        let lines: Vec<_> = batches(&input).unwrap().iter().map(|batch| batch.line).collect();
+        assert_eq!(lines, [1, 2, 3]);
+        let small = batches(b"\n{}\n{}\n").unwrap();
+        assert_eq!(small, [Batch { bytes: 1..6, line: 2 }]);
+        assert!(batches(b"{}\nno").unwrap_err().to_string().starts_with("line 2: "));
+    }
+}

@@ -1,0 +1,216 @@
+//! The arguments, as clap reads them and shows them in help texts.
+#![expect(clippy::doc_markdown, reason = "help texts are read on a terminal")]
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
+#[derive(Debug, Parser)]
+#[command(name = "ringhookd", version, arg_required_else_help = true)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
+    /// The daemon's configuration; other commands find its admin socket there.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// The admin socket of the running daemon [default: the one in --config, else /run/ringhookd/admin.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print JSON: an object a line, an event as one CloudEvent.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make identity, store and master key, once; then `serve`.
+    Init,
+    /// Run the daemon until SIGTERM.
+    Serve,
+    /// Look at configuration, secrets, store and folders without starting; exit 1 with every problem listed.
+    Check,
+    /// Show it all at once: a simulated Ring, the daemon and a reader, in a temporary folder.
+    Demo {
+        /// Go on when the show is over, to play with it.
+        #[arg(long)]
+        keep_running: bool,
+    },
+    /// How the running daemon stands; exit 1 when its store is not ready.
+    Status,
+    /// Accounts and whose they are.
+    #[command(subcommand)]
+    Accounts(AccountsCommand),
+    /// Queues: look, read, watch.
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// What could not be delivered, matched no queue, or was not understood.
+    #[command(subcommand)]
+    DeadLetters(LettersCommand),
+    /// Master key and webhook keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountsCommand {
+    /// All accounts.
+    List,
+    /// One account.
+    Show { account: String },
+    /// Put accounts in, with their users and tokens.
+    ///
+    /// Takes one JSON object, or one a line: {"account_id", "user", "access_token", "refresh_token", "expires_in" (seconds)
+    /// or "expires_at" (RFC 3339), "scope"}; only account_id must be there.
+    Import {
+        /// Where to read; - is standard input. Tokens are never taken from an argument.
+        #[arg(value_name = "FILE", default_value = "-")]
+        file: PathBuf,
+        /// Also take over accounts that another user has.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Give an account to a user; events held for it go to the user's queues.
+    SetUser {
+        account: String,
+        user: String,
+        /// Also when another user has it.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Destroy all that is kept of an account: keys, tokens, events.
+    Forget {
+        account: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QueueCommand {
+    /// All queues.
+    List,
+    /// Take events: printed first, acknowledged when the output is flushed.
+    Read {
+        name: String,
+        /// Take at most so many.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+        max: u64,
+        /// Wait for the first event when none is there.
+        #[arg(long)]
+        wait: bool,
+        /// Only this user's events.
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Watch events arrive; nothing is taken.
+    Tail {
+        name: String,
+        /// Begin with so many of the newest that wait, 200 at most.
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        last: u32,
+    },
+    /// Drop the backlog of a queue that the configuration no longer names.
+    Remove {
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LettersCommand {
+    /// What there is, oldest first within a class.
+    List {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// One of them, with its event.
+    Show { id: String },
+    /// Put them back into the queue they left, or route them anew.
+    Replay {
+        #[command(flatten)]
+        which: WhichOrIds,
+    },
+    /// Drop them for good.
+    Drop {
+        #[command(flatten)]
+        which: WhichOrIds,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Which {
+    /// Only these.
+    #[arg(long, value_enum)]
+    pub(super) class: Option<ClassName>,
+    /// Only those that left this queue.
+    #[arg(long)]
+    pub(super) queue: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct WhichOrIds {
+    /// Exactly these, by the ids that `list` shows.
+    #[arg(value_name = "ID", conflicts_with_all = ["class", "queue", "all"])]
+    pub(super) ids: Vec<String>,
+    /// All of this class.
+    #[arg(long, value_enum)]
+    pub(super) class: Option<ClassName>,
+    /// All that left this queue.
+    #[arg(long)]
+    pub(super) queue: Option<String>,
+    /// All there are.
+    #[arg(long, conflicts_with_all = ["class", "queue"])]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ClassName {
+    /// Left a queue without being delivered.
+    Dead,
+    /// No queue wanted it.
+    Unrouted,
+    /// Signed but not understood.
+    Quarantined,
+}
+
+impl ClassName {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Unrouted => "unrouted",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Which master key seals how much, and when each webhook key last verified something.
+    Show,
+    /// Put everything under the current master key; can be interrupted and begun anew.
+    Rotate,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,210 @@
+//! Talks to the admin API of the running daemon: HTTP/1.1 over its Unix socket, a connection a call.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use prometheus_client::metrics::gauge::Gauge;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use zeroize::Zeroizing;
+
+use super::args::Common;
+use super::failure::Failure;
+use crate::admin::MAX_WAIT;
+use crate::clock;
+use crate::config;
+use crate::http::body::{InFlightBytes, read};
+use crate::log::text;
+
+const DEFAULT_SOCKET: &str = "/run/ringhookd/admin.sock";
+/// Largest answer, and largest line of a stream, that is taken.
+const MAX_ANSWER: usize = 64 << 20;
+const ANSWER_TIMEOUT: Duration = MAX_WAIT.saturating_mul(2);
+
+#[derive(Debug, Deserialize)]
+struct Refused {
+    error: String,
+}
+
+/// The running daemon.
+#[derive(Debug)]
+pub(super) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The daemon at `--socket`, else at the first socket in `--config` that lets us in, else at the default.
+    pub(super) async fn find(common: &Common) -> Result<Self, Failure> {
+        let sockets = match (&common.socket, &common.config) {
+            (Some(socket), _) => vec![socket.clone()],
+            (None, Some(config)) => sockets_in(config)?,
+            (None, None) => vec![PathBuf::from(DEFAULT_SOCKET)],
+        };
+        let mut failure = Failure::no("the configuration names no socket");
+        for socket in sockets {
+            match UnixStream::connect(&socket).await {
+                Ok(_) => return Ok(Self { socket }),
+                Err(error) => failure = unreachable(&socket, &error),
+            }
+        }
+        Err(failure)
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::DELETE, path, Bytes::new()).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, Failure> {
+        self.call(Method::POST, path, body.to_string().into()).await
+    }
+
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Failure> {
+        let answer = self.send(method, path, body).await?;
+        let document = whole(answer.into_body()).await?;
+        serde_json::from_slice(&document).map_err(|error| not_understood(&error))
+    }
+
+    /// The lines of an answer that goes on.
+    pub(super) async fn lines(&self, path: &str) -> Result<Lines, Failure> {
+        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        Ok(Lines { body: answer.into_body(), buffer: BytesMut::new() })
+    }
+
+    /// An answer with 200; another is the daemon's no.
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| unreachable(&self.socket, &error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| gone(&error))?;
+        // Its errors come out of the request and the body as well.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "ringhookd")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| Failure::no(error.to_string()))?;
+        let answer = sender.send_request(request).await.map_err(|error| gone(&error))?;
+        let status = answer.status();
+        if status == StatusCode::OK {
+            return Ok(answer);
+        }
+        let document = whole(answer.into_body()).await?;
+        Err(match serde_json::from_slice(&document) {
+            Ok(Refused { error }) => Failure::No(error),
+            Err(_) => Failure::no(format!("the daemon answered {status}")),
+        })
+    }
+}
+
+/// Lines that come one by one.
+#[derive(Debug)]
+pub(super) struct Lines {
+    body: Incoming,
+    buffer: BytesMut,
+}
+
+impl Lines {
+    /// The next line without its end; nothing when the daemon has ended the stream.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+                let mut line = self.buffer.split_to(searched + end + 1);
+                line.truncate(searched + end);
+                return Ok(Some(line.freeze()));
+            }
+            searched = self.buffer.len();
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = frame.map_err(|error| gone(&error))?;
+            self.buffer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            if self.buffer.len() > MAX_ANSWER {
+                return Err(Failure::no("the daemon sends a line without an end"));
+            }
+        }
+    }
+}
+
+/// A piece of a path or a query, encoded.
+pub(super) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// The query of these pairs with `?`, those without a value left out.
+pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let pairs = pairs.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded((*value)?))));
+    let joined = pairs.collect::<Vec<_>>().join("&");
+    if joined.is_empty() { joined } else { format!("?{joined}") }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Failure> {
+    let budget = InFlightBytes::new(usize::MAX, Gauge::default());
+    let read = read(body, MAX_ANSWER, clock::ticks() + ANSWER_TIMEOUT, &budget).await;
+    read.map(|body| body.bytes().clone())
+        .map_err(|error| Failure::no(format!("the daemon's answer: {error}")))
+}
+
+/// The admin sockets that a configuration names. Its secrets are left alone: whoever may use a socket need not read them.
+fn sockets_in(file: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let content = std::fs::read_to_string(file).map(Zeroizing::new);
+    let content = content.map_err(|error| Failure::no(format!("can't read {}: {error}", file.display())))?;
+    let config = config::parse(&content).map_err(|problems| {
+        let list = config::Problems { file: file.into(), list: problems };
+        Failure::no(format!("the configuration is not valid:\n{list}"))
+    })?;
+    Ok(config.sockets.into_iter().map(|socket| socket.path).collect())
+}
+
+fn unreachable(socket: &Path, error: &std::io::Error) -> Failure {
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "you may not use this socket",
+        _ => "is the daemon running? --socket PATH or --config FILE says where",
+    };
+    Failure::no(format!("can't reach the daemon at {}: {error}; {hint}", socket.display()))
+}
+
+fn gone(error: &hyper::Error) -> Failure {
+    Failure::no(format!("the daemon broke off: {}", text(&error.to_string())))
+}
+
+fn not_understood(error: &serde_json::Error) -> Failure {
+    Failure::no(format!("the daemon's answer is not understood ({error}); is it another version?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_an_address_is_encoded() {
+        assert_eq!(encoded("a/b ü"), "a%2Fb%20%C3%BC");
+        assert_eq!(query(&[("class", None)]), "");
+        assert_eq!(
+            query(&[("class", Some("dead")), ("x", None), ("queue", Some("a.b"))]),
+            "?class=dead&queue=a%2Eb"
+        );
+    }
+}

@@ -1,0 +1,309 @@
+//! `ringhookd demo`: a simulated Ring, the daemon and a reader for each user, over real sockets, without configuration.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::clock;
+use crate::config;
+use crate::daemon::{Daemon, Error};
+use crate::domain::ids::{AccountId, QueueName, UserId};
+use crate::domain::signature::sign;
+use crate::sim::{KINDS, Sender, body};
+use crate::store::{Import, LeaseRequest, Leased, Outcome, Scope, Store};
+
+const KEY: &str = "made-up-signing-key-for-the-demo";
+const PATH: &str = "/webhooks/ring";
+/// User, account and device of each link that is there from the start.
+const LINKS: [(&str, &str, &str); 2] =
+    [("user-1", "ava1.ring.account.DEMO1", "front-door"), ("user-2", "ava1.ring.account.DEMO2", "garage")];
+const UNCLAIMED: (&str, &str) = ("ava1.ring.account.DEMO3", "shed");
+/// How long the demo waits for an event to come out of its queue before it calls it lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came out of a queue.
+struct Arrival {
+    queue: &'static str,
+    event: Leased,
+}
+
+/// Runs the demo in a temporary folder, which is gone afterwards.
+///
+/// # Errors
+/// When something did not come out as promised, or the daemon did not start.
+pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
+    let folder = TemporaryFolder::new()?;
+    let daemon = Daemon::start(configuration(&folder.0)?).await?;
+    let mut stage = Stage::new(&daemon);
+    stage.opening(&folder.0);
+    stage.links().await?;
+    stage.every_kind().await?;
+    stage.oddities().await?;
+    stage.claim().await?;
+    stage.summary();
+    if keep_running {
+        stage.invitation();
+        // Without a signal handler there is only kill, which ends the demo too.
+        let _ = tokio::signal::ctrl_c().await;
+    }
+    daemon.stop().await;
+    Ok(())
+}
+
+/// Why the demo failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DemoError {
+    #[error("{0}")]
+    Daemon(#[from] Error),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreError),
+    #[error("not as promised: {0}")]
+    Broken(String),
+}
+
+fn configuration(folder: &Path) -> Result<config::Config, DemoError> {
+    let mut text = format!(
+        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{0}/store\"\ncreate = true\n\
+         environment = \"demo\"\nreserve = \"1 MiB\"\nmin_free = \"1 MiB\"\n[log]\nlevel = \"warn\"\n",
+        folder.display()
+    );
+    for user in ["user-1", "user-2", "user-3"] {
+        let _ = write!(text, "[[queue]]\nname = \"{user}\"\nkind = \"embedded\"\nusers = [\"{user}\"]\n");
+    }
+    let refused = |problems: Vec<config::Problem>| {
+        let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        DemoError::Broken(list.join("; "))
+    };
+    config::parse(&text).map_err(refused)
+}
+
+struct Stage<'d> {
+    daemon: &'d Daemon,
+    ring: Sender,
+    arrivals: mpsc::Receiver<Arrival>,
+    sent: u32,
+    arrived: u32,
+}
+
+impl<'d> Stage<'d> {
+    fn new(daemon: &'d Daemon) -> Self {
+        let (sender, arrivals) = mpsc::channel(64);
+        for queue in ["user-1", "user-2", "user-3"] {
+            tokio::spawn(read(daemon.store().clone(), queue, sender.clone()));
+        }
+        let ring = Sender::new(daemon.address(), PATH, KEY.as_bytes());
+        Self { daemon, ring, arrivals, sent: 0, arrived: 0 }
+    }
+
+    fn opening(&self, folder: &Path) {
+        println!(
+            "A simulated Ring, the daemon, and a reader for each user's queue. All of it stays on this machine.\n"
+        );
+        println!("  store     {}", folder.join("store").display());
+        println!("  webhooks  http://{}{PATH}\n", self.daemon.address());
+    }
+
+    async fn links(&mut self) -> Result<(), DemoError> {
+        for (user, account, _) in LINKS {
+            let import = Import {
+                account: account_id(account)?,
+                user: Some(user_id(user)?),
+                tokens: Some(zeroize::Zeroizing::new(b"{\"refresh_token\":\"made up\"}".to_vec())),
+                replace: false,
+            };
+            self.daemon.store().import(import).await?.map_err(broken)?;
+            println!("  imported  {account} for {user}");
+        }
+        println!("\n  {:<40} {:<6} {:<10} where it came out", "Ring sends", "answer", "it was");
+        Ok(())
+    }
+
+    /// Every documented type, to one user or the other, each seen until it comes out of its queue.
+    async fn every_kind(&mut self) -> Result<(), DemoError> {
+        for (i, kind) in KINDS.iter().enumerate() {
+            let (user, account, device) = LINKS[i % LINKS.len()];
+            let text = body(kind, &self.request_id(), account, device, clock::now());
+            self.send(kind, &text, None, 200).await?;
+            self.comes_out(user, &text).await?;
+        }
+        Ok(())
+    }
+
+    async fn oddities(&mut self) -> Result<(), DemoError> {
+        let (user, account, device) = LINKS[0];
+        let fresh = body("button_press", &self.request_id(), account, device, clock::now());
+        self.send("button_press", &fresh, None, 200).await?;
+        self.comes_out(user, &fresh).await?;
+        self.send("the same once more (duplicate)", &fresh, None, 200).await?;
+        println!("dropped    it was accepted before");
+
+        let forged = sign(b"not the key of this app", &fresh);
+        self.send("one that somebody else signed (forged)", &fresh, Some(&forged), 401).await?;
+        println!("refused    nothing of it is kept");
+
+        let unknown = body("from_the_future", &self.request_id(), account, device, clock::now());
+        self.send("a type that nobody knows yet", &unknown, None, 200).await?;
+        self.comes_out(user, &unknown).await?;
+
+        self.send("signed text that is no event", b"1700000000000:ava1.ring.account.DEMO1", None, 200)
+            .await?;
+        println!("kept       in quarantine, for people");
+
+        for _ in 0..2 {
+            let early = body("device_added", &self.request_id(), UNCLAIMED.0, UNCLAIMED.1, clock::now());
+            self.send("for an account nobody has claimed", &early, None, 200).await?;
+            println!("held       until somebody does");
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self) -> Result<(), DemoError> {
+        let (account, user) = (account_id(UNCLAIMED.0)?, user_id("user-3")?);
+        let bound = self.daemon.store().set_user(account, user, false).await?.map_err(broken)?;
+        println!(
+            "\n  claimed   {} by user-3: {} held events are released in order",
+            UNCLAIMED.0, bound.released
+        );
+        for _ in 0..bound.released {
+            let arrival = self.arrival().await?;
+            println!("{:50}released   queue {}: {}", "", arrival.queue, line(&arrival.event));
+        }
+        if bound.released == 2 { Ok(()) } else { Err(broken("two events were held")) }
+    }
+
+    fn summary(&self) {
+        let stats = self.daemon.store().stats();
+        println!(
+            "\n  {} sent: {} accepted ({} of them held, then released), {} duplicate dropped, {} quarantined, 1 forged refused; \
+             {} came out of their queues.",
+            self.sent,
+            stats.accepted.load(Relaxed),
+            stats.released.load(Relaxed),
+            stats.duplicates.load(Relaxed),
+            stats.quarantined.load(Relaxed),
+            self.arrived,
+        );
+    }
+
+    fn invitation(&self) {
+        let (_, account, device) = LINKS[0];
+        println!("\nIt goes on until Ctrl-C. Play Ring in another terminal, as often as you like:\n");
+        println!(
+            "  body='{{\"meta\":{{\"request_id\":\"'$(openssl rand -hex 16)'\",\"account_id\":\"{account}\"}},\
+             \"data\":{{\"type\":\"button_press\",\"attributes\":{{\"source\":\"{device}\",\"source_type\":\"devices\"}}}}}}'"
+        );
+        println!("  signature=$(printf %s \"$body\" | openssl dgst -sha256 -hmac {KEY} -r | cut -d' ' -f1)");
+        println!(
+            "  curl -i http://{}{PATH} -H \"X-Signature: sha256=$signature\" -d \"$body\"\n",
+            self.daemon.address()
+        );
+    }
+
+    fn request_id(&mut self) -> String {
+        format!("demo-{:04}-{}", self.sent, clock::now().0)
+    }
+
+    /// Sends one event and shows the answer, which must be `expected`.
+    async fn send(
+        &mut self,
+        what: &str,
+        body: &[u8],
+        signature: Option<&str>,
+        expected: u16,
+    ) -> Result<(), DemoError> {
+        self.sent += 1;
+        let status = match signature {
+            Some(signature) => self.ring.post_signed(body, signature).await?,
+            None => self.ring.post(body).await?,
+        };
+        print!("  {what:<40} {status:<6} ");
+        if status == expected { Ok(()) } else { Err(broken(format!("{expected} was due, not {status}"))) }
+    }
+
+    /// Waits for the event to come out of the user's queue, to the byte.
+    async fn comes_out(&mut self, user: &str, body: &[u8]) -> Result<(), DemoError> {
+        let arrival = self.arrival().await?;
+        println!("accepted   queue {}: {}", arrival.queue, line(&arrival.event));
+        if arrival.queue == user && arrival.event.event.body == body {
+            Ok(())
+        } else {
+            Err(broken(format!("it was {user}'s")))
+        }
+    }
+
+    async fn arrival(&mut self) -> Result<Arrival, DemoError> {
+        let arrival = timeout(PATIENCE, self.arrivals.recv()).await.ok().flatten();
+        self.arrived += 1;
+        arrival.ok_or_else(|| broken("an accepted event did not come out of its queue"))
+    }
+}
+
+/// Takes events out of a queue for as long as somebody wants to see them.
+async fn read(store: Store, queue: &'static str, arrivals: mpsc::Sender<Arrival>) {
+    let Some(name) = QueueName::new(queue) else { return };
+    let Some(wake) = store.wake(&name) else { return };
+    loop {
+        let notified = Arc::clone(&wake).notified_owned();
+        let request = LeaseRequest {
+            max_events: 16,
+            max_bytes: 1 << 20,
+            until: clock::now().plus(PATIENCE),
+            scope: Scope::default(),
+        };
+        let Ok(Some(lease)) = store.lease(&name, &request, clock::now()) else {
+            notified.await;
+            continue;
+        };
+        let done = lease.events.iter().map(|event| (event.seq, Outcome::Done)).collect();
+        if store.settle(&name, lease.id, done).await.is_err() {
+            return;
+        }
+        for event in lease.events {
+            if arrivals.send(Arrival { queue, event }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn line(event: &Leased) -> String {
+    let device = event.event.device.as_ref().map_or(String::new(), |device| format!(" from {device}"));
+    format!("com.ring.{}{device}", event.event.kind)
+}
+
+fn broken(what: impl std::fmt::Display) -> DemoError {
+    DemoError::Broken(what.to_string())
+}
+
+fn account_id(text: &str) -> Result<AccountId, DemoError> {
+    AccountId::new(text).map_err(broken)
+}
+
+fn user_id(text: &str) -> Result<UserId, DemoError> {
+    UserId::new(text).map_err(broken)
+}
+
+/// A folder that goes with the demo.
+struct TemporaryFolder(std::path::PathBuf);
+
+impl TemporaryFolder {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("ringhookd-demo-{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // It lies in the system's temporary folder: left behind it harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

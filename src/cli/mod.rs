@@ -1,0 +1,89 @@
+//! The command line: one file a command, each speaking to the running daemon through its admin socket.
+//!
+//! Exit codes: 0 fine, 1 the answer is no or it failed, 2 wrong usage; `serve` and `init` have the daemon's own.
+
+mod accounts;
+mod args;
+mod check;
+mod client;
+mod confirm;
+mod demo;
+mod failure;
+mod keys;
+mod letters;
+mod output;
+mod queue;
+mod serve;
+mod status;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Args, Command, Common};
+use self::client::Client;
+use self::failure::Failure;
+use self::output::Output;
+use crate::daemon;
+
+/// Runs what the process's arguments say.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help goes to standard output, usage errors to standard error; a closed one is nobody's loss.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    // Keys, tokens and events pass through most commands, not through the daemon alone.
+    if let Err(error) = daemon::forbid_dumps() {
+        eprintln!("ringhookd: core dumps can't be switched off: {error}");
+    }
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let Args { common, command } = args;
+    match command {
+        Command::Init => serve::init(&common),
+        Command::Serve => serve::serve(&common),
+        Command::Demo { keep_running } => serve::demo(keep_running),
+        Command::Check => check::run(&common),
+        Command::Status => with_daemon(&common, status::run),
+        Command::Accounts(command) => {
+            with_daemon(&common, async |daemon, out| accounts::run(command, daemon, out).await)
+        }
+        Command::Queue(command) => {
+            with_daemon(&common, async |daemon, out| queue::run(command, daemon, out).await)
+        }
+        Command::DeadLetters(command) => {
+            with_daemon(&common, async |daemon, out| letters::run(command, daemon, out).await)
+        }
+        Command::Keys(command) => {
+            with_daemon(&common, async |daemon, out| keys::run(command, daemon, out).await)
+        }
+    }
+}
+
+fn with_daemon(
+    common: &Common,
+    run: impl AsyncFnOnce(&Client, &mut Output) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let work = async {
+        let client = Client::find(common).await?;
+        let mut out = Output::new(common.json);
+        run(&client, &mut out).await?;
+        out.flush()
+    };
+    block_on(work)
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::no(error.to_string()))?.block_on(work)
+}

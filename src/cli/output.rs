@@ -1,0 +1,116 @@
+//! What goes to standard output: JSON a line, or short tables for people with text from outside escaped.
+
+use std::io::{self, BufWriter, Stdout, Write};
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::log::text;
+
+/// Standard output, in one of its two forms.
+#[derive(Debug)]
+pub(super) struct Output {
+    to: BufWriter<Stdout>,
+    pub(super) json: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self { to: BufWriter::new(io::stdout()), json }
+    }
+
+    pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.to, "{line}")?)
+    }
+
+    /// Everything so far is with whoever reads us.
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.to.flush()?)
+    }
+
+    /// Each item as a line of JSON, or all of them as a table of these columns: title, and path in the item.
+    pub(super) fn list(&mut self, items: &[Value], columns: &[(&str, &str)]) -> Result<(), Failure> {
+        if self.json {
+            return items.iter().try_for_each(|item| self.line(&item.to_string()));
+        }
+        let titles = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
+        let row = |item: &Value| columns.iter().map(|(_, path)| cell(&at(item, path))).collect();
+        let rows: Vec<Vec<String>> = std::iter::once(titles).chain(items.iter().map(row)).collect();
+        aligned(&rows).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// One item as JSON, or its fields one a line.
+    pub(super) fn item(&mut self, item: &Value) -> Result<(), Failure> {
+        if self.json {
+            return self.line(&item.to_string());
+        }
+        let mut rows = Vec::new();
+        flatten("", item, &mut rows);
+        aligned(&rows).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// One JSON object, or the words that say the same.
+    pub(super) fn done(&mut self, item: &Value, words: &str) -> Result<(), Failure> {
+        if self.json { self.line(&item.to_string()) } else { self.line(words) }
+    }
+}
+
+/// The value at a path such as `store/state`.
+fn at(item: &Value, path: &str) -> Value {
+    path.split('/').fold(item, |value, key| &value[key]).clone()
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::Bool(yes) => if *yes { "yes" } else { "no" }.into(),
+        Value::String(content) => text(content).to_string(),
+        other => text(&other.to_string()).to_string(),
+    }
+}
+
+/// The leaves of an item, named by their path in words.
+fn flatten(name: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
+    let below = |key: &str| {
+        if name.is_empty() { key.replace('_', " ") } else { format!("{name} {}", key.replace('_', " ")) }
+    };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, field)| flatten(&below(key), field, rows)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| flatten(&below(&(n + 1).to_string()), item, rows));
+        }
+        leaf => rows.push(vec![text(name).to_string(), cell(leaf)]),
+    }
+}
+
+/// Rows as lines whose columns begin below each other.
+fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tables_are_aligned_and_escaped() {
+        let rows = [json!("n\u{1b}[2J"), json!(null), json!(12)].map(|v| vec![cell(&v), "x".into()]);
+        assert_eq!(aligned(&rows), ["n\\u{1b}[2J  x", "-           x", "12          x"]);
+    }
+
+    #[test]
+    fn an_item_shows_each_leaf_by_its_name() {
+        let mut rows = Vec::new();
+        flatten("", &json!({"a_b": {"c": true}, "d": [1, null]}), &mut rows);
+        assert_eq!(aligned(&rows), ["a b c  yes", "d 1    1", "d 2    -"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! `ringhookd serve`, `init` and `demo`: the commands that are the daemon, instead of speaking to it.
+
+use std::path::Path;
+
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+use super::args::Common;
+use super::demo;
+use super::failure::Failure;
+use super::output::Output;
+use crate::config::{self, Config, LogFormat};
+use crate::daemon;
+use crate::log;
+
+/// The exit code for a configuration that is refused (`EX_CONFIG`).
+const BAD_CONFIGURATION: u8 = 78;
+
+pub(super) fn serve(common: &Common) -> Result<(), Failure> {
+    let config = load(needed(common)?)?;
+    let format = match config.log.format {
+        LogFormat::Auto => log::Format::Auto,
+        LogFormat::Human => log::Format::Human,
+        LogFormat::Json => log::Format::Json,
+    };
+    let _log =
+        log::start(format, config.log.level.as_str()).map_err(|error| Failure::no(error.to_string()))?;
+    Ok(runtime()?.block_on(daemon::serve(config))?)
+}
+
+pub(super) fn demo(keep_running: bool) -> Result<(), Failure> {
+    runtime()?.block_on(demo::run(keep_running)).map_err(|error| Failure::no(error.to_string()))
+}
+
+pub(super) fn init(common: &Common) -> Result<(), Failure> {
+    let config = load(needed(common)?)?;
+    let name = daemon::create_store(&config)?.store;
+    let folder = config.store.folder.display();
+    let mut out = Output::new(common.json);
+    let words = format!(
+        "made store {name} in {folder}. Its master key is {}: keep a copy elsewhere",
+        config.keys.master
+    );
+    out.done(&json!({"store": name, "folder": folder.to_string()}), &words)?;
+    out.flush()
+}
+
+/// The configuration's path, which these commands can't do without.
+pub(super) fn needed(common: &Common) -> Result<&Path, Failure> {
+    let missing =
+        || Failure::Usage("--config FILE is needed; config.example.toml is one to start from".into());
+    common.config.as_deref().ok_or_else(missing)
+}
+
+fn load(file: &Path) -> Result<Config, Failure> {
+    config::load(file).map_err(|error| Failure::Daemon { code: BAD_CONFIGURATION, words: error.to_string() })
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::no(error.to_string()))
+}

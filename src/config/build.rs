@@ -1,0 +1,325 @@
+//! From the file as written to a [`Config`]: every key with its default and its bounds.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::doc::{Doc, Key};
+use super::model::{
+    Config, DeadLetters, Held, Http, Log, LogFormat, LogLevel, MasterKeys, Quarantine, Queue, Seen, Store,
+    Unrouted, Webhook,
+};
+use super::problem::Problem;
+use super::raw::{At, Echo, Section};
+use super::secrets::SecretSource;
+use super::value::{
+    Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
+};
+use super::{queues, sockets};
+use crate::domain::routing::Selection;
+use crate::domain::secret::Secret;
+
+/// Shortest key for HMAC-SHA256 that is taken, in bytes; a shorter one is a typing error.
+const MIN_HMAC_KEY: usize = 16;
+
+/// Ring repeats a request for up to 76 h, so what is forgotten earlier comes twice.
+const MIN_RETENTION: Duration = Duration::from_hours(76);
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+const MS: Duration = Duration::from_millis(1);
+
+pub(super) const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=days(365);
+pub(super) const SIZES: RangeInclusive<u64> = 1 << 20..=16 << 40;
+
+/// What reading the text alone gives; key files are still to be read.
+pub(super) struct Draft {
+    /// Surely there when there are no problems.
+    pub(super) config: Option<Config>,
+    pub(super) key_files: Vec<At<SecretSource>>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) keys: Vec<Key>,
+}
+
+pub(super) fn build(text: &str) -> Draft {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let doc = Doc::new(text, &errors);
+    let mut key_files = Vec::new();
+    let config = config(Section::root(&doc, table.get_ref()), &mut key_files);
+    let (problems, keys) = doc.into_parts();
+    Draft { config, key_files, problems, keys }
+}
+
+/// Takes `key` as one more beside `keys`, or says why it can't be one.
+pub(super) fn add_hmac_key(key: Secret<Vec<u8>>, keys: &mut Vec<Secret<Vec<u8>>>) -> Result<(), String> {
+    let length = key.expose().len();
+    if length < MIN_HMAC_KEY {
+        return Err(format!("is {length} bytes long; a key has at least {MIN_HMAC_KEY}"));
+    }
+    if keys.iter().any(|other| other.expose() == key.expose()) {
+        return Err("is the same key as another; list each once".into());
+    }
+    keys.push(key);
+    Ok(())
+}
+
+fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Option<Config> {
+    let listen = root.required("listen", "127.0.0.1:8480", text(address));
+    let hmac_keys = hmac_keys(&mut root, key_files);
+    let webhook = webhook(root.section("webhook"));
+    let http = http(root.section("http"), webhook.max_body);
+    let mut store_section = root.section("store");
+    let store = store(&mut store_section);
+    let keys = master_keys(root.section("keys"), &store.folder);
+    let seen = seen(root.section("seen"));
+    let held = held(root.section("held"));
+    let dead_letters = dead_letters(root.section("dead_letters"));
+    let quarantine = quarantine(root.section("quarantine"));
+    let unrouted = unrouted(root.section("unrouted"));
+    let queues = queues::queues(&mut root);
+    let sockets = sockets::sockets(&mut root, &store_section, &store.folder);
+    let log = log(root.section("log"));
+
+    let mut kept = vec![
+        ("held.total_bytes".into(), held.total_bytes),
+        ("dead_letters.max_bytes".into(), dead_letters.max_bytes),
+        ("quarantine.max_bytes".into(), quarantine.max_bytes),
+        ("unrouted.max_bytes".into(), unrouted.max_bytes),
+    ];
+    kept.extend(queues.iter().map(|(path, queue)| (format!("{path}.max_bytes"), queue.max_bytes)));
+    check_sum(&root, &store_section, &kept, store.max_bytes);
+    store_section.finish();
+    root.finish();
+
+    Some(Config {
+        listen: listen?,
+        hmac_keys,
+        hmac_key_files: key_files.iter().map(|file| file.value.clone()).collect(),
+        webhook,
+        http,
+        store,
+        keys,
+        seen,
+        held,
+        dead_letters,
+        quarantine,
+        unrouted,
+        queues: queues.into_iter().map(|(_, queue): (String, Queue)| queue).collect(),
+        sockets,
+        log,
+    })
+}
+
+/// The inline keys; the sources of the others go to `files`.
+fn hmac_keys(root: &mut Section<'_>, files: &mut Vec<At<SecretSource>>) -> Vec<Secret<Vec<u8>>> {
+    let bytes = |key: &str| Ok(Secret::new(key.as_bytes().to_vec()));
+    let source = |text: &str| SecretSource::parse(text).map_err(because);
+    let inline = root.list("hmac_keys", &[], Echo::Hidden, bytes);
+    *files = root.list("hmac_key_files", &[], Echo::Hidden, source);
+    if inline.is_empty() && files.is_empty() && root.sound(&["hmac_keys", "hmac_key_files"]) {
+        let hint = "at least one key is needed: here for trying, its file in hmac_key_files otherwise";
+        root.missing("hmac_keys", hint);
+    }
+    let mut keys = Vec::new();
+    for At { line, key, value } in inline {
+        if let Err(hint) = add_hmac_key(value, &mut keys) {
+            root.refuse_at(line, key, hint);
+        }
+    }
+    keys
+}
+
+fn webhook(mut s: Section<'_>) -> Webhook {
+    let webhook = Webhook {
+        path: s.get("path", "/webhooks/ring", text(url_path)),
+        max_body: s.get("max_body", "1 MiB", bytes(64 * KIB..=64 * MIB)),
+        body_timeout: s.get("body_timeout", "3s", duration(50 * MS..=4500 * MS)),
+        // Ring gives up after 5 s, and the answer has to travel.
+        answer_within: s.get("answer_within", "4s", duration(100 * MS..=4500 * MS)),
+        late_after: s.get("late_after", "2h", duration(AGES)),
+        early_after: s.get("early_after", "5m", duration(AGES)),
+    };
+    if s.sound(&["body_timeout", "answer_within"]) && webhook.body_timeout >= webhook.answer_within {
+        let budget = show_duration(webhook.answer_within);
+        s.refuse("body_timeout", format!("must be shorter than answer_within, which is {budget}"));
+    }
+    s.finish();
+    webhook
+}
+
+fn http(mut s: Section<'_>, max_body: usize) -> Http {
+    let http = Http {
+        header_timeout: s.get("header_timeout", "5s", duration(50 * MS..=60_000 * MS)),
+        max_header_bytes: s.get("max_header_bytes", "16 KiB", bytes(8 * KIB..=MIB)),
+        max_headers: s.get("max_headers", 100_u64, count(16..=1000)),
+        keep_alive_idle: s.get("keep_alive_idle", "75s", duration(50 * MS..=3_600_000 * MS)),
+        max_connections: s.get("max_connections", 1024_u64, count(1..=1_000_000)),
+        max_requests: s.get("max_requests", 512_u64, count(1..=1_000_000)),
+        max_bytes_in_flight: s.get("max_bytes_in_flight", "64 MiB", bytes(MIB..=2 * GIB)),
+    };
+    if http.max_bytes_in_flight < max_body {
+        let body = show_bytes(max_body as u64);
+        s.refuse("max_bytes_in_flight", format!("must be at least webhook.max_body, which is {body}"));
+    }
+    s.finish();
+    http
+}
+
+fn store(s: &mut Section<'_>) -> Store {
+    Store {
+        // Not written is a problem, so the empty path is never used.
+        folder: s.required("folder", "ringhookd-data", text(path)).unwrap_or_default(),
+        create: s.get("create", false, flag),
+        environment: s.get("environment", "production", text(environment)),
+        max_bytes: s.get("max_bytes", "8 GiB", bytes(SIZES)),
+        cache: s.get("cache", "32 MiB", bytes(MIB..=2 * GIB)),
+        reserve: s.get("reserve", "16 MiB", bytes(1 << 20..=1 << 30)),
+        min_free: s.get("min_free", "64 MiB", bytes(0..=1 << 40)),
+    }
+}
+
+fn master_keys(mut s: Section<'_>, store: &Path) -> MasterKeys {
+    let source = text(|text| SecretSource::parse(text).map_err(because));
+    let example = "/etc/ringhookd/master.key";
+    let master = s.optional("master", example, Echo::Hidden, &source);
+    let previous = s.optional("previous", example, Echo::Hidden, &source);
+    let master = master.unwrap_or_else(|| SecretSource::File(store.join("master.key")));
+    if previous.as_ref() == Some(&master) {
+        s.refuse("previous", "is the master key itself; name the one before, or nothing".into());
+    }
+    s.finish();
+    MasterKeys { master, previous }
+}
+
+fn seen(mut s: Section<'_>) -> Seen {
+    let seen = Seen {
+        retention: s.get("retention", "30d", duration(MIN_RETENTION..=days(365))),
+        max_ids: s.get("max_ids", 2_000_000_u64, count(1000..=1_000_000_000)),
+    };
+    s.finish();
+    seen
+}
+
+fn held(mut s: Section<'_>) -> Held {
+    let held = Held {
+        max_age: s.get("max_age", "30d", duration(AGES)),
+        max_events: s.get("max_events", 1000_u64, count(1..=1_000_000)),
+        max_bytes: s.get("max_bytes", "8 MiB", bytes(SIZES)),
+        total_bytes: s.get("total_bytes", "512 MiB", bytes(SIZES)),
+    };
+    if s.sound(&["max_bytes", "total_bytes"]) && held.max_bytes > held.total_bytes {
+        let total = show_bytes(held.total_bytes);
+        s.refuse("max_bytes", format!("is for one account; total_bytes, for all, is only {total}"));
+    }
+    s.finish();
+    held
+}
+
+fn dead_letters(mut s: Section<'_>) -> DeadLetters {
+    let dead_letters = DeadLetters {
+        max_age: s.get("max_age", "30d", duration(AGES)),
+        max_bytes: s.get("max_bytes", "512 MiB", bytes(SIZES)),
+    };
+    s.finish();
+    dead_letters
+}
+
+fn quarantine(mut s: Section<'_>) -> Quarantine {
+    let quarantine = Quarantine {
+        max_events: s.get("max_events", 10_000_u64, count(1..=10_000_000)),
+        max_bytes: s.get("max_bytes", "64 MiB", bytes(SIZES)),
+        max_age: s.get("max_age", "30d", duration(AGES)),
+    };
+    s.finish();
+    quarantine
+}
+
+fn unrouted(mut s: Section<'_>) -> Unrouted {
+    let unrouted = Unrouted {
+        max_age: s.get("max_age", "7d", duration(AGES)),
+        max_bytes: s.get("max_bytes", "256 MiB", bytes(SIZES)),
+    };
+    s.finish();
+    unrouted
+}
+
+fn log(mut s: Section<'_>) -> Log {
+    let formats = &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+    let levels = &[
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    let log = Log {
+        format: s.get("format", "auto", choice(formats)),
+        level: s.get("level", "info", choice(levels)),
+    };
+    s.finish();
+    log
+}
+
+/// What is kept aside and in queues must fit into the store, or its bound would strike first.
+fn check_sum(root: &Section<'_>, store: &Section<'_>, kept: &[(String, u64)], max_bytes: u64) {
+    let paths: Vec<&str> = kept.iter().map(|(path, _)| path.as_str()).collect();
+    let sum = kept.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
+    if root.sound(&paths) && sum > max_bytes {
+        let parts: Vec<_> = kept.iter().map(|(path, size)| format!("{path} {}", show_bytes(*size))).collect();
+        let (sum, bound, parts) = (show_bytes(sum), show_bytes(max_bytes), parts.join(", "));
+        store.refuse(
+            "max_bytes",
+            format!("must be at least {sum} (it is {bound}), the sum of {parts}; raise it or lower those"),
+        );
+    }
+}
+
+/// The ids listed under `key`; an empty list, or one with `*`, is all of them.
+pub(super) fn selection<E: Display>(
+    s: &mut Section<'_>,
+    key: &'static str,
+    default: &'static [&'static str],
+    check: impl Fn(&str) -> Result<(), E>,
+) -> Selection {
+    let id = |text: &str| match check(text) {
+        Ok(()) => Ok(Box::from(text)),
+        Err(error) => Err(Wrong::Value(format!("can't be an id: it {error}"))),
+    };
+    let ids = s.list(key, default, Echo::Shown, id).into_iter().map(|id| id.value);
+    let ids: HashSet<Box<str>> = ids.collect();
+    if ids.is_empty() || ids.contains("*") { Selection::All } else { Selection::Only(ids) }
+}
+
+/// A path of the file system.
+pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Wrong::Form("a path"));
+    }
+    Ok(text.into())
+}
+
+fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    text.parse().map_err(|_| Wrong::Form("an IP address with a port"))
+}
+
+fn url_path(text: &str) -> Result<String, Wrong> {
+    let fits = text.starts_with('/')
+        && text.len() <= 255
+        && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'));
+    if fits { Ok(text.into()) } else { Err(Wrong::Form("a URL path of at most 255 plain characters")) }
+}
+
+fn environment(text: &str) -> Result<String, Wrong> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if (1..=64).contains(&text.len()) && text.chars().all(allowed) {
+        Ok(text.into())
+    } else {
+        Err(Wrong::Form("a name of at most 64 letters, digits, - and _"))
+    }
+}

@@ -1,0 +1,221 @@
+//! The validated configuration. config.example.toml says what each key means; here are the types.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secrets::SecretSource;
+use crate::domain::ids::QueueName;
+use crate::domain::rights::Rights;
+use crate::domain::routing::Filter;
+use crate::domain::secret::Secret;
+
+/// Everything the operator decides. Paths are as written, so relative to the working directory.
+#[derive(Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// The keys that Ring's signatures are checked with, as bytes; those from files are there only after [`super::load`].
+    pub hmac_keys: Vec<Secret<Vec<u8>>>,
+    pub hmac_key_files: Vec<SecretSource>,
+    pub webhook: Webhook,
+    pub http: Http,
+    pub store: Store,
+    pub keys: MasterKeys,
+    pub seen: Seen,
+    pub held: Held,
+    pub dead_letters: DeadLetters,
+    pub quarantine: Quarantine,
+    pub unrouted: Unrouted,
+    pub queues: Vec<Queue>,
+    /// At least one.
+    pub sockets: Vec<Socket>,
+    pub log: Log,
+}
+
+/// What is taken as a webhook, and how fast it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    pub path: String,
+    /// Bytes.
+    pub max_body: usize,
+    pub body_timeout: Duration,
+    /// The budget for a whole answer; longer than `body_timeout`.
+    pub answer_within: Duration,
+    /// An event older than this is marked, not refused.
+    pub late_after: Duration,
+    /// An event this far in the future is marked, not refused.
+    pub early_after: Duration,
+}
+
+/// Limits of the public listener, against slow and greedy clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    pub header_timeout: Duration,
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    pub keep_alive_idle: Duration,
+    pub max_connections: usize,
+    pub max_requests: usize,
+    /// At least [`Webhook::max_body`].
+    pub max_bytes_in_flight: usize,
+}
+
+/// Where everything is kept, and how much. Sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    pub folder: PathBuf,
+    pub create: bool,
+    pub environment: String,
+    /// At least the sum of all other bounds of what is kept.
+    pub max_bytes: u64,
+    /// Memory for pages.
+    pub cache: usize,
+    /// Size of the file that keeps room to recover in.
+    pub reserve: u64,
+    /// With less left on the disk, intake answers 503.
+    pub min_free: u64,
+}
+
+/// Sources only: what they hold is 64 hex digits, read by whoever opens the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterKeys {
+    pub master: SecretSource,
+    /// The key before, while records are re-wrapped.
+    pub previous: Option<SecretSource>,
+}
+
+/// The memory of request ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub retention: Duration,
+    pub max_ids: u64,
+}
+
+/// Bounds of what waits for an account to be claimed. Sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub max_age: Duration,
+    /// Per account.
+    pub max_events: u64,
+    /// Per account.
+    pub max_bytes: u64,
+    /// Over all accounts.
+    pub total_bytes: u64,
+}
+
+/// Bounds of what could not be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    pub max_age: Duration,
+    pub max_bytes: u64,
+}
+
+/// Bounds of what was signed and not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    pub max_events: u64,
+    pub max_bytes: u64,
+    pub max_age: Duration,
+}
+
+/// Bounds of what no queue takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrouted {
+    pub max_age: Duration,
+    pub max_bytes: u64,
+}
+
+/// One `[[queue]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    pub name: QueueName,
+    pub kind: QueueKind,
+    pub filter: Filter,
+    pub unclaimed: Unclaimed,
+    pub format: Format,
+    pub max_age: Duration,
+    /// Bytes in the store, which are counted against [`Store::max_bytes`].
+    pub max_bytes: u64,
+    /// After so many failures an event becomes a dead letter.
+    pub max_attempts: u32,
+}
+
+/// What only one kind of queue has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Read through the admin socket; `visibility` is how long a lease lasts.
+    Embedded { visibility: Duration },
+    /// One file an event in `folder`, which waits for its reader at either bound.
+    Spool { folder: PathBuf, max_files: u64, spool_bytes: u64 },
+}
+
+impl QueueKind {
+    /// The word that stands in the configuration.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Embedded { .. } => "embedded",
+            Self::Spool { .. } => "spool",
+        }
+    }
+}
+
+/// What becomes of the events of an account that nobody has claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclaimed {
+    Hold,
+    Deliver,
+}
+
+/// How events leave a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    CloudEvents,
+    Raw,
+}
+
+/// One `[[socket]]`: a door to the admin API with rights of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Socket {
+    pub path: PathBuf,
+    pub group: Option<String>,
+    /// Permission bits, within 0o777.
+    pub mode: u32,
+    pub rights: Rights,
+}
+
+/// How the daemon logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    Human,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// The word that tracing's filters take.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

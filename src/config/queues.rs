@@ -1,0 +1,103 @@
+//! The `[[queue]]` entries.
+
+use std::time::Duration;
+
+use super::build::{AGES, SIZES, path, selection};
+use super::model::{Format, Queue, QueueKind, Unclaimed};
+use super::raw::{Echo, Section};
+use super::value::{Wrong, because, bytes, choice, count, duration, text};
+use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
+use crate::domain::routing::{Filter, Selection, TypePattern};
+
+/// Each event is held against every queue, and marked with those that take it.
+const MAX_QUEUES: usize = 64;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Embedded,
+    Spool,
+}
+
+/// The queues that could be read, each with the path of its section.
+pub(super) fn queues(root: &mut Section<'_>) -> Vec<(String, Queue)> {
+    let mut queues: Vec<(String, Queue)> = Vec::new();
+    for (n, section) in root.each("queue").into_iter().enumerate() {
+        if n == MAX_QUEUES {
+            section.refuse_all(format!("is one too many: {MAX_QUEUES} queues at most"));
+        }
+        if let Some(queue) = queue(section, &queues) {
+            queues.push((format!("queue[{n}]"), queue));
+        }
+    }
+    queues
+}
+
+fn queue(mut s: Section<'_>, earlier: &[(String, Queue)]) -> Option<Queue> {
+    let name = s.required("name", "alerts", text(queue_name));
+    if let Some((path, _)) = earlier.iter().find(|(_, other)| Some(&other.name) == name.as_ref()) {
+        s.refuse("name", format!("is the name of {path} already"));
+    }
+    let kinds = &[("embedded", Kind::Embedded), ("spool", Kind::Spool)];
+    let kind = s.required("kind", "embedded", choice(kinds));
+    let filter = filter(&mut s);
+    let unclaimed = unclaimed(&mut s, &filter);
+    let formats = &[("cloudevents", Format::CloudEvents), ("raw", Format::Raw)];
+    let format = s.get("format", "cloudevents", choice(formats));
+    let max_age = s.get("max_age", "7d", duration(AGES));
+    let max_bytes = s.get("max_bytes", "1 GiB", bytes(SIZES));
+    let max_attempts = s.get("max_attempts", 10_u64, count(1..=10_000));
+
+    let embedded = embedded(&mut s, kind);
+    let spool = spool(&mut s, kind, earlier);
+    s.finish();
+    let kind = match kind? {
+        Kind::Embedded => embedded,
+        Kind::Spool => spool?,
+    };
+    Some(Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts })
+}
+
+fn embedded(s: &mut Section<'_>, kind: Option<Kind>) -> QueueKind {
+    s.only_where(kind.map(|kind| kind == Kind::Embedded), "kind = \"embedded\"");
+    let leases = Duration::from_secs(1)..=Duration::from_hours(12);
+    QueueKind::Embedded { visibility: s.get("visibility", "30s", duration(leases)) }
+}
+
+fn spool(s: &mut Section<'_>, kind: Option<Kind>, earlier: &[(String, Queue)]) -> Option<QueueKind> {
+    s.only_where(kind.map(|kind| kind == Kind::Spool), "kind = \"spool\"");
+    let folder = s.required("folder", "/var/spool/ringhookd/alerts", text(path));
+    let max_files = s.get("max_files", 10_000_u64, count(1..=10_000_000));
+    let spool_bytes = s.get("spool_bytes", "256 MiB", bytes(SIZES));
+    let folder = folder?;
+    let shares = |other: &Queue| matches!(&other.kind, QueueKind::Spool { folder: f, .. } if *f == folder);
+    if let Some((path, _)) = earlier.iter().find(|(_, other)| shares(other)) {
+        s.refuse("folder", format!("is the folder of {path} already"));
+    }
+    Some(QueueKind::Spool { folder, max_files, spool_bytes })
+}
+
+fn filter(s: &mut Section<'_>) -> Filter {
+    let pattern = |text: &str| TypePattern::parse(text).map_err(because);
+    let types = s.list("types", &["*"], Echo::Shown, pattern);
+    Filter {
+        types: types.into_iter().map(|pattern| pattern.value).collect(),
+        users: selection(s, "users", &[], |id| UserId::new(id).map(drop)),
+        accounts: selection(s, "accounts", &[], |id| AccountId::new(id).map(drop)),
+        devices: selection(s, "devices", &[], |id| DeviceId::new(id).map(drop)),
+    }
+}
+
+fn unclaimed(s: &mut Section<'_>, filter: &Filter) -> Unclaimed {
+    let words = &[("hold", Unclaimed::Hold), ("deliver", Unclaimed::Deliver)];
+    let unclaimed = s.get("unclaimed", "hold", choice(words));
+    if unclaimed == Unclaimed::Deliver && filter.users != Selection::All {
+        let hint = "no unclaimed event passes the filter on users; write \"hold\", or take out users";
+        s.refuse("unclaimed", hint.into());
+    }
+    unclaimed
+}
+
+fn queue_name(text: &str) -> Result<QueueName, Wrong> {
+    QueueName::new(text)
+        .ok_or(Wrong::Form("a name of at most 64 letters, digits, - _ and . (not as the first)"))
+}

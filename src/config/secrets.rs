@@ -1,0 +1,217 @@
+//! Where secrets lie outside the configuration: a file, or a credential that systemd hands over.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::domain::secret::Secret;
+
+/// Longest secret that is read, in bytes.
+const MAX_SECRET_BYTES: usize = 4096;
+
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// Where a secret is read from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SecretSource {
+    /// As written, so relative to the working directory.
+    File(PathBuf),
+    /// A file of this name in `$CREDENTIALS_DIRECTORY`, see `LoadCredential=` of systemd.exec(5).
+    Credential(String),
+}
+
+/// Why a text names no source of a secret. Never tells the text: it may be the secret itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SourceError {
+    #[error(
+        "must be a path that starts with / or ./, or credential:NAME; the secret itself belongs into that file"
+    )]
+    NotASource,
+    #[error(
+        "names no credential: after credential: comes a file name of at most 255 letters, digits, - _ . @"
+    )]
+    BadCredential,
+}
+
+/// Why a secret can't be had.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    #[error("can't read it: {0}")]
+    Read(#[from] io::Error),
+    #[error("others than its owner may read it; run: chmod 600 {}", .0.display())]
+    Exposed(PathBuf),
+    #[error("is longer than {MAX_SECRET_BYTES} bytes, so it is no key")]
+    TooLong,
+    #[error("is empty")]
+    Empty,
+    #[error(
+        "${CREDENTIALS_VARIABLE} is not set: credentials are there only in a systemd service with LoadCredential="
+    )]
+    NoCredentials,
+}
+
+impl SecretSource {
+    /// Reads `/path`, `./path`, `../path` or `credential:NAME`.
+    ///
+    /// # Errors
+    /// [`SourceError`] for anything else: a bare word could be the secret, pasted in the wrong place.
+    pub fn parse(text: &str) -> Result<Self, SourceError> {
+        if let Some(name) = text.strip_prefix("credential:") {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+            let fits = (1..=255).contains(&name.len()) && name.chars().all(allowed);
+            return if fits && !matches!(name, "." | "..") {
+                Ok(Self::Credential(name.into()))
+            } else {
+                Err(SourceError::BadCredential)
+            };
+        }
+        let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+        if is_path && !text.contains('\0') {
+            Ok(Self::File(text.into()))
+        } else {
+            Err(SourceError::NotASource)
+        }
+    }
+
+    /// The bytes of the secret, without one newline at the end.
+    ///
+    /// # Errors
+    /// [`SecretError`]; a file that its group or others may read is refused, a credential is systemd's affair.
+    pub fn read(&self) -> Result<Secret<Vec<u8>>, SecretError> {
+        self.read_under(std::env::var_os(CREDENTIALS_VARIABLE).as_deref().map(Path::new))
+    }
+
+    /// As [`SecretSource::read`], with the folder of the credentials given.
+    ///
+    /// # Errors
+    /// As [`SecretSource::read`].
+    pub fn read_under(&self, credentials: Option<&Path>) -> Result<Secret<Vec<u8>>, SecretError> {
+        match self {
+            Self::File(path) => {
+                let file = File::open(path)?;
+                if file.metadata()?.permissions().mode() & 0o077 != 0 {
+                    return Err(SecretError::Exposed(path.clone()));
+                }
+                read_from(file)
+            }
+            Self::Credential(name) => {
+                let folder = credentials.ok_or(SecretError::NoCredentials)?;
+                read_from(File::open(folder.join(name))?)
+            }
+        }
+    }
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Credential(name) => write!(f, "credential:{name}"),
+        }
+    }
+}
+
+fn read_from(file: File) -> Result<Secret<Vec<u8>>, SecretError> {
+    // One buffer of the full size: growing would leave copies behind.
+    let mut secret = Vec::with_capacity(MAX_SECRET_BYTES + 2);
+    let read = file.take(MAX_SECRET_BYTES as u64 + 2).read_to_end(&mut secret);
+    if secret.last() == Some(&b'\n') {
+        secret.pop();
+        if secret.last() == Some(&b'\r') {
+            secret.pop();
+        }
+    }
+    let secret = Secret::new(secret);
+    read?;
+    match secret.expose().len() {
+        0 => Err(SecretError::Empty),
+        n if n > MAX_SECRET_BYTES => Err(SecretError::TooLong),
+        _ => Ok(secret),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn write(path: &Path, content: &[u8], mode: u32) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn exactly_one_newline_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        for (content, key) in [
+            ("key", "key"),
+            ("key\n", "key"),
+            ("key\r\n", "key"),
+            ("key\n\n", "key\n"),
+            ("key\r", "key\r"),
+            (" key ", " key "),
+        ] {
+            write(&path, content.as_bytes(), 0o600);
+            let read = SecretSource::File(path.clone()).read().unwrap();
+            assert_eq!(read.expose(), key.as_bytes(), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        for mode in [0o640, 0o604, 0o660, 0o644] {
+            write(&path, b"key", mode);
+            let error = SecretSource::File(path.clone()).read().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("chmod 600 {}", path.display())), "{error}");
+        }
+        for mode in [0o600, 0o400] {
+            write(&path, b"key", mode);
+            assert!(SecretSource::File(path.clone()).read().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_credential_is_a_file_in_the_given_folder_whatever_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("hmac.key"), b"key\n", 0o444);
+        let source = SecretSource::parse("credential:hmac.key").unwrap();
+        assert_eq!(source.read_under(Some(folder.path())).unwrap().expose(), b"key");
+        let error = source.read_under(None).unwrap_err().to_string();
+        assert!(error.contains("$CREDENTIALS_DIRECTORY is not set"), "{error}");
+    }
+
+    #[test]
+    fn what_can_be_no_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let read = || SecretSource::File(path.clone()).read();
+        assert!(matches!(read(), Err(SecretError::Read(_))));
+        write(&path, b"\n", 0o600);
+        assert!(matches!(read(), Err(SecretError::Empty)));
+        write(&path, &[b'k'; MAX_SECRET_BYTES + 1], 0o600);
+        assert!(matches!(read(), Err(SecretError::TooLong)));
+        write(&path, &[b'k'; MAX_SECRET_BYTES], 0o600);
+        assert_eq!(read().unwrap().expose().len(), MAX_SECRET_BYTES);
+    }
+
+    #[test]
+    fn only_what_is_plainly_a_source_is_taken() {
+        for text in ["/etc/key", "./key", "../key", "credential:ring.hmac"] {
+            assert_eq!(SecretSource::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "key", "keys/a", "c2VjcmV0/c2VjcmV0", "/a\0b"] {
+            assert_eq!(SecretSource::parse(text), Err(SourceError::NotASource), "{text}");
+        }
+        for text in ["credential:", "credential:..", "credential:a/b", "credential:ü"] {
+            assert_eq!(SecretSource::parse(text), Err(SourceError::BadCredential), "{text}");
+        }
+    }
+}

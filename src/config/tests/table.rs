@@ -1,0 +1,220 @@
+//! One thing wrong at a time: what stands after the base, and the line that an operator reads.
+
+pub(super) const AFTER_BASE: &[(&str, &str)] = &[
+    ("create = 1", "5: store.create = 1: must be true or false"),
+    (
+        r#"environment = "a b""#,
+        r#"5: store.environment = "a b": not a name of at most 64 letters, digits, - and _; write one such as "production""#,
+    ),
+    (r#"max_bytes = "8 gigs""#, r#"5: store.max_bytes = "8 gigs": not a size; write one such as "8 GiB""#),
+    ("max_bytes = 8", r#"5: store.max_bytes = 8: not a size; write one such as "8 GiB""#),
+    (r#"cache = "1 KiB""#, r#"5: store.cache = "1 KiB": must be 1 MiB to 2 GiB"#),
+    (r#"min_fre = "1 MiB""#, "5: store.min_fre: unknown key; did you mean min_free?"),
+    (
+        "something_else = 3",
+        "5: store.something_else: unknown key; known here: folder, create, environment, max_bytes, cache, reserve, min_free",
+    ),
+    ("[webhok]", "5: webhok: unknown key; did you mean webhook?"),
+    ("[[webhook]]", "5: webhook: is a table; write [webhook]"),
+    (
+        "[webhook]\npath = \"hook\"",
+        r#"6: webhook.path = "hook": not a URL path of at most 255 plain characters; write one such as "/webhooks/ring""#,
+    ),
+    (
+        "[webhook]\npath = \"/hook?x=1\"",
+        r#"6: webhook.path = "/hook?x=1": not a URL path of at most 255 plain characters; write one such as "/webhooks/ring""#,
+    ),
+    ("[webhook]\nmax_body = \"1 TiB\"", r#"6: webhook.max_body = "1 TiB": must be 64 KiB to 64 MiB"#),
+    ("[webhook]\nmax_body = -1", r#"6: webhook.max_body = -1: not a size; write one such as "1 MiB""#),
+    (
+        "[webhook]\nbody_timeout = \"4s\"",
+        r#"6: webhook.body_timeout = "4s": must be shorter than answer_within, which is 4s"#,
+    ),
+    ("[webhook]\nanswer_within = \"5s\"", r#"6: webhook.answer_within = "5s": must be 100ms to 4500ms"#),
+    (
+        "[webhook]\nlate_after = \"2 parsecs\"",
+        r#"6: webhook.late_after = "2 parsecs": not a duration; write one such as "2h""#,
+    ),
+    (
+        "[webhook]\nlate_after = 7200",
+        r#"6: webhook.late_after = 7200: not a duration; write one such as "2h""#,
+    ),
+    (
+        "[webhook]\nlate_after = \"18446744073709551615s 1000ms\"",
+        r#"6: webhook.late_after = "18446744073709551615s 1000ms": not a duration; write one such as "2h""#,
+    ),
+    (
+        "[http]\nmax_headers = 100000000000000000000000",
+        "6: http.max_headers = 100000000000000000000000: not a whole number; write one such as 100",
+    ),
+    ("[http]\nmax_headers = 0", "6: http.max_headers = 0: must be 16 to 1000"),
+    (
+        "[http]\nmax_connections = \"many\"",
+        r#"6: http.max_connections = "many": not a whole number; write one such as 1024"#,
+    ),
+    ("[http]\nmax_header_bytes = \"4 KiB\"", r#"6: http.max_header_bytes = "4 KiB": must be 8 KiB to 1 MiB"#),
+    (
+        "[webhook]\nmax_body = \"64 MiB\"\n[http]\nmax_bytes_in_flight = \"32 MiB\"",
+        r#"8: http.max_bytes_in_flight = "32 MiB": must be at least webhook.max_body, which is 64 MiB"#,
+    ),
+    (
+        "[keys]\nmaster = \"0011223344556677001122334455667700112233445566770011223344556677\"",
+        "6: keys.master: must be a path that starts with / or ./, or credential:NAME; the secret itself belongs into that file",
+    ),
+    (
+        "[keys]\nmaster = \"credential:../x\"",
+        "6: keys.master: names no credential: after credential: comes a file name of at most 255 letters, digits, - _ . @",
+    ),
+    (
+        "[keys]\nmaster = \"/k\"\nprevious = \"/k\"",
+        r#"7: keys.previous = "/k": is the master key itself; name the one before, or nothing"#,
+    ),
+    ("[seen]\nretention = \"75h\"", r#"6: seen.retention = "75h": must be 76h to 365d"#),
+    ("[seen]\nmax_ids = 2.5", "6: seen.max_ids = 2.5: not a whole number; write one such as 2000000"),
+    (
+        "[held]\nmax_bytes = \"1 GiB\"",
+        r#"6: held.max_bytes = "1 GiB": is for one account; total_bytes, for all, is only 512 MiB"#,
+    ),
+    ("[dead_letters]\nmax_age = \"0s\"", r#"6: dead_letters.max_age = "0s": must be 1s to 365d"#),
+    (
+        "[quarantine]\nmax_events = true",
+        "6: quarantine.max_events = true: not a whole number; write one such as 10000",
+    ),
+    ("[unrouted]\nmax_age = \"\"", r#"6: unrouted.max_age = "": not a duration; write one such as "7d""#),
+    (
+        "[unrouted]\nmax_bytes = \"7 GiB\"",
+        "3: store.max_bytes: must be at least 8256 MiB (it is 8 GiB), the sum of held.total_bytes 512 MiB, dead_letters.max_bytes 512 MiB, quarantine.max_bytes 64 MiB, unrouted.max_bytes 7 GiB; raise it or lower those",
+    ),
+    ("[queue]\nname = \"a\"", "5: queue: is a list of tables; write [[queue]]"),
+    ("[[queue]]\nkind = \"embedded\"", r#"5: queue[0].name: is missing; write one such as name = "alerts""#),
+    ("[[queue]]\nname = \"a\"", r#"5: queue[0].kind: is missing; write one such as kind = "embedded""#),
+    (
+        "[[queue]]\nname = \"a b\"\nkind = \"embedded\"",
+        r#"6: queue[0].name = "a b": not a name of at most 64 letters, digits, - _ and . (not as the first); write one such as "alerts""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
+        r#"8: queue[0].folder = "f": only for kind = "spool""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"spool\"",
+        r#"5: queue[0].folder: is missing; write one such as folder = "/var/spool/ringhookd/alerts""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"spool\"\nfolder = \"f\"\nvisibility = \"30s\"",
+        r#"9: queue[0].visibility = "30s": only for kind = "embedded""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"spool\"\nfolder = \"f\"\n[[queue]]\nname = \"b\"\nkind = \"spool\"\nfolder = \"f\"",
+        r#"12: queue[1].folder = "f": is the folder of queue[0] already"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\n[[queue]]\nname = \"a\"\nkind = \"embedded\"",
+        r#"9: queue[1].name = "a": is the name of queue[0] already"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\ntypes = \"*\"",
+        r#"8: queue[0].types = "*": not a list; write it in brackets: ["…"]"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\ntypes = [\"a\", \"*_detected\"]",
+        r#"8: queue[0].types[1] = "*_detected": has a * that is not at the end"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\ntypes = [\"a\",\n  7]",
+        "9: queue[0].types[1] = 7: must be a text in quotes",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nusers = [\"\"]",
+        r#"8: queue[0].users[0] = "": can't be an id: it is empty"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nusers = [\"ann\"]\nunclaimed = \"deliver\"",
+        r#"9: queue[0].unclaimed = "deliver": no unclaimed event passes the filter on users; write "hold", or take out users"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nunclaimed = \"drop\"",
+        r#"8: queue[0].unclaimed = "drop": must be one of "hold", "deliver""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nformat = \"xml\"",
+        r#"8: queue[0].format = "xml": must be one of "cloudevents", "raw""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nmax_age = \"7 dayz\"",
+        r#"8: queue[0].max_age = "7 dayz": not a duration; write one such as "7d""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nmax_bytes = \"7 GiB\"",
+        "3: store.max_bytes: must be at least 8512 MiB (it is 8 GiB), the sum of held.total_bytes 512 MiB, dead_letters.max_bytes 512 MiB, quarantine.max_bytes 64 MiB, unrouted.max_bytes 256 MiB, queue[0].max_bytes 7 GiB; raise it or lower those",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nmax_attempts = 0",
+        "8: queue[0].max_attempts = 0: must be 1 to 10000",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nmax_attemps = 3",
+        "8: queue[0].max_attemps: unknown key; did you mean max_attempts?",
+    ),
+    (
+        "[[socket]]\nmode = \"0600\"",
+        r#"5: socket[0].path: is missing; write one such as path = "/run/ringhookd/admin.sock""#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\nmode = \"1600\"",
+        r#"7: socket[0].mode = "1600": not a file mode up to 0777 in octal; write one such as "0600""#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\nmode = 384",
+        r#"7: socket[0].mode = 384: not a text; write one such as "0600""#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\nmode = \"0689\"",
+        r#"7: socket[0].mode = "0689": not a file mode up to 0777 in octal; write one such as "0600""#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\ngroup = \"a group\"",
+        r#"7: socket[0].group = "a group": not the name of a group; write one such as "ring-readers""#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\n[[socket]]\npath = \"s\"",
+        r#"8: socket[1].path = "s": is the path of another socket already"#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\ncalls = []",
+        r#"7: socket[0].calls = []: lists nothing; write ["*"] for all"#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\ncalls = [\"queue.*\", \"queue.eat\"]",
+        r#"7: socket[0].calls[1] = "queue.eat": is not a call or a group of calls"#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\ncalls = [\"status:q\"]",
+        r#"7: socket[0].calls[0] = "status:q": can't be narrowed: only queue.read, queue.tail, queue.manage and queue.* can"#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\nusers = []",
+        r#"7: socket[0].users = []: lists nothing; write ["*"] for all"#,
+    ),
+    (
+        "[[socket]]\npath = \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789x\"",
+        r#"6: socket[0].path = "01234567890123456789012345678901234567890123456789012345678…: is 101 bytes long; a socket's path has 100 at most"#,
+    ),
+    ("[log]\nformat = \"xml\"", r#"6: log.format = "xml": must be one of "auto", "human", "json""#),
+    (
+        "[log]\nlevel = \"INFO\"",
+        r#"6: log.level = "INFO": must be one of "error", "warn", "info", "debug", "trace""#,
+    ),
+    (
+        "[log]\nlevel = \"a\\nb\"",
+        r#"6: log.level = "a\nb": must be one of "error", "warn", "info", "debug", "trace""#,
+    ),
+];

@@ -1,0 +1,93 @@
+//! Opens the admin API: one socket a door, and what the rest of the daemon tells it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::queues::States;
+use super::{Error, sockets};
+use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
+use crate::clock;
+use crate::config::{self, Config, QueueKind};
+use crate::delivery::State;
+use crate::domain::signature::Proof;
+use crate::domain::time::Millis;
+use crate::http::Server;
+use crate::intake::Intake;
+use crate::store::{Store, StoreError};
+use crate::telemetry::{Door, Metrics};
+
+/// Binds every socket and serves the admin API on each with its rights, until `stop` resolves.
+pub(super) fn open<F>(
+    config: &Config,
+    store: &Store,
+    intake: &Arc<Intake>,
+    deliveries: &States,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+    stop: impl Fn() -> F,
+) -> Result<Arc<Admin>, Error>
+where
+    F: Future<Output = Instant> + Send + 'static,
+{
+    let server = Server::new(limits(), metrics.http(Door::Admin));
+    let parts = Parts {
+        store: store.clone(),
+        server: Arc::clone(&server),
+        metrics: metrics.clone(),
+        queues: config.queues.iter().map(queue_facts).collect(),
+        facts: reporter(Arc::clone(intake), Arc::clone(deliveries)),
+    };
+    let admin = Admin::new(parts).map_err(StoreError::from)?;
+    let bound: Result<Vec<_>, _> = config.sockets.iter().map(sockets::bind).collect();
+    for ((listener, file), socket) in bound?.into_iter().zip(&config.sockets) {
+        let handler = Arc::clone(&admin).handler(socket.rights.clone());
+        let serving = Arc::clone(&server).serve(listener, handler, stop());
+        tasks.spawn(async move {
+            let _ = serving.await;
+            drop(file);
+        });
+    }
+    Ok(admin)
+}
+
+fn queue_facts(queue: &config::Queue) -> QueueFacts {
+    QueueFacts {
+        name: queue.name.clone(),
+        kind: queue.kind.as_str(),
+        visibility: match queue.kind {
+            QueueKind::Embedded { visibility } => Some(visibility),
+            QueueKind::Spool { .. } => None,
+        },
+        raw: queue.format == config::Format::Raw,
+    }
+}
+
+fn reporter(intake: Arc<Intake>, deliveries: States) -> Reporter {
+    let started_at = clock::now();
+    Reporter::new(move || Facts {
+        started_at,
+        webhook_keys: intake.proofs().iter().map(key_proof).collect(),
+        deliveries: deliveries.iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
+    })
+}
+
+fn key_proof(proof: &Proof) -> KeyProof {
+    KeyProof {
+        fingerprint: proof.fingerprint.to_string(),
+        set_at: Millis(proof.set_at),
+        verified_at: proof.verified_at.map(Millis),
+    }
+}
+
+fn delivery(queue: &crate::domain::ids::QueueName, state: &State) -> Delivery {
+    let why = match state {
+        State::SinkBusy { since, why } | State::StoreFailing { since, why } => {
+            Some(format!("{why} (since {})", since.rfc3339()))
+        }
+        State::Delivering | State::Stopped => None,
+    };
+    Delivery { queue: queue.clone(), state: state.name(), why }
+}

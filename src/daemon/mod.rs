@@ -1,0 +1,229 @@
+//! The daemon as a timeline: open the store, bind every door, say READY, serve, and on SIGTERM finish what is in flight.
+
+mod doors;
+mod hardening;
+mod queues;
+mod setup;
+mod sockets;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::admin::Admin;
+use crate::clock;
+use crate::config::{self, Config};
+use crate::domain::signature::Keys;
+use crate::http::{Limits, Server};
+use crate::intake::{self, Intake, Settings};
+use crate::store::{Store, StoreError};
+use crate::telemetry::{Door, Metrics};
+
+pub use hardening::forbid_dumps;
+pub use setup::{create_store, options};
+
+/// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How often what is known of the webhook keys is kept.
+const NOTE_PROOFS: Duration = Duration::from_mins(1);
+
+/// Why the daemon does not run.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("{0}")]
+    Config(#[from] config::ConfigError),
+    #[error("{0}")]
+    Secret(#[from] config::SecretError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{what}: {error}")]
+    Bind { what: String, error: io::Error },
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// The daemon's exit code: 78 refused configuration, 65 damaged store, 75 store in use, else 1. An address that can't
+    /// be bound may come later, so systemd shall try again: 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Secret(_) => 78,
+            Self::Store(error) => match error {
+                StoreError::InUse { .. } => 75,
+                StoreError::Damaged(_) | StoreError::Foreign { .. } | StoreError::Newer { .. } => 65,
+                StoreError::Missing { .. }
+                | StoreError::Exists { .. }
+                | StoreError::Partial { .. }
+                | StoreError::Environment { .. }
+                | StoreError::WrongKey { .. }
+                | StoreError::Vault(_) => 78,
+                _ => 1,
+            },
+            Self::Bind { .. } | Self::Io(_) => 1,
+        }
+    }
+}
+
+/// A daemon whose store is open and whose doors accept.
+#[derive(Debug)]
+pub struct Daemon {
+    store: Store,
+    intake: Arc<Intake>,
+    metrics: Metrics,
+    address: SocketAddr,
+    admin: Arc<Admin>,
+    stop: watch::Sender<Option<Instant>>,
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Opens the store, binds everything, and starts to serve.
+    ///
+    /// # Errors
+    /// What is wrong with configuration, store or addresses, in words that say what to do.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let store = setup::open_store(&config)?;
+        let metrics = Metrics::default();
+        store.report_to(&metrics);
+        let (stop, stopped) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener
+            .map_err(|error| Error::Bind { what: format!("listen = \"{}\"", config.listen), error })?;
+        let address = listener.local_addr()?;
+        let server = Server::new(public_limits(&config), metrics.http(Door::Public));
+        let intake = Arc::new(make_intake(&config, &store, &server, &metrics));
+        let public = Arc::clone(&intake);
+        let handler = move |request, _| Arc::clone(&public).handle(request);
+        let serving = server.serve(listener, handler, stopping(stopped.clone()));
+        tasks.spawn(async move {
+            let _ = serving.await;
+        });
+        tasks.spawn(keep_proofs(Arc::clone(&intake), store.clone(), stopped.clone()));
+        let states = queues::start(&config, &store, &mut tasks, || stopping(stopped.clone()));
+        let stop_doors = || stopping(stopped.clone());
+        let admin = doors::open(&config, &store, &intake, &states, &metrics, &mut tasks, stop_doors)?;
+        if config.queues.is_empty() {
+            tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
+        }
+        tracing::info!(%address, queues = config.queues.len(), "ready for webhooks");
+        Ok(Self { store, intake, metrics, address, admin, stop, tasks })
+    }
+
+    /// Where webhooks are taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Takes nothing new, finishes what is in flight, makes it durable, and closes the store.
+    pub async fn stop(mut self) {
+        self.admin.stop();
+        self.stop.send_replace(Some(clock::ticks() + DRAIN));
+        while self.tasks.join_next().await.is_some() {}
+        if let Ok(proofs) = serde_json::to_vec(&self.intake.proofs())
+            && let Err(error) = self.store.note_proofs(proofs).await
+        {
+            tracing::warn!(%error, "what is known of the webhook keys could not be noted");
+        }
+        let store = self.store;
+        // Closing waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, and tells systemd how it stands.
+///
+/// # Errors
+/// What kept the daemon from starting.
+pub async fn serve(config: Config) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let daemon = Daemon::start(config).await?;
+    notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    daemon.stop().await;
+    Ok(())
+}
+
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+fn public_limits(config: &Config) -> Limits {
+    Limits {
+        header_timeout: config.http.header_timeout,
+        max_header_bytes: config.http.max_header_bytes,
+        max_headers: config.http.max_headers,
+        keep_alive_idle: config.http.keep_alive_idle,
+        max_connections: config.http.max_connections,
+        max_requests: config.http.max_requests,
+        max_bytes_in_flight: config.http.max_bytes_in_flight,
+        // The intake keeps its own budget; this one is for its bugs.
+        request_budget: config.webhook.answer_within + Duration::from_millis(250),
+        ..Limits::default()
+    }
+}
+
+fn make_intake(config: &Config, store: &Store, server: &Arc<Server>, metrics: &Metrics) -> Intake {
+    let settings = Settings {
+        path: config.webhook.path.clone(),
+        max_body: config.webhook.max_body,
+        body_timeout: config.webhook.body_timeout,
+        answer_within: config.webhook.answer_within,
+        late_after: config.webhook.late_after,
+        early_after: config.webhook.early_after,
+    };
+    let keys = Keys::new(config.hmac_keys.iter().map(|key| key.expose().as_slice()));
+    let noted = intake::noted(store);
+    Intake::new(settings, keys, &noted, store.clone(), Arc::clone(server), metrics.clone())
+}
+
+/// Resolves to the drain's deadline when the daemon shall stop.
+async fn stopping(mut stopped: watch::Receiver<Option<Instant>>) -> Instant {
+    match stopped.wait_for(Option::is_some).await {
+        Ok(deadline) => deadline.unwrap_or_else(clock::ticks),
+        // The daemon itself is gone.
+        Err(_) => clock::ticks(),
+    }
+}
+
+async fn keep_proofs(intake: Arc<Intake>, store: Store, stopped: watch::Receiver<Option<Instant>>) {
+    let mut stop = std::pin::pin!(stopping(stopped));
+    let mut noted = intake.proofs();
+    loop {
+        tokio::select! {
+            _ = &mut stop => return,
+            () = tokio::time::sleep(NOTE_PROOFS) => {}
+        }
+        let proofs = intake.proofs();
+        if proofs != noted {
+            intake::note(store.clone(), &proofs);
+            noted = proofs;
+        }
+    }
+}

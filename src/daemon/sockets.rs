@@ -1,0 +1,108 @@
+//! Binds Unix sockets so that they never stand open to more people than configured, not even for a moment.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use tokio::net::UnixListener;
+
+use super::Error;
+use crate::config::Socket;
+
+/// A bound socket; its file goes with it.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Gone already: fine.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Binds under a private name, sets mode and group, and moves it into place. One that an earlier run left behind is
+/// replaced; one that somebody answers on is not.
+///
+/// # Errors
+/// [`Error::Bind`] with the socket's path.
+pub(super) fn bind(socket: &Socket) -> Result<(UnixListener, SocketFile), Error> {
+    bind_at(&socket.path, socket.mode, socket.group.as_deref())
+        .map_err(|error| Error::Bind { what: format!("socket {}", socket.path.display()), error })
+}
+
+fn bind_at(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListener, SocketFile)> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody answers on it"));
+    }
+    if fs::symlink_metadata(path).is_ok_and(|m| !std::os::unix::fs::FileTypeExt::is_socket(&m.file_type())) {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "something that is no socket is in its place",
+        ));
+    }
+    let private = private_name(path);
+    let _ = fs::remove_file(&private);
+    // Nobody but root can enter before the mode is set: connecting needs write permission, which umask leaves to us.
+    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(&private);
+    rustix::process::umask(old);
+    let listener = bound?;
+    let file = SocketFile(private.clone());
+    if let Some(name) = group {
+        set_group(&private, name)?;
+    }
+    fs::set_permissions(&private, Permissions::from_mode(mode))?;
+    fs::rename(&private, path)?;
+    std::mem::forget(file);
+    Ok((listener, SocketFile(path.to_owned())))
+}
+
+fn private_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+fn set_group(path: &Path, name: &str) -> io::Result<()> {
+    let group = Group::from_name(name)?;
+    let gid = group.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name}")))?.gid;
+    // Under systemd's PrivateUsers= changing it is refused even where it fits already.
+    if fs::metadata(path)?.gid() == gid.as_raw() { Ok(()) } else { chown(path, None, Some(gid.as_raw())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_has_its_mode_and_replaces_only_a_dead_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let (listener, file) = bind_at(&path, 0o640, None).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(bind_at(&path, 0o600, None).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        std::mem::forget(file);
+        drop(listener);
+        let (_listener, file) = bind_at(&path, 0o600, None).unwrap();
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn other_files_and_unknown_groups_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(bind_at(&path, 0o600, None).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        let other = dir.path().join("socket");
+        assert_eq!(
+            bind_at(&other, 0o600, Some("no-such-group")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(fs::read_dir(dir.path()).unwrap().count() == 1, "nothing is left behind");
+    }
+}

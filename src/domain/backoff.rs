@@ -1,0 +1,70 @@
+//! How long to wait before the next try: exponential, spread over the whole span, so that many do not come back at once.
+
+use std::time::Duration;
+
+/// Bounds of a wait. `most` is at least `least`; where it is not, every wait is `least`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// No wait is shorter: nothing may spin.
+    pub least: Duration,
+    pub most: Duration,
+}
+
+impl Backoff {
+    /// The wait after the `failures`-th failure in a row (1 for the first): drawn by `random`, which is uniform over
+    /// all of `u64`, from `least` up to `least · 2^failures` or `most`.
+    pub fn wait(self, failures: u32, random: u64) -> Duration {
+        let doubled = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
+        let ceiling = self.least.saturating_mul(doubled).min(self.most);
+        let span = ceiling.saturating_sub(self.least).as_nanos();
+        // The high half of a product of 64 by 128 bits: spans of up to 584 years fit in 64.
+        let share = (span.min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
+        self.least + Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_span_doubles_until_it_is_the_whole() {
+        let backoff = Backoff { least: SECOND, most: 60 * SECOND };
+        let longest = |failures| (backoff.wait(failures, u64::MAX) + Duration::from_nanos(1)).as_secs();
+        assert_eq!([1, 2, 3, 5, 6, 31, 32, u32::MAX].map(longest), [2, 4, 8, 32, 60, 60, 60, 60]);
+        assert_eq!(backoff.wait(9, 0), SECOND);
+        let middle = backoff.wait(20, 1 << 63);
+        assert_eq!(middle, Duration::from_millis(30_500), "uniform over the span");
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_stays_in_its_bounds(
+            least in 1_u64..10_000_000,
+            more in 0_u64..10_000_000,
+            failures: u32,
+            random: u64,
+        ) {
+            let (least, most) = (Duration::from_millis(least), Duration::from_millis(least + more));
+            let wait = Backoff { least, most }.wait(failures, random);
+            prop_assert!(least <= wait && wait <= most, "{wait:?}");
+        }
+
+        #[test]
+        fn more_failures_never_shorten_the_same_draw(failures in 0_u32..u32::MAX, random: u64) {
+            let backoff = Backoff { least: SECOND, most: 900 * SECOND };
+            prop_assert!(backoff.wait(failures, random) <= backoff.wait(failures + 1, random));
+        }
+
+        #[test]
+        fn bounds_the_wrong_way_round_and_huge_ones_do_no_harm(least: u64, most: u64, n: u32, random: u64) {
+            let (least, most) = (Duration::from_secs(least >> 1), Duration::from_secs(most));
+            let backoff = Backoff { least, most };
+            prop_assert!(backoff.wait(n, random) >= least);
+        }
+    }
+}

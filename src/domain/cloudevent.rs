@@ -1,0 +1,173 @@
+//! Renders an accepted event as CloudEvents 1.0 in its JSON format: one line, with Ring's body in it untouched.
+
+mod readable;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use data_encoding::BASE64;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::flags::flags;
+use super::time::Millis;
+use readable::is_readable;
+
+/// The `source` of every event. One is enough: `id` is unique over all accounts, and `ringaccount` says whose it is.
+pub const SOURCE: &str = "/ring";
+
+flags! {
+    /// What intake or delivery found worth telling about an event.
+    Mark,
+    /// The marks of one event.
+    Marks {
+        /// Sent longer ago than Ring's retries take: a replay, or a clock is wrong.
+        Late = "late",
+        /// Sent after it was received, further than clocks may differ.
+        Early = "early",
+        /// Its request id came before with another body.
+        Conflict = "conflict",
+        /// It had no usable request id; its id is a hash of the body.
+        HashedId = "hashed-id",
+        /// It names no account, and none was found.
+        NoAccount = "no-account",
+        /// Its account was found through the device.
+        AccountByDevice = "account-by-device",
+        /// It waited until its account was claimed.
+        Held = "held",
+        /// It comes back from dead letters.
+        Replayed = "replayed",
+    }
+}
+
+/// An event on its way to a queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The idempotency key; never empty.
+    pub id: &'a str,
+    /// Ring's `data.type`; empty when there is none.
+    pub kind: &'a str,
+    pub sub_kind: Option<&'a str>,
+    pub device: Option<&'a str>,
+    pub account: Option<&'a str>,
+    pub user: Option<&'a str>,
+    /// Grows with every event of an account.
+    pub sequence: u64,
+    /// Which delivery to this queue it is, from 1.
+    pub attempt: u32,
+    pub received_at: Millis,
+    /// When it happened, or else when Ring sent it.
+    pub time: Option<Millis>,
+    pub marks: Marks,
+    /// As Ring sent it.
+    pub body: &'a [u8],
+}
+
+/// The event as one line without its end. `data` is the body to the byte where a line of JSON can hold it, else it is in
+/// `data_base64`. Texts are never empty: what would be is left out.
+pub fn render(event: &Outgoing<'_>) -> String {
+    let data = Data::of(event.body);
+    let kind = attribute(event.kind).unwrap_or("unknown".into());
+    let attributes = Attributes {
+        specversion: "1.0",
+        id: &attribute(event.id).unwrap_or_default(),
+        source: SOURCE,
+        kind: &format!("com.ring.{kind}"),
+        subject: event.device.and_then(attribute),
+        time: event.time.map(Millis::rfc3339),
+        datacontenttype: data.content_type(),
+        ringaccount: event.account.and_then(attribute),
+        ringuser: event.user.and_then(attribute),
+        ringsubtype: event.sub_kind.and_then(attribute),
+        // A text, since integers have 32 bits here; of fixed width, so that it sorts.
+        ringsequence: &format!("{:020}", event.sequence),
+        ringreceived: &event.received_at.rfc3339(),
+        ringattempt: i32::try_from(event.attempt).unwrap_or(i32::MAX),
+        ringmarks: Some(event.marks.to_string()).filter(|names| !names.is_empty()),
+    };
+    // Texts and numbers into memory: neither can fail.
+    let mut line = serde_json::to_string(&attributes).unwrap_or_default();
+    line.truncate(line.len().saturating_sub(1));
+    match data {
+        Data::Json(body) => line.extend([",\"data\":", body, "}"]),
+        Data::HiddenJson(body) | Data::Bytes(body) => {
+            line.push_str(",\"data_base64\":\"");
+            BASE64.encode_append(body, &mut line);
+            line.push_str("\"}");
+        }
+    }
+    line
+}
+
+/// Whether the specification allows `c` in an attribute: no control characters, no noncharacters.
+pub fn is_attribute_char(c: char) -> bool {
+    let noncharacter = matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe;
+    !c.is_control() && !noncharacter
+}
+
+#[derive(Serialize)]
+struct Attributes<'a> {
+    specversion: &'a str,
+    id: &'a str,
+    source: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    datacontenttype: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ringaccount: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ringuser: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ringsubtype: Option<Cow<'a, str>>,
+    ringsequence: &'a str,
+    ringreceived: &'a str,
+    ringattempt: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ringmarks: Option<String>,
+}
+
+/// `text` with what an attribute may not hold replaced; nothing when it is empty.
+fn attribute(text: &str) -> Option<Cow<'_, str>> {
+    if text.is_empty() {
+        None
+    } else if text.chars().all(is_attribute_char) {
+        Some(text.into())
+    } else {
+        Some(text.replace(|c| !is_attribute_char(c), "\u{fffd}").into())
+    }
+}
+
+/// How a body goes out.
+enum Data<'a> {
+    /// As it is.
+    Json(&'a str),
+    /// It is JSON, but a line with it in would be none, or one that common readers refuse.
+    HiddenJson(&'a [u8]),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Data<'a> {
+    fn of(body: &'a [u8]) -> Self {
+        let Ok(json) = serde_json::from_slice::<&RawValue>(body) else { return Self::Bytes(body) };
+        let json = json.get();
+        // Space around it is lost to whoever parses the line, and many take `null` for no data at all.
+        let stays = json.len() == body.len() && json != "null";
+        if stays && !json.contains(['\n', '\r']) && is_readable(json) {
+            Self::Json(json)
+        } else {
+            Self::HiddenJson(body)
+        }
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::Json(_) | Self::HiddenJson(_) => "application/json",
+            Self::Bytes(_) => "application/octet-stream",
+        }
+    }
+}

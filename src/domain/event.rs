@@ -1,0 +1,85 @@
+//! An accepted event, as it waits in the store and goes to queues.
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use serde_json::json;
+
+use super::cloudevent::{Marks, Outgoing, render};
+use super::ids::{AccountId, DeviceId, UserId};
+use super::time::Millis;
+
+/// What was accepted. The raw body is kept to the byte; the other fields were read from it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The idempotency key: `meta.request_id`, with `~<body hash>` when the id came with another body before, or a
+    /// hash of the body when there is no id.
+    pub key: String,
+    /// `data.type`.
+    pub kind: String,
+    pub sub_kind: Option<String>,
+    pub device: Option<DeviceId>,
+    pub account: Option<AccountId>,
+    /// The user it was accepted for, who alone may read it.
+    pub user: Option<UserId>,
+    pub received_at: Millis,
+    /// When it happened, else when Ring sent it.
+    pub time: Option<Millis>,
+    pub marks: Marks,
+    pub body: Bytes,
+}
+
+impl Event {
+    /// The event as one line of CloudEvents JSON; `sequence` and `attempt` are those of its delivery.
+    pub fn cloudevent(&self, sequence: u64, attempt: u32) -> String {
+        render(&Outgoing {
+            id: &self.key,
+            kind: &self.kind,
+            sub_kind: self.sub_kind.as_deref(),
+            device: self.device.as_ref().map(DeviceId::as_str),
+            account: self.account.as_ref().map(AccountId::as_str),
+            user: self.user.as_ref().map(UserId::as_str),
+            sequence,
+            attempt,
+            received_at: self.received_at,
+            time: self.time,
+            marks: self.marks,
+            body: &self.body,
+        })
+    }
+
+    /// The event's idempotency key and its body to the byte, as one line of JSON: `body` where it is UTF-8, else
+    /// `body_base64`.
+    pub fn raw(&self) -> String {
+        let line = match str::from_utf8(&self.body) {
+            Ok(text) => json!({"id": self.key, "body": text}),
+            Err(_) => json!({"id": self.key, "body_base64": BASE64.encode(&self.body)}),
+        };
+        line.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_body_keeps_every_byte() {
+        let raw = |body: &'static [u8]| {
+            let event = Event {
+                key: "r-1".into(),
+                kind: "motion_detected".into(),
+                sub_kind: None,
+                device: None,
+                account: None,
+                user: None,
+                received_at: Millis(0),
+                time: None,
+                marks: Marks::default(),
+                body: body.into(),
+            };
+            serde_json::from_str::<serde_json::Value>(&event.raw()).unwrap()
+        };
+        assert_eq!(raw(b"{ }\n")["body"], "{ }\n");
+        assert_eq!(raw(b"\xff")["body_base64"], "/w==");
+    }
+}

@@ -1,0 +1,19 @@
+//! Decides, never acts: no I/O, and time and randomness come in as arguments.
+
+pub mod backlog;
+pub mod backoff;
+pub mod cloudevent;
+pub mod dedup;
+pub mod envelope;
+pub mod event;
+mod flags;
+pub mod ids;
+pub mod json_stream;
+pub mod limiter;
+pub mod rights;
+pub mod routing;
+pub mod secret;
+pub mod signature;
+pub mod steady;
+pub mod time;
+pub mod verdict;

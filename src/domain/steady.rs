@@ -1,0 +1,71 @@
+//! Tells time that passed from a clock that was set: what is old by a clock that has just jumped must not be thrown away.
+
+use std::time::Duration;
+
+use super::time::Millis;
+
+/// Further than this from the monotonic clock, within one step, is a jump.
+const JUMP: Duration = Duration::from_hours(1);
+/// How long a clock that jumped must then go on evenly before it is believed.
+const PROBATION: Duration = Duration::from_mins(10);
+
+/// Compares the wall clock with the monotonic one, step by step.
+#[derive(Debug, Default)]
+pub struct Steady {
+    last: Option<(Millis, Duration)>,
+    /// On the monotonic clock.
+    distrusted_until: Option<Duration>,
+}
+
+impl Steady {
+    /// Takes both clocks as they stand and says whether things may be called old by the wall clock now. A machine that
+    /// slept looks like a jump too: what expires then expires ten minutes later.
+    pub fn may_expire(&mut self, wall: Millis, monotonic: Duration) -> bool {
+        if let Some((before, then)) = self.last.replace((wall, monotonic)) {
+            let passed = monotonic.saturating_sub(then);
+            if wall.since(before) > passed + JUMP || before.since(wall) > JUMP {
+                self.distrusted_until = Some(monotonic + PROBATION);
+            }
+        }
+        self.distrusted_until.is_none_or(|until| monotonic >= until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_evenly_is_believed_however_slowly_it_is_asked() {
+        let mut steady = Steady::default();
+        assert!(steady.may_expire(Millis(DAY_MS), at(0)));
+        assert!(steady.may_expire(Millis(DAY_MS + 1_000), at(1)));
+        assert!(steady.may_expire(Millis(3 * DAY_MS), at(2 * 86_400)));
+    }
+
+    #[test]
+    fn a_jump_either_way_is_on_probation() {
+        for there in [Millis(400 * DAY_MS), Millis(0)] {
+            let mut steady = Steady::default();
+            assert!(steady.may_expire(Millis(DAY_MS), at(0)));
+            assert!(!steady.may_expire(there, at(1)));
+            assert!(!steady.may_expire(Millis(there.0 + 500_000), at(501)));
+            assert!(steady.may_expire(Millis(there.0 + 600_000), at(601)), "it has gone on evenly since");
+        }
+    }
+
+    #[test]
+    fn jumping_there_and_back_costs_nothing() {
+        let mut steady = Steady::default();
+        steady.may_expire(Millis(DAY_MS), at(0));
+        assert!(!steady.may_expire(Millis(400 * DAY_MS), at(1)));
+        assert!(!steady.may_expire(Millis(DAY_MS + 2_000), at(2)));
+        assert!(steady.may_expire(Millis(DAY_MS + 700_000), at(700)));
+    }
+}

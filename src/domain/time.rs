@@ -1,0 +1,54 @@
+//! Wall time as epoch milliseconds, the unit in which everything is stored and compared.
+
+use std::time::Duration;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// The time `by` later, at most the end of time.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(to_ms(by)))
+    }
+
+    /// The time `by` earlier, at least the epoch.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(to_ms(by)))
+    }
+
+    /// How long `earlier` lies before this time; nothing when it lies after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// RFC 3339 in UTC, for people and for CloudEvents.
+    pub fn rfc3339(self) -> String {
+        let ms = i64::try_from(self.0).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_string()
+    }
+}
+
+fn to_ms(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_stops_at_the_ends() {
+        assert_eq!(Millis(5).minus(Duration::from_secs(1)), Millis(0));
+        assert_eq!(Millis(u64::MAX).plus(Duration::MAX), Millis(u64::MAX));
+        assert_eq!(Millis(1).since(Millis(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn shows_as_rfc_3339() {
+        assert_eq!(Millis(1_700_000_000_123).rfc3339(), "2023-11-14T22:13:20.123Z");
+        assert!(!Millis(u64::MAX).rfc3339().is_empty());
+    }
+}

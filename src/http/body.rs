@@ -1,0 +1,162 @@
+//! Request bodies, read whole under a cap, a deadline and a budget that all requests share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use prometheus_client::metrics::gauge::Gauge;
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+/// Taken from the budget at once; a body that is announced or found to be longer is paid for as it comes, so that announcing
+/// one costs the others nothing.
+const FIRST_STEP: usize = 16 * 1024;
+
+/// Why a body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BodyError {
+    #[error("the body is over the cap")]
+    TooLarge,
+    #[error("the body did not come in time")]
+    TooSlow,
+    #[error("too many body bytes are in flight")]
+    Busy,
+    #[error("the peer broke off or framed the body wrongly")]
+    Broken,
+}
+
+/// Body bytes that requests hold together.
+#[derive(Debug, Clone)]
+pub struct InFlightBytes(Arc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    gauge: Gauge,
+}
+
+impl InFlightBytes {
+    /// At most `limit` bytes at a time; `gauge` shows how many there are.
+    pub fn new(limit: usize, gauge: Gauge) -> Self {
+        Self(Arc::new(Budget { limit, used: AtomicUsize::new(0), gauge }))
+    }
+
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A share of the budget, given back when dropped.
+#[derive(Debug)]
+struct Share {
+    budget: InFlightBytes,
+    bytes: usize,
+}
+
+impl Share {
+    /// Raises the share to `bytes`.
+    fn raise(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let more = bytes.saturating_sub(self.bytes);
+        let budget = &self.budget.0;
+        let within = |used: usize| used.checked_add(more).filter(|sum| *sum <= budget.limit);
+        let taken = budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+        taken.map_err(|_| BodyError::Busy)?;
+        budget.gauge.inc_by(signed(more));
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.0.gauge.dec_by(signed(self.bytes));
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// A whole body; its share of the budget is held until this is dropped.
+#[derive(Debug)]
+pub struct Received {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl Received {
+    /// The bytes; clones of them may outlive the share, so only for what is accounted elsewhere.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads `body` to its end, which has to come by `deadline` and within `cap` bytes.
+///
+/// # Errors
+/// [`BodyError`]; a body whose announced length is over the cap is not asked for (no `100 Continue` is sent).
+pub async fn read<B>(
+    body: B,
+    cap: usize,
+    deadline: Instant,
+    budget: &InFlightBytes,
+) -> Result<Received, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let announced = body.size_hint();
+    if announced.lower() > cap as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    let expected = announced.exact().and_then(|n| usize::try_from(n).ok());
+    let mut share = Share { budget: budget.clone(), bytes: 0 };
+    let all = collect(body, cap, expected, &mut share);
+    let bytes = timeout_at(deadline, all).await.map_err(|_| BodyError::TooSlow)??;
+    Ok(Received { bytes, _share: share })
+}
+
+async fn collect<B>(
+    mut body: B,
+    cap: usize,
+    expected: Option<usize>,
+    share: &mut Share,
+) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        let len = all.len() + piece.len();
+        if len > cap {
+            return Err(BodyError::TooLarge);
+        }
+        if expected == Some(piece.len()) {
+            share.raise(len)?;
+            return Ok(piece);
+        }
+        if len > all.capacity() {
+            let room = len.max(2 * all.capacity()).max(FIRST_STEP).min(expected.unwrap_or(cap));
+            share.raise(room)?;
+            all.reserve(room - all.len());
+        }
+        all.put_slice(&piece);
+    }
+    Ok(all.freeze())
+}
+
+#[cfg(test)]
+mod tests;

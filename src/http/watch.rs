@@ -1,0 +1,260 @@
+//! What a connection is doing and since when, and until when it may.
+//!
+//! ```text
+//! connect ─▶ Head ─▶ Request ─▶ Answer ─▶ Idle ─▶ Head …        a pipelined request: Answer ─▶ Head
+//!                       │ └───▶ Stream ─▶ Idle
+//!                       └ too long: 503, Answer                  Idle too long: Closing; the others too long: cut off
+//! ```
+//! The stream, the service and the body report; the connection's task asks. All of them run in that one task, the lock is
+//! there because the compiler cannot know.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::Limits;
+use super::framing::{Framing, Length};
+use crate::clock;
+
+/// Longer than any connection lives: a stream that waits for something to say.
+const NO_LIMIT: Duration = Duration::from_hours(24 * 365);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Request,
+    Answer,
+    Stream,
+    Idle,
+    Closing,
+}
+
+/// What to do with a connection whose timer fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    NotYet(Instant),
+    /// The handler took too long; it finds [`Watch::overdue`] when it is polled next.
+    Overdue,
+    /// Nothing is going on: close as HTTP closes.
+    Rest,
+    CutOff,
+}
+
+/// One connection, watched.
+#[derive(Debug)]
+pub(super) struct Watch {
+    limits: Arc<Limits>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    framing: Framing,
+    phase: Phase,
+    since: Instant,
+    /// Since when the peer has taken nothing of what we want to write.
+    blocked: Option<Instant>,
+    overdue: bool,
+    /// hyper has the whole answer, though the peer may not.
+    written: bool,
+    eof: bool,
+}
+
+impl State {
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.since = clock::ticks();
+    }
+}
+
+impl Watch {
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        let state = State {
+            framing: Framing::new(),
+            phase: Phase::Head,
+            since: clock::ticks(),
+            blocked: None,
+            overdue: false,
+            written: false,
+            eof: false,
+        };
+        Self { limits, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A head was parsed and its handler starts; false when its framing is ambiguous.
+    pub(super) fn begin(&self, length: Length) -> bool {
+        let mut state = self.state();
+        state.overdue = false;
+        state.written = false;
+        state.enter(Phase::Request);
+        state.framing.begin(length)
+    }
+
+    pub(super) fn overdue(&self) -> bool {
+        self.state().overdue
+    }
+
+    /// The handler has answered.
+    pub(super) fn answered(&self, stream: bool) {
+        self.state().enter(if stream { Phase::Stream } else { Phase::Answer });
+    }
+
+    /// hyper has taken the last of the answer.
+    pub(super) fn written(&self) {
+        self.state().written = true;
+    }
+
+    /// Whether the peer may still be sending something that nobody will read.
+    pub(super) fn unread(&self) -> bool {
+        let state = self.state();
+        !state.eof && !state.framing.between_requests()
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline_of(&self.state())
+    }
+
+    fn deadline_of(&self, state: &State) -> Instant {
+        let limits = &self.limits;
+        match state.phase {
+            Phase::Head => state.since + limits.header_timeout,
+            Phase::Request => state.since + limits.request_budget,
+            Phase::Answer | Phase::Closing => state.since + limits.answer_timeout,
+            Phase::Stream => match state.blocked {
+                Some(blocked) => blocked + limits.answer_timeout,
+                None => state.since + NO_LIMIT,
+            },
+            Phase::Idle => state.since + limits.keep_alive_idle,
+        }
+    }
+
+    pub(super) fn expire(&self, now: Instant) -> Expiry {
+        let mut state = self.state();
+        let deadline = self.deadline_of(&state);
+        if now < deadline {
+            return Expiry::NotYet(deadline);
+        }
+        match state.phase {
+            Phase::Request if !state.overdue => {
+                state.overdue = true;
+                Expiry::Overdue
+            }
+            Phase::Idle => {
+                state.enter(Phase::Closing);
+                Expiry::Rest
+            }
+            _ => Expiry::CutOff,
+        }
+    }
+}
+
+/// A stream that tells its [`Watch`] what passes, and hands on one request at a time.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    pub(super) inner: S,
+    watch: Arc<Watch>,
+    /// Read already, but of the part that follows; at most what one read brings.
+    held: Bytes,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(inner: S, watch: Arc<Watch>) -> Self {
+        Self { inner, watch, held: Bytes::new() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let start = buf.filled().len();
+        if self.held.is_empty() {
+            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        } else {
+            let n = self.held.len().min(buf.remaining());
+            buf.put_slice(&self.held[..n]);
+            self.held.advance(n);
+        }
+        let fresh = &buf.filled()[start..];
+        let mut state = self.watch.state();
+        if fresh.is_empty() {
+            state.eof = true;
+            return Poll::Ready(Ok(()));
+        }
+        if state.phase == Phase::Idle {
+            state.enter(Phase::Head);
+        }
+        let Some(n) = state.framing.admit(fresh) else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        };
+        drop(state);
+        if n < fresh.len() {
+            let later = Bytes::copy_from_slice(&fresh[n..]);
+            let rest = std::mem::take(&mut self.held);
+            self.held = if rest.is_empty() { later } else { [later, rest].concat().into() };
+            buf.set_filled(start + n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Watched<S> {
+    fn note_write(&self, wrote: &Poll<io::Result<usize>>) {
+        let mut state = self.watch.state();
+        match wrote {
+            Poll::Pending if state.blocked.is_none() => state.blocked = Some(clock::ticks()),
+            Poll::Pending => {}
+            Poll::Ready(_) => state.blocked = None,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.note_write(&wrote);
+        wrote
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.note_write(&wrote);
+        wrote
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    /// hyper flushes when its own buffer is empty: with the answer written, that ends the request.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        let quiet = self.held.is_empty();
+        let mut state = self.watch.state();
+        if state.written && matches!(state.phase, Phase::Answer | Phase::Stream) {
+            let idle = quiet && state.framing.between_requests();
+            state.enter(if idle { Phase::Idle } else { Phase::Head });
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,314 @@
+//! Webhooks: verify, accept, answer. The answer comes only after the event is durable.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming as Body;
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use tokio::time::{Instant, timeout_at};
+use tracing::field::{DisplayValue, display};
+use tracing::{Level, enabled};
+
+use crate::clock;
+use crate::domain::cloudevent::{Mark, Marks};
+use crate::domain::dedup::Identity;
+use crate::domain::envelope::{self, Envelope};
+use crate::domain::ids::AccountId;
+use crate::domain::limiter::Limiter;
+use crate::domain::signature::{HEADER, Keys, Mismatch, Proof, Proofs, Refusal, Signature};
+use crate::domain::time::Millis;
+use crate::domain::verdict::Verdict;
+use crate::failpoint;
+use crate::http::body::{self, BodyError, Received};
+use crate::http::{Answer, Server, answer};
+use crate::log::text;
+use crate::store::{Accepted, Incoming, Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// Lines a minute for each reason of a refusal.
+const WARNINGS: u32 = 6;
+
+/// What the operator decides about webhooks.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub path: String,
+    /// Bytes.
+    pub max_body: usize,
+    pub body_timeout: Duration,
+    /// Budget of a whole answer.
+    pub answer_within: Duration,
+    /// An event further in the past is marked.
+    pub late_after: Duration,
+    /// An event further in the future is marked.
+    pub early_after: Duration,
+}
+
+/// Takes Ring's webhooks.
+#[derive(Debug)]
+pub struct Intake {
+    settings: Settings,
+    keys: Keys,
+    proofs: Mutex<Proofs>,
+    store: Store,
+    server: Arc<Server>,
+    metrics: Metrics,
+    warnings: Mutex<Limiter<Verdict>>,
+}
+
+impl Intake {
+    /// `noted` is what was known of the keys when [`Intake::proofs`] was noted last.
+    pub fn new(
+        settings: Settings,
+        keys: Keys,
+        noted: &[Proof],
+        store: Store,
+        server: Arc<Server>,
+        metrics: Metrics,
+    ) -> Self {
+        let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
+        let warnings = Mutex::new(Limiter::new(WARNINGS));
+        Self { settings, keys, proofs, store, server, metrics, warnings }
+    }
+
+    /// What is known of the webhook keys.
+    pub fn proofs(&self) -> Vec<Proof> {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).all().to_vec()
+    }
+
+    /// Answers one request on the public listener.
+    pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
+        if request.uri().path() != self.settings.path {
+            return answer::empty(StatusCode::NOT_FOUND);
+        }
+        if request.method() != Method::POST {
+            let mut refusal = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return refusal;
+        }
+        let verdict = self.webhook(request).await.unwrap_or_else(|verdict| verdict);
+        self.metrics.webhook(verdict);
+        reply(verdict)
+    }
+
+    async fn webhook(&self, request: Request<Body>) -> Result<Verdict, Verdict> {
+        let started = clock::ticks();
+        let signature = self.signature(&request)?;
+        let body = self.body(request, started + self.settings.body_timeout).await?;
+        self.verify(&body, &signature)?;
+        failpoint!("intake.verified");
+        let incoming = self.understand(&body);
+        self.keep(incoming, started + self.settings.answer_within).await
+    }
+
+    fn signature(&self, request: &Request<Body>) -> Result<Signature, Verdict> {
+        let values = request.headers().get_all(HEADER).iter().map(HeaderValue::as_bytes);
+        let signature = Signature::parse(values).map_err(|refusal| {
+            let verdict = match refusal {
+                Refusal::Missing => Verdict::NoSignature,
+                Refusal::Repeated => Verdict::RepeatedSignature,
+                Refusal::Malformed => Verdict::MalformedSignature,
+            };
+            self.warn(verdict, &refusal, None);
+            verdict
+        })?;
+        if signature.bare {
+            self.metrics.bare_signatures.inc();
+        }
+        Ok(signature)
+    }
+
+    async fn body(&self, request: Request<Body>, deadline: Instant) -> Result<Received, Verdict> {
+        let read = body::read(request.into_body(), self.settings.max_body, deadline, self.server.bytes());
+        read.await.map_err(|error| {
+            let verdict = match error {
+                BodyError::TooLarge => Verdict::TooLarge,
+                BodyError::TooSlow => Verdict::SlowBody,
+                BodyError::Busy => Verdict::Busy,
+                BodyError::Broken => Verdict::BrokenBody,
+            };
+            self.warn(verdict, &error, None);
+            verdict
+        })
+    }
+
+    /// Nothing of the body is looked at before this holds.
+    fn verify(&self, body: &Received, signature: &Signature) -> Result<(), Verdict> {
+        let key = self.keys.verify(body, signature);
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = key {
+            if proofs.verified(key, clock::now()) {
+                note(self.store.clone(), proofs.all());
+            }
+            return Ok(());
+        }
+        let mismatch = proofs.mismatched(clock::now());
+        drop(proofs);
+        let (verdict, why) = match mismatch {
+            Mismatch::Forged => (Verdict::Forged, "no key made the signature"),
+            Mismatch::Unproven => (
+                Verdict::Unproven,
+                "no key made the signature, and the keys are not proven: is each hmac key the one that Ring shows?",
+            ),
+        };
+        self.warn(verdict, &why, None);
+        Err(verdict)
+    }
+
+    /// Reads the body once, leniently; what is not understood is kept as it is.
+    fn understand(&self, body: &Received) -> Incoming {
+        let now = clock::now();
+        let body = body.bytes().clone();
+        match envelope::parse(&body) {
+            Ok(event) => {
+                let marks = self.marks(&event, now);
+                Incoming {
+                    identity: Identity::of(event.request_id.as_deref(), &body),
+                    received_at: now,
+                    account: event.account,
+                    kind: event.kind,
+                    sub_kind: event.sub_kind,
+                    device: event.device,
+                    related: event.devices,
+                    time: event.happened_at.or(event.sent_at),
+                    marks,
+                    body,
+                    anomaly: None,
+                }
+            }
+            Err(anomaly) => Incoming {
+                identity: Identity::of(None, &body),
+                received_at: now,
+                account: None,
+                kind: String::new(),
+                sub_kind: None,
+                device: None,
+                related: Vec::new(),
+                time: None,
+                marks: Marks::default(),
+                body,
+                anomaly: Some(anomaly.as_str()),
+            },
+        }
+    }
+
+    /// Ring may replay, and clocks may be wrong: what is far from now is marked, never refused.
+    fn marks(&self, event: &Envelope, now: Millis) -> Marks {
+        let mut marks = Marks::default();
+        if event.request_id.is_none() {
+            marks.insert(Mark::HashedId);
+        }
+        if let Some(time) = event.happened_at.or(event.sent_at) {
+            if now.since(time) > self.settings.late_after {
+                marks.insert(Mark::Late);
+            } else if time.since(now) > self.settings.early_after {
+                marks.insert(Mark::Early);
+            }
+        }
+        marks
+    }
+
+    async fn keep(&self, incoming: Incoming, deadline: Instant) -> Result<Verdict, Verdict> {
+        let about = About::of(&incoming);
+        let Ok(kept) = timeout_at(deadline, self.store.accept(incoming)).await else {
+            self.warn(Verdict::NotDurable, &"not durable within the budget", Some(&about));
+            return Err(Verdict::NotDurable);
+        };
+        failpoint!("intake.kept");
+        match kept {
+            Ok(accepted) => {
+                about.kept(&accepted);
+                Ok(match accepted {
+                    Accepted::Duplicate => Verdict::Duplicate,
+                    Accepted::Quarantined { .. } => Verdict::Quarantined,
+                    Accepted::Queued { .. } | Accepted::Held { .. } | Accepted::Unrouted { .. } => {
+                        Verdict::Accepted
+                    }
+                })
+            }
+            Err(error) => {
+                let verdict = match error {
+                    StoreError::Busy => Verdict::Busy,
+                    StoreError::Full => Verdict::StoreFull,
+                    StoreError::LowDisk => Verdict::LowDisk,
+                    _ => Verdict::StoreDown,
+                };
+                self.warn(verdict, &error, Some(&about));
+                Err(verdict)
+            }
+        }
+    }
+
+    /// Says why a webhook was not accepted, a few times a minute for each reason. What it is `about` is known only once
+    /// its signature holds.
+    fn warn(&self, verdict: Verdict, why: &dyn Display, about: Option<&About>) {
+        let passed = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).pass(verdict, clock::now());
+        if let Some(silent) = passed {
+            let (id, account) =
+                about.map_or((None, None), |about| (Some(about.id()), about.account.as_ref().map(shown)));
+            let verdict = verdict.as_str();
+            tracing::warn!(id, account, verdict, %why, silent_before = silent, "webhook not accepted");
+        }
+    }
+}
+
+/// What the lines of one webhook say it is about. A span would be formatted for each request, whether or not there is a line;
+/// this is copied, and formatted by the line that is written.
+struct About {
+    id: String,
+    account: Option<AccountId>,
+    /// Only when [`About::kept`] will say it.
+    kind: String,
+}
+
+impl About {
+    fn of(incoming: &Incoming) -> Self {
+        let kind = if enabled!(Level::DEBUG) { incoming.kind.clone() } else { String::new() };
+        Self { id: incoming.identity.key.clone(), account: incoming.account.clone(), kind }
+    }
+
+    fn id(&self) -> DisplayValue<impl Display + '_> {
+        display(text(&self.id))
+    }
+
+    fn kept(&self, accepted: &Accepted) {
+        let (id, kind) = (self.id(), text(&self.kind));
+        // The store may have found the account by its device.
+        let found = match accepted {
+            Accepted::Queued { account: Some(account), .. } => Some(account),
+            _ => self.account.as_ref(),
+        };
+        let account = found.map(shown);
+        tracing::debug!(id, account, %kind, outcome = accepted.as_str(), seq = accepted.seq(), "kept");
+    }
+}
+
+fn shown(account: &AccountId) -> DisplayValue<impl Display + '_> {
+    display(text(account.as_str()))
+}
+
+/// Keeps the proofs in the store, beside the hot path.
+pub fn note(store: Store, proofs: &[Proof]) {
+    let Ok(text) = serde_json::to_vec(proofs) else { return };
+    tokio::spawn(async move {
+        if let Err(error) = store.note_proofs(text).await {
+            tracing::warn!(%error, "what is known of the webhook keys could not be noted");
+        }
+    });
+}
+
+fn reply(verdict: Verdict) -> Answer {
+    let status = StatusCode::from_u16(verdict.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if status == StatusCode::SERVICE_UNAVAILABLE { answer::retry_after(1) } else { answer::empty(status) }
+}
+
+/// Reads the proofs that [`note`] kept; nothing when there are none, or not as we write them.
+pub fn noted(store: &Store) -> Vec<Proof> {
+    let read = store.proofs().ok().flatten();
+    read.and_then(|text| String::from_utf8(text).ok())
+        .and_then(|text| serde_json::Value::from_str(&text).ok())
+        .and_then(|value| serde_json::from_value(value).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,19 @@
+//! ringhookd: receives Ring's signed webhooks durably and routes each event to the user whose account it is.
+//!
+//! ARCHITECTURE.md is the map: the rooms, the two flows and the invariants.
+
+pub mod admin;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod delivery;
+pub mod domain;
+pub mod failpoint;
+pub mod http;
+pub mod intake;
+pub mod log;
+pub mod sim;
+pub mod store;
+pub mod telemetry;
+pub mod vault;

@@ -1,0 +1,277 @@
+//! Log lines: set-up, and what text from outside must pass before it stands in one.
+//!
+//! A line goes into a bounded buffer and is written by a thread of its own. When standard error is blocked or closed, lines
+//! are lost and counted; nothing else happens.
+
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thiserror::Error;
+use tracing::dispatcher::{Dispatch, SetGlobalDefaultError, set_global_default};
+use tracing::error;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// Lines waiting to be written; at a usual 300 bytes about a megabyte.
+const BUFFERED_LINES: usize = 4096;
+/// What a [`text`] shows at most, in bytes.
+const MAX_TEXT: usize = 256;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people when standard error is a terminal, else JSON.
+    #[default]
+    Auto,
+    Human,
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum LogError {
+    #[error("the log filter is not valid: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("logging was set up already")]
+    Twice(#[from] SetGlobalDefaultError),
+}
+
+/// Flushes when dropped, so keep it until the end of `main`.
+#[derive(Debug)]
+pub struct Log {
+    dropped: ErrorCounter,
+    failed: Arc<AtomicU64>,
+    _worker: WorkerGuard,
+}
+
+impl Log {
+    /// Lines that were not written since the start.
+    pub fn lines_lost(&self) -> u64 {
+        self.dropped.dropped_lines() as u64 + self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Sends this process's tracing, and its panics, to standard error. `filter` is a level, or directives such as `info,ringhookd::http=debug`.
+///
+/// # Errors
+/// [`LogError`] when `filter` is not valid or the process has a subscriber.
+pub fn start(format: Format, filter: &str) -> Result<Log, LogError> {
+    let terminal = io::stderr().is_terminal();
+    let human = match format {
+        Format::Auto => terminal,
+        Format::Human => true,
+        Format::Json => false,
+    };
+    let filter = EnvFilter::try_new(filter)?;
+    let (writer, log) = writer(io::stderr());
+    set_global_default(dispatch(human, terminal, filter, writer))?;
+    // The usual hook writes to standard error itself, and would wait for it.
+    panic::set_hook(Box::new(|info| {
+        let at = info.location().map(ToString::to_string).unwrap_or_default();
+        error!(at, message = %text(info.payload_as_str().unwrap_or("panic")));
+    }));
+    Ok(log)
+}
+
+fn dispatch(human: bool, ansi: bool, filter: EnvFilter, writer: NonBlocking) -> Dispatch {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    if human {
+        lines.with_ansi(ansi).with_target(false).finish().into()
+    } else {
+        lines.json().flatten_event(true).with_span_list(false).finish().into()
+    }
+}
+
+fn writer(to: impl Write + Send + 'static) -> (NonBlocking, Log) {
+    let failed = Arc::new(AtomicU64::new(0));
+    let forgiving = Forgiving { to, failed: Arc::clone(&failed) };
+    let (writer, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(BUFFERED_LINES)
+        .thread_name("log")
+        .finish(forgiving);
+    let log = Log { dropped: writer.error_counter(), failed, _worker: worker };
+    (writer, log)
+}
+
+/// Never fails: the appender's thread would report a failure on standard error, and panic.
+struct Forgiving<W> {
+    to: W,
+    failed: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Forgiving<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.to.write_all(line).is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.to.flush();
+        Ok(())
+    }
+}
+
+/// Text from outside, fit for a line: escaped, and cut to 256 bytes as shown.
+pub fn text(text: &str) -> impl Display + '_ {
+    Text(text)
+}
+
+struct Text<'a>(&'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut room = MAX_TEXT;
+        for c in self.0.chars() {
+            let escaped = if misleads(c) { c.escape_unicode().len() } else { c.len_utf8() };
+            let Some(left) = room.checked_sub(escaped) else { return f.write_char('…') };
+            room = left;
+            if misleads(c) {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, and the invisible ones that reorder or hide what stands around them.
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_from_outside_cannot_forge_lines_or_hide() {
+        for (raw, shown) in [
+            ("plain ü 日本", "plain ü 日本"),
+            ("a\nERROR b", "a\\u{a}ERROR b"),
+            ("\x1b[2J", "\\u{1b}[2J"),
+            ("a\u{202e}b", "a\\u{202e}b"),
+        ] {
+            assert_eq!(text(raw).to_string(), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_stays_short_and_on_its_line(raw in "(?s).{0,400}") {
+            let shown = text(&raw).to_string();
+            prop_assert!(shown.trim_end_matches('…').len() <= MAX_TEXT);
+            prop_assert!(!shown.chars().any(char::is_control));
+        }
+    }
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(human: bool) -> String {
+        let kept = Kept::default();
+        let (writer, log) = writer(kept.clone());
+        let dispatch = dispatch(human, false, EnvFilter::new("info"), writer);
+        tracing::dispatcher::with_default(&dispatch, || {
+            let _span = tracing::info_span!("request", id = 7).entered();
+            tracing::info!(why = %text("a\nb\x1b[2J"), "refused");
+            tracing::debug!("not shown");
+        });
+        drop(log);
+        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_line_carries_its_span_and_stays_one_line() {
+        let human = logged(true);
+        assert!(human.contains("request{id=7}: refused why=a\\u{a}b\\u{1b}[2J\n"), "{human:?}");
+        let json = logged(false);
+        let line: serde_json::Value = serde_json::from_str(json.trim_end()).unwrap();
+        assert_eq!((&line["message"], &line["span"]["id"]), (&"refused".into(), &7.into()));
+        assert_eq!(line["why"], "a\\u{a}b\\u{1b}[2J");
+        for lines in [human, json] {
+            assert_eq!(lines.matches('\n').count(), 1, "{lines:?}");
+        }
+    }
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn a_closed_output_costs_the_lines_and_nothing_else() {
+        let (mut writer, log) = writer(Closed);
+        let failed = Arc::clone(&log.failed);
+        for _ in 0..10 {
+            writer.write_all(b"line\n").unwrap();
+        }
+        drop(log);
+        assert_eq!(failed.load(Ordering::Relaxed), 10);
+    }
+
+    /// Blocks every write until it is opened.
+    #[derive(Clone, Default)]
+    struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+    impl Gate {
+        fn open(&self) {
+            *self.0.0.lock().unwrap() = true;
+            self.0.1.notify_all();
+        }
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |open| !*open).unwrap());
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_blocked_output_blocks_nobody() {
+        let gate = Gate::default();
+        let (mut writer, log) = writer(gate.clone());
+        let surplus = 10;
+        // One line may be with the thread already.
+        for _ in 0..=BUFFERED_LINES + surplus {
+            writer.write_all(b"line\n").unwrap();
+        }
+        assert!((10..=11).contains(&log.lines_lost()), "{}", log.lines_lost());
+        gate.open();
+    }
+}

@@ -1,0 +1,350 @@
+//! Keeps a verified webhook: seen before? whose? for which queues?, all in the one transaction that is its 2xx.
+
+use std::mem::take;
+
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::accounts::AccountRow;
+use super::batch::{Batch, HELD};
+use super::codec::{Aside, stamp, stamped};
+use super::command::{Accepted, Class, Incoming, Published};
+use super::core::HeldEvent;
+use super::error::{Fault, StoreError};
+use super::index::{LinkState, NO_ACCOUNT, NO_USER, seconds};
+use super::options::Unclaimed;
+use super::shared::bump;
+use crate::domain::cloudevent::Mark;
+use crate::domain::dedup::Identity;
+use crate::domain::event::Event;
+use crate::domain::ids::{AccountId, DeviceId, UserId};
+use crate::domain::time::Millis;
+
+/// Whose an event is.
+struct Owner {
+    number: u32,
+    id: Option<AccountId>,
+    user_number: u32,
+    user: Option<UserId>,
+}
+
+/// Where an event goes.
+struct Destination {
+    queues: Vec<u16>,
+    /// Also held for queues that want its user's events only.
+    hold: bool,
+}
+
+impl Batch<'_> {
+    /// Takes what it keeps out of `incoming`, which nobody reads again.
+    pub(super) fn accept(&mut self, incoming: &mut Incoming) -> Result<Result<Accepted, StoreError>, Fault> {
+        let mut identity = Identity { key: take(&mut incoming.identity.key), ..incoming.identity };
+        let mut marks = incoming.marks;
+        if let Some(body) = self.seen(&identity.id)? {
+            if body == identity.body {
+                bump(&self.shared.stats.duplicates);
+                return Ok(Ok(Accepted::Duplicate));
+            }
+            identity = identity.conflicting();
+            if self.seen(&identity.id)?.is_some() {
+                bump(&self.shared.stats.duplicates);
+                return Ok(Ok(Accepted::Duplicate));
+            }
+            bump(&self.shared.stats.conflicts);
+            marks.insert(Mark::Conflict);
+        }
+        if self.core.kept_bytes().saturating_add(incoming.body.len() as u64) > self.shared.options.max_bytes {
+            return Ok(Err(StoreError::Full));
+        }
+        let mut event = Event {
+            key: identity.key.clone(),
+            kind: take(&mut incoming.kind),
+            sub_kind: incoming.sub_kind.take(),
+            device: incoming.device.take(),
+            account: incoming.account.take(),
+            user: None,
+            received_at: incoming.received_at,
+            time: incoming.time,
+            marks,
+            body: take(&mut incoming.body),
+        };
+        let owner = match incoming.anomaly {
+            None => self.owner(&mut event, &incoming.related)?,
+            Some(_) => Owner { number: NO_ACCOUNT, id: None, user_number: NO_USER, user: None },
+        };
+        if let Err(fault) = self.event_key(owner.number) {
+            let error = fault.of_one_record()?;
+            bump(&self.shared.stats.damaged);
+            return Ok(Err(error));
+        }
+        self.remember(&identity)?;
+        bump(&self.shared.stats.accepted);
+        if let Some(anomaly) = incoming.anomaly {
+            bump(&self.shared.stats.quarantined);
+            let seq = self.put_letter(Class::Quarantined, NO_ACCOUNT, &event, anomaly)?;
+            return Ok(Ok(Accepted::Quarantined { seq }));
+        }
+        self.learn(&event, &incoming.related, &owner)?;
+        self.place(&event, &owner).map(Ok)
+    }
+
+    /// Finds the account, by its id or by the device, and its user; an account seen for the first time gets a number.
+    fn owner(&mut self, event: &mut Event, related: &[DeviceId]) -> Result<Owner, Fault> {
+        let number = match &event.account {
+            Some(id) => match self.core.accounts.find(id) {
+                Some(number) => number,
+                None => self.add_account(id, NO_USER, LinkState::Unclaimed)?,
+            },
+            None => self.account_of_devices(event.device.iter().chain(related))?,
+        };
+        if event.account.is_none() {
+            event.account = self.read_account(number)?.and_then(|row| row.id);
+            let mark = if event.account.is_some() { Mark::AccountByDevice } else { Mark::NoAccount };
+            event.marks.insert(mark);
+        }
+        let user_number = self.core.accounts.get(number).map_or(NO_USER, |slot| slot.user);
+        let user = self.user_name(user_number);
+        event.user.clone_from(&user);
+        Ok(Owner { number, id: event.account.clone(), user_number, user })
+    }
+
+    /// Keeps the device map current, and destroys the tokens of an account whose user removed the app.
+    fn learn(&mut self, event: &Event, related: &[DeviceId], owner: &Owner) -> Result<(), Fault> {
+        if owner.number == NO_ACCOUNT {
+            return Ok(());
+        }
+        if event.kind == "app_integration_removed" {
+            return self.unlink(owner.number, event.time.unwrap_or(event.received_at));
+        }
+        let mut devices = event.device.iter().chain(related);
+        if event.kind == "device_removed" {
+            devices.try_for_each(|device| self.forget_device(device, owner.number))
+        } else {
+            devices.try_for_each(|device| self.note_device(device, owner.number))
+        }
+    }
+
+    fn place(&mut self, event: &Event, owner: &Owner) -> Result<Accepted, Fault> {
+        let Destination { queues, hold } = self.destination(event, owner);
+        if queues.is_empty() && !hold {
+            bump(&self.shared.stats.unrouted);
+            let seq = self.put_letter(Class::Unrouted, owner.number, event, "no queue wants it")?;
+            return Ok(Accepted::Unrouted { seq });
+        }
+        let count = queues.len();
+        let seq = if queues.is_empty() {
+            self.sequence_aside()
+        } else {
+            let seq = self.append(owner.number, owner.user_number, event, queues.clone())?;
+            self.publish(seq, &queues, event);
+            seq
+        };
+        if !hold {
+            return Ok(Accepted::Queued { seq, account: owner.id.clone(), queues: count });
+        }
+        bump(&self.shared.stats.held);
+        self.hold(seq, owner.number, event, queues)?;
+        Ok(Accepted::Held { seq, queues: count })
+    }
+
+    fn destination(&self, event: &Event, owner: &Owner) -> Destination {
+        let device = event.device.as_ref().map(DeviceId::as_str);
+        let account = owner.id.as_ref().map(AccountId::as_str);
+        let user = owner.user.as_ref().map(UserId::as_str);
+        let claimable = user.is_none() && owner.number != NO_ACCOUNT;
+        let (mut queues, mut awaited) = (Vec::new(), false);
+        for (number, spec) in &self.core.routes {
+            let waits = user.is_none() && spec.unclaimed == Unclaimed::Hold;
+            if waits {
+                awaited |= spec.filter.matches_ignoring_user(&event.kind, device, account);
+            } else if spec.filter.matches(&event.kind, device, account, user) {
+                queues.push(*number);
+            }
+        }
+        // What no queue wants today may be wanted by one that is there when the account gets its user.
+        let hold = claimable && (awaited || queues.is_empty());
+        Destination { queues, hold }
+    }
+
+    /// Queues that take an event of this user, without those in `but`.
+    pub(super) fn queues_for(&self, event: &Event, but: &[u16]) -> Vec<u16> {
+        let device = event.device.as_ref().map(DeviceId::as_str);
+        let account = event.account.as_ref().map(AccountId::as_str);
+        let user = event.user.as_ref().map(UserId::as_str);
+        let wants = |spec: &super::options::QueueSpec| {
+            let open = user.is_some() || spec.unclaimed == Unclaimed::Deliver;
+            open && spec.filter.matches(&event.kind, device, account, user)
+        };
+        self.core.routes.iter().filter(|(n, spec)| !but.contains(n) && wants(spec)).map(|(n, _)| *n).collect()
+    }
+
+    pub(super) fn publish(&mut self, seq: u64, queues: &[u16], event: &Event) {
+        if self.shared.published.receiver_count() == 0 {
+            return;
+        }
+        let names = self
+            .core
+            .routes
+            .iter()
+            .filter(|(n, _)| queues.contains(n))
+            .map(|(_, spec)| spec.name.clone())
+            .collect();
+        self.published.push(Published { seq, queues: names, event: event.clone() });
+    }
+
+    pub(super) fn put_letter(
+        &mut self,
+        class: Class,
+        account: u32,
+        event: &Event,
+        why: &str,
+    ) -> Result<u64, Fault> {
+        let seq = self.sequence_aside();
+        let user = self.core.accounts.get(account).map_or(NO_USER, |slot| slot.user);
+        let sealed = self.seal(seq, account, event)?;
+        let aside = Aside {
+            seq,
+            account,
+            user,
+            at: self.now,
+            queues: Vec::new(),
+            failures: 0,
+            detail: why.to_owned(),
+            sealed,
+        };
+        self.bury(class, 0, &aside)?;
+        Ok(seq)
+    }
+
+    /// Puts an event of an unclaimed account aside until it is claimed. What passes the bounds goes to the dead
+    /// letters, oldest first: of this account for its own bounds, of all for the common one.
+    fn hold(&mut self, seq: u64, account: u32, event: &Event, queues: Vec<u16>) -> Result<(), Fault> {
+        let sealed = self.seal(seq, account, event)?;
+        let bytes = super::batch::to_u32(sealed.len());
+        let aside = Aside {
+            seq,
+            account,
+            user: NO_USER,
+            at: self.now,
+            queues,
+            failures: 0,
+            detail: String::new(),
+            sealed,
+        };
+        self.put_aside((HELD, u64::from(account), seq, 0), &aside)?;
+        self.core.hold(seq, HeldEvent { account, bytes, at: seconds(self.now) });
+        let bounds = self.shared.options.held;
+        while self
+            .core
+            .held_by_account
+            .get(&account)
+            .is_some_and(|t| t.events > bounds.max_events || t.bytes > bounds.max_bytes)
+        {
+            let Some(oldest) = self.oldest_held(account)? else { break };
+            self.bury_held(oldest, "more held for the account than [held] allows")?;
+        }
+        while self.core.held_bytes > bounds.total_bytes {
+            let Some((&oldest, _)) = self.core.held.first_key_value() else { break };
+            self.bury_held(oldest, "more held for all accounts than [held] total_bytes")?;
+        }
+        Ok(())
+    }
+
+    fn oldest_held(&mut self, account: u32) -> Result<Option<u64>, Fault> {
+        let scope = u64::from(account);
+        let table = self.tables.aside()?;
+        let mut range =
+            redb::ReadableTable::range(table, (HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
+        Ok(range.next().transpose()?.map(|(key, _)| key.value().2))
+    }
+
+    /// Moves a held event to the dead letters. One that queues had already is only dropped: it was delivered.
+    pub(super) fn bury_held(&mut self, seq: u64, why: &str) -> Result<(), Fault> {
+        let Some(event) = self.core.unhold(seq) else { return Ok(()) };
+        let Some(aside) = self.take_aside((HELD, u64::from(event.account), seq, 0))? else { return Ok(()) };
+        bump(&self.shared.stats.dead);
+        self.bury(Class::Dead, 0, &Aside { detail: why.to_owned(), ..aside })
+    }
+
+    // ── devices ──
+
+    /// The account of the first device that has one.
+    pub(super) fn account_of_devices<'d>(
+        &mut self,
+        devices: impl Iterator<Item = &'d DeviceId>,
+    ) -> Result<u32, Fault> {
+        for device in devices {
+            let account = self.read_device(&device_key(device))?.unwrap_or(NO_ACCOUNT);
+            if self.core.accounts.get(account).is_some_and(|slot| slot.state != LinkState::Forgotten) {
+                return Ok(account);
+            }
+        }
+        Ok(NO_ACCOUNT)
+    }
+
+    pub(super) fn note_device(&mut self, device: &DeviceId, account: u32) -> Result<(), Fault> {
+        let key = device_key(device);
+        let (slot, hint) = device_hint(&key, account, self.core.device_hints.len());
+        if self.core.device_hints[slot] == hint {
+            return Ok(());
+        }
+        if self.read_device(&key)? != Some(account) {
+            let mut value = account.to_be_bytes().to_vec();
+            stamp("devices", &key, &mut value);
+            self.tables.devices()?.insert(&key[..], value.as_slice())?;
+        }
+        self.core.device_hints[slot] = hint;
+        Ok(())
+    }
+
+    fn forget_device(&mut self, device: &DeviceId, account: u32) -> Result<(), Fault> {
+        let key = device_key(device);
+        if self.read_device(&key)? == Some(account) {
+            self.tables.devices()?.remove(&key[..])?;
+        }
+        let (slot, _) = device_hint(&key, account, self.core.device_hints.len());
+        self.core.device_hints[slot] = 0;
+        Ok(())
+    }
+
+    fn read_device(&mut self, key: &[u8; 16]) -> Result<Option<u32>, Fault> {
+        let table = self.tables.devices()?;
+        let Some(value) = redb::ReadableTable::get(table, &key[..])? else { return Ok(None) };
+        // A damaged row is written anew when the device is next heard of with its account.
+        let body = stamped("devices", key, value.value()).ok().and_then(|body| body.try_into().ok());
+        if body.is_none() {
+            bump(&self.shared.stats.damaged);
+        }
+        Ok(body.map(u32::from_be_bytes))
+    }
+
+    /// Destroys tokens and their key, unless the account was linked anew since. The user stays noted: what waits in
+    /// queues, and what comes late, is still theirs.
+    pub(super) fn unlink(&mut self, account: u32, happened_at: Millis) -> Result<(), Fault> {
+        let Some(row) = self.read_account(account)? else { return Ok(()) };
+        if happened_at < row.linked_at || row.state == LinkState::Forgotten {
+            return Ok(());
+        }
+        self.tables.tokens()?.remove(account)?;
+        self.tables.keys()?.remove((account, crate::vault::Purpose::Tokens as u8))?;
+        self.write_account(account, &AccountRow { state: LinkState::Removed, ..row })?;
+        self.core.accounts.set_state(account, LinkState::Removed);
+        Ok(())
+    }
+}
+
+fn device_key(device: &DeviceId) -> [u8; 16] {
+    let digest = Sha256::digest(device.as_str().as_bytes());
+    let mut key = [0; 16];
+    key.copy_from_slice(&digest[..16]);
+    key
+}
+
+/// Slot and content of the hint that this device belongs to this account; the slot depends on the device alone.
+fn device_hint(key: &[u8; 16], account: u32, slots: usize) -> (usize, u64) {
+    let slot = usize::from(u16::from_be_bytes([key[0], key[1]])) % slots;
+    let mut both = [0; 20];
+    both[..16].copy_from_slice(key);
+    both[16..].copy_from_slice(&account.to_be_bytes());
+    (slot, xxh3_64(&both))
+}

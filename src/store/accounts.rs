@@ -1,0 +1,292 @@
+//! Accounts and their users: import, change of user with the release of held events, and forgetting.
+
+use bytes::{Buf, BufMut};
+
+use super::batch::{Batch, HELD, Left};
+use super::codec::{Aside, Damaged, get_text, put_text, stamp, stamped};
+use super::command::{AccountRefusal, Bound, Class, Import};
+use super::error::Fault;
+use super::index::{LinkState, NO_USER};
+use super::shared::bump;
+use crate::domain::cloudevent::Mark;
+use crate::domain::ids::{AccountId, UserId};
+use crate::domain::time::Millis;
+use crate::failpoint;
+use crate::vault::{DataKey, Purpose};
+
+const ACCOUNT_VERSION: u8 = 1;
+
+impl Batch<'_> {
+    /// Gives an account its user and tokens.
+    pub(super) fn import(&mut self, import: &Import) -> Result<Result<Bound, AccountRefusal>, Fault> {
+        let known = self.core.accounts.find(&import.account);
+        if let Some(user) = &import.user
+            && let Some(other) = known.and_then(|number| self.other_user(number, user))
+            && !import.replace
+        {
+            return Ok(Err(AccountRefusal::OtherUser(other)));
+        }
+        let number = match known {
+            Some(number) => number,
+            None => self.add_account(&import.account, NO_USER, LinkState::Unclaimed)?,
+        };
+        if let Some(tokens) = &import.tokens {
+            self.write_tokens(number, &import.account, tokens)?;
+        }
+        let released = match &import.user {
+            Some(user) => self.bind(number, user)?,
+            None => 0,
+        };
+        Ok(Ok(Bound { created: known.is_none(), released }))
+    }
+
+    /// Gives a known account another user.
+    pub(super) fn set_user(
+        &mut self,
+        account: &AccountId,
+        user: &UserId,
+        replace: bool,
+    ) -> Result<Result<Bound, AccountRefusal>, Fault> {
+        let Some(number) = self.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
+        if let Some(other) = self.other_user(number, user).filter(|_| !replace) {
+            return Ok(Err(AccountRefusal::OtherUser(other)));
+        }
+        let released = self.bind(number, user)?;
+        Ok(Ok(Bound { created: false, released }))
+    }
+
+    /// Destroys all that is kept of an account: keys, tokens, and with them its events wherever they lie.
+    pub(super) fn forget(&mut self, account: &AccountId) -> Result<Result<(), AccountRefusal>, Fault> {
+        let Some(number) = self.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
+        for purpose in [Purpose::Tokens, Purpose::Events] {
+            self.tables.keys()?.remove((number, purpose as u8))?;
+        }
+        self.tables.tokens()?.remove(number)?;
+        self.core.drop_key(number);
+        let gone = AccountRow {
+            id: None,
+            user: NO_USER,
+            state: LinkState::Forgotten,
+            created_at: Millis(0),
+            linked_at: Millis(0),
+        };
+        self.write_account(number, &gone)?;
+        self.core.accounts.forget(number);
+        self.drop_waiting(number)?;
+        for seq in self.held_of(number)? {
+            self.core.unhold(seq);
+            self.take_aside((HELD, u64::from(number), seq, 0))?;
+            bump(&self.shared.stats.dropped);
+        }
+        Ok(Ok(()))
+    }
+
+    pub(super) fn add_account(&mut self, id: &AccountId, user: u32, state: LinkState) -> Result<u32, Fault> {
+        let number = self.core.accounts.add(id, user, state);
+        let row =
+            AccountRow { id: Some(id.clone()), user, state, created_at: self.now, linked_at: Millis(0) };
+        self.write_account(number, &row)?;
+        Ok(number)
+    }
+
+    fn other_user(&self, number: u32, user: &UserId) -> Option<UserId> {
+        let slot = self.core.accounts.get(number)?;
+        self.user_name(slot.user).filter(|present| present != user)
+    }
+
+    /// Notes the user and lets held events go to the user's queues, before anything that is accepted later.
+    fn bind(&mut self, number: u32, user: &UserId) -> Result<u64, Fault> {
+        let user_number = self.user_number(user)?;
+        let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
+        // A removed link comes back with new tokens only; and another user is no other link.
+        let removed = row.state == LinkState::Removed;
+        let state = if removed { LinkState::Removed } else { LinkState::Linked };
+        let linked_at = if row.linked_at == Millis(0) { self.now } else { row.linked_at };
+        self.set_link(number, &AccountRow { user: user_number, state, linked_at, ..row })?;
+        self.release(number, user_number, user)
+    }
+
+    fn release(&mut self, number: u32, user_number: u32, user: &UserId) -> Result<u64, Fault> {
+        let mut released = 0;
+        for seq in self.held_of(number)? {
+            failpoint!("store.releasing");
+            self.core.unhold(seq);
+            let Some(aside) = self.take_aside((HELD, u64::from(number), seq, 0))? else { continue };
+            let mut event = match self.open_event(seq, number, &aside.sealed) {
+                Ok(Some(event)) => event,
+                Ok(None) => continue,
+                Err(fault) => {
+                    fault.of_one_record()?;
+                    bump(&self.shared.stats.damaged);
+                    bump(&self.shared.stats.dead);
+                    self.bury(Class::Dead, 0, &Aside { detail: "the record is damaged".into(), ..aside })?;
+                    continue;
+                }
+            };
+            event.user = Some(user.clone());
+            event.marks.insert(Mark::Held);
+            let queues = self.queues_for(&event, &aside.queues);
+            released += 1;
+            bump(&self.shared.stats.released);
+            if !queues.is_empty() {
+                let seq = self.append(number, user_number, &event, queues.clone())?;
+                self.publish(seq, &queues, &event);
+            } else if aside.queues.is_empty() {
+                bump(&self.shared.stats.unrouted);
+                self.put_letter(Class::Unrouted, number, &event, "no queue wants it")?;
+            }
+        }
+        Ok(released)
+    }
+
+    fn held_of(&mut self, number: u32) -> Result<Vec<u64>, Fault> {
+        if !self.core.held_by_account.contains_key(&number) {
+            return Ok(Vec::new());
+        }
+        let scope = u64::from(number);
+        let table = self.tables.aside()?;
+        let range =
+            redb::ReadableTable::range(table, (HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
+        range.map(|row| Ok(row?.0.value().2)).collect()
+    }
+
+    fn drop_waiting(&mut self, number: u32) -> Result<(), Fault> {
+        let waiting: Vec<(u16, u64, bool)> = {
+            let queues = self.shared.queues();
+            let of = |(&queue, state): (&u16, &super::shared::QueueState)| {
+                let failed = |seq| state.backlog.failures(seq) > 0;
+                state.backlog.lane(number).map(|e| (queue, e.seq, failed(e.seq))).collect::<Vec<_>>()
+            };
+            queues.iter().flat_map(of).collect()
+        };
+        for (queue, seq, failed) in waiting {
+            self.mark_done(queue, seq, failed)?;
+            self.leave(queue, number, seq, Left::Dropped);
+        }
+        Ok(())
+    }
+
+    fn write_tokens(&mut self, number: u32, account: &AccountId, tokens: &[u8]) -> Result<(), Fault> {
+        let generation = self.token_generation(number)? + 1;
+        let key = match self.wrapped_key(number, Purpose::Tokens)? {
+            // A key that does not open is of no use any more: the tokens under it are replaced here.
+            Some(wrapped) => match self.shared.vault.unwrap(number, Purpose::Tokens, &wrapped) {
+                Ok(key) => key,
+                Err(_) => self.fresh_key(number, Purpose::Tokens)?,
+            },
+            None => self.fresh_key(number, Purpose::Tokens)?,
+        };
+        let mut value = generation.to_be_bytes().to_vec();
+        key.seal(&token_aad(generation, account), tokens, &mut value)?;
+        self.tables.tokens()?.insert(number, value.as_slice())?;
+        // New tokens are a new link: a removal from before them is old news.
+        let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
+        let state = match (row.state, row.user) {
+            (LinkState::Removed, NO_USER) => LinkState::Unclaimed,
+            (LinkState::Removed, _) => LinkState::Linked,
+            (state, _) => state,
+        };
+        self.set_link(number, &AccountRow { state, linked_at: self.now, ..row })
+    }
+
+    fn set_link(&mut self, number: u32, row: &AccountRow) -> Result<(), Fault> {
+        self.core.accounts.set_link(number, row.user, row.state);
+        self.write_account(number, row)
+    }
+
+    fn token_generation(&mut self, number: u32) -> Result<u64, Fault> {
+        let table = self.tables.tokens()?;
+        let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(0) };
+        Ok(value.value().try_get_u64().map_err(|_| Damaged("tokens"))?)
+    }
+
+    /// The number of a user; added when new.
+    pub(super) fn user_number(&mut self, user: &UserId) -> Result<u32, Fault> {
+        if let Some(number) = self.shared.users().find(user.as_str()) {
+            return Ok(number);
+        }
+        let number = self.shared.users_mut().add(user);
+        let mut value = user.as_str().as_bytes().to_vec();
+        stamp("users", &number.to_be_bytes(), &mut value);
+        self.tables.users()?.insert(number, value.as_slice())?;
+        Ok(number)
+    }
+
+    pub(super) fn user_name(&self, number: u32) -> Option<UserId> {
+        self.shared.users().name(number).and_then(|name| UserId::new(name).ok())
+    }
+
+    pub(super) fn write_account(&mut self, number: u32, row: &AccountRow) -> Result<(), Fault> {
+        let value = row.encode(number);
+        self.tables.accounts()?.insert(number, value.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn read_account(&mut self, number: u32) -> Result<Option<AccountRow>, Fault> {
+        let table = self.tables.accounts()?;
+        let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(None) };
+        Ok(Some(AccountRow::decode(number, value.value())?))
+    }
+}
+
+/// An account as it rests on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AccountRow {
+    /// Nothing once forgotten.
+    pub id: Option<AccountId>,
+    pub user: u32,
+    pub state: LinkState,
+    pub created_at: Millis,
+    /// When the present link began; 0 without one.
+    pub linked_at: Millis,
+}
+
+impl AccountRow {
+    pub(super) fn encode(&self, number: u32) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        out.put_u8(ACCOUNT_VERSION);
+        out.put_u32(self.user);
+        out.put_u8(self.state as u8);
+        out.put_u64(self.created_at.0);
+        out.put_u64(self.linked_at.0);
+        put_text(&mut out, self.id.as_ref().map(AccountId::as_str));
+        stamp("accounts", &number.to_be_bytes(), &mut out);
+        out
+    }
+
+    pub(super) fn decode(number: u32, value: &[u8]) -> Result<Self, Damaged> {
+        let body = stamped("accounts", &number.to_be_bytes(), value)?;
+        Self::read(body).ok_or(Damaged("accounts"))
+    }
+
+    fn read(mut from: &[u8]) -> Option<Self> {
+        if from.try_get_u8().ok()? != ACCOUNT_VERSION {
+            return None;
+        }
+        Some(Self {
+            user: from.try_get_u32().ok()?,
+            state: LinkState::from_u8(from.try_get_u8().ok()?)?,
+            created_at: Millis(from.try_get_u64().ok()?),
+            linked_at: Millis(from.try_get_u64().ok()?),
+            id: match get_text(&mut from)? {
+                Some(text) => Some(AccountId::new(&text).ok()?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Opens a sealed token pair.
+pub(super) fn open_tokens(key: &DataKey, account: &AccountId, value: &[u8]) -> Result<Vec<u8>, Fault> {
+    let (generation, sealed) = value.split_first_chunk::<8>().ok_or(Damaged("tokens"))?;
+    let aad = token_aad(u64::from_be_bytes(*generation), account);
+    key.open(&aad, sealed).map_err(|_| Fault::Damaged(Damaged("tokens")))
+}
+
+/// What a token pair is sealed together with: its account and its generation.
+fn token_aad(generation: u64, account: &AccountId) -> Vec<u8> {
+    let mut aad = b"ringhookd/tokens/v1\0".to_vec();
+    aad.put_u64(generation);
+    aad.extend_from_slice(account.as_str().as_bytes());
+    aad
+}

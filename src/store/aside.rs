@@ -1,0 +1,80 @@
+//! Records outside the log inside a transaction: put aside, taken back, buried, and dropped from their old end.
+
+use super::batch::Batch;
+use super::codec::Aside;
+use super::command::Class;
+use super::core::Total;
+use super::error::Fault;
+use super::options::Bounds;
+use super::shared::bump;
+use super::tables::{AsideKey, aside_key_bytes};
+
+impl Batch<'_> {
+    pub(super) fn put_aside(&mut self, key: AsideKey, aside: &Aside) -> Result<(), Fault> {
+        let value = aside.encode("aside", &aside_key_bytes(key));
+        self.tables.aside()?.insert(key, value.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn take_aside(&mut self, key: AsideKey) -> Result<Option<Aside>, Fault> {
+        let table = self.tables.aside()?;
+        let Some(value) = table.remove(key)? else { return Ok(None) };
+        Ok(Some(Aside::decode("aside", &aside_key_bytes(key), value.value())?))
+    }
+
+    pub(super) fn read_aside(&mut self, key: AsideKey) -> Result<Option<Aside>, Fault> {
+        let table = self.tables.aside()?;
+        let Some(value) = redb::ReadableTable::get(table, key)? else { return Ok(None) };
+        Ok(Some(Aside::decode("aside", &aside_key_bytes(key), value.value())?))
+    }
+
+    /// Buries a record in its class; what passes the bounds of the class leaves for good, oldest first.
+    pub(super) fn bury(&mut self, class: Class, queue: u16, aside: &Aside) -> Result<(), Fault> {
+        let key = (class as u8, self.now.0, aside.seq, u32::from(queue));
+        self.put_aside(key, aside)?;
+        self.letters(class).add(aside.sealed.len() as u64);
+        let bounds = self.bounds(class);
+        while self.letters(class).bytes > bounds.max_bytes || self.letters(class).events > bounds.max_events {
+            if !self.drop_oldest_letter(class)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_oldest_letter(&mut self, class: Class) -> Result<bool, Fault> {
+        let Some(key) = self.oldest_letter(class)? else { return Ok(false) };
+        self.remove_letter(key)?;
+        bump(&self.shared.stats.dropped);
+        Ok(true)
+    }
+
+    pub(super) fn oldest_letter(&mut self, class: Class) -> Result<Option<AsideKey>, Fault> {
+        let table = self.tables.aside()?;
+        let class = class as u8;
+        let mut range =
+            redb::ReadableTable::range(table, (class, 0, 0, 0)..=(class, u64::MAX, u64::MAX, u32::MAX))?;
+        Ok(range.next().transpose()?.map(|(key, _)| key.value()))
+    }
+
+    pub(super) fn remove_letter(&mut self, key: AsideKey) -> Result<Option<Aside>, Fault> {
+        let Some(class) = Class::ALL.into_iter().find(|c| *c as u8 == key.0) else { return Ok(None) };
+        let aside = self.take_aside(key)?;
+        if let Some(aside) = &aside {
+            self.letters(class).sub(aside.sealed.len() as u64);
+        }
+        Ok(aside)
+    }
+
+    fn letters(&mut self, class: Class) -> &mut Total {
+        &mut self.core.letters[usize::from(class as u8 - Class::Dead as u8)]
+    }
+
+    pub(super) fn bounds(&self, class: Class) -> Bounds {
+        match class {
+            Class::Dead => self.shared.options.dead,
+            Class::Unrouted => self.shared.options.unrouted,
+            Class::Quarantined => self.shared.options.quarantined,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One group commit under way: what every command does to the file goes through here.
+//!
+//! Core memory is changed as the commands run; what readers see (queues, followers) only after the commit, from
+//! `staged`. When anything fails the whole core is thrown away and loaded again, so nothing here undoes anything.
+
+use std::collections::HashSet;
+
+use super::codec::{ChunkBuilder, Damaged, Slot, chunk_head, encode_event, stamp, stamped};
+use super::command::Published;
+use super::core::{Chunk, Core};
+use super::error::Fault;
+use super::index::{NO_USER, seconds};
+use super::keys::event_aad;
+use super::shared::{Shared, bump};
+use super::tables::{Tables, progress_key_bytes};
+use crate::domain::backlog::Entry;
+use crate::domain::event::Event;
+use crate::domain::time::Millis;
+use crate::vault::SEAL_OVERHEAD;
+
+/// redb rounds large values up to powers of two: a chunk stays below 64 KiB with its head.
+const CHUNK_BYTES: usize = 56 << 10;
+
+pub(super) const HELD: u8 = 0;
+pub(super) const PARKED: u8 = 1;
+
+/// A change to the queues in memory, made after the commit.
+#[derive(Debug)]
+pub(super) enum Staged {
+    Push {
+        queue: u16,
+        account: u32,
+        entry: Entry,
+    },
+    Left {
+        queue: u16,
+        account: u32,
+        seq: u64,
+        how: Left,
+    },
+    /// The queue was removed with all that waited in it.
+    Forget {
+        queue: u16,
+    },
+    Failed {
+        queue: u16,
+        account: u32,
+        seq: u64,
+        failures: u32,
+        due: Millis,
+    },
+}
+
+/// How an event left a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Delivered,
+    Dead,
+    Dropped,
+}
+
+pub(super) struct Batch<'a> {
+    pub core: &'a mut Core,
+    pub shared: &'a Shared,
+    pub tables: Tables<'a>,
+    pub now: Millis,
+    pub staged: Vec<Staged>,
+    /// (Queue, sequence) of what leaves in this batch, so that nothing leaves twice.
+    left: HashSet<(u16, u64)>,
+    /// The same of what failed in this batch: a second answer in it comes too late.
+    pub failed: HashSet<(u16, u64)>,
+    pub published: Vec<Published>,
+    chunk: ChunkBuilder,
+    chunk_first: u64,
+    /// Whether the newest row of ids must be written: with an id, or with the next sequence.
+    pub tail_changed: bool,
+    plain: Vec<u8>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(core: &'a mut Core, shared: &'a Shared, tables: Tables<'a>, now: Millis) -> Self {
+        Self {
+            core,
+            shared,
+            tables,
+            now,
+            staged: Vec::new(),
+            left: HashSet::new(),
+            failed: HashSet::new(),
+            published: Vec::new(),
+            chunk: ChunkBuilder::default(),
+            chunk_first: 0,
+            tail_changed: false,
+            plain: Vec::new(),
+        }
+    }
+
+    /// Writes what is still in memory; the caller commits afterwards.
+    pub(super) fn finish(mut self) -> Result<(Vec<Staged>, Vec<Published>), Fault> {
+        self.flush_chunk()?;
+        self.write_tail()?;
+        Ok((self.staged, self.published))
+    }
+
+    /// Takes the next sequence for a record that goes into the log for `queues`, and seals it.
+    pub(super) fn append(
+        &mut self,
+        account: u32,
+        user: u32,
+        event: &Event,
+        queues: Vec<u16>,
+    ) -> Result<u64, Fault> {
+        let seq = self.next_seq();
+        if self.chunk.is_empty() {
+            self.chunk_first = seq;
+        }
+        let start = self.chunk.sealed.len();
+        let key = self.event_key(account)?;
+        encode_event(event, &mut self.plain);
+        key.seal(&event_aad(seq, account), &self.plain, &mut self.chunk.sealed)?;
+        let len = to_u32(self.chunk.sealed.len() - start);
+        let entry = Entry { seq, at: seconds(self.now), user, bytes: len };
+        self.staged.extend(queues.iter().map(|&queue| Staged::Push { queue, account, entry }));
+        self.chunk.slots.push(Slot { account, user, queues, len });
+        if self.chunk.sealed.len() >= CHUNK_BYTES {
+            self.flush_chunk()?;
+        }
+        Ok(seq)
+    }
+
+    /// Takes the next sequence for a record that is put aside. An open chunk gets an empty slot, so that its
+    /// sequences stay without a gap.
+    pub(super) fn sequence_aside(&mut self) -> u64 {
+        let seq = self.next_seq();
+        if !self.chunk.is_empty() {
+            self.chunk.slots.push(Slot { account: 0, user: NO_USER, queues: Vec::new(), len: 0 });
+        }
+        seq
+    }
+
+    /// The event sealed for its account under `seq`.
+    pub(super) fn seal(&mut self, seq: u64, account: u32, event: &Event) -> Result<Vec<u8>, Fault> {
+        let key = self.event_key(account)?;
+        encode_event(event, &mut self.plain);
+        let mut sealed = Vec::with_capacity(self.plain.len() + SEAL_OVERHEAD);
+        key.seal(&event_aad(seq, account), &self.plain, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        let seq = self.core.next_seq;
+        self.core.next_seq += 1;
+        self.tail_changed = true;
+        seq
+    }
+
+    fn flush_chunk(&mut self) -> Result<(), Fault> {
+        let pairs: usize = self.chunk.slots.iter().map(|s| s.queues.len()).sum();
+        if pairs == 0 {
+            self.chunk = ChunkBuilder::default();
+            return Ok(());
+        }
+        let first = self.chunk_first;
+        let count = to_u32(self.chunk.slots.len());
+        let value = self.chunk.finish("log", first, self.now);
+        self.tables.log()?.insert(first, value.as_slice())?;
+        let bytes = to_u32(value.len());
+        let chunk = Chunk { count, pairs: to_u32(pairs), live: to_u32(pairs), bytes, at: seconds(self.now) };
+        self.core.chunks.insert(first, chunk);
+        self.core.log_bytes += u64::from(bytes);
+        Ok(())
+    }
+
+    /// Notes that an event leaves a queue with this batch.
+    pub(super) fn leave(&mut self, queue: u16, account: u32, seq: u64, how: Left) {
+        match how {
+            Left::Delivered => {}
+            Left::Dead => bump(&self.shared.stats.dead),
+            Left::Dropped => bump(&self.shared.stats.dropped),
+        }
+        self.left.insert((queue, seq));
+        self.staged.push(Staged::Left { queue, account, seq, how });
+    }
+
+    /// Whether the event leaves the queue with this batch already.
+    pub(super) fn leaves(&self, queue: u16, seq: u64) -> bool {
+        self.left.contains(&(queue, seq))
+    }
+
+    /// The sealed record of an event that waits in a queue, wherever it lies, with its user.
+    pub(super) fn sealed_record(
+        &mut self,
+        queue: u16,
+        account: u32,
+        seq: u64,
+    ) -> Result<(Vec<u8>, u32, Millis), Fault> {
+        if let Some(first) = self.core.chunk_of(seq) {
+            let table = self.tables.log()?;
+            let value = redb::ReadableTable::get(table, first)?.ok_or(Damaged("log"))?;
+            let head = chunk_head("log", first, value.value())?;
+            let index = usize::try_from(seq - first).map_err(|_| Damaged("log"))?;
+            let slot = head.slots.get(index).filter(|s| s.account == account).ok_or(Damaged("log"))?;
+            let sealed = head.sealed(value.value(), index).ok_or(Damaged("log"))?;
+            return Ok((sealed.to_vec(), slot.user, head.at));
+        }
+        let parked = self.read_aside((PARKED, u64::from(queue), seq, 0))?.ok_or(Damaged("aside"))?;
+        Ok((parked.sealed, parked.user, parked.at))
+    }
+
+    /// Marks an event as done for a queue; a chunk goes with its last.
+    pub(super) fn mark_done(&mut self, queue: u16, seq: u64, had_failures: bool) -> Result<(), Fault> {
+        if had_failures {
+            self.tables.attempts()?.remove((queue, seq))?;
+        }
+        let Some(first) = self.core.chunk_of(seq) else {
+            let key = (PARKED, u64::from(queue), seq, 0);
+            if let Some(parked) = self.take_aside(key)? {
+                self.core.parked_bytes = self.core.parked_bytes.saturating_sub(parked.sealed.len() as u64);
+            }
+            return Ok(());
+        };
+        let live = self.core.chunks.get_mut(&first).map_or(0, |chunk| {
+            chunk.live = chunk.live.saturating_sub(1);
+            chunk.live
+        });
+        if live == 0 { self.remove_chunk(first) } else { self.set_progress(first, queue, seq - first) }
+    }
+
+    pub(super) fn remove_chunk(&mut self, first: u64) -> Result<(), Fault> {
+        let Some(chunk) = self.core.chunks.remove(&first) else { return Ok(()) };
+        self.core.log_bytes = self.core.log_bytes.saturating_sub(u64::from(chunk.bytes));
+        self.tables.log()?.remove(first)?;
+        if chunk.pairs > 1 {
+            self.tables.progress()?.retain_in((first, 0)..=(first, u16::MAX), |_, _| false)?;
+        }
+        Ok(())
+    }
+
+    fn set_progress(&mut self, first: u64, queue: u16, index: u64) -> Result<(), Fault> {
+        let key = (first, queue);
+        let count = self.core.chunks.get(&first).map_or(0, |c| c.count as usize);
+        let table = self.tables.progress()?;
+        let mut bits = match redb::ReadableTable::get(table, key)? {
+            Some(value) => stamped("progress", &progress_key_bytes(key), value.value())?.to_vec(),
+            None => vec![0; count.div_ceil(8)],
+        };
+        let index = usize::try_from(index).map_err(|_| Damaged("progress"))?;
+        *bits.get_mut(index / 8).ok_or(Damaged("progress"))? |= 1 << (index % 8);
+        stamp("progress", &progress_key_bytes(key), &mut bits);
+        self.tables.progress()?.insert(key, bits.as_slice())?;
+        Ok(())
+    }
+
+    /// Keeps a small fact of the daemon's by name.
+    pub(super) fn note_fact(&mut self, name: &'static str, fact: &[u8]) -> Result<(), Fault> {
+        let mut value = fact.to_vec();
+        stamp("meta", name.as_bytes(), &mut value);
+        self.tables.meta()?.insert(name, value.as_slice())?;
+        Ok(())
+    }
+}
+
+pub(super) fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,300 @@
+//! What goes into the store and what comes back: the interface's types.
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::index::LinkState;
+use crate::domain::backlog::Scope;
+use crate::domain::cloudevent::Marks;
+use crate::domain::dedup::Identity;
+use crate::domain::event::Event;
+use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
+use crate::domain::time::Millis;
+
+/// A verified webhook, ready to be kept.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    pub identity: Identity,
+    pub received_at: Millis,
+    /// `meta.account_id`; without it the device tells.
+    pub account: Option<AccountId>,
+    pub kind: String,
+    pub sub_kind: Option<String>,
+    pub device: Option<DeviceId>,
+    /// Other devices that it relates to.
+    pub related: Vec<DeviceId>,
+    /// `attributes.timestamp`, else `meta.time`.
+    pub time: Option<Millis>,
+    /// Those known so far.
+    pub marks: Marks,
+    pub body: Bytes,
+    /// Why the content was not understood, when it was not: it is quarantined then.
+    pub anomaly: Option<&'static str>,
+}
+
+/// What became of a webhook, durably.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is in the log for so many queues.
+    Queued { seq: u64, account: Option<AccountId>, queues: usize },
+    /// It waits for its account to be claimed; `queues` have it already.
+    Held { seq: u64, queues: usize },
+    /// No queue wants it; kept for its retention.
+    Unrouted { seq: u64 },
+    /// Signed but not understood; kept.
+    Quarantined { seq: u64 },
+    /// It was accepted before.
+    Duplicate,
+}
+
+impl Accepted {
+    /// Its name in log lines.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Queued { .. } => "queued",
+            Self::Held { .. } => "held",
+            Self::Unrouted { .. } => "unrouted",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Duplicate => "duplicate",
+        }
+    }
+
+    /// Its place in the order of acceptance; none for what was dropped.
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Self::Queued { seq, .. }
+            | Self::Held { seq, .. }
+            | Self::Unrouted { seq }
+            | Self::Quarantined { seq } => Some(*seq),
+            Self::Duplicate => None,
+        }
+    }
+}
+
+/// What a consumer asks of an embedded queue, or a sink of its own.
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    pub max_events: usize,
+    /// Sum of the kept sizes; one event is always given.
+    pub max_bytes: u64,
+    pub until: Millis,
+    /// Only these events, see [`super::Store::scope`].
+    pub scope: Scope,
+}
+
+/// A leased event.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    pub seq: u64,
+    /// 1 for the first time.
+    pub attempt: u32,
+    pub event: Event,
+}
+
+/// Leased events, to be settled under the lease's id before it runs out.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub id: u64,
+    pub events: Vec<Leased>,
+}
+
+/// What became of a leased event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Delivered; it leaves the queue.
+    Done,
+    /// Not delivered: again at `due`, or to the dead letters after the queue's last attempt.
+    Failed { due: Millis, why: String },
+    /// Never deliverable: to the dead letters now.
+    Dead { why: String },
+    /// Given back untouched; no attempt is counted.
+    Returned,
+}
+
+/// An account put into the store by hand.
+#[derive(Debug)]
+pub struct Import {
+    pub account: AccountId,
+    pub user: Option<UserId>,
+    /// The token pair as it shall be sealed.
+    pub tokens: Option<Zeroizing<Vec<u8>>>,
+    /// Also when another user has the account.
+    pub replace: bool,
+}
+
+/// What an import or a change of user did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    pub created: bool,
+    /// Held events that went to the user's queues.
+    pub released: u64,
+}
+
+/// Why an account can't be changed so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountRefusal {
+    #[error("no such account")]
+    Unknown,
+    #[error("the account belongs to user {0}; say --replace to move it")]
+    OtherUser(UserId),
+}
+
+/// An account as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountView {
+    pub account: AccountId,
+    pub user: Option<UserId>,
+    pub state: LinkState,
+    pub created_at: Millis,
+    pub linked_at: Option<Millis>,
+    pub has_tokens: bool,
+}
+
+/// A queue as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueView {
+    pub name: QueueName,
+    /// Whether the configuration names it.
+    pub configured: bool,
+    pub waiting: u64,
+    pub waiting_bytes: u64,
+    pub leased: u64,
+    /// Accounts that wait after a failure.
+    pub delayed_accounts: u64,
+    pub oldest: Option<Millis>,
+    pub totals: QueueTotals,
+}
+
+/// What went through a queue since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueTotals {
+    pub accepted: u64,
+    pub delivered: u64,
+    pub failed: u64,
+    pub dead: u64,
+}
+
+/// Where a kept record lies outside the queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// Left a queue without being delivered.
+    Dead = 2,
+    /// No queue wanted it.
+    Unrouted = 3,
+    /// Signed but not understood.
+    Quarantined = 4,
+}
+
+impl Class {
+    /// All of them, in the order of their storage.
+    pub const ALL: [Self; 3] = [Self::Dead, Self::Unrouted, Self::Quarantined];
+
+    /// The name that people see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Unrouted => "unrouted",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// Names a dead letter: class, time of burial, sequence and queue. Shown as `dead-1700000000000-17-1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterId {
+    pub class: Class,
+    pub buried_at: Millis,
+    pub seq: u64,
+    pub queue: u16,
+}
+
+impl std::fmt::Display for LetterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}-{}", self.class.name(), self.buried_at.0, self.seq, self.queue)
+    }
+}
+
+impl std::str::FromStr for LetterId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('-');
+        let name = parts.next().ok_or(())?;
+        let class = Class::ALL.into_iter().find(|c| c.name() == name).ok_or(())?;
+        let mut number = || parts.next().and_then(|p| p.parse::<u64>().ok()).ok_or(());
+        let (at, seq, queue) = (number()?, number()?, number()?);
+        let queue = u16::try_from(queue).map_err(drop)?;
+        if parts.next().is_some() { Err(()) } else { Ok(Self { class, buried_at: Millis(at), seq, queue }) }
+    }
+}
+
+/// A kept record outside the queues.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    pub id: LetterId,
+    /// The queue it left, unless that was removed.
+    pub queue: Option<QueueName>,
+    pub accepted_at: Millis,
+    pub failures: u32,
+    pub why: String,
+    pub bytes: u64,
+    /// Nothing when its account was forgotten, or the record is damaged.
+    pub event: Option<Event>,
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Clone, Default)]
+pub struct LetterFilter {
+    /// Exactly these; all that match the rest when empty.
+    pub ids: Vec<LetterId>,
+    pub class: Option<Class>,
+    pub queue: Option<QueueName>,
+}
+
+impl LetterFilter {
+    pub(super) fn covers(&self, class: Class, queue: Option<&QueueName>) -> bool {
+        self.class.is_none_or(|c| c == class) && self.queue.as_ref().is_none_or(|q| Some(q) == queue)
+    }
+}
+
+/// What a step over dead letters did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LettersDone {
+    pub done: u64,
+    /// Could not be replayed: not understood, its queue removed, or unreadable.
+    pub refused: u64,
+    /// Where to go on; nothing at the end.
+    pub next: Option<LetterId>,
+}
+
+/// How the re-wrapping of keys goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewrapped {
+    pub changed: u64,
+    /// Where to go on; nothing at the end.
+    pub next: Option<(u32, u8)>,
+}
+
+/// An event that has just become durable, for followers of its queues.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub seq: u64,
+    /// Names of the queues it went to.
+    pub queues: Vec<QueueName>,
+    pub event: Event,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letter_ids_come_back() {
+        let id = LetterId { class: Class::Unrouted, buried_at: Millis(5), seq: 6, queue: 7 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "dead", "dead-1-2", "dead-1-2-3-4", "alive-1-2-3", "dead-1-2-70000", "dead-x-2-3"] {
+            assert_eq!(bad.parse::<LetterId>(), Err(()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the writer keeps in memory of the file: rebuilt by `load`, thrown away whenever a transaction fails.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::index::Accounts;
+use super::options::QueueSpec;
+use super::seen::{Row, SeenIndex};
+use crate::domain::time::Millis;
+use crate::vault::DataKey;
+
+/// Opened data keys that are kept at hand.
+const KEYS_AT_HAND: usize = 4096;
+/// Device to account pairs that are known to be on disk: a hint, so that most events cost no look-up.
+const DEVICE_HINTS: usize = 1 << 14;
+
+/// One chunk of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub count: u32,
+    /// (Event, queue) pairs in it.
+    pub pairs: u32,
+    /// Those of them that are not done.
+    pub live: u32,
+    pub bytes: u32,
+    /// When it was accepted, in seconds.
+    pub at: u32,
+}
+
+/// Number and size of a kind of records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Total {
+    pub events: u64,
+    pub bytes: u64,
+}
+
+impl Total {
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.events += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn sub(&mut self, bytes: u64) {
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// An event that waits for its account to be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeldEvent {
+    pub account: u32,
+    pub bytes: u32,
+    pub at: u32,
+}
+
+/// The writer's memory.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub next_seq: u64,
+    pub accounts: Accounts,
+    pub seen: SeenIndex,
+    /// The newest row of ids, which grows.
+    pub tail: Row,
+    pub tail_number: u64,
+    pub oldest_row: u64,
+    /// When the oldest remembered id came.
+    pub oldest_at: Millis,
+    pub chunks: BTreeMap<u64, Chunk>,
+    pub log_bytes: u64,
+    /// Sequence to event, so that the oldest of all is found.
+    pub held: BTreeMap<u64, HeldEvent>,
+    pub held_by_account: HashMap<u32, Total>,
+    pub held_bytes: u64,
+    /// By class, see `ASIDE`.
+    pub letters: [Total; 3],
+    pub parked_bytes: u64,
+    /// Where the search for chunks worth cleaning goes on.
+    pub clean_from: u64,
+    pub device_hints: Box<[u64]>,
+    /// The configured queues by number.
+    pub routes: Vec<(u16, QueueSpec)>,
+    keys: HashMap<u32, Arc<DataKey>>,
+}
+
+impl Core {
+    pub(super) fn new() -> Self {
+        Self {
+            next_seq: 1,
+            accounts: Accounts::new(),
+            seen: SeenIndex::new(),
+            tail: Row::default(),
+            tail_number: 1,
+            oldest_row: 1,
+            oldest_at: Millis(0),
+            chunks: BTreeMap::new(),
+            log_bytes: 0,
+            held: BTreeMap::new(),
+            held_by_account: HashMap::new(),
+            held_bytes: 0,
+            letters: [Total::default(); 3],
+            parked_bytes: 0,
+            clean_from: 0,
+            device_hints: vec![0; DEVICE_HINTS].into_boxed_slice(),
+            routes: Vec::new(),
+            keys: HashMap::new(),
+        }
+    }
+
+    /// Everything kept, as `max_bytes` counts it.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.log_bytes + self.aside_bytes()
+    }
+
+    pub(super) fn aside_bytes(&self) -> u64 {
+        self.held_bytes + self.parked_bytes + self.letters.iter().map(|t| t.bytes).sum::<u64>()
+    }
+
+    /// The chunk that holds a sequence, by its first.
+    pub(super) fn chunk_of(&self, seq: u64) -> Option<u64> {
+        let (&first, chunk) = self.chunks.range(..=seq).next_back()?;
+        (seq < first + u64::from(chunk.count)).then_some(first)
+    }
+
+    pub(super) fn hold(&mut self, seq: u64, event: HeldEvent) {
+        let bytes = u64::from(event.bytes);
+        self.held.insert(seq, event);
+        self.held_by_account.entry(event.account).or_default().add(bytes);
+        self.held_bytes += bytes;
+    }
+
+    pub(super) fn unhold(&mut self, seq: u64) -> Option<HeldEvent> {
+        let event = self.held.remove(&seq)?;
+        let bytes = u64::from(event.bytes);
+        self.held_bytes -= bytes;
+        if let Some(total) = self.held_by_account.get_mut(&event.account) {
+            total.sub(bytes);
+            if total.events == 0 {
+                self.held_by_account.remove(&event.account);
+            }
+        }
+        Some(event)
+    }
+
+    pub(super) fn key_at_hand(&self, account: u32) -> Option<Arc<DataKey>> {
+        self.keys.get(&account).cloned()
+    }
+
+    pub(super) fn keep_key(&mut self, account: u32, key: Arc<DataKey>) {
+        if self.keys.len() >= KEYS_AT_HAND {
+            self.keys.clear();
+        }
+        self.keys.insert(account, key);
+    }
+
+    pub(super) fn drop_key(&mut self, account: u32) {
+        self.keys.remove(&account);
+    }
+}

@@ -1,0 +1,34 @@
+//! Fills a store in bulk, for benches: what millions of events and accounts would have left behind.
+
+use super::Store;
+use super::batch::Batch;
+use super::error::StoreError;
+use crate::domain::dedup::Identity;
+use crate::domain::ids::{AccountId, DeviceId};
+
+impl Store {
+    /// Remembers ids as if their events had come and gone, all in one commit.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    #[doc(hidden)]
+    pub async fn fill_ids(&self, ids: Vec<Identity>) -> Result<(), StoreError> {
+        self.write(move |batch: &mut Batch<'_>| ids.iter().try_for_each(|id| batch.remember(id))).await
+    }
+
+    /// Gives accounts the event key and the device that their first event would have, all in one commit.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    #[doc(hidden)]
+    pub async fn fill_devices(&self, devices: Vec<(AccountId, DeviceId)>) -> Result<(), StoreError> {
+        let fill = move |batch: &mut Batch<'_>| {
+            devices.iter().try_for_each(|(account, device)| {
+                let Some(number) = batch.core.accounts.find(account) else { return Ok(()) };
+                batch.event_key(number)?;
+                batch.note_device(device, number)
+            })
+        };
+        self.write(fill).await
+    }
+}

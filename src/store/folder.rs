@@ -1,0 +1,324 @@
+//! The store's folder: identity beside the file, the lock with its holder's name, and the reserve for a full disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use crate::failpoint;
+
+const DATA: &str = "store.redb";
+const IDENTITY: &str = "identity.json";
+const LOCK: &str = "lock";
+const RESERVE: &str = "reserve";
+const CREATING: &str = "creating";
+
+/// What the store is called and which environment it serves; kept beside the file, so that an empty or foreign file
+/// is never taken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// 32 random hex digits.
+    pub store: String,
+    pub environment: String,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// A locked folder with a whole store in it. The lock goes with it, or with [`Folder::unlock`].
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    lock: Mutex<Option<File>>,
+}
+
+impl Folder {
+    /// Locks an existing store's folder and reads its identity.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Partial`], [`StoreError::InUse`], or what the disk says.
+    pub fn open(path: &Path) -> Result<(Self, Identity), StoreError> {
+        let folder = path.to_owned();
+        if path.join(CREATING).exists() {
+            return Err(StoreError::Missing { folder });
+        }
+        match (path.join(IDENTITY).exists(), path.join(DATA).exists()) {
+            (false, false) => return Err(StoreError::Missing { folder }),
+            (true, false) => return Err(partial(path, IDENTITY, DATA)),
+            (false, true) => return Err(partial(path, DATA, IDENTITY)),
+            (true, true) => {}
+        }
+        let locked = Self::lock(path)?;
+        let text = fs::read(path.join(IDENTITY)).map_err(|e| unavailable(&path.join(IDENTITY), &e))?;
+        let identity = serde_json::from_slice(&text)
+            .map_err(|e| StoreError::Damaged(format!("{}: {e}", path.join(IDENTITY).display())))?;
+        Ok((locked, identity))
+    }
+
+    /// Makes a store: folder, identity, then whatever `fill` makes; only if none of it exists. A creation that was
+    /// interrupted, which a marker tells, is begun anew: nothing can have been accepted in between.
+    ///
+    /// # Errors
+    /// [`StoreError::Partial`] when parts are there, or what `fill` or the disk says.
+    pub fn create(
+        path: &Path,
+        identity: &Identity,
+        fill: impl FnOnce(&Self) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|e| unavailable(path, &e))?;
+        let folder = Self::lock(path)?;
+        let marker = path.join(CREATING);
+        if marker.exists() {
+            remove_all(path, &[IDENTITY, DATA, RESERVE])?;
+        } else {
+            match (path.join(DATA).exists(), path.join(IDENTITY).exists()) {
+                (true, true) => return Err(StoreError::Exists { folder: path.to_owned() }),
+                (true, false) => return Err(partial(path, DATA, IDENTITY)),
+                (false, true) => return Err(partial(path, IDENTITY, DATA)),
+                (false, false) => {}
+            }
+            write_new(&marker, b"a store is being made here\n")?;
+            sync_folder(path)?;
+        }
+        failpoint!("create.marked");
+        let text = serde_json::to_vec_pretty(identity).map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        write_new(&path.join(IDENTITY), &text)?;
+        failpoint!("create.identified");
+        fill(&folder)?;
+        sync_folder(path)?;
+        failpoint!("create.filled");
+        fs::remove_file(&marker).map_err(|e| unavailable(&marker, &e))?;
+        failpoint!("create.unmarked");
+        sync_folder(path)?;
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            sync_folder(parent)?;
+        }
+        Ok(folder)
+    }
+
+    /// Whether no part of a store is there, or only parts of one whose creation was interrupted.
+    pub fn is_empty(path: &Path) -> bool {
+        Self::is_being_made(path) || (!path.join(DATA).exists() && !path.join(IDENTITY).exists())
+    }
+
+    /// Whether file and identity are both there.
+    pub fn is_whole(path: &Path) -> bool {
+        path.join(DATA).exists() && path.join(IDENTITY).exists()
+    }
+
+    /// Whether a creation was begun and not finished.
+    pub fn is_being_made(path: &Path) -> bool {
+        path.join(CREATING).exists()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The redb file.
+    pub fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
+    /// Free bytes for unprivileged users on the disk that holds the folder.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = statvfs(&self.path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Size of the redb file in bytes.
+    pub fn data_bytes(&self) -> u64 {
+        fs::metadata(self.data()).map_or(0, |m| m.len())
+    }
+
+    /// Makes sure that the reserve of `bytes` is there, when the disk has that much beside `keep_free`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn fill_reserve(&self, bytes: u64, keep_free: u64) -> io::Result<()> {
+        let path = self.path.join(RESERVE);
+        let there = fs::metadata(&path).map_or(0, |m| m.len());
+        if there >= bytes || self.free_bytes()? < bytes.saturating_add(keep_free) {
+            return Ok(());
+        }
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+        let made = fallocate(&file, FallocateFlags::empty(), 0, bytes);
+        made.map_err(|e| {
+            let _ = fs::remove_file(&path);
+            e.into()
+        })
+    }
+
+    /// Gives the reserve's room to the store. Returns whether there was any.
+    pub fn release_reserve(&self) -> bool {
+        fs::remove_file(self.path.join(RESERVE)).is_ok()
+    }
+
+    /// Drops what the page cache holds of the file, so that what is read next comes from the disk: after a failed
+    /// sync the cache may show what never got there.
+    pub fn forget_cached(&self) {
+        if let Ok(file) = File::open(self.data()) {
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+
+    /// Lets others have the store.
+    pub fn unlock(&self) {
+        if let Some(file) = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Closing alone leaves the lock to a child that was forked and has not yet replaced itself.
+            let _ = flock(&file, FlockOperation::Unlock);
+        }
+    }
+
+    fn lock(path: &Path) -> Result<Self, StoreError> {
+        let name = path.join(LOCK);
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&name);
+        let mut file = opened.map_err(|e| unavailable(&name, &e))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = file.take(200).read_to_string(&mut holder);
+                let holder = holder.trim();
+                let holder = if holder.is_empty() { "another process" } else { holder }.to_owned();
+                return Err(StoreError::InUse { folder: path.to_owned(), holder });
+            }
+            Err(e) => return Err(unavailable(&name, &e.into())),
+        }
+        // Only for people, so a disk too full to note it is no reason to stay down.
+        let _ = file.set_len(0).and_then(|()| file.rewind());
+        let _ = writeln!(file, "pid {} (ringhookd)", std::process::id());
+        Ok(Self { path: path.to_owned(), lock: Mutex::new(Some(file)) })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}
+
+/// Writes a new file that only its owner reads, and syncs it and its place in the folder.
+///
+/// # Errors
+/// When it exists, or what the disk says.
+pub fn write_new(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        path.parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    };
+    write().map_err(|e| unavailable(path, &e))
+}
+
+fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| unavailable(path, &e))
+}
+
+fn remove_all(path: &Path, names: &[&str]) -> Result<(), StoreError> {
+    for name in names {
+        match fs::remove_file(path.join(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unavailable(&path.join(name), &e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn partial(path: &Path, present: &str, absent: &str) -> StoreError {
+    StoreError::Partial { folder: path.to_owned(), present: present.to_owned(), absent: absent.to_owned() }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity { store: "s".into(), environment: "test".into(), created: "now".into() }
+    }
+
+    fn make(path: &Path) -> Result<Folder, StoreError> {
+        Folder::create(path, &identity(), |folder| write_new(&folder.data(), b"data"))
+    }
+
+    #[test]
+    fn a_store_is_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        assert!(matches!(Folder::open(&path), Err(StoreError::Missing { .. })));
+        drop(make(&path).unwrap());
+        assert_eq!(Folder::open(&path).unwrap().1, identity());
+        assert!(matches!(make(&path), Err(StoreError::Exists { .. })), "never over an existing one");
+    }
+
+    #[test]
+    fn a_second_holder_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let _first = make(&path).unwrap();
+        let Err(StoreError::InUse { holder, .. }) = Folder::open(&path) else { panic!("must be in use") };
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+    }
+
+    #[test]
+    fn the_lock_goes_with_its_holder_though_a_child_has_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let first = make(&path).unwrap();
+        let of_the_child = first.lock.lock().unwrap().as_ref().unwrap().try_clone().unwrap();
+        drop(first);
+        assert!(Folder::open(&path).is_ok());
+        drop(of_the_child);
+    }
+
+    #[test]
+    fn a_partial_set_is_refused_and_named() {
+        for (present, absent) in [(DATA, IDENTITY), (IDENTITY, DATA)] {
+            let dir = tempfile::tempdir().unwrap();
+            write_new(&dir.path().join(present), b"{}").unwrap();
+            let expected = partial(dir.path(), present, absent);
+            assert_eq!(Folder::open(dir.path()).unwrap_err(), expected);
+            assert_eq!(make(dir.path()).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn an_interrupted_creation_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let failed = Folder::create(&path, &identity(), |_| Err(StoreError::Unavailable("power cut".into())));
+        assert!(failed.is_err());
+        assert!(matches!(Folder::open(&path), Err(StoreError::Missing { .. })));
+        drop(make(&path).unwrap());
+        assert!(Folder::open(&path).is_ok());
+    }
+
+    #[test]
+    fn the_reserve_is_filled_and_released() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = make(&dir.path().join("store")).unwrap();
+        folder.fill_reserve(1 << 20, 0).unwrap();
+        assert_eq!(fs::metadata(folder.path().join(RESERVE)).unwrap().len(), 1 << 20);
+        folder.fill_reserve(1 << 20, u64::MAX).unwrap();
+        assert!(folder.release_reserve());
+        assert!(!folder.release_reserve());
+        folder.fill_reserve(1 << 20, u64::MAX).unwrap();
+        assert!(!folder.release_reserve(), "no room, no reserve");
+    }
+}

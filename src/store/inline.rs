@@ -1,0 +1,95 @@
+//! A store without its thread: commits when it is told, at the time it is told. For tests with virtual time.
+
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::mpsc::Receiver;
+use std::task::{Context, Poll, Waker};
+
+use redb::Database;
+
+use super::Store;
+use super::committer;
+use super::error::StoreError;
+use super::folder::Folder;
+use super::open::prepare;
+use super::options::Options;
+use super::writer::{Command, Writer};
+use crate::domain::time::Millis;
+use crate::vault::Vault;
+
+/// A store whose writer runs only inside these calls.
+pub struct Inline {
+    pub store: Store,
+    writer: Writer,
+    commands: Receiver<Command>,
+}
+
+impl std::fmt::Debug for Inline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inline").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Inline {
+    /// As [`Store::open_with`].
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(
+        folder: &Path,
+        vault: Vault,
+        options: Options,
+        open: impl Fn() -> Result<Database, redb::DatabaseError> + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let (folder, identity) = Folder::open(folder)?;
+        let open = Box::new(move || Ok(open()?));
+        let (store, writer, commands) = prepare(folder, identity, vault, options, open)?;
+        Ok(Self { store, writer, commands })
+    }
+
+    /// Runs a call of the store to its end; what it sends is committed at `now`.
+    pub fn run<T>(&mut self, now: Millis, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match call.as_mut().poll(&mut context) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => self.commit(now),
+            }
+        }
+    }
+
+    /// Runs calls to their ends; what they send at first is committed together at `now`.
+    pub fn run_all<T>(&mut self, now: Millis, calls: Vec<Pin<Box<dyn Future<Output = T> + '_>>>) -> Vec<T> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut answers: Vec<Option<T>> = Vec::new();
+        let mut calls = calls;
+        for call in &mut calls {
+            answers.push(match call.as_mut().poll(&mut context) {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => None,
+            });
+        }
+        self.commit(now);
+        let rest = calls.into_iter().zip(answers);
+        rest.map(|(call, answer)| answer.unwrap_or_else(|| self.run(now, call))).collect()
+    }
+
+    /// Commits what was sent.
+    pub fn commit(&mut self, now: Millis) {
+        let group: Vec<_> = self.commands.try_iter().collect();
+        if !group.is_empty() {
+            self.writer.commit(now, group);
+        }
+    }
+
+    /// Lets what is due at `now` happen. Returns whether more is due at once.
+    pub fn tick(&mut self, now: Millis) -> bool {
+        committer::tick(&mut self.writer, now, true)
+    }
+
+    /// Tries to bring a failing store back. Returns whether it is usable.
+    pub fn recover(&mut self, now: Millis) -> bool {
+        self.writer.recover(now)
+    }
+}

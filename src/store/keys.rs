@@ -1,0 +1,116 @@
+//! Data keys inside a transaction: made, opened, kept at hand, and put under another master key.
+
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::codec::Damaged;
+use super::command::Rewrapped;
+use super::error::Fault;
+use super::load::CANARY;
+use crate::domain::event::Event;
+use crate::failpoint;
+use crate::vault::{DataKey, Purpose, VaultError};
+
+impl Batch<'_> {
+    /// The key of an account's events; made when it has none yet.
+    pub(super) fn event_key(&mut self, account: u32) -> Result<Arc<DataKey>, Fault> {
+        if let Some(key) = self.core.key_at_hand(account) {
+            return Ok(key);
+        }
+        let key = match self.wrapped_key(account, Purpose::Events)? {
+            Some(wrapped) => self.shared.vault.unwrap(account, Purpose::Events, &wrapped)?,
+            None => self.fresh_key(account, Purpose::Events)?,
+        };
+        let key = Arc::new(key);
+        self.core.keep_key(account, Arc::clone(&key));
+        Ok(key)
+    }
+
+    pub(super) fn fresh_key(&mut self, account: u32, purpose: Purpose) -> Result<DataKey, Fault> {
+        let (key, wrapped) = self.shared.vault.fresh_key(account, purpose)?;
+        self.tables.keys()?.insert((account, purpose as u8), wrapped.as_slice())?;
+        Ok(key)
+    }
+
+    pub(super) fn wrapped_key(&mut self, account: u32, purpose: Purpose) -> Result<Option<Vec<u8>>, Fault> {
+        let table = self.tables.keys()?;
+        let value = redb::ReadableTable::get(table, (account, purpose as u8))?;
+        Ok(value.map(|v| v.value().to_vec()))
+    }
+
+    /// Opens a sealed event. Nothing when the account's key was destroyed.
+    pub(super) fn open_event(
+        &mut self,
+        seq: u64,
+        account: u32,
+        sealed: &[u8],
+    ) -> Result<Option<Event>, Fault> {
+        let key = match self.core.key_at_hand(account) {
+            Some(key) => key,
+            None => match self.wrapped_key(account, Purpose::Events)? {
+                Some(wrapped) => Arc::new(self.shared.vault.unwrap(account, Purpose::Events, &wrapped)?),
+                None => return Ok(None),
+            },
+        };
+        open_event(&key, seq, account, sealed).map(Some)
+    }
+
+    /// Puts keys under the current master key, at most `limit` from `after` on; the canary comes last.
+    pub(super) fn rewrap(&mut self, after: Option<(u32, u8)>, limit: usize) -> Result<Rewrapped, Fault> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        let table = self.tables.keys()?;
+        let mut rows = Vec::new();
+        for row in redb::ReadableTable::range::<(u32, u8)>(table, (start, Unbounded))?.take(limit) {
+            let (key, value) = row?;
+            rows.push((key.value(), value.value().to_vec()));
+        }
+        let mut out = Rewrapped { changed: 0, next: None };
+        if rows.len() == limit {
+            out.next = rows.last().map(|(key, _)| *key);
+        }
+        for ((owner, purpose), wrapped) in rows {
+            let Some(kind) = [Purpose::Tokens, Purpose::Events].into_iter().find(|p| *p as u8 == purpose)
+            else {
+                return Err(Damaged("keys").into());
+            };
+            if let Some(new) = self.shared.vault.rewrap(owner, kind, &wrapped)? {
+                failpoint!("store.rewrapping");
+                self.tables.keys()?.insert((owner, purpose), new.as_slice())?;
+                out.changed += 1;
+            }
+        }
+        if out.next.is_none() {
+            self.rewrap_canary()?;
+        }
+        Ok(out)
+    }
+
+    fn rewrap_canary(&mut self) -> Result<(), Fault> {
+        let canary = {
+            let table = self.tables.meta()?;
+            redb::ReadableTable::get(table, CANARY)?.ok_or(Damaged("meta"))?.value().to_vec()
+        };
+        if let Some(new) = self.shared.vault.rewrap(0, Purpose::Canary, &canary)? {
+            self.tables.meta()?.insert(CANARY, new.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens a sealed event under its key.
+pub(super) fn open_event(key: &DataKey, seq: u64, account: u32, sealed: &[u8]) -> Result<Event, Fault> {
+    let plain = key.open(&event_aad(seq, account), sealed).map_err(|error| match error {
+        VaultError::Refused => Fault::Damaged(Damaged("event")),
+        other => Fault::Vault(other),
+    })?;
+    Ok(super::codec::decode_event("event", plain)?)
+}
+
+/// What an event is sealed together with: its place.
+pub(super) fn event_aad(seq: u64, account: u32) -> [u8; 32] {
+    let mut aad = *b"ringhookd/event/v1\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    aad[20..28].copy_from_slice(&seq.to_be_bytes());
+    aad[28..].copy_from_slice(&account.to_be_bytes());
+    aad
+}

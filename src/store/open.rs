@@ -1,0 +1,151 @@
+//! Makes stores and opens them: checked, read, and with a writer that runs.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use redb::Database;
+
+use super::Store;
+use super::codec::Damaged;
+use super::committer;
+use super::error::{Fault, StoreError};
+use super::folder::{Folder, Identity, write_new};
+use super::load;
+use super::options::Options;
+use super::shared::{OpenFn, Shared};
+use super::writer::{Command, Writer};
+use crate::vault::Vault;
+
+/// Below this size a file is checked whole when it is opened (about 5 ms a megabyte).
+const CHECK_WHOLE_BYTES: u64 = 64 << 20;
+
+impl Store {
+    /// Makes an empty store in `folder`; never over an existing one. `vault` is called once it is sure that there is
+    /// none, and may make the master key then; a creation that was interrupted is begun anew and calls it again.
+    ///
+    /// # Errors
+    /// [`StoreError::Partial`] when any part of one is there, or what `vault` or the disk says.
+    pub fn create(
+        folder: &Path,
+        identity: &Identity,
+        vault: impl FnOnce() -> Result<Vault, StoreError>,
+    ) -> Result<(), StoreError> {
+        let fill = |made: &Folder| {
+            let vault = vault()?;
+            // First, since redb would make it with the umask's mode, for others to read.
+            write_new(&made.data(), b"")?;
+            let db = Database::builder().create(made.data()).map_err(Fault::from)?;
+            load::initialise(&db, identity, &vault)?;
+            drop(db);
+            std::fs::File::open(made.data())
+                .and_then(|file| file.sync_all())
+                .map_err(|e| StoreError::Unavailable(e.to_string()))
+        };
+        Folder::create(folder, identity, fill).map(drop)
+    }
+
+    /// Opens the store in `folder` and starts its writer. Never makes anything.
+    ///
+    /// # Errors
+    /// Each variant of [`StoreError`] says what is wrong and what helps.
+    pub fn open(
+        folder: &Path,
+        environment: &str,
+        vault: Vault,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let (folder, identity) = Folder::open(folder)?;
+        if identity.environment != environment {
+            let configured = environment.to_owned();
+            return Err(StoreError::Environment { found: identity.environment, configured });
+        }
+        look_first(&folder, &identity)?;
+        let data = folder.data();
+        let cache = options.cache_bytes;
+        let open = move || {
+            let size = std::fs::metadata(&data).map_err(|e| Fault::from(redb::StorageError::from(e)))?.len();
+            if size == 0 {
+                // redb would make a new store of it and say nothing.
+                return Err(Fault::Damaged(Damaged("file: it is empty")));
+            }
+            let check = size <= CHECK_WHOLE_BYTES;
+            let opened =
+                Database::builder().set_cache_size(cache).set_check_integrity_on_open(check).open(&data);
+            Ok(opened?)
+        };
+        start(folder, identity, vault, options, Box::new(open))
+    }
+
+    /// The same over a file that `open` opens each time it is needed: for tests with failing disks.
+    #[doc(hidden)]
+    pub fn open_with(
+        folder: &Path,
+        vault: Vault,
+        options: Options,
+        open: impl Fn() -> Result<Database, redb::DatabaseError> + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let (folder, identity) = Folder::open(folder)?;
+        start(folder, identity, vault, options, Box::new(move || Ok(open()?)))
+    }
+}
+
+/// redb writes into whatever it opens: what is plainly not ours to write is refused before.
+pub(super) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), StoreError> {
+    let look = || match Database::builder().set_cache_size(1 << 20).open_read_only(folder.data()) {
+        Ok(db) => load::identify(&db, identity),
+        // It was not closed, or is damaged: that is for the real opening to say.
+        Err(_) => Ok(()),
+    };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
+        Ok(Err(error @ (StoreError::Newer { .. } | StoreError::Foreign { .. }))) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn start(
+    folder: Folder,
+    identity: Identity,
+    vault: Vault,
+    options: Options,
+    open: OpenFn,
+) -> Result<Store, StoreError> {
+    let (store, writer, commands) = prepare(folder, identity, vault, options, open)?;
+    let state = Arc::clone(&store.shared);
+    let healthy = move || state.unavailable().is_none();
+    let thread = std::thread::Builder::new()
+        .name("store".into())
+        .spawn(move || committer::run(writer, &commands, healthy))
+        .map_err(|e| StoreError::Unavailable(e.to_string()))?;
+    *store.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+    Ok(store)
+}
+
+/// A store that has been read, and what runs it.
+pub(super) fn prepare(
+    folder: Folder,
+    identity: Identity,
+    vault: Vault,
+    options: Options,
+    open: OpenFn,
+) -> Result<(Store, Writer, Receiver<Command>), StoreError> {
+    let shared = Arc::new(Shared::new(open, folder, identity, vault, options));
+    let read = std::panic::AssertUnwindSafe(|| {
+        let db = (shared.open)().map_err(StoreError::from)?;
+        load::verify(&db, &shared.identity, &shared.vault)?;
+        let loaded = load::load(&db, &shared.options)?;
+        Ok::<_, StoreError>((db, loaded))
+    });
+    // redb may panic over a damaged file.
+    let refused = |_| Err(StoreError::Damaged("reading it ended in a panic".into()));
+    let (db, loaded) = std::panic::catch_unwind(read).unwrap_or_else(refused)?;
+    shared.set_db(Some(db));
+    *shared.queues() = loaded.queues;
+    *shared.users_mut() = loaded.users;
+    let writer = Writer::new(Arc::clone(&shared), loaded.core);
+    writer.watch_disk();
+    writer.count();
+    let (commands, receiver) = sync_channel(committer::QUEUE);
+    let commands = Arc::new(Mutex::new(Some(commands)));
+    Ok((Store { shared, commands, writer: Arc::default() }, writer, receiver))
+}

@@ -1,0 +1,67 @@
+//! What the store is told when it opens: bounds, retention and queues.
+
+use std::time::Duration;
+
+use crate::domain::ids::QueueName;
+use crate::domain::routing::Filter;
+
+/// Bounds of a kind of records: what passes them leaves, oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    pub max_age: Duration,
+    pub max_events: u64,
+    pub max_bytes: u64,
+}
+
+/// Bounds of what waits for its account to be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBounds {
+    pub max_age: Duration,
+    /// For one account.
+    pub max_events: u64,
+    /// For one account.
+    pub max_bytes: u64,
+    /// For all accounts.
+    pub total_bytes: u64,
+}
+
+/// What a queue does with events of an account that no user has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclaimed {
+    Hold,
+    Deliver,
+}
+
+/// A configured queue, as far as the store needs to know it.
+#[derive(Debug, Clone)]
+pub struct QueueSpec {
+    pub name: QueueName,
+    pub filter: Filter,
+    pub unclaimed: Unclaimed,
+    pub max_age: Duration,
+    pub max_bytes: u64,
+    /// Attempts after which an event goes to the dead letters.
+    pub max_attempts: u32,
+}
+
+/// Bounds, retention and queues.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// All kept events together, sealed, in bytes; at this bound accepts are refused.
+    pub max_bytes: u64,
+    /// redb's page cache in bytes.
+    pub cache_bytes: usize,
+    /// Size of the file whose room is given to a store on a full disk.
+    pub reserve_bytes: u64,
+    /// Below this much free disk accepts are refused.
+    pub min_free_bytes: u64,
+    /// How long request ids are remembered.
+    pub seen_for: Duration,
+    /// How many request ids are remembered at most.
+    pub max_ids: u64,
+    pub held: HeldBounds,
+    pub dead: Bounds,
+    pub unrouted: Bounds,
+    pub quarantined: Bounds,
+    pub queues: Vec<QueueSpec>,
+}

@@ -1,0 +1,245 @@
+//! Short reads of the file: leased events, and lists page by page.
+
+use std::collections::HashMap;
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+
+use super::accounts::{AccountRow, open_tokens};
+use super::batch::PARKED;
+use super::codec::{Aside, ChunkHead, Damaged, chunk_head};
+use super::command::{AccountView, Letter, LetterFilter, LetterId};
+use super::error::Fault;
+use super::keys::open_event;
+use super::letters::{letter_id, letter_key, letter_keys};
+use super::shared::Shared;
+use super::tables::{ACCOUNTS, ASIDE, AsideKey, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read};
+use crate::domain::backlog::Taken;
+use crate::domain::event::Event;
+use crate::domain::ids::AccountId;
+use crate::vault::{DataKey, Purpose, wrapped_by};
+
+/// What became of reading a record.
+#[derive(Debug)]
+pub(super) enum Read {
+    Event(Event),
+    /// Its key was destroyed.
+    Gone,
+    /// It is not what was written.
+    Damaged,
+}
+
+/// Reads events of one queue that are in memory as waiting.
+pub(super) fn fetch(shared: &Shared, queue: u16, taken: &[Taken]) -> Result<Vec<Read>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let mut source = Source {
+        shared,
+        log: txn.open_table(LOG)?,
+        aside: txn.open_table(ASIDE)?,
+        keys: Keys::new(shared, &txn)?,
+        chunk: None,
+    };
+    taken.iter().map(|t| source.read(queue, t.account, t.entry.seq)).collect()
+}
+
+struct Source<'a> {
+    shared: &'a Shared,
+    log: ReadOnlyTable<u64, &'static [u8]>,
+    aside: ReadOnlyTable<AsideKey, &'static [u8]>,
+    keys: Keys<'a>,
+    /// The chunk read last: leases mostly take neighbours.
+    chunk: Option<(u64, ChunkHead, Vec<u8>)>,
+}
+
+impl Source<'_> {
+    fn read(&mut self, queue: u16, account: u32, seq: u64) -> Result<Read, Fault> {
+        let sealed = match self.sealed(queue, account, seq) {
+            Ok(sealed) => sealed,
+            Err(Fault::Damaged(_)) => return Ok(self.damaged()),
+            Err(fault) => return Err(fault),
+        };
+        let opened = match self.keys.get(account) {
+            Ok(Some(key)) => open_event(key, seq, account, &sealed),
+            Ok(None) => return Ok(Read::Gone),
+            Err(fault) => Err(fault),
+        };
+        match opened {
+            Ok(event) => Ok(Read::Event(event)),
+            Err(fault) => fault.of_one_record().map(|_| self.damaged()),
+        }
+    }
+
+    fn damaged(&self) -> Read {
+        super::shared::bump(&self.shared.stats.damaged);
+        Read::Damaged
+    }
+
+    fn sealed(&mut self, queue: u16, account: u32, seq: u64) -> Result<Vec<u8>, Fault> {
+        if let Some(sealed) = self.in_log(account, seq)? {
+            return Ok(sealed);
+        }
+        let key = (PARKED, u64::from(queue), seq, 0);
+        let value = self.aside.get(key)?.ok_or(Damaged("aside"))?;
+        Ok(Aside::decode("aside", &aside_key_bytes(key), value.value())?.sealed)
+    }
+
+    fn in_log(&mut self, account: u32, seq: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let holds = |first: u64, head: &ChunkHead| (first..first + head.slots.len() as u64).contains(&seq);
+        if !self.chunk.as_ref().is_some_and(|(first, head, _)| holds(*first, head)) {
+            let Some(row) = self.log.range(..=seq)?.next_back() else { return Ok(None) };
+            let (first, value) = row?;
+            let (first, value) = (first.value(), value.value().to_vec());
+            let head = chunk_head("log", first, &value)?;
+            if !holds(first, &head) {
+                return Ok(None);
+            }
+            self.chunk = Some((first, head, value));
+        }
+        let Some((first, head, value)) = &self.chunk else { return Ok(None) };
+        let index = usize::try_from(seq - first).map_err(|_| Damaged("log"))?;
+        if head.slots.get(index).is_none_or(|slot| slot.account != account) {
+            return Err(Damaged("log").into());
+        }
+        Ok(head.sealed(value, index).map(<[u8]>::to_vec))
+    }
+}
+
+/// Event keys of accounts, opened once for a read.
+struct Keys<'a> {
+    shared: &'a Shared,
+    table: ReadOnlyTable<(u32, u8), &'static [u8]>,
+    open: HashMap<u32, Option<DataKey>>,
+}
+
+impl<'a> Keys<'a> {
+    fn new(shared: &'a Shared, txn: &ReadTransaction) -> Result<Self, Fault> {
+        Ok(Self { shared, table: txn.open_table(KEYS)?, open: HashMap::new() })
+    }
+
+    fn get(&mut self, account: u32) -> Result<Option<&DataKey>, Fault> {
+        if !self.open.contains_key(&account) {
+            let wrapped = self.table.get((account, Purpose::Events as u8))?;
+            let key = wrapped
+                .map(|value| self.shared.vault.unwrap(account, Purpose::Events, value.value()))
+                .transpose()?;
+            self.open.insert(account, key);
+        }
+        Ok(self.open.get(&account).and_then(Option::as_ref))
+    }
+}
+
+/// Up to `limit` letters behind `after`; the second value says where to go on.
+pub(super) fn letters(
+    shared: &Shared,
+    filter: &LetterFilter,
+    after: Option<LetterId>,
+    limit: usize,
+) -> Result<(Vec<Letter>, Option<LetterId>), Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let table = txn.open_table(ASIDE)?;
+    let mut keys = Keys::new(shared, &txn)?;
+    let page = if filter.ids.is_empty() {
+        letter_keys(&table, after, limit)?
+    } else {
+        filter.ids.iter().map(|&id| letter_key(id)).collect()
+    };
+    let full = filter.ids.is_empty() && page.len() == limit;
+    let next = page.last().filter(|_| full).and_then(|&key| letter_id(key));
+    let mut out = Vec::new();
+    for key in page {
+        let Some(id) = letter_id(key) else { continue };
+        let queue = shared.queues().get(&id.queue).map(|q| q.name.clone());
+        let Some(value) = table.get(key)?.filter(|_| filter.covers(id.class, queue.as_ref())) else {
+            continue;
+        };
+        let aside = Aside::decode("aside", &aside_key_bytes(key), value.value())?;
+        let opened = match keys.get(aside.account) {
+            Ok(key) => key.map(|key| open_event(key, aside.seq, aside.account, &aside.sealed)),
+            Err(fault) => fault.of_one_record().map(|_| None)?,
+        };
+        out.push(Letter {
+            id,
+            queue,
+            accepted_at: aside.at,
+            failures: aside.failures,
+            why: aside.detail,
+            bytes: aside.sealed.len() as u64,
+            event: opened.and_then(Result::ok),
+        });
+    }
+    Ok((out, next))
+}
+
+/// Up to `limit` accounts behind number `after`; the second value says where to go on.
+pub(super) fn accounts(
+    shared: &Shared,
+    after: u32,
+    limit: usize,
+) -> Result<(Vec<AccountView>, Option<u32>), Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let tokens = txn.open_table(TOKENS)?;
+    let (mut out, mut last) = (Vec::new(), None);
+    for row in txn.open_table(ACCOUNTS)?.range(after.saturating_add(1)..)?.take(limit) {
+        let (number, value) = row?;
+        let row = AccountRow::decode(number.value(), value.value())?;
+        out.extend(account_view(shared, &tokens, number.value(), row)?);
+        last = Some(number.value());
+    }
+    let more = out.len() >= limit || last.is_some_and(|l| (l - after) as usize >= limit);
+    Ok((out, last.filter(|_| more)))
+}
+
+fn account_view(
+    shared: &Shared,
+    tokens: &ReadOnlyTable<u32, &'static [u8]>,
+    number: u32,
+    row: AccountRow,
+) -> Result<Option<AccountView>, Fault> {
+    let Some(account) = row.id else { return Ok(None) };
+    let user = shared.users().name(row.user).and_then(|name| crate::domain::ids::UserId::new(name).ok());
+    Ok(Some(AccountView {
+        account,
+        user,
+        state: row.state,
+        created_at: row.created_at,
+        linked_at: Some(row.linked_at).filter(|at| at.0 != 0),
+        has_tokens: tokens.get(number)?.is_some(),
+    }))
+}
+
+/// One account, by its number.
+pub(super) fn account(shared: &Shared, number: u32) -> Result<Option<AccountView>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let table = txn.open_table(ACCOUNTS)?;
+    let Some(value) = table.get(number)? else { return Ok(None) };
+    let row = AccountRow::decode(number, value.value())?;
+    account_view(shared, &txn.open_table(TOKENS)?, number, row)
+}
+
+/// The token pair of an account, opened.
+pub(super) fn tokens(shared: &Shared, number: u32, account: &AccountId) -> Result<Option<Vec<u8>>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let table = txn.open_table(TOKENS)?;
+    let Some(value) = table.get(number)? else { return Ok(None) };
+    let keys = txn.open_table(KEYS)?;
+    let Some(wrapped) = keys.get((number, Purpose::Tokens as u8))? else { return Ok(None) };
+    let key = shared.vault.unwrap(number, Purpose::Tokens, wrapped.value())?;
+    open_tokens(&key, account, value.value()).map(Some)
+}
+
+/// Data keys by the master key they are under.
+pub(super) fn keys_by_master(shared: &Shared) -> Result<Vec<(String, u64)>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let mut counts = std::collections::BTreeMap::new();
+    for row in txn.open_table(KEYS)?.iter()? {
+        *counts.entry(wrapped_by(row?.1.value())?.to_string()).or_insert(0) += 1;
+    }
+    Ok(counts.into_iter().collect())
+}
+
+/// A small fact of the daemon's, kept by name.
+pub(super) fn fact(shared: &Shared, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let meta = txn.open_table(META)?;
+    let Some(value) = meta.get(name)? else { return Ok(None) };
+    Ok(Some(super::codec::stamped("meta", name.as_bytes(), value.value())?.to_vec()))
+}

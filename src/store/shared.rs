@@ -1,0 +1,194 @@
+//! What the writer and the readers of a store share: the file, the queues in memory, and how it stands.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use redb::Database;
+use tokio::sync::{Notify, broadcast};
+
+use super::command::{Published, QueueTotals};
+use super::error::{Fault, StoreError};
+use super::folder::{Folder, Identity};
+use super::index::Users;
+use super::options::{Options, QueueSpec};
+use super::seen::Row;
+use crate::domain::backlog::Backlog;
+use crate::domain::ids::QueueName;
+use crate::domain::time::Millis;
+use crate::telemetry::Metrics;
+use crate::vault::Vault;
+
+/// How long Ring may send an event again: its retries, and its replays of 72 h.
+const REPLAYS: Duration = Duration::from_hours(76);
+/// How many published events a slow follower may lag behind.
+const FOLLOWER_LAG: usize = 1024;
+
+/// How the store stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    Ready,
+    /// Free disk is below `min_free`: accepts are refused, deliveries go on.
+    LowDisk {
+        free: u64,
+    },
+    /// The file could not be read or written; it is tried again.
+    Failing {
+        since: Millis,
+        why: String,
+    },
+    /// The file is damaged; only a person can help.
+    Damaged {
+        since: Millis,
+        why: String,
+    },
+}
+
+/// Numbers that people watch; everything since the start of the daemon, but for those of the store's content.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub commits: AtomicU64,
+    pub commit_failures: AtomicU64,
+    pub accepted: AtomicU64,
+    pub duplicates: AtomicU64,
+    pub conflicts: AtomicU64,
+    pub held: AtomicU64,
+    pub released: AtomicU64,
+    pub unrouted: AtomicU64,
+    pub quarantined: AtomicU64,
+    pub dead: AtomicU64,
+    /// Kept records that their own bounds pushed out for good.
+    pub dropped: AtomicU64,
+    /// Records that failed their check.
+    pub damaged: AtomicU64,
+    pub ids: AtomicU64,
+    pub ids_since: AtomicU64,
+    pub log_bytes: AtomicU64,
+    pub aside_bytes: AtomicU64,
+    pub held_events: AtomicU64,
+    pub dead_events: AtomicU64,
+    pub unrouted_events: AtomicU64,
+    pub quarantined_events: AtomicU64,
+    pub accounts_unclaimed: AtomicU64,
+    pub accounts_linked: AtomicU64,
+    pub accounts_removed: AtomicU64,
+}
+
+pub(super) fn bump(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(super) fn set(counter: &AtomicU64, value: u64) {
+    counter.store(value, Ordering::Relaxed);
+}
+
+/// One queue in memory.
+#[derive(Debug)]
+pub(super) struct QueueState {
+    pub name: QueueName,
+    /// Nothing when the configuration no longer names it.
+    pub spec: Option<QueueSpec>,
+    pub backlog: Backlog,
+    pub totals: QueueTotals,
+    /// Told when events arrive or come free.
+    pub wake: Arc<Notify>,
+}
+
+pub(super) type Queues = BTreeMap<u16, QueueState>;
+
+pub(super) type OpenFn = Box<dyn Fn() -> Result<Database, Fault> + Send + Sync>;
+
+pub(super) struct Shared {
+    /// Opens the file; tests put a failing disk here.
+    pub open: OpenFn,
+    pub folder: Folder,
+    pub identity: Identity,
+    pub vault: Vault,
+    pub options: Options,
+    pub stats: Stats,
+    pub published: broadcast::Sender<Arc<Published>>,
+    /// Where commits are timed, once somebody wants to know.
+    pub metrics: OnceLock<Metrics>,
+    db: RwLock<Option<Database>>,
+    queues: Mutex<Queues>,
+    users: RwLock<Users>,
+    health: Mutex<Health>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        open: OpenFn,
+        folder: Folder,
+        identity: Identity,
+        vault: Vault,
+        options: Options,
+    ) -> Self {
+        Self {
+            open,
+            folder,
+            identity,
+            vault,
+            options,
+            stats: Stats::default(),
+            published: broadcast::channel(FOLLOWER_LAG).0,
+            metrics: OnceLock::new(),
+            db: RwLock::new(None),
+            queues: Mutex::new(Queues::new()),
+            users: RwLock::new(Users::default()),
+            health: Mutex::new(Health::Ready),
+        }
+    }
+
+    /// Runs `read` on the open file. Short reads only: a long one makes the file grow.
+    pub(super) fn with_db<T>(&self, read: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        read(db.as_ref().ok_or(Fault::Closed)?)
+    }
+
+    /// Puts another open file in place, or none; the one before is closed when its readers are done.
+    pub(super) fn set_db(&self, db: Option<Database>) {
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = db;
+    }
+
+    pub(super) fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn users(&self) -> RwLockReadGuard<'_, Users> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn users_mut(&self) -> RwLockWriteGuard<'_, Users> {
+        self.users.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// How long the memory of ids reaches back, when it is full and that is less than Ring's retries and replays need.
+    pub(super) fn short_memory(&self, now: Millis) -> Option<Duration> {
+        let full = self.stats.ids.load(Ordering::Relaxed) + Row::MOST > self.options.max_ids;
+        let covered = now.since(Millis(self.stats.ids_since.load(Ordering::Relaxed)));
+        (full && covered < REPLAYS).then_some(covered)
+    }
+
+    /// The number of a queue.
+    pub(super) fn queue_number(&self, name: &QueueName) -> Option<u16> {
+        self.queues().iter().find(|(_, q)| q.name == *name).map(|(&number, _)| number)
+    }
+
+    /// Why nothing can be written now; nothing when it can.
+    pub(super) fn unavailable(&self) -> Option<StoreError> {
+        match self.health() {
+            Health::Ready | Health::LowDisk { .. } => None,
+            Health::Failing { why, .. } => Some(StoreError::Unavailable(why)),
+            Health::Damaged { why, .. } => Some(StoreError::Damaged(why)),
+        }
+    }
+}

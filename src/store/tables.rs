@@ -1,0 +1,105 @@
+//! The tables of the redb file, opened when a transaction first needs them.
+
+use redb::{Database, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction};
+
+use super::error::Fault;
+
+type Bytes = &'static [u8];
+
+/// Small facts by name: schema, identity, canary, key proofs.
+pub(super) const META: TableDefinition<&str, Bytes> = TableDefinition::new("meta");
+/// First sequence of a chunk to the chunk.
+pub(super) const LOG: TableDefinition<u64, Bytes> = TableDefinition::new("log");
+/// Row number to remembered ids.
+pub(super) const IDS: TableDefinition<u64, Bytes> = TableDefinition::new("ids");
+/// (First sequence of a chunk, queue) to a bitmap of what the queue has done.
+pub(super) const PROGRESS: TableDefinition<(u64, u16), Bytes> = TableDefinition::new("progress");
+/// (Queue, sequence) to failed attempts.
+pub(super) const ATTEMPTS: TableDefinition<(u16, u64), Bytes> = TableDefinition::new("attempts");
+/// (Kind, account or queue or time, sequence, queue) to a record kept outside the log.
+pub(super) const ASIDE: TableDefinition<AsideKey, Bytes> = TableDefinition::new("aside");
+pub(super) const ACCOUNTS: TableDefinition<u32, Bytes> = TableDefinition::new("accounts");
+pub(super) const TOKENS: TableDefinition<u32, Bytes> = TableDefinition::new("tokens");
+/// (Account, purpose) to a wrapped data key.
+pub(super) const KEYS: TableDefinition<(u32, u8), Bytes> = TableDefinition::new("keys");
+pub(super) const USERS: TableDefinition<u32, Bytes> = TableDefinition::new("users");
+/// Hash of a device id to its account.
+pub(super) const DEVICES: TableDefinition<Bytes, Bytes> = TableDefinition::new("devices");
+pub(super) const QUEUES: TableDefinition<u16, Bytes> = TableDefinition::new("queues");
+
+/// See [`ASIDE`].
+pub(super) type AsideKey = (u8, u64, u64, u32);
+
+/// The key as bytes, for the record's checksum.
+pub(super) fn aside_key_bytes(key: AsideKey) -> [u8; 21] {
+    let mut out = [0; 21];
+    out[0] = key.0;
+    out[1..9].copy_from_slice(&key.1.to_be_bytes());
+    out[9..17].copy_from_slice(&key.2.to_be_bytes());
+    out[17..].copy_from_slice(&key.3.to_be_bytes());
+    out
+}
+
+/// The same for a (sequence, queue) key.
+pub(super) fn progress_key_bytes(key: (u64, u16)) -> [u8; 10] {
+    let mut out = [0; 10];
+    out[..8].copy_from_slice(&key.0.to_be_bytes());
+    out[8..].copy_from_slice(&key.1.to_be_bytes());
+    out
+}
+
+macro_rules! tables {
+    ($($field:ident: $definition:ident<$key:ty>),* $(,)?) => {
+        /// Open tables of one write transaction.
+        pub(super) struct Tables<'t> {
+            txn: &'t WriteTransaction,
+            $($field: Option<Table<'t, $key, Bytes>>,)*
+        }
+
+        impl<'t> Tables<'t> {
+            pub(super) fn new(txn: &'t WriteTransaction) -> Self {
+                Self { txn, $($field: None,)* }
+            }
+
+            $(pub(super) fn $field(&mut self) -> Result<&mut Table<'t, $key, Bytes>, Fault> {
+                if self.$field.is_none() {
+                    self.$field = Some(self.txn.open_table($definition)?);
+                }
+                // Filled just above.
+                self.$field.as_mut().ok_or(Fault::Closed)
+            })*
+        }
+
+        /// Makes every table, so that readers of a new store find them.
+        pub(super) fn create_all(txn: &WriteTransaction) -> Result<(), Fault> {
+            $(txn.open_table($definition)?;)*
+            Ok(())
+        }
+    };
+}
+
+tables! {
+    meta: META<&'static str>,
+    log: LOG<u64>,
+    ids: IDS<u64>,
+    progress: PROGRESS<(u64, u16)>,
+    attempts: ATTEMPTS<(u16, u64)>,
+    aside: ASIDE<AsideKey>,
+    accounts: ACCOUNTS<u32>,
+    tokens: TOKENS<u32>,
+    keys: KEYS<(u32, u8)>,
+    users: USERS<u32>,
+    devices: DEVICES<Bytes>,
+    queues: QUEUES<u16>,
+}
+
+/// A write transaction whose commit survives power cuts and failed syncs, and after which opening is quick.
+pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, Fault> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    Ok(txn)
+}
+
+pub(super) fn begin_read(db: &impl ReadableDatabase) -> Result<ReadTransaction, Fault> {
+    Ok(db.begin_read()?)
+}

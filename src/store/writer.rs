@@ -1,0 +1,359 @@
+//! The one writer: a group of commands becomes one transaction, or none of it does.
+//!
+//! A plain function of its input and of the time it is given; `committer` runs it in a thread of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::batch::{Batch, Left, Staged, to_u32};
+use super::command::{Accepted, Class, Incoming, Published};
+use super::core::Core;
+use super::error::{Fault, StoreError};
+use super::index::{LinkState, seconds};
+use super::load::{load, verify};
+use super::shared::{Health, QueueState, Shared, bump, set};
+use super::tables::{Tables, begin_write};
+use crate::clock;
+use crate::domain::time::Millis;
+use crate::failpoint;
+
+/// A command other than an accept: does its part in the transaction, and answers once it is durable.
+pub(super) trait Job: Send {
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault>;
+    fn writes(&self) -> bool;
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+pub(super) enum Command {
+    Accept(Box<Incoming>, oneshot::Sender<Result<Accepted, StoreError>>),
+    Job(Box<dyn Job>),
+}
+
+impl Command {
+    fn writes(&self) -> bool {
+        match self {
+            Self::Accept(..) => true,
+            Self::Job(job) => job.writes(),
+        }
+    }
+
+    fn refuse(self, error: &StoreError) {
+        match self {
+            // A caller that is gone wants no answer.
+            Self::Accept(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Job(job) => job.answer(Err(error.clone())),
+        }
+    }
+}
+
+/// A [`Job`] from a closure and the sender of its answer.
+pub(super) struct JobOf<F, T> {
+    pub run: F,
+    pub value: Option<T>,
+    /// A job that only looks costs no commit.
+    pub writes: bool,
+    pub reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Job for JobOf<F, T>
+where
+    F: FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send,
+    T: Send,
+{
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        self.value = Some((self.run)(batch)?);
+        Ok(())
+    }
+
+    fn writes(&self) -> bool {
+        self.writes
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { value, reply, .. } = *self;
+        let lost = || StoreError::Unavailable("the command did not run".into());
+        drop(reply.send(committed.and_then(|()| value.ok_or_else(lost))));
+    }
+}
+
+/// How often everything is looked at, due or not.
+const FULL_STEP: Duration = Duration::from_mins(1);
+
+/// How often the same warning is given.
+const WARN_AGAIN: Duration = Duration::from_hours(1);
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    core: Core,
+    next_full_step: Millis,
+    next_warning: Millis,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, core: Core) -> Self {
+        Self { shared, core, next_full_step: Millis(0), next_warning: Millis(0) }
+    }
+
+    /// Runs all commands in one transaction and answers each once that is durable. When anything fails, nothing of it
+    /// is kept in memory, every command is refused, and the file is closed until [`Writer::recover`].
+    pub(super) fn commit(&mut self, now: Millis, commands: Vec<Command>) {
+        if let Some(error) = self.shared.unavailable() {
+            refuse(commands, &error);
+            return;
+        }
+        let mut commands = commands;
+        let started = clock::instant();
+        let mut accepted = Vec::with_capacity(commands.len());
+        let low = matches!(self.shared.health(), Health::LowDisk { .. });
+        let run = AssertUnwindSafe(|| self.transact(now, low, &mut commands, &mut accepted));
+        let outcome = catch_unwind(run).unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))));
+        match outcome {
+            Ok((staged, published)) => {
+                bump(&self.shared.stats.commits);
+                if let Some(metrics) = self.shared.metrics.get().filter(|_| !accepted.is_empty()) {
+                    metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                    metrics.batch_events.observe(f64::from(to_u32(accepted.len())));
+                }
+                self.apply(staged, now);
+                self.count();
+                failpoint!("store.committed");
+                answer(commands, accepted);
+                for event in published {
+                    // Nobody follows: fine.
+                    let _ = self.shared.published.send(Arc::new(event));
+                }
+            }
+            Err(fault) => {
+                bump(&self.shared.stats.commit_failures);
+                let error = self.fail(now, fault);
+                refuse(commands, &error);
+            }
+        }
+    }
+
+    /// Tries to bring a failing store back: close, read anew from the disk, check, and prove it by a commit. Returns
+    /// whether it is usable.
+    pub(super) fn recover(&mut self, now: Millis) -> bool {
+        let Health::Failing { since, .. } = self.shared.health() else {
+            return !matches!(self.shared.health(), Health::Damaged { .. });
+        };
+        self.shared.set_db(None);
+        self.shared.folder.forget_cached();
+        let reopened = AssertUnwindSafe(|| self.reopen());
+        match catch_unwind(reopened).unwrap_or_else(|panic| Err(StoreError::Damaged(panic_text(&*panic)))) {
+            Ok(()) => {
+                self.shared.set_health(Health::Ready);
+                self.count();
+                true
+            }
+            Err(StoreError::Damaged(why)) => {
+                self.shared.set_db(None);
+                self.shared.set_health(Health::Damaged { since: now, why });
+                false
+            }
+            Err(error) => {
+                self.shared.set_db(None);
+                self.shared.set_health(Health::Failing { since, why: error.to_string() });
+                false
+            }
+        }
+    }
+
+    /// Watches the free disk: below the low-water mark accepts are refused while deliveries make room.
+    pub(super) fn watch_disk(&self) {
+        let Ok(free) = self.shared.folder.free_bytes() else { return };
+        let low = free < self.shared.options.min_free_bytes;
+        match self.shared.health() {
+            Health::Ready | Health::LowDisk { .. } if low => self.shared.set_health(Health::LowDisk { free }),
+            Health::LowDisk { .. } => self.shared.set_health(Health::Ready),
+            _ => {}
+        }
+        let options = &self.shared.options;
+        // Made again when there is room; that there is none shows as the low-water mark.
+        let _ = self.shared.folder.fill_reserve(options.reserve_bytes, options.min_free_bytes);
+    }
+
+    fn transact(
+        &mut self,
+        now: Millis,
+        low_disk: bool,
+        commands: &mut [Command],
+        accepted: &mut Vec<Result<Accepted, StoreError>>,
+    ) -> Result<(Vec<Staged>, Vec<Published>), Fault> {
+        let Self { shared, core, .. } = self;
+        shared.with_db(|db| {
+            let writes = commands.iter().any(Command::writes);
+            let txn = begin_write(db)?;
+            let mut batch = Batch::new(core, shared, Tables::new(&txn), now);
+            for command in commands {
+                match command {
+                    Command::Accept(_, _) if low_disk => accepted.push(Err(StoreError::LowDisk)),
+                    Command::Accept(incoming, _) => accepted.push(batch.accept(incoming)?),
+                    Command::Job(job) => job.run(&mut batch)?,
+                }
+            }
+            let out = batch.finish()?;
+            failpoint!("store.before_commit");
+            if writes {
+                txn.commit()?;
+            }
+            Ok(out)
+        })
+    }
+
+    /// Notes the failure, and gives the reserve's room back when the disk is full.
+    fn fail(&mut self, now: Millis, fault: Fault) -> StoreError {
+        tracing::error!(error = %fault, "the store failed; it will be opened again");
+        if fault.is_disk_full() && self.shared.folder.release_reserve() {
+            tracing::warn!("the disk is full: the reserve was given to the store");
+        }
+        self.core = Core::new();
+        self.shared.set_health(Health::Failing { since: now, why: fault.to_string() });
+        StoreError::from(fault)
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        let db = (self.shared.open)().map_err(StoreError::from)?;
+        verify(&db, &self.shared.identity, &self.shared.vault)?;
+        let mut loaded = load(&db, &self.shared.options)?;
+        begin_write(&db)?.commit().map_err(Fault::from)?;
+        {
+            let mut queues = self.shared.queues();
+            for (number, state) in &mut loaded.queues {
+                if let Some(before) = queues.get(number) {
+                    state.totals = before.totals;
+                    state.wake = Arc::clone(&before.wake);
+                    state.backlog.succeed(&before.backlog);
+                }
+            }
+            *queues = loaded.queues;
+        }
+        *self.shared.users_mut() = loaded.users;
+        self.core = loaded.core;
+        self.shared.set_db(Some(db));
+        // What was leased is free again.
+        self.shared.queues().values().for_each(|q| q.wake.notify_waiters());
+        Ok(())
+    }
+
+    /// Lets readers see what is durable now.
+    fn apply(&mut self, staged: Vec<Staged>, now: Millis) {
+        let mut queues = self.shared.queues();
+        let mut woken = std::collections::BTreeSet::new();
+        for change in staged {
+            let queue = match change {
+                Staged::Push { queue, account, entry } => {
+                    let Some(state) = queues.get_mut(&queue) else { continue };
+                    state.backlog.push(account, entry);
+                    state.totals.accepted += 1;
+                    queue
+                }
+                Staged::Left { queue, account, seq, how } => {
+                    let Some(state) = queues.get_mut(&queue) else { continue };
+                    state.backlog.remove(account, seq);
+                    match how {
+                        Left::Delivered => state.totals.delivered += 1,
+                        Left::Dead => state.totals.dead += 1,
+                        Left::Dropped => {}
+                    }
+                    queue
+                }
+                Staged::Forget { queue } => {
+                    // Who waits for it must learn that it is gone.
+                    if let Some(state) = queues.remove(&queue) {
+                        state.wake.notify_waiters();
+                    }
+                    queue
+                }
+                Staged::Failed { queue, account, seq, failures, due } => {
+                    let Some(state) = queues.get_mut(&queue) else { continue };
+                    state.backlog.failed(account, seq, failures, due.max(now));
+                    state.totals.failed += 1;
+                    queue
+                }
+            };
+            woken.insert(queue);
+        }
+        for queue in woken {
+            if let Some(state) = queues.get(&queue) {
+                state.wake.notify_waiters();
+            }
+        }
+    }
+
+    /// Whether something leaves or changes by itself now.
+    pub(super) fn is_due(&mut self, now: Millis) -> bool {
+        if now >= self.next_full_step || self.next_full_step.since(now) > FULL_STEP {
+            self.next_full_step = now.plus(FULL_STEP);
+            self.warn_of_short_memory(now);
+            return true;
+        }
+        let held_before = seconds(now.minus(self.shared.options.held.max_age));
+        let held = self.core.held.first_key_value().is_some_and(|(_, event)| event.at < held_before);
+        held || self.shared.queues().values().any(|q| is_queue_due(q, now))
+    }
+
+    fn warn_of_short_memory(&mut self, now: Millis) {
+        let Some(covered) = self.shared.short_memory(now).filter(|_| now >= self.next_warning) else {
+            return;
+        };
+        self.next_warning = now.plus(WARN_AGAIN);
+        tracing::warn!(
+            hours_covered = covered.as_secs() / 3600,
+            "the oldest request ids leave early; what Ring repeats later comes twice: raise [seen] max_ids"
+        );
+    }
+
+    pub(super) fn count(&self) {
+        let (stats, core) = (&self.shared.stats, &self.core);
+        set(&stats.ids, core.seen.len());
+        set(&stats.log_bytes, core.log_bytes);
+        set(&stats.aside_bytes, core.aside_bytes());
+        set(&stats.held_events, core.held.len() as u64);
+        let letters = |class: Class| core.letters[usize::from(class as u8 - Class::Dead as u8)].events;
+        set(&stats.dead_events, letters(Class::Dead));
+        set(&stats.unrouted_events, letters(Class::Unrouted));
+        set(&stats.quarantined_events, letters(Class::Quarantined));
+        set(&stats.accounts_unclaimed, core.accounts.count(LinkState::Unclaimed));
+        set(&stats.accounts_linked, core.accounts.count(LinkState::Linked));
+        set(&stats.accounts_removed, core.accounts.count(LinkState::Removed));
+        set(&stats.ids_since, core.oldest_at.0);
+    }
+}
+
+fn refuse(commands: Vec<Command>, error: &StoreError) {
+    for command in commands {
+        command.refuse(error);
+    }
+}
+
+fn is_queue_due(queue: &QueueState, now: Millis) -> bool {
+    let lease = queue.backlog.next_deadline().is_some_and(|at| at <= now);
+    let bounds = queue.spec.as_ref().is_some_and(|spec| {
+        let before = seconds(now.minus(spec.max_age));
+        let oldest = queue.backlog.oldest(1).next();
+        oldest.is_some_and(|(_, e)| e.at < before || queue.backlog.bytes() > spec.max_bytes)
+    });
+    lease || bounds
+}
+
+fn answer(commands: Vec<Command>, accepted: Vec<Result<Accepted, StoreError>>) {
+    let mut accepted = accepted.into_iter();
+    for command in commands {
+        match command {
+            Command::Accept(_, reply) => {
+                let lost = || Err(StoreError::Unavailable("the command did not run".into()));
+                drop(reply.send(accepted.next().unwrap_or_else(lost)));
+            }
+            Command::Job(job) => job.answer(Ok(())),
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_owned())
+}

@@ -1,0 +1,207 @@
+//! Full load on one site: senders, claims and readers all the while, and the supervisor's own steps between.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use ringhookd::clock;
+use serde_json::Value;
+
+use super::daemon::{Daemon, Site};
+use super::event::BUTTON_EVERY;
+use super::http::Client;
+use super::ledger::Queue;
+use super::random::Random;
+use super::world::{EndOnDrop, World};
+use super::{reader, sender};
+
+const SENDERS: u64 = 10;
+const PACE_MS: u64 = 8;
+const QUEUES: &[Queue] = &[
+    Queue { name: "all", every: 1, unclaimed: false },
+    Queue { name: "buttons", every: BUTTON_EVERY, unclaimed: true },
+    Queue { name: "files", every: 1, unclaimed: false },
+];
+/// Readers of each queue that is leased.
+const READERS: [usize; 3] = [0, 0, 1];
+const FILES: usize = 2;
+
+/// Longest time in which nothing more arrives while something is missing.
+const STALLS_AFTER: Duration = Duration::from_secs(20);
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a run of the harness did.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) kills: u32,
+    pub(crate) before_ready: u32,
+    pub(crate) starts: u32,
+    recoveries: Vec<Duration>,
+}
+
+/// One daemon after another under load.
+pub(crate) struct Supervisor<'a> {
+    pub(crate) world: &'a World,
+    site: &'a Site,
+    pub(crate) numbers: Numbers,
+}
+
+/// Runs `act` under load, then lets everything arrive and demands that every promise was kept.
+pub(crate) fn under_load(mut random: Random, act: impl FnOnce(&mut Supervisor<'_>, &mut Random)) {
+    let site = Site::new("");
+    site.configure(&queues(&site));
+    let world = World::new(QUEUES, site.socket());
+    thread::scope(|scope| {
+        let end = EndOnDrop(&world);
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|_| (random.fork(), &world))
+            .map(|(random, world)| scope.spawn(move || sender::send(world, random, PACE_MS)))
+            .collect();
+        for queue in READERS {
+            let (random, world) = (random.fork(), &world);
+            scope.spawn(move || reader::lease(world, queue, QUEUES[queue].name, random));
+        }
+        let (files, claims) = (site.folder().join(QUEUES[FILES].name), random.fork());
+        let world = &world;
+        scope.spawn(move || reader::take_files(world, FILES, &files));
+        scope.spawn(move || sender::claim_now_and_then(world, claims));
+
+        let mut supervisor = Supervisor { world, site: &site, numbers: Numbers::default() };
+        act(&mut supervisor, &mut random);
+        let daemon = supervisor.start();
+        world.quiet.store(true, Ordering::Relaxed);
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        supervisor.finish(daemon);
+        drop(end);
+        println!("{}", Report(&supervisor));
+    });
+    let verdict = world.ledger().verdict();
+    assert!(verdict.is_empty(), "broken promises:\n{}", verdict.join("\n"));
+}
+
+fn queues(site: &Site) -> String {
+    format!(
+        r#"
+        [held]
+        max_events = 100_000
+        max_bytes = "256 MiB"
+        [[queue]]
+        name = "all"
+        kind = "embedded"
+        max_attempts = 10_000
+        [[queue]]
+        name = "buttons"
+        kind = "embedded"
+        types = ["button_press"]
+        unclaimed = "deliver"
+        max_attempts = 10_000
+        [[queue]]
+        name = "files"
+        kind = "spool"
+        folder = "{}/files"
+        max_attempts = 10_000
+        "#,
+        site.folder().display()
+    )
+}
+
+impl Supervisor<'_> {
+    /// Starts a daemon without waiting for it.
+    pub(crate) fn spawn(&mut self, failpoint: Option<&str>) -> Daemon {
+        self.world.begin_run();
+        self.numbers.starts += 1;
+        self.site.spawn(failpoint)
+    }
+
+    /// Waits for READY and lets the senders know. False when the daemon ended before.
+    pub(crate) fn ready(&mut self, daemon: &mut Daemon) -> bool {
+        let began = clock::instant();
+        let Some(address) = self.site.ready(daemon) else { return false };
+        self.numbers.recoveries.push(began.elapsed());
+        self.world.set_address(address);
+        true
+    }
+
+    pub(crate) fn start(&mut self) -> Daemon {
+        let mut daemon = self.spawn(None);
+        assert!(self.ready(&mut daemon), "it ended:\n{}", daemon.log());
+        daemon
+    }
+
+    /// Stops the daemon as systemd does.
+    pub(crate) fn stop(mut daemon: Daemon) -> Duration {
+        let ended = daemon.terminate(STOPS_WITHIN);
+        let Some((status, took)) = ended else { panic!("SIGTERM did not end it:\n{}", daemon.log()) };
+        assert_eq!(status.code(), Some(0), "after SIGTERM:\n{}", daemon.log());
+        assert_eq!(daemon.errors(), [""; 0]);
+        took
+    }
+
+    /// Every account is claimed and everything arrives; a clean restart then brings nothing again.
+    fn finish(&mut self, daemon: Daemon) {
+        let accounts = self.world.ledger().accounts();
+        for account in 0..accounts {
+            if !self.world.ledger().is_claimed(account) {
+                sender::claim(self.world, account);
+            }
+        }
+        self.wait_for_all();
+        if self.world.ledger().broken() {
+            // The verdict says which promise; nothing after that is worth a look.
+            return;
+        }
+        assert_eq!(waiting(&self.world.socket), 0, "events stay in the queues");
+        Self::stop(daemon);
+        let before = self.world.ledger().counts().again;
+        let daemon = self.start();
+        sleep(Duration::from_secs(1));
+        assert_eq!(self.world.ledger().counts().again, before, "a clean restart brings nothing again");
+        Self::stop(daemon);
+    }
+
+    fn wait_for_all(&self) {
+        let (mut missing, mut since) = (u64::MAX, clock::instant());
+        while missing > 0 && !self.world.ledger().broken() && since.elapsed() < STALLS_AFTER {
+            let now = self.world.ledger().missing() + waiting(&self.world.socket);
+            if now < missing {
+                (missing, since) = (now, clock::instant());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// How many events wait in all queues, as the daemon says.
+fn waiting(socket: &Path) -> u64 {
+    let (_, text) = Client::unix(socket).unwrap().send("GET", "/v1/queues", "", b"").unwrap();
+    let answer: Value = serde_json::from_slice(&text).unwrap();
+    let queues = answer["queues"].as_array().unwrap();
+    assert_eq!(queues.len(), QUEUES.len());
+    queues.iter().map(|queue| queue["waiting"].as_u64().unwrap()).sum()
+}
+
+struct Report<'a>(&'a Supervisor<'a>);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Supervisor { world, numbers, .. } = self.0;
+        let ledger = world.ledger();
+        let counts = ledger.counts();
+        let mut recoveries = numbers.recoveries.clone();
+        recoveries.sort();
+        let p50 = recoveries.get(recoveries.len() / 2).copied().unwrap_or_default();
+        let max = recoveries.last().copied().unwrap_or_default();
+        writeln!(f, "kills            {} ({} before READY)", numbers.kills, numbers.before_ready)?;
+        writeln!(f, "starts           {}", numbers.starts)?;
+        writeln!(f, "accounts         {}", ledger.accounts())?;
+        writeln!(f, "requests         {}", world.tries.load(Ordering::Relaxed))?;
+        writeln!(f, "events answered  {} (200 once more for {} repeats)", counts.accepted, counts.repeats)?;
+        writeln!(f, "deliveries       {} ({} of them again)", counts.delivered, counts.again)?;
+        writeln!(f, "acknowledged     {}", counts.settled)?;
+        write!(f, "start to READY   p50 {} ms, max {} ms", p50.as_millis(), max.as_millis())
+    }
+}

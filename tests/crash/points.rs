@@ -1,0 +1,30 @@
+//! The fail points of the source by what brings the daemon there, each of which is fired.
+
+/// Passed while events come in, are claimed and leave.
+pub(crate) const UNDER_LOAD: &[&str] = &[
+    "intake.verified",
+    "intake.kept",
+    "store.before_commit",
+    "store.committed",
+    "store.settled",
+    "store.releasing",
+    "spool.written",
+    "spool.renamed",
+    "delivery.delivered",
+];
+
+/// Passed while a store is made, in this order.
+pub(crate) const CREATING: &[&str] = &[
+    "create.marked",
+    "create.identified",
+    "create.key",
+    "create.tables",
+    "create.filled",
+    "create.unmarked",
+];
+
+/// Passed while events leave a queue by its bounds.
+pub(crate) const EXPIRING: &str = "store.expiring";
+
+/// Passed while data keys are put under another master key.
+pub(crate) const REWRAPPING: &str = "store.rewrapping";

@@ -1,0 +1,175 @@
+//! Readers of queues: of embedded ones through the admin socket, of spooled ones through their folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::event::{Event, Seen};
+use super::http::Client;
+use super::line::Holder;
+use super::random::Random;
+use super::world::World;
+
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Leases and settles events of one queue until the world is over.
+pub(crate) fn lease(world: &World, queue: usize, name: &str, mut random: Random) {
+    while !world.is_over() {
+        let run = world.ledger().run();
+        let client = Client::unix(&world.socket);
+        // The same before and after, so that the connection is to this run's daemon.
+        let (Ok(client), true) = (client, world.ledger().run() == run) else {
+            sleep(PAUSE);
+            continue;
+        };
+        let reader = Reader { world, queue, name, run, client };
+        // The connection is dead, and so is the daemon.
+        if reader.serve(&mut random).is_none() {
+            sleep(PAUSE);
+        }
+    }
+}
+
+struct Reader<'a> {
+    world: &'a World,
+    queue: usize,
+    name: &'a str,
+    run: u32,
+    client: Client,
+}
+
+struct Leased {
+    id: Value,
+    holder: Holder,
+    /// With their sequence numbers.
+    events: Vec<(u64, Event)>,
+}
+
+impl Reader<'_> {
+    fn serve(mut self, random: &mut Random) -> Option<()> {
+        while !self.world.is_over() {
+            // One that is left to die must run out soon.
+            let dies = random.percent(3);
+            let visibility = if dies { 1000 } else { 600_000 };
+            let leased = self.lease(1 + random.below(80), visibility)?;
+            if leased.events.is_empty() {
+                continue;
+            }
+            if dies {
+                self.give_back(&leased, &leased.events);
+            } else if random.percent(10) {
+                self.settle_some(&leased, random)?;
+            } else {
+                self.settle(&leased, &leased.events, &json!([]), &[])?;
+            }
+        }
+        Some(())
+    }
+
+    /// Nothing when the daemon is gone, no events when none wait.
+    fn lease(&mut self, max: u64, visibility_ms: u64) -> Option<Leased> {
+        let request = json!({"max": max, "visibility_ms": visibility_ms, "wait_ms": 100});
+        let answer = self.call("lease", &request)?;
+        let id = answer["lease"].clone();
+        let holder = Holder { run: self.run, lease: self.world.next_lease() };
+        let (mut seen, mut events) = (Vec::new(), Vec::new());
+        for item in answer["events"].as_array().unwrap() {
+            let event = Seen::read(&item["event"]).unwrap_or_else(|| panic!("not a CloudEvent: {item}"));
+            if let Some(known) = Event::from_key(&event.key) {
+                events.push((item["seq"].as_u64().unwrap(), known));
+            }
+            seen.push((event, u32::try_from(item["attempt"].as_u64().unwrap()).unwrap()));
+        }
+        self.world.ledger().leased(self.queue, holder, &seen);
+        Some(Leased { id, holder, events })
+    }
+
+    /// Acknowledges what lies before some event, fails that one and gives back what follows.
+    fn settle_some(&mut self, leased: &Leased, random: &mut Random) -> Option<()> {
+        let at = usize::try_from(random.below(leased.events.len() as u64)).unwrap();
+        let (done, rest) = leased.events.split_at(at);
+        self.give_back(leased, rest);
+        let failed = json!([{"seq": rest[0].0, "delay_ms": random.below(50), "why": "made up"}]);
+        let returned: Vec<u64> = rest[1..].iter().map(|(seq, _)| *seq).collect();
+        self.settle(leased, done, &failed, &returned)?;
+        self.world.ledger().failed(self.queue, rest[0].1);
+        Some(())
+    }
+
+    fn settle(&mut self, leased: &Leased, done: &[(u64, Event)], nack: &Value, back: &[u64]) -> Option<()> {
+        let (seqs, events): (Vec<u64>, Vec<Event>) = done.iter().copied().unzip();
+        let body = json!({"lease": leased.id, "ack": seqs, "nack": nack, "return": back});
+        self.world.ledger().settling(self.queue, leased.holder, &events);
+        let answer = self.call("settle", &body)?;
+        if answer["lost"] != 0 {
+            self.world.ledger().complain(&format!("{} lost a lease too early: {answer}", self.name));
+        }
+        self.world.ledger().settled(self.queue, leased.holder, &events);
+        Some(())
+    }
+
+    fn give_back(&self, leased: &Leased, events: &[(u64, Event)]) {
+        let events: Vec<Event> = events.iter().map(|(_, event)| *event).collect();
+        self.world.ledger().giving_back(self.queue, leased.holder, &events);
+    }
+
+    /// Nothing when the daemon is gone.
+    fn call(&mut self, what: &str, body: &Value) -> Option<Value> {
+        let path = format!("/v1/queues/{}/{what}", self.name);
+        let text = body.to_string();
+        let answer = self.client.send("POST", &path, "Content-Type: application/json\r\n", text.as_bytes());
+        let (status, text) = answer.ok()?;
+        if status != 200 {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            self.world.ledger().complain(&format!("{path} {body} was answered {status}: {text}"));
+            return None;
+        }
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+}
+
+/// Takes files out of a spool's folder until the world is over.
+pub(crate) fn take_files(world: &World, queue: usize, folder: &Path) {
+    while !world.is_over() {
+        for (path, run, seen) in in_order(world, folder) {
+            world.ledger().appeared(queue, run, &seen);
+            fs::remove_file(&path).unwrap();
+        }
+        sleep(PAUSE);
+    }
+}
+
+/// The files that may be taken now, by name. One listing may miss a file and yet show a later one; what a second
+/// listing shows besides is taken only up to what the first showed of that account.
+fn in_order(world: &World, folder: &Path) -> Vec<(PathBuf, u32, Seen)> {
+    let first = names(folder);
+    let mut files = Vec::new();
+    let mut last = BTreeMap::new();
+    for name in names(folder) {
+        let path = folder.join(&name);
+        let written = fs::metadata(&path).unwrap().modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
+        let event: Value = serde_json::from_slice(&fs::read(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{} is not whole: {error}", path.display()));
+        let seen = Seen::read(&event).unwrap_or_else(|| panic!("not a CloudEvent: {event}"));
+        if first.binary_search(&name).is_ok() {
+            last.insert(seen.account.clone(), name.clone());
+        }
+        let run = world.run_at(u64::try_from(written.as_millis()).unwrap());
+        files.push((path, name, run, seen));
+    }
+    files.retain(|(_, name, _, seen)| last.get(&seen.account).is_some_and(|last| name <= last));
+    files.into_iter().map(|(path, _, run, seen)| (path, run, seen)).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    // The daemon makes the folder when it starts.
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
+}

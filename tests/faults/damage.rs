@@ -1,0 +1,223 @@
+//! A damaged file: refused, or the record is marked, or it does not matter. Never a silently wrong event.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use ringhookd::store::{Store, StoreError};
+
+use crate::common::vault;
+use crate::disk::{Disk, Image};
+use crate::ledger::{Findings, Seen};
+use crate::rng::{Rng, seed};
+use crate::world::{World, base, verify_open, world_options};
+
+const FLIPS: usize = 1500;
+
+#[derive(Debug, Default)]
+struct Tally {
+    refused: usize,
+    marked: usize,
+    harmless: usize,
+    missing: usize,
+    again: usize,
+    panicked: usize,
+}
+
+/// A file as a long run leaves it, closed, and the bytes that mean something.
+fn damaged_base(folder: &Path) -> (World, Image, Vec<u64>) {
+    let base = base(folder);
+    let mut world = World::new(folder, &base, seed());
+    world.steps(120);
+    world.inline.store.close();
+    let image = world.disk.durable();
+    let bytes = image.to_bytes();
+    let used = bytes.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|b| *b != 0));
+    let offsets = used.flat_map(|(n, _)| (n as u64 * 4096)..((n as u64 + 1) * 4096)).collect();
+    (world, image, offsets)
+}
+
+#[test]
+fn a_flipped_bit_never_makes_a_wrong_event() {
+    let seed = seed();
+    println!("FAULTS_SEED={seed}");
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let (world, image, offsets) = damaged_base(&folder);
+    let routes = route_offsets(&image.to_bytes());
+    let mut rng = Rng(seed);
+    let mut tallies = [Tally::default(), Tally::default()];
+    for number in 0..FLIPS {
+        // Every third where it would do most harm: in the clear, among the numbers of an event's queues.
+        let offset = if number % 3 == 0 { *rng.pick(&routes) } else { *rng.pick(&offsets) };
+        let bit = u8::try_from(rng.below(if number % 3 == 0 { 2 } else { 8 })).unwrap();
+        let mut flipped = image.clone();
+        flipped.flip(offset, bit);
+        for (tally, whole) in tallies.iter_mut().zip([false, true]) {
+            let what = format!("seed {seed}, flip {number} at {offset}.{bit}, checked whole: {whole}");
+            one_flip(&world, flipped.clone(), whole, tally, &what);
+        }
+    }
+    let [plain, whole] = tallies;
+    println!(
+        "as a large file, read without a check of its pages: {plain:?}\nas a small one, checked: {whole:?}"
+    );
+    let unseen = whole.missing + whole.again + whole.marked + whole.panicked;
+    assert_eq!(unseen, 0, "the check of small files sees all that matters");
+}
+
+/// The low bytes of queue numbers in heads of chunks: lists of queues 1 and 3, or 1, 2 and 3, behind their length.
+fn route_offsets(bytes: &[u8]) -> Vec<u64> {
+    let lists: [&[u8]; 2] = [&[2, 0, 1, 0, 3], &[3, 0, 1, 0, 2, 0, 3]];
+    let starts = |list: &[u8]| {
+        let found = bytes.windows(list.len()).enumerate().filter(|(_, window)| *window == list);
+        found.map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let low = lists.iter().flat_map(|list| {
+        starts(list).into_iter().flat_map(|at| (2..list.len()).step_by(2).map(move |i| (at + i) as u64))
+    });
+    let low: Vec<_> = low.collect();
+    assert!(low.len() > 50, "the heads of chunks are not where they were: {}", low.len());
+    low
+}
+
+fn one_flip(world: &World, image: Image, whole: bool, tally: &mut Tally, what: &str) {
+    match read_all(world, image, whole) {
+        Err(None) => tally.panicked += 1,
+        Err(Some(StoreError::Damaged(_))) => tally.refused += 1,
+        Err(Some(error)) => {
+            assert!(!matches!(error, StoreError::Unavailable(_)), "{what}: damage is called {error}");
+            tally.refused += 1;
+        }
+        Ok((seen, _)) if seen.refused.is_some() => tally.refused += 1,
+        Ok((seen, found)) => {
+            assert!(found.wrong.is_empty(), "{what}: {:#?}", found.wrong);
+            if seen.marked > 0 {
+                tally.marked += 1;
+            } else if !found.missing.is_empty() {
+                tally.missing += 1;
+            } else if !found.again.is_empty() {
+                tally.again += 1;
+            } else {
+                tally.harmless += 1;
+            }
+        }
+    }
+}
+
+/// Nothing when a read of an open store panicked.
+fn read_all(world: &World, image: Image, whole: bool) -> Result<(Seen, Findings), Option<StoreError>> {
+    let disk = Disk::holding(image);
+    let open = move || disk.open(whole);
+    let opened = ringhookd::store::Inline::open_with(&world.folder, vault(), world_options(), open);
+    let mut inline = opened.map_err(Some)?;
+    let read = AssertUnwindSafe(|| verify_open(&mut inline, &world.ledger, world.now));
+    let read = catch_unwind(read).map_err(|_| None);
+    let _ = catch_unwind(AssertUnwindSafe(|| inline.store.close()));
+    read
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let (_world, image, _) = damaged_base(&folder);
+    let good = image.to_bytes();
+    let mut headless = good.clone();
+    headless[..4096].fill(0);
+    let other = dir.path().join("other");
+    let foreign = {
+        let identity = ringhookd::store::Identity {
+            store: "another".into(),
+            environment: "test".into(),
+            created: "now".into(),
+        };
+        Store::create(&other, &identity, || Ok(vault())).unwrap();
+        fs::read(other.join("store.redb")).unwrap()
+    };
+    let newer = {
+        let path = dir.path().join("newer.redb");
+        fs::write(&path, &good).unwrap();
+        let db = redb::Database::open(&path).unwrap();
+        let txn = db.begin_write().unwrap();
+        let meta: redb::TableDefinition<&str, &[u8]> = redb::TableDefinition::new("meta");
+        txn.open_table(meta).unwrap().insert("schema", &[0, 0, 0, 99][..]).unwrap();
+        txn.commit().unwrap();
+        drop(db);
+        fs::read(&path).unwrap()
+    };
+    let cases: [(&str, Vec<u8>); 8] = [
+        ("empty", Vec::new()),
+        ("one byte", vec![b'r']),
+        ("cut in half", good[..good.len() / 2].to_vec()),
+        ("cut to a page", good[..4096].to_vec()),
+        ("without a header", headless),
+        ("of another kind", b"SQLite format 3\0".repeat(4096)),
+        ("of another store", foreign),
+        ("of a newer schema", newer),
+    ];
+    for (name, bytes) in cases {
+        fs::write(folder.join("store.redb"), &bytes).unwrap();
+        let refused = crate::common::open(&folder, world_options()).map(|store| store.close());
+        println!("{name}: {refused:?}");
+        let Err(error) = refused else { panic!("{name}: must be refused") };
+        assert!(!matches!(error, StoreError::Unavailable(_)), "{name}: {error}");
+        let after = fs::read(folder.join("store.redb")).unwrap();
+        assert!(after == bytes, "{name}: refused, but changed ({} to {} bytes)", bytes.len(), after.len());
+    }
+    fs::write(folder.join("store.redb"), &good).unwrap();
+    crate::common::open(&folder, world_options()).expect("the good one opens").close();
+}
+
+#[test]
+fn a_flip_in_a_real_file_is_refused_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let (_world, image, _) = damaged_base(&folder);
+    let good = image.to_bytes();
+    // Inside the body of an event: no table read at start holds it in the clear.
+    let at = (4096..good.len()).rev().find(|&i| good[i..].starts_with(b"no luck"));
+    let at = at.expect("a reason of a failure is kept in the clear");
+    let mut bad = good.clone();
+    bad[at] ^= 1;
+    fs::write(folder.join("store.redb"), &bad).unwrap();
+    let refused = crate::common::open(&folder, world_options()).map(|store| store.close());
+    assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+}
+
+#[test]
+fn one_bad_data_key_stops_its_own_account_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store = crate::common::store(&folder, vec![crate::common::spec("all")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for (id, of) in [("a", "ann"), ("b", "bob")] {
+            crate::common::link(&store, id, of).await;
+            store.accept(crate::common::event(&format!("1{id}"), id)).await.unwrap();
+        }
+    });
+    store.close();
+    drop(store);
+    {
+        // Accounts are numbered from 1; purpose 2 is the key of kept events.
+        let db = redb::Database::open(folder.join("store.redb")).unwrap();
+        let txn = db.begin_write().unwrap();
+        let keys: redb::TableDefinition<(u32, u8), &[u8]> = redb::TableDefinition::new("keys");
+        let mut table = txn.open_table(keys).unwrap();
+        let mut value = redb::ReadableTable::get(&table, (1, 2)).unwrap().unwrap().value().to_vec();
+        *value.last_mut().unwrap() ^= 1;
+        table.insert((1, 2), value.as_slice()).unwrap();
+        drop(table);
+        txn.commit().unwrap();
+    }
+    let store =
+        crate::common::open(&folder, crate::common::options(vec![crate::common::spec("all")])).unwrap();
+    runtime.block_on(async {
+        let refused = store.accept(crate::common::event("2a", "a")).await;
+        assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+        store.accept(crate::common::event("2b", "b")).await.unwrap();
+        assert_eq!(crate::common::drain_keys(&store, "all").await, ["1b", "2b"]);
+    });
+    assert_eq!(store.health(), ringhookd::store::Health::Ready);
+}
