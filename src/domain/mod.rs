@@ -10,6 +10,7 @@ mod flags;
 pub mod ids;
 pub mod json_stream;
 pub mod limiter;
+pub mod refresh;
 pub mod rights;
 pub mod routing;
 pub mod secret;

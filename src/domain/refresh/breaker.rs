@@ -1,0 +1,152 @@
+//! The breaker over OAuth as a whole: when everything fails it lets single probes through, and then ramps up.
+//!
+//! ```text
+//! closed ──five faults in a row──▶ open ──pause over──▶ probing ──fault──▶ open (longer pause)
+//!    ▲                                                     └──success──▶ ramping, 1 in flight
+//!    └──as many in flight as are allowed── ramping ◀──doubles with each success──┘   (a fault: open)
+//! ```
+
+use std::time::Duration;
+
+use crate::domain::backoff::Backoff;
+
+/// Faults in a row that are not one account's bad luck.
+const TRIPS_AT: u32 = 5;
+/// Before a probe. An hour without an outage must be enough for everybody, so it stays far below that.
+const PAUSE: Backoff = Backoff { least: Duration::from_secs(2), most: Duration::from_mins(1) };
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open { until: Duration },
+    Ramping { allowed: usize },
+}
+
+/// Counts faults that are not of one account. Time is the monotonic clock's.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    state: State,
+    faults: u32,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { state: State::Closed, faults: 0 }
+    }
+}
+
+impl Breaker {
+    /// Whether another request may go out while so many are in flight.
+    ///
+    /// # Errors
+    /// How long to wait; an answer that comes meanwhile may change it.
+    pub fn permit(&self, now: Duration, in_flight: usize) -> Result<(), Duration> {
+        match self.state {
+            State::Closed => Ok(()),
+            State::Open { until } if now < until => Err(until.saturating_sub(now)),
+            State::Open { .. } if in_flight == 0 => Ok(()),
+            State::Ramping { allowed } if in_flight < allowed => Ok(()),
+            State::Open { .. } | State::Ramping { .. } => Err(PAUSE.most),
+        }
+    }
+
+    /// OAuth answered as it should, whatever it said about the token.
+    pub fn succeeded(&mut self, parallel: usize) {
+        self.faults = 0;
+        self.state = match self.state {
+            State::Closed => State::Closed,
+            State::Open { .. } => State::Ramping { allowed: 1 },
+            State::Ramping { allowed } if allowed * 2 >= parallel => State::Closed,
+            State::Ramping { allowed } => State::Ramping { allowed: allowed * 2 },
+        };
+    }
+
+    /// OAuth could not be reached, or failed. Returns whether that opened the breaker.
+    pub fn failed(&mut self, now: Duration, random: u64) -> bool {
+        self.faults = self.faults.saturating_add(1);
+        if self.state == State::Closed && self.faults < TRIPS_AT {
+            return false;
+        }
+        let opens = !self.is_open();
+        // What was in flight when it opened fails too, and is no probe.
+        if matches!(self.state, State::Open { until } if now < until) {
+            return false;
+        }
+        let probes = self.faults.saturating_sub(TRIPS_AT - 1);
+        self.state = State::Open { until: now + PAUSE.wait(probes, random) };
+        opens
+    }
+
+    /// Whether OAuth as a whole is taken to be down.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn open() -> Breaker {
+        let mut breaker = Breaker::default();
+        let opened: Vec<_> = (0..5).map(|_| breaker.failed(SECOND, 0)).collect();
+        assert_eq!(opened, [false, false, false, false, true]);
+        breaker
+    }
+
+    #[test]
+    fn faults_between_successes_do_not_open_it() {
+        let mut breaker = Breaker::default();
+        for _ in 0..20 {
+            assert!(!(0..4).any(|_| breaker.failed(SECOND, 0)));
+            breaker.succeeded(16);
+        }
+        assert_eq!(breaker.permit(SECOND, 15), Ok(()));
+    }
+
+    #[test]
+    fn an_open_one_lets_one_probe_through_at_a_time() {
+        let mut breaker = open();
+        assert_eq!(breaker.permit(SECOND, 0), Err(2 * SECOND));
+        assert_eq!(breaker.permit(3 * SECOND, 0), Ok(()));
+        assert!(breaker.permit(3 * SECOND, 1).is_err());
+        assert!(!breaker.failed(4 * SECOND, 0), "it was open");
+        assert_eq!(breaker.permit(4 * SECOND, 0), Err(2 * SECOND));
+    }
+
+    #[test]
+    fn what_was_in_flight_does_not_lengthen_the_pause() {
+        let mut breaker = open();
+        for _ in 0..50 {
+            breaker.failed(2 * SECOND, u64::MAX);
+        }
+        assert_eq!(breaker.permit(2 * SECOND, 0), Err(SECOND));
+    }
+
+    #[test]
+    fn pauses_stay_below_a_minute() {
+        let mut breaker = open();
+        let mut now = SECOND;
+        for _ in 0..100 {
+            now += PAUSE.most;
+            breaker.failed(now, u64::MAX);
+            assert!(breaker.permit(now, 0).unwrap_err() <= PAUSE.most);
+        }
+    }
+
+    #[test]
+    fn it_ramps_up_and_falls_back() {
+        let mut breaker = open();
+        let mut allowed = Vec::new();
+        for _ in 0..5 {
+            breaker.succeeded(16);
+            allowed.push((0..99).take_while(|&n| breaker.permit(9 * SECOND, n).is_ok()).count());
+        }
+        assert_eq!(allowed, [1, 2, 4, 8, 99]);
+        let mut ramping = open();
+        ramping.succeeded(16);
+        assert!(ramping.failed(9 * SECOND, 0) && ramping.is_open());
+    }
+}

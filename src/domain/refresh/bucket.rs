@@ -1,0 +1,115 @@
+//! A token bucket: how many requests a second may go out, for refreshes and API calls together.
+
+use std::time::Duration;
+
+/// Full at first. Time is the monotonic clock's, which never goes back.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// Between two requests once the burst is used up.
+    each: Duration,
+    burst: u32,
+    /// When the bucket would be full again: one `each` later for every request that was taken.
+    full_at: Duration,
+    paused_until: Duration,
+}
+
+impl Bucket {
+    /// `per_second` requests a second, of which `burst` may come at once; neither below one.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self {
+            each: Duration::from_secs(1) / per_second.max(1),
+            burst: burst.max(1),
+            full_at: Duration::ZERO,
+            paused_until: Duration::ZERO,
+        }
+    }
+
+    /// Takes one request out.
+    ///
+    /// # Errors
+    /// How long to wait when none is left.
+    pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
+        let paused = self.paused_until.saturating_sub(now);
+        if !paused.is_zero() {
+            return Err(paused);
+        }
+        let full_at = self.full_at.max(now) + self.each;
+        let wait = full_at.saturating_sub(now + self.each * self.burst);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.full_at = full_at;
+        Ok(())
+    }
+
+    /// Nothing goes out for this long: the other side asked for it. It starts without a burst afterwards.
+    pub fn pause(&mut self, now: Duration, wait: Duration) {
+        self.paused_until = self.paused_until.max(now + wait);
+        self.full_at = self.full_at.max(self.paused_until + self.each * (self.burst - 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
+        let mut bucket = Bucket::new(10, 3);
+        let now = 5000 * MS;
+        assert_eq!([(); 4].map(|()| bucket.take(now)), [Ok(()), Ok(()), Ok(()), Err(100 * MS)]);
+        assert_eq!(bucket.take(now + 99 * MS), Err(MS));
+        assert_eq!(bucket.take(now + 100 * MS), Ok(()));
+        assert_eq!(bucket.take(now + 100 * MS), Err(100 * MS));
+    }
+
+    #[test]
+    fn a_pause_holds_and_ends_without_a_burst() {
+        let mut bucket = Bucket::new(10, 3);
+        bucket.pause(Duration::ZERO, 2000 * MS);
+        assert_eq!(bucket.take(1999 * MS), Err(MS));
+        assert_eq!(bucket.take(2000 * MS), Ok(()));
+        assert_eq!(bucket.take(2000 * MS), Err(100 * MS));
+        bucket.pause(2000 * MS, MS);
+        assert_eq!(bucket.take(2001 * MS), Err(99 * MS), "a shorter pause takes nothing back");
+    }
+
+    proptest! {
+        #[test]
+        fn no_second_ever_has_more_than_rate_and_burst(
+            rate in 1_u32..100,
+            burst in 1_u32..20,
+            steps in prop::collection::vec(0_u64..50, 1..400),
+        ) {
+            let mut bucket = Bucket::new(rate, burst);
+            let (mut now, mut taken) = (Duration::ZERO, Vec::new());
+            for step in steps {
+                now += Duration::from_millis(step);
+                if bucket.take(now).is_ok() {
+                    taken.push(now);
+                }
+            }
+            let most = (rate + burst) as usize;
+            for (at, &first) in taken.iter().enumerate() {
+                let within = taken[at..].iter().take_while(|&&t| t < first + 1000 * MS).count();
+                prop_assert!(within <= most, "{within} in a second, at most {most}");
+            }
+        }
+
+        #[test]
+        fn a_wait_that_is_waited_is_enough(rate in 1_u32..1000, burst in 1_u32..20, tries in 1_usize..100) {
+            let mut bucket = Bucket::new(rate, burst);
+            let mut now = Duration::from_secs(1);
+            for _ in 0..tries {
+                if let Err(wait) = bucket.take(now) {
+                    now += wait;
+                    prop_assert_eq!(bucket.take(now), Ok(()));
+                }
+            }
+        }
+    }
+}

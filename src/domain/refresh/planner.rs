@@ -1,0 +1,320 @@
+//! The schedule as a whole: asked what to do next, told how it came out.
+
+use std::time::Duration;
+
+use super::breaker::Breaker;
+use super::bucket::Bucket;
+use super::queue::Queue;
+use super::slot::{End, Health, Place, Record, Slot, seconds, to_seconds};
+use super::suspects::{Finding, Suspects};
+use super::{Answer, LONGEST_NAP, Moment, Pace, Policy};
+use crate::domain::time::Millis;
+
+const DAY: Duration = Duration::from_hours(24);
+/// Before the access token runs out, as Ring recommends.
+const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
+/// After OAuth refused our own secret, which only a person can put right.
+const CLIENT_PAUSE: Duration = Duration::from_mins(15);
+/// Spread of the second look at a token that was refused.
+const ASK_AGAIN_SPREAD: Duration = Duration::from_mins(10);
+/// `Retry-After` is believed within these.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+/// A wall clock that is further back than this was set, not read twice.
+const SET_BACK: Duration = Duration::from_secs(10);
+/// Requests that may go out at once.
+const BURST: u32 = 5;
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Refresh this account; [`Planner::answered`] has to follow.
+    Refresh(u32),
+    /// Ask again after this long, or when something was told; at most [`LONGEST_NAP`].
+    Wait(Duration),
+}
+
+/// What an answer amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    Renewed,
+    /// It is tried again, at the latest after this long.
+    Retry {
+        within: Duration,
+    },
+    /// OAuth means it. Said once.
+    Ended(End),
+    /// It had ended before and still has.
+    StillEnded,
+}
+
+/// Plans the refreshes of all accounts.
+#[derive(Debug)]
+pub struct Planner {
+    policy: Policy,
+    queue: Queue,
+    bucket: Bucket,
+    breaker: Breaker,
+    suspects: Suspects,
+    /// On the monotonic clock.
+    halted_until: Duration,
+    last: Option<Moment>,
+}
+
+impl Planner {
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            queue: Queue::default(),
+            bucket: Bucket::new(policy.per_second, BURST.min(policy.per_second)),
+            breaker: Breaker::default(),
+            suspects: Suspects::default(),
+            halted_until: Duration::ZERO,
+            last: None,
+        }
+    }
+
+    /// Schedules an account as the store remembers it, at start or after an import. `random` is uniform over all of
+    /// `u64`.
+    pub fn plan(&mut self, account: u32, record: &Record, now: Moment, random: u64) {
+        self.read_clocks(now);
+        let wall = seconds(now.wall);
+        self.suspects.forget(account);
+        let mut new = Slot {
+            renewed_at: seconds(record.renewed_at).min(wall),
+            expires_at: seconds(record.expires_at),
+            place: Place::Waiting,
+            end: record.end,
+            unsettled: record.unsettled && record.end.is_none(),
+            ..Slot::EMPTY
+        };
+        match record.end {
+            Some(_) => wait_a_day(&mut new, wall, random),
+            // Renewed in what is the future now: the clock was set back since, and how old it is nobody knows.
+            None if new.unsettled || record.renewed_at.since(now.wall) > SET_BACK => new.due = wall,
+            None => new.due = due(self.policy.pace, &new, wall, random),
+        }
+        self.queue.change(account, wall, |slot| *slot = new.instead_of(slot));
+    }
+
+    /// Takes an account out, e.g. because its user removed the app. An answer that comes later is ignored.
+    pub fn remove(&mut self, account: u32, now: Moment) {
+        self.suspects.forget(account);
+        self.queue.change(account, seconds(now.wall), |slot| *slot = Slot::EMPTY.instead_of(slot));
+    }
+
+    /// Somebody waits for a token of this account.
+    pub fn hasten(&mut self, account: u32, now: Moment) {
+        let known =
+            self.queue.get(account).is_some_and(|slot| slot.place == Place::Waiting && slot.end.is_none());
+        if known {
+            self.queue.change(account, seconds(now.wall), |slot| {
+                slot.place = Place::Ready;
+                slot.asked = true;
+            });
+        }
+    }
+
+    /// What to do at `now`.
+    pub fn next(&mut self, now: Moment) -> Next {
+        self.read_clocks(now);
+        let wall = seconds(now.wall);
+        self.queue.come_due(wall);
+        if self.queue.is_idle() {
+            return nap(self.queue.next_due(wall).unwrap_or(LONGEST_NAP));
+        }
+        let halted = self.halted_until.saturating_sub(now.ticks);
+        if !halted.is_zero() {
+            return nap(halted);
+        }
+        if self.queue.in_flight() >= self.policy.parallel.max(1) {
+            return nap(LONGEST_NAP);
+        }
+        let permit = self.breaker.permit(now.ticks, self.queue.in_flight());
+        if let Err(wait) = permit.and_then(|()| self.bucket.take(now.ticks)) {
+            return nap(wait);
+        }
+        self.queue.start(wall).map_or_else(|| nap(LONGEST_NAP), Next::Refresh)
+    }
+
+    /// Takes a request of the API out of the same budget.
+    ///
+    /// # Errors
+    /// How long to wait when none is left.
+    pub fn take_call(&mut self, now: Moment) -> Result<(), Duration> {
+        self.bucket.take(now.ticks)
+    }
+
+    /// How the refresh of `account` came out. Nothing when it was removed, or planned anew, meanwhile.
+    pub fn answered(&mut self, account: u32, answer: Answer, now: Moment, random: u64) -> Option<Ruling> {
+        self.read_clocks(now);
+        self.hear(answer, now, random);
+        let slot = self.queue.in_flight_of(account)?;
+        if let Some(place) = slot.after {
+            self.queue
+                .change(account, seconds(now.wall), |slot| *slot = Slot { place, after: None, ..*slot });
+            return None;
+        }
+        Some(match answer {
+            Answer::Renewed { expires_in } => self.renewed(account, expires_in, now, random),
+            Answer::Refused => self.refused(account, slot, now, random),
+            Answer::NotSent | Answer::Unknown => {
+                let failures = slot.failures.saturating_add(1);
+                let wait = self.policy.backoff.wait(u32::from(failures), random);
+                self.again(account, wait, now, |slot| {
+                    slot.failures = failures;
+                    slot.unsettled |= answer == Answer::Unknown && slot.end.is_none();
+                })
+            }
+            Answer::Throttled { .. } | Answer::ClientRefused => {
+                self.again(account, Duration::ZERO, now, |_| {})
+            }
+        })
+    }
+
+    /// How the account's tokens are; nothing when it has none.
+    pub fn health(&self, account: u32, now: Moment) -> Option<Health> {
+        let slot = self.queue.get(account)?;
+        Some(slot.health(seconds(now.wall), latest(self.policy.pace, slot)))
+    }
+
+    /// When the account's refresh token would die of disuse.
+    pub fn lapses_at(&self, account: u32) -> Option<Millis> {
+        self.queue.get(account).map(|slot| Millis(u64::from(slot.lapses_at()) * 1000))
+    }
+
+    /// Of all living tokens, the account that is nearest to its end, and when that is. Looks at every account.
+    pub fn nearest_lapse(&self) -> Option<(u32, Millis)> {
+        let living = self.queue.slots().filter(|(_, slot)| slot.end.is_none());
+        let nearest = living.min_by_key(|(_, slot)| slot.lapses_at());
+        nearest.map(|(account, slot)| (account, Millis(u64::from(slot.lapses_at()) * 1000)))
+    }
+
+    /// Accounts in the schedule, those of them that are due, and refreshes in flight.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.queue.len(), self.queue.due(), self.queue.in_flight())
+    }
+
+    /// Whether OAuth as a whole is taken to be down.
+    pub fn is_oauth_down(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    fn read_clocks(&mut self, now: Moment) {
+        let Some(last) = self.last.replace(now) else { return };
+        let expected = last.wall.plus(now.ticks.saturating_sub(last.ticks));
+        let by = expected.since(now.wall);
+        if by > SET_BACK {
+            self.queue.set_back(seconds(now.wall), to_seconds(by));
+        }
+    }
+
+    /// What an answer says about OAuth and about us, whoever's refresh it was.
+    fn hear(&mut self, answer: Answer, now: Moment, random: u64) {
+        match answer {
+            Answer::Renewed { .. } | Answer::Refused => self.breaker.succeeded(self.policy.parallel),
+            Answer::NotSent | Answer::Unknown => drop(self.breaker.failed(now.ticks, random)),
+            Answer::Throttled { retry_after } => {
+                let (least, most) = RETRY_AFTER;
+                self.bucket.pause(now.ticks, retry_after.unwrap_or(least).clamp(least, most));
+            }
+            Answer::ClientRefused => self.halted_until = now.ticks + CLIENT_PAUSE,
+        }
+    }
+
+    fn renewed(&mut self, account: u32, expires_in: Duration, now: Moment, random: u64) -> Ruling {
+        let wall = seconds(now.wall);
+        self.suspects.honoured(account, now);
+        let pace = self.policy.pace;
+        self.queue.change(account, wall, |slot| {
+            *slot = Slot {
+                renewed_at: wall,
+                expires_at: wall.saturating_add(to_seconds(expires_in)),
+                place: Place::Waiting,
+                ..Slot::EMPTY
+            };
+            slot.due = due(pace, slot, wall, random);
+        });
+        Ruling::Renewed
+    }
+
+    fn refused(&mut self, account: u32, slot: Slot, now: Moment, random: u64) -> Ruling {
+        let wall = seconds(now.wall);
+        if slot.end.is_some() {
+            self.queue.change(account, wall, |slot| wait_a_day(slot, wall, random));
+            return Ruling::StillEnded;
+        }
+        let finding = self.suspects.refused(account, self.queue.len(), now);
+        if let Finding::AskAnother(_) = finding {
+            let other = self.queue.waiting().find(|&other| !self.suspects.has(other));
+            if let Some(other) = other {
+                self.hasten(other, now);
+            }
+        }
+        match finding {
+            Finding::AskAgain(wait) | Finding::AskAnother(wait) => {
+                let wait = wait + share(ASK_AGAIN_SPREAD, random);
+                self.again(account, wait, now, |slot| slot.unsettled = false)
+            }
+            Finding::Final => {
+                let end = if wall >= slot.lapses_at() { End::Lapsed } else { End::Revoked };
+                self.queue.change(account, wall, |slot| {
+                    slot.end = Some(end);
+                    slot.unsettled = false;
+                    wait_a_day(slot, wall, random);
+                });
+                Ruling::Ended(end)
+            }
+        }
+    }
+
+    fn again(&mut self, account: u32, wait: Duration, now: Moment, change: impl FnOnce(&mut Slot)) -> Ruling {
+        let wall = seconds(now.wall);
+        self.queue.change(account, wall, |slot| {
+            change(slot);
+            slot.place = Place::Waiting;
+            // Rounded up: due a moment too early would be no wait at all.
+            slot.due = wall.saturating_add(to_seconds(wait + Duration::from_millis(999)));
+        });
+        Ruling::Retry { within: wait }
+    }
+}
+
+fn nap(wait: Duration) -> Next {
+    // Never none: due times are whole seconds of a clock that is read in milliseconds.
+    Next::Wait(wait.clamp(Duration::from_millis(1), LONGEST_NAP))
+}
+
+/// A part of `span` that `random` draws evenly.
+fn share(span: Duration, random: u64) -> Duration {
+    let nanos = (span.as_nanos().min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// When the account should have been renewed at the latest.
+fn latest(pace: Pace, slot: &Slot) -> u32 {
+    match pace {
+        Pace::Every(interval) => slot.renewed_at.saturating_add(to_seconds(interval)),
+        Pace::AlwaysFresh => slot.expires_at,
+    }
+}
+
+/// The next refresh after a renewal. Spread over a quarter of the time, each time anew, so that accounts that were
+/// imported together drift apart and stay so.
+fn due(pace: Pace, slot: &Slot, now: u32, random: u64) -> u32 {
+    let (from, to) = match pace {
+        Pace::Every(interval) => (slot.renewed_at, slot.renewed_at.saturating_add(to_seconds(interval))),
+        Pace::AlwaysFresh => (now, slot.expires_at.saturating_sub(to_seconds(BEFORE_EXPIRY))),
+    };
+    let quarter = Duration::from_secs(u64::from(to.saturating_sub(from) / 4));
+    to.saturating_sub(to_seconds(share(quarter, random)))
+}
+
+/// What has ended is tried once a day until day 30, then no more.
+fn wait_a_day(slot: &mut Slot, now: u32, random: u64) {
+    slot.due = now.saturating_add(to_seconds(DAY.saturating_sub(share(DAY / 4, random))));
+    slot.place = if slot.due < slot.lapses_at() { Place::Waiting } else { Place::Nowhere };
+}
+
+#[cfg(test)]
+#[expect(clippy::unchecked_time_subtraction, reason = "of constants")]
+mod tests;

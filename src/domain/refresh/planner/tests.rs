@@ -1,0 +1,241 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+const START: Millis = Millis(1_790_000_000_000);
+
+fn at(ticks: Duration) -> Moment {
+    Moment { wall: START.plus(ticks), ticks }
+}
+
+fn renewed(ago: Duration) -> Record {
+    Record { renewed_at: START.minus(ago), expires_at: START, end: None, unsettled: false }
+}
+
+/// Accounts from 0 on, that were renewed so long ago.
+fn planner(ago: &[Duration]) -> Planner {
+    let mut planner = Planner::new(Policy::default());
+    for (account, ago) in (0..).zip(ago) {
+        planner.plan(account, &renewed(*ago), at(Duration::ZERO), 0);
+    }
+    planner
+}
+
+fn answer(planner: &mut Planner, account: u32, answer: Answer, ticks: Duration) -> Option<Ruling> {
+    assert_eq!(planner.next(at(ticks)), Next::Refresh(account));
+    planner.answered(account, answer, at(ticks), 0)
+}
+
+const RENEWED: Answer = Answer::Renewed { expires_in: Duration::from_hours(4) };
+
+#[test]
+fn whoever_is_closest_to_the_end_comes_first() {
+    let days = |n: u64| Duration::from_hours(24 * n);
+    let mut planner = planner(&[days(2), days(29), days(0), days(12)]);
+    let now = at(Duration::ZERO);
+    assert_eq!([(); 3].map(|()| planner.next(now)), [1, 3, 0].map(Next::Refresh));
+    assert_eq!(planner.next(now), Next::Wait(LONGEST_NAP));
+    assert_eq!(planner.nearest_lapse(), Some((1, START.plus(days(1)))));
+    let health: Vec<_> = (0..4).map(|account| planner.health(account, now).unwrap()).collect();
+    assert_eq!(health, [Health::Late, Health::Lapsing, Health::Fresh, Health::Late]);
+}
+
+#[test]
+fn a_renewal_starts_the_30_days_anew() {
+    let mut planner = planner(&[29 * 24 * HOUR]);
+    assert_eq!(answer(&mut planner, 0, RENEWED, HOUR), Some(Ruling::Renewed));
+    assert_eq!(planner.health(0, at(HOUR)), Some(Health::Fresh));
+    assert_eq!(planner.lapses_at(0), Some(START.plus(31 * HOUR * 24 - 23 * HOUR)));
+    assert_eq!(planner.next(at(24 * HOUR)), Next::Wait(LONGEST_NAP));
+    assert_eq!(planner.next(at(25 * HOUR)), Next::Refresh(0));
+}
+
+#[test]
+fn access_tokens_are_kept_fresh_when_that_is_wanted() {
+    let mut planner = Planner::new(Policy { pace: Pace::AlwaysFresh, ..Policy::default() });
+    planner.plan(0, &renewed(HOUR), at(Duration::ZERO), 0);
+    assert_eq!(answer(&mut planner, 0, RENEWED, Duration::ZERO), Some(Ruling::Renewed));
+    let due = 4 * HOUR - BEFORE_EXPIRY;
+    assert_eq!(planner.next(at(due - Duration::from_secs(1))), Next::Wait(Duration::from_secs(1)));
+    assert_eq!(planner.next(at(due)), Next::Refresh(0));
+}
+
+#[test]
+fn a_refusal_is_final_the_second_time_an_hour_later_and_tried_daily_until_day_30() {
+    let mut planner = planner(&[28 * 24 * HOUR]);
+    for minutes in [0, 20, 40] {
+        let ruling = answer(&mut planner, 0, Answer::Refused, Duration::from_mins(minutes));
+        assert_eq!(ruling, Some(Ruling::Retry { within: HOUR / 3 }));
+    }
+    assert_eq!(planner.next(at(HOUR - Duration::from_secs(1))), Next::Wait(Duration::from_secs(1)));
+    let second = answer(&mut planner, 0, Answer::Refused, HOUR);
+    assert_eq!(second, Some(Ruling::Ended(End::Revoked)));
+    assert_eq!(planner.health(0, at(HOUR)), Some(Health::Revoked));
+    assert_eq!(answer(&mut planner, 0, Answer::Refused, 25 * HOUR), Some(Ruling::StillEnded));
+    assert_eq!(planner.next(at(200 * HOUR)), Next::Wait(LONGEST_NAP), "day 30 is over");
+    assert_eq!(planner.health(0, at(200 * HOUR)), Some(Health::Revoked));
+}
+
+#[test]
+fn what_ended_comes_back_if_oauth_takes_it_again() {
+    let mut planner = planner(&[48 * HOUR]);
+    answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
+    answer(&mut planner, 0, Answer::Refused, HOUR);
+    assert_eq!(answer(&mut planner, 0, RENEWED, 25 * HOUR), Some(Ruling::Renewed));
+    assert_eq!(planner.health(0, at(25 * HOUR)), Some(Health::Fresh));
+}
+
+#[test]
+fn after_day_30_it_lapsed() {
+    let mut planner = planner(&[31 * 24 * HOUR]);
+    answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
+    assert_eq!(planner.health(0, at(HOUR)), Some(Health::Lapsing), "no clock ends a link");
+    assert_eq!(answer(&mut planner, 0, Answer::Refused, HOUR), Some(Ruling::Ended(End::Lapsed)));
+    assert_eq!(planner.health(0, at(HOUR)), Some(Health::Lapsed));
+}
+
+#[test]
+fn our_own_wrong_secret_stops_everybody_and_marks_nobody() {
+    let mut planner = planner(&[48 * HOUR, 49 * HOUR]);
+    answer(&mut planner, 1, Answer::ClientRefused, Duration::ZERO);
+    for minutes in 0..15 {
+        assert!(matches!(planner.next(at(Duration::from_mins(minutes))), Next::Wait(_)));
+    }
+    assert_eq!(planner.health(1, at(HOUR)), Some(Health::Late));
+    assert_eq!(planner.next(at(CLIENT_PAUSE)), Next::Refresh(1));
+}
+
+#[test]
+fn a_retry_after_holds_for_all() {
+    let mut planner = planner(&[48 * HOUR, 49 * HOUR]);
+    let wait = Duration::from_secs(40);
+    answer(&mut planner, 1, Answer::Throttled { retry_after: Some(wait) }, Duration::ZERO);
+    assert_eq!(planner.take_call(at(Duration::ZERO)), Err(wait));
+    assert_eq!(planner.next(at(Duration::ZERO)), Next::Wait(wait));
+    assert_eq!(planner.next(at(wait)), Next::Refresh(1));
+}
+
+#[test]
+fn an_answer_nobody_knows_is_asked_for_again_before_all_others() {
+    let mut planner = planner(&[29 * 24 * HOUR, HOUR * 24]);
+    assert_eq!(planner.next(at(Duration::ZERO)), Next::Refresh(0));
+    answer(&mut planner, 1, Answer::Unknown, Duration::ZERO);
+    planner.answered(0, Answer::NotSent, at(Duration::ZERO), 0);
+    assert_eq!(planner.next(at(Duration::from_secs(1))), Next::Refresh(1));
+    assert_eq!(planner.next(at(Duration::from_secs(1))), Next::Refresh(0));
+}
+
+#[test]
+fn who_is_waited_for_goes_before_those_with_time() {
+    let mut planner = planner(&[29 * 24 * HOUR + 12 * HOUR, 10 * 24 * HOUR, HOUR]);
+    planner.hasten(2, at(Duration::ZERO));
+    planner.hasten(9, at(Duration::ZERO));
+    assert_eq!([(); 3].map(|()| planner.next(at(Duration::ZERO))), [0, 2, 1].map(Next::Refresh));
+}
+
+#[test]
+fn tokens_that_are_replaced_in_flight_wait_for_the_answer_which_says_nothing() {
+    let mut planner = planner(&[48 * HOUR, 49 * HOUR]);
+    let now = at(Duration::ZERO);
+    assert_eq!([(); 2].map(|()| planner.next(now)), [1, 0].map(Next::Refresh));
+    planner.plan(0, &renewed(48 * HOUR), now, 0);
+    planner.remove(1, now);
+    planner.hasten(0, now);
+    assert_eq!(planner.next(now), Next::Wait(LONGEST_NAP), "one in flight for an account");
+    assert_eq!(planner.health(1, now), None);
+    assert_eq!(planner.answered(0, Answer::Refused, now, 0), None);
+    assert_eq!(planner.answered(1, RENEWED, now, 0), None);
+    assert_eq!((planner.next(now), planner.counts()), (Next::Refresh(0), (1, 0, 1)));
+}
+
+#[test]
+fn a_clock_set_back_makes_nobody_wait_longer() {
+    let mut planner = planner(&[HOUR]);
+    let year = 365 * 24 * HOUR;
+    let jumped = Moment { wall: START.plus(year), ticks: HOUR };
+    assert_eq!(planner.next(jumped), Next::Refresh(0));
+    planner.answered(0, RENEWED, jumped, 0);
+    let back = at(2 * HOUR);
+    assert!(matches!(planner.next(back), Next::Wait(_)));
+    assert_eq!(
+        planner.lapses_at(0),
+        Some(back.wall.plus(super::super::LIFE).minus(HOUR)),
+        "not a year later"
+    );
+    assert_eq!(planner.next(at(26 * HOUR)), Next::Refresh(0));
+}
+
+#[test]
+fn tokens_renewed_in_the_future_are_due_now_however_often_the_daemon_starts() {
+    for _ in 0..2 {
+        let mut planner = Planner::new(Policy::default());
+        let ahead = Record { renewed_at: START.plus(40 * 24 * HOUR), ..renewed(HOUR) };
+        planner.plan(0, &ahead, at(Duration::ZERO), 0);
+        assert_eq!(planner.next(at(Duration::ZERO)), Next::Refresh(0));
+    }
+}
+
+#[test]
+fn a_clock_set_back_between_the_plan_and_the_first_look_is_noticed() {
+    let mut planner = Planner::new(Policy::default());
+    let ahead = Moment { wall: START.plus(40 * 24 * HOUR), ticks: Duration::ZERO };
+    let record = Record { renewed_at: ahead.wall.minus(30 * HOUR), ..renewed(HOUR) };
+    planner.plan(0, &record, ahead, 0);
+    assert_eq!(planner.next(at(Duration::from_secs(1))), Next::Refresh(0));
+}
+
+#[test]
+fn a_slot_stays_small() {
+    assert!(size_of::<Slot>() <= 20, "{}", size_of::<Slot>());
+}
+
+proptest! {
+    #[test]
+    fn accounts_imported_together_spread_out(count in 200_u32..1000, seed: u64) {
+        let mut planner = Planner::new(Policy::default());
+        let random = |n: u32| (seed ^ u64::from(n)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        for account in 0..count {
+            planner.plan(account, &renewed(Duration::ZERO), at(Duration::ZERO), random(account));
+        }
+        let mut hours = [0_u32; 25];
+        for (_, slot) in planner.queue.slots() {
+            let wait = slot.due - seconds(START);
+            prop_assert!((18 * 3600..=24 * 3600).contains(&wait), "{wait}");
+            hours[wait as usize / 3600] += 1;
+        }
+        prop_assert!(hours.iter().all(|&n| n < count / 3), "{hours:?}");
+    }
+
+    #[test]
+    fn whatever_comes_one_is_in_flight_for_an_account_and_nobody_gets_lost(
+        steps in prop::collection::vec((0_u8..9, 0_u32..6, 0_u64..100_000, any::<u64>()), 1..200),
+    ) {
+        let mut planner = planner(&[HOUR; 6]);
+        let (mut now, mut flying) = (Duration::ZERO, std::collections::BTreeSet::new());
+        for (what, account, ms, random) in steps {
+            now += Duration::from_millis(ms * 10);
+            match what {
+                0..4 => match planner.next(at(now)) {
+                    Next::Refresh(account) => prop_assert!(flying.insert(account), "twice in flight"),
+                    Next::Wait(wait) => prop_assert!(wait > Duration::ZERO && wait <= LONGEST_NAP),
+                },
+                4 => planner.plan(account, &renewed(HOUR), at(now), random),
+                5 => planner.hasten(account, at(now)),
+                _ if flying.remove(&account) => {
+                    let answer = [RENEWED, Answer::Unknown, Answer::Refused][usize::from(what - 6)];
+                    planner.answered(account, answer, at(now), random);
+                }
+                _ => {}
+            }
+            let (all, due, in_flight) = planner.counts();
+            prop_assert_eq!(in_flight, flying.len());
+            prop_assert!(due + in_flight <= all);
+        }
+        for account in flying {
+            planner.answered(account, RENEWED, at(now), 0);
+        }
+        let ended = planner.queue.slots().filter(|(_, slot)| slot.place == Place::Nowhere).count();
+        prop_assert_eq!(planner.counts().0 + ended, 6);
+    }
+}

@@ -1,0 +1,148 @@
+//! One account's place in the schedule: what is remembered of it, and what it is called.
+
+use std::time::Duration;
+
+use super::{LIFE, Millis};
+
+/// Past due for so long without success is worth a word.
+const LATE_AFTER: Duration = Duration::from_hours(1);
+/// So close to the end is dangerous.
+const LAPSING_BELOW: Duration = Duration::from_hours(10 * 24);
+
+/// How a refresh token ended, by OAuth's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Refused after 30 days without use.
+    Lapsed,
+    /// Refused while it should have been good: the user removed the app, or somebody else used the token.
+    Revoked,
+}
+
+/// What the store keeps of an account's tokens for the schedule. Times of the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// When OAuth last gave a pair, or when it was imported: the 30 days run from here.
+    pub renewed_at: Millis,
+    /// When the access token runs out.
+    pub expires_at: Millis,
+    /// Tried once a day until day 30 all the same.
+    pub end: Option<End>,
+    /// A request went out whose answer nobody knows: the sooner it is sent again, the better its chance.
+    pub unsettled: bool,
+}
+
+/// How an account's tokens are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Health {
+    Fresh,
+    /// Due for an hour, and not renewed.
+    Late,
+    /// Ten days or less from its end, and not renewed.
+    Lapsing,
+    /// See [`End`].
+    Lapsed,
+    Revoked,
+}
+
+impl Health {
+    /// The name that people see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Late => "late",
+            Self::Lapsing => "lapsing",
+            Self::Lapsed => "lapsed",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// Whether and where an account is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Without tokens, or dead past day 30.
+    Nowhere,
+    /// Until `due`.
+    Waiting,
+    Ready,
+    InFlight,
+}
+
+/// 20 bytes, since there may be a million. Times in whole seconds of the wall clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub renewed_at: u32,
+    pub expires_at: u32,
+    pub due: u32,
+    pub failures: u16,
+    pub place: Place,
+    pub end: Option<End>,
+    pub unsettled: bool,
+    /// Somebody waits for a token.
+    pub asked: bool,
+    /// In flight with tokens that were replaced or removed since: where it goes once the answer, which says nothing any
+    /// more, has come. Until then nobody else may be in flight for it.
+    pub after: Option<Place>,
+}
+
+impl Slot {
+    pub(super) const EMPTY: Self = Self {
+        renewed_at: 0,
+        expires_at: 0,
+        due: 0,
+        failures: 0,
+        place: Place::Nowhere,
+        end: None,
+        unsettled: false,
+        asked: false,
+        after: None,
+    };
+
+    /// Whether it has tokens.
+    pub(super) fn is_known(&self) -> bool {
+        let place = self.after.unwrap_or(self.place);
+        place != Place::Nowhere || self.end.is_some()
+    }
+
+    /// Takes the place of `before`, behind its answer if one is still to come.
+    pub(super) fn instead_of(self, before: &Self) -> Self {
+        match before.place {
+            Place::InFlight => Self { place: Place::InFlight, after: Some(self.place), ..self },
+            _ => self,
+        }
+    }
+
+    /// When the refresh token dies of disuse.
+    pub(super) fn lapses_at(&self) -> u32 {
+        self.renewed_at.saturating_add(to_seconds(LIFE))
+    }
+
+    /// The smaller, the more urgent: what may still be made good first, then the closest to its end. One that is asked
+    /// for goes before all that have more than a day left.
+    pub(super) fn urgency(&self, now: u32) -> u32 {
+        match self {
+            Self { unsettled: true, .. } => 0,
+            Self { asked: true, .. } => self.lapses_at().min(now.saturating_add(86_400)),
+            _ => self.lapses_at(),
+        }
+    }
+
+    /// `latest` is when it should have been renewed at the latest.
+    pub(super) fn health(&self, now: u32, latest: u32) -> Health {
+        match self.end {
+            Some(End::Lapsed) => Health::Lapsed,
+            Some(End::Revoked) => Health::Revoked,
+            None if now.saturating_add(to_seconds(LAPSING_BELOW)) >= self.lapses_at() => Health::Lapsing,
+            None if now > latest.saturating_add(to_seconds(LATE_AFTER)) => Health::Late,
+            None => Health::Fresh,
+        }
+    }
+}
+
+pub(super) fn to_seconds(span: Duration) -> u32 {
+    u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn seconds(at: Millis) -> u32 {
+    u32::try_from(at.0 / 1000).unwrap_or(u32::MAX)
+}
