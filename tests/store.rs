@@ -316,7 +316,10 @@ async fn forgetting_an_account_leaves_nothing_of_it() {
     link(&store_, "b", "bob").await;
     store_.accept(event("1", "a")).await.unwrap();
     store_.accept(event("2", "b")).await.unwrap();
+    let keys = || store_.keys_by_master().unwrap()[0].1;
+    assert_eq!(keys(), 2);
     store_.forget(account("a")).await.unwrap().unwrap();
+    assert_eq!(keys(), 1, "its key is destroyed");
     assert_eq!(store_.forget(account("a")).await.unwrap(), Err(AccountRefusal::Unknown));
     assert_eq!(store_.account(account("a")).await.unwrap(), None);
     store_.close();
@@ -344,9 +347,12 @@ async fn an_unlink_destroys_the_tokens_only_and_an_old_one_nothing() {
     store_.accept(old).await.unwrap();
     assert!(store_.account(account("a")).await.unwrap().unwrap().has_tokens, "older than the link");
 
+    let keys = || store_.keys_by_master().unwrap()[0].1;
+    assert_eq!(keys(), 2);
     let mut removed = event_of("3", Some("a"), "app_integration_removed", None);
     removed.time = Some(later(HOUR));
     store_.accept(removed).await.unwrap();
+    assert_eq!(keys(), 1, "the tokens' key is destroyed, the events' is not");
     let view = store_.account(account("a")).await.unwrap().unwrap();
     assert_eq!((view.state, view.has_tokens), (LinkState::Removed, false));
     assert_eq!(store_.tokens(account("a")).await.unwrap(), None);
@@ -430,6 +436,14 @@ async fn keys_are_rewrapped_while_running_and_the_old_master_key_can_go() {
     store_.close();
     let refused = open(vault(&new, None)).unwrap_err();
     assert!(matches!(refused, StoreError::WrongKey { .. }), "{refused}");
+
+    let store_ = open(vault(&new, Some(&old))).unwrap();
+    store_.close();
+    let refused = open(vault(&old, None)).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::WrongKey { .. }),
+        "keys may have been made under the new one: {refused}"
+    );
 
     let store_ = open(vault(&new, Some(&old))).unwrap();
     let first = store_.rewrap_keys(None).await.unwrap();

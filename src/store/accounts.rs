@@ -160,6 +160,10 @@ impl Batch<'_> {
             queues.iter().flat_map(of).collect()
         };
         for (queue, seq, failed) in waiting {
+            // Memory shows it until the commit, though a command before this one has settled it.
+            if self.leaves(queue, seq) {
+                continue;
+            }
             self.mark_done(queue, seq, failed)?;
             self.leave(queue, number, seq, Left::Dropped);
         }

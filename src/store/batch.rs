@@ -208,8 +208,10 @@ impl<'a> Batch<'a> {
     }
 
     /// Marks an event as done for a queue; a chunk goes with its last.
+    /// An event that [leaves](Self::leaves) already must not be marked again: the chunk would go too early.
     pub(super) fn mark_done(&mut self, queue: u16, seq: u64, had_failures: bool) -> Result<(), Fault> {
-        if had_failures {
+        debug_assert!(!self.leaves(queue, seq), "an event leaves a queue once");
+        if had_failures || self.failed.contains(&(queue, seq)) {
             self.tables.attempts()?.remove((queue, seq))?;
         }
         let Some(first) = self.core.chunk_of(seq) else {

@@ -119,7 +119,8 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    /// Moves what little is left of old chunks aside, so that the log does not grow for a few stuck events.
+    /// Moves what little is left of old chunks aside, so that the log does not grow for a few stuck events. When the store
+    /// gets full, also what is more than a little: what has been delivered must not make intake refuse.
     fn clean(&mut self) -> Result<bool, Fault> {
         let young = seconds(self.now).saturating_sub(CLEAN_AFTER_SECONDS);
         let from = self.core.clean_from;
@@ -129,7 +130,11 @@ impl Batch<'_> {
             Some((last, _)) if looked_at.len() == CHUNKS_LOOKED_AT => last + 1,
             _ => 0,
         };
-        let sparse = |c: &super::core::Chunk| c.at < young && c.live.saturating_mul(4) <= c.pairs;
+        let gets_full = self.core.kept_bytes() > self.shared.options.max_bytes / 4 * 3;
+        let sparse = |c: &super::core::Chunk| {
+            let little = c.live.saturating_mul(4) <= c.pairs;
+            c.at < young && (little || gets_full && c.live < c.pairs)
+        };
         let chosen: Vec<u64> =
             looked_at.iter().filter(|(_, c)| sparse(c)).map(|(f, _)| *f).take(CHUNKS).collect();
         for &first in &chosen {
@@ -178,6 +183,10 @@ impl Batch<'_> {
     pub(super) fn remove_queue(&mut self, name: &QueueName, limit: usize) -> Result<Option<u64>, Fault> {
         let Some((queue, some, left)) = self.some_waiting(name, limit) else { return Ok(None) };
         for (account, seq, failed) in some {
+            // Memory shows it until the commit, though a command before this one has taken it out.
+            if self.leaves(queue, seq) {
+                continue;
+            }
             self.mark_done(queue, seq, failed)?;
             self.leave(queue, account, seq, Left::Dropped);
         }

@@ -4,6 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -90,11 +91,18 @@ pub(super) struct Writer {
     core: Core,
     next_full_step: Millis,
     next_warning: Millis,
+    /// Of the events buried and the letters dropped, how many the log has told.
+    told: [u64; 2],
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, core: Core) -> Self {
-        Self { shared, core, next_full_step: Millis(0), next_warning: Millis(0) }
+        Self { shared, core, next_full_step: Millis(0), next_warning: Millis(0), told: [0; 2] }
+    }
+
+    /// When the newest remembered event came; nothing in a new store.
+    pub(super) fn newest(&self) -> Option<Millis> {
+        Some(self.core.tail.last_at).filter(|at| at.0 != 0)
     }
 
     /// Runs all commands in one transaction and answers each once that is durable. When anything fails, nothing of it
@@ -289,6 +297,7 @@ impl Writer {
         if now >= self.next_full_step || self.next_full_step.since(now) > FULL_STEP {
             self.next_full_step = now.plus(FULL_STEP);
             self.warn_of_short_memory(now);
+            self.tell_what_left();
             return true;
         }
         let held_before = seconds(now.minus(self.shared.options.held.max_age));
@@ -305,6 +314,20 @@ impl Writer {
             hours_covered = covered.as_secs() / 3600,
             "the oldest request ids leave early; what Ring repeats later comes twice: raise [seen] max_ids"
         );
+    }
+
+    /// What leaves without being delivered is said, once a minute.
+    fn tell_what_left(&mut self) {
+        let stats = &self.shared.stats;
+        let left = [&stats.dead, &stats.dropped].map(|counter| counter.load(Ordering::Relaxed));
+        let [dead, dropped] = [0, 1].map(|at| left[at] - self.told[at]);
+        self.told = left;
+        if dead > 0 {
+            tracing::warn!(events = dead, "events went to the dead letters");
+        }
+        if dropped > 0 {
+            tracing::warn!(records = dropped, "kept records were dropped for good");
+        }
     }
 
     pub(super) fn count(&self) {
