@@ -9,6 +9,9 @@ const JUMP: Duration = Duration::from_hours(1);
 /// How long a clock that jumped must then go on evenly before it is believed.
 const PROBATION: Duration = Duration::from_mins(10);
 
+/// A clock that starts further than this from the last thing that is known to have happened is on probation too.
+const START: Duration = Duration::from_hours(24);
+
 /// Compares the wall clock with the monotonic one, step by step.
 #[derive(Debug, Default)]
 pub struct Steady {
@@ -18,6 +21,13 @@ pub struct Steady {
 }
 
 impl Steady {
+    /// At the start of a run, when the newest thing in the store came at `newest`, if there is any: a machine may have
+    /// booted with any time on its clock.
+    pub fn starting(newest: Option<Millis>, wall: Millis) -> Self {
+        let far = newest.is_some_and(|newest| wall.since(newest) > START || newest.since(wall) > START);
+        Self { last: None, distrusted_until: far.then_some(PROBATION) }
+    }
+
     /// Takes both clocks as they stand and says whether things may be called old by the wall clock now. A machine that
     /// slept looks like a jump too: what expires then expires ten minutes later.
     pub fn may_expire(&mut self, wall: Millis, monotonic: Duration) -> bool {
@@ -57,6 +67,23 @@ mod tests {
             assert!(!steady.may_expire(there, at(1)));
             assert!(!steady.may_expire(Millis(there.0 + 500_000), at(501)));
             assert!(steady.may_expire(Millis(there.0 + 600_000), at(601)), "it has gone on evenly since");
+        }
+    }
+
+    #[test]
+    fn a_start_far_from_what_is_known_is_on_probation() {
+        for (newest, wall, believed) in [
+            (None, 400, true),
+            (Some(Millis(DAY_MS * 400)), 400, true),
+            (Some(Millis(DAY_MS)), 400, false),
+            (Some(Millis(DAY_MS * 800)), 400, false),
+        ] {
+            let mut steady = Steady::starting(newest, Millis(wall * DAY_MS));
+            assert_eq!(steady.may_expire(Millis(wall * DAY_MS), at(0)), believed, "{newest:?}");
+            assert!(
+                steady.may_expire(Millis(wall * DAY_MS + 600_000), at(600)),
+                "it has gone on evenly since"
+            );
         }
     }
 

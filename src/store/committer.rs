@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: impl Fn() -> bool) {
     let mut next_tick = clock::now().plus(TICK);
     let mut more = false;
-    let (started, mut steady) = (clock::instant(), Steady::default());
+    let (started, mut steady) = (clock::instant(), Steady::starting(writer.newest(), clock::now()));
     loop {
         let wait = if more { Duration::ZERO } else { next_tick.since(clock::now()).min(TICK) };
         match commands.recv_timeout(wait) {
