@@ -6,7 +6,8 @@ use super::batch::Batch;
 use super::codec::Damaged;
 use super::command::Rewrapped;
 use super::error::Fault;
-use super::load::CANARY;
+use super::load::{CANARY, NEXT_CANARY};
+use super::shared::bump;
 use crate::domain::event::Event;
 use crate::failpoint;
 use crate::vault::{DataKey, Purpose, VaultError};
@@ -74,10 +75,19 @@ impl Batch<'_> {
             else {
                 return Err(Damaged("keys").into());
             };
-            if let Some(new) = self.shared.vault.rewrap(owner, kind, &wrapped)? {
-                failpoint!("store.rewrapping");
-                self.tables.keys()?.insert((owner, purpose), new.as_slice())?;
-                out.changed += 1;
+            match self.shared.vault.rewrap(owner, kind, &wrapped) {
+                Ok(None) => {}
+                Ok(Some(new)) => {
+                    failpoint!("store.rewrapping");
+                    self.tables.keys()?.insert((owner, purpose), new.as_slice())?;
+                    out.changed += 1;
+                }
+                // It opens under no key that we have, so no key need be kept for it.
+                Err(VaultError::Refused) => {
+                    tracing::error!(account_number = owner, "a data key is damaged and was passed over");
+                    bump(&self.shared.stats.damaged);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         if out.next.is_none() {
@@ -94,6 +104,7 @@ impl Batch<'_> {
         if let Some(new) = self.shared.vault.rewrap(0, Purpose::Canary, &canary)? {
             self.tables.meta()?.insert(CANARY, new.as_slice())?;
         }
+        self.tables.meta()?.remove(NEXT_CANARY)?;
         Ok(())
     }
 }

@@ -34,6 +34,9 @@ pub(super) const SCHEMA: u32 = 1;
 const SCHEMA_KEY: &str = "schema";
 const STORE_KEY: &str = "store";
 pub(super) const CANARY: &str = "canary";
+/// The same under the newer master key while keys are being put under it: from the first start with both, data keys
+/// are made that only the newer one opens.
+pub(super) const NEXT_CANARY: &str = "next_canary";
 pub(super) const PROOFS: &str = "hmac-proofs";
 
 /// Brings a file from the schema of its index to the next one.
@@ -60,11 +63,15 @@ pub(super) fn initialise(db: &Database, identity: &Identity, vault: &Vault) -> R
 /// Checks that the file is this store, of a schema that we know, under a master key that we have; migrates it.
 pub(super) fn verify(db: &Database, identity: &Identity, vault: &Vault) -> Result<(), StoreError> {
     migrate(db, MIGRATIONS)?;
-    let (name, canary) = read_meta(db)?;
+    let (name, canaries) = read_meta(db)?;
     if name != identity.store {
         return Err(StoreError::Foreign { found: name, expected: identity.store.clone() });
     }
-    match vault.unwrap(0, Purpose::Canary, &canary) {
+    canaries.iter().try_for_each(|canary| opens(vault, canary))
+}
+
+fn opens(vault: &Vault, canary: &[u8]) -> Result<(), StoreError> {
+    match vault.unwrap(0, Purpose::Canary, canary) {
         Ok(_) => Ok(()),
         Err(VaultError::UnknownMaster(sealed)) => {
             let configured: Vec<_> = vault.known().map(|id| id.to_string()).collect();
@@ -88,13 +95,24 @@ pub(super) fn identify(db: &impl ReadableDatabase, identity: &Identity) -> Resul
     }
 }
 
-fn read_meta(db: &impl ReadableDatabase) -> Result<(String, Vec<u8>), Fault> {
+/// Notes the master key that data keys are made under from now on, so that a later start without it is refused.
+pub(super) fn note_master(db: &Database, vault: &Vault) -> Result<(), Fault> {
+    let (_, canaries) = read_meta(db)?;
+    let Some(next) = vault.rewrap(0, Purpose::Canary, &canaries[0])? else { return Ok(()) };
+    let txn = begin_write(db)?;
+    txn.open_table(META)?.insert(NEXT_CANARY, next.as_slice())?;
+    Ok(txn.commit()?)
+}
+
+/// The store's name, and its canaries, the older first.
+fn read_meta(db: &impl ReadableDatabase) -> Result<(String, Vec<Vec<u8>>), Fault> {
     let meta = begin_read(db)?.open_table(META)?;
     let damaged = || Fault::Damaged(Damaged("meta"));
     let name = meta.get(STORE_KEY)?.ok_or_else(damaged)?;
     let name = stamped("meta", STORE_KEY.as_bytes(), name.value())?.to_vec();
-    let canary = meta.get(CANARY)?.ok_or_else(damaged)?.value().to_vec();
-    Ok((String::from_utf8(name).map_err(|_| damaged())?, canary))
+    let mut canaries = vec![meta.get(CANARY)?.ok_or_else(damaged)?.value().to_vec()];
+    canaries.extend(meta.get(NEXT_CANARY)?.map(|next| next.value().to_vec()));
+    Ok((String::from_utf8(name).map_err(|_| damaged())?, canaries))
 }
 
 fn migrate(db: &Database, migrations: &[Migration]) -> Result<(), StoreError> {

@@ -133,6 +133,7 @@ pub(super) fn prepare(
     let read = std::panic::AssertUnwindSafe(|| {
         let db = (shared.open)().map_err(StoreError::from)?;
         load::verify(&db, &shared.identity, &shared.vault)?;
+        load::note_master(&db, &shared.vault)?;
         let loaded = load::load(&db, &shared.options)?;
         Ok::<_, StoreError>((db, loaded))
     });
