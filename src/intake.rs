@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming as Body;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -99,7 +100,7 @@ impl Intake {
         let body = self.body(request, started + self.settings.body_timeout).await?;
         self.verify(&body, &signature)?;
         failpoint!("intake.verified");
-        let incoming = self.understand(&body);
+        let incoming = self.understand(body.into_shared());
         self.keep(incoming, started + self.settings.answer_within).await
     }
 
@@ -158,9 +159,8 @@ impl Intake {
     }
 
     /// Reads the body once, leniently; what is not understood is kept as it is.
-    fn understand(&self, body: &Received) -> Incoming {
+    fn understand(&self, body: Bytes) -> Incoming {
         let now = clock::now();
-        let body = body.bytes().clone();
         match envelope::parse(&body) {
             Ok(event) => {
                 let marks = self.marks(&event, now);

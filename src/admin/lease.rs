@@ -182,10 +182,13 @@ impl Admin {
         let queue = queue_name(name)?;
         door.may(Call::QueueRead, Some(&queue))?;
         let SettleBody { lease, ack, nack, give_back } = self.json(body).await?;
+        if ack.len() + nack.len() + give_back.len() > MAX_EVENTS {
+            return Err(Refusal::bad(format!("a lease has at most {MAX_EVENTS} events to settle")));
+        }
         let lease = self.seal.open(door, &queue, &lease)?;
         let now = clock::now();
         let failed = |nack: Nack| {
-            let delay = Duration::from_millis(nack.delay_ms.unwrap_or(NACK_DELAY_MS));
+            let delay = Duration::from_millis(nack.delay_ms.unwrap_or(NACK_DELAY_MS)).min(MAX_VISIBILITY);
             let why = nack.why.unwrap_or_else(|| "the reader said no".into());
             (nack.seq, Outcome::Failed { due: now.plus(delay), why })
         };

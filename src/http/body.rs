@@ -94,6 +94,17 @@ impl Received {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+
+    /// The bytes, which hold the share until the last clone of them is gone.
+    pub fn into_shared(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Received {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Deref for Received {

@@ -2,6 +2,7 @@
 
 use std::mem::take;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -189,7 +190,9 @@ impl Batch<'_> {
             .filter(|(n, _)| queues.contains(n))
             .map(|(_, spec)| spec.name.clone())
             .collect();
-        self.published.push(Published { seq, queues: names, event: event.clone() });
+        // A copy of the body: followers may lag, and what they hold must not count as in flight.
+        let body = Bytes::copy_from_slice(&event.body);
+        self.published.push(Published { seq, queues: names, event: Event { body, ..event.clone() } });
     }
 
     pub(super) fn put_letter(
@@ -258,7 +261,7 @@ impl Batch<'_> {
         Ok(range.next().transpose()?.map(|(key, _)| key.value().2))
     }
 
-    /// Moves a held event to the dead letters. One that queues had already is only dropped: it was delivered.
+    /// Moves a held event to the dead letters, also one that queues without an owner had already: its user never had it.
     pub(super) fn bury_held(&mut self, seq: u64, why: &str) -> Result<(), Fault> {
         let Some(event) = self.core.unhold(seq) else { return Ok(()) };
         let Some(aside) = self.take_aside((HELD, u64::from(event.account), seq, 0))? else { return Ok(()) };

@@ -67,6 +67,18 @@ async fn bodies_within_and_over_the_cap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_waits_for_the_disk_still_counts() {
+    let budget = InFlightBytes::new(1 << 20, Gauge::default());
+    let body = read_under(pieces(&[60, 40], None), 100, &budget).await.unwrap();
+    let shared = body.into_shared();
+    let part = shared.slice(10..20);
+    drop(shared);
+    assert!(budget.used() >= 100, "{}", budget.used());
+    drop(part);
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_stops_is_too_slow_and_gives_its_share_back() {
     let budget = InFlightBytes::new(1 << 20, Gauge::default());
     let mut body = pieces(&[10], Some(100));
