@@ -136,7 +136,18 @@ fn make_master_key(path: &Path) -> Result<(), StoreError> {
         std::fs::create_dir_all(parent)
             .map_err(|e| StoreError::Unavailable(format!("{}: {e}", parent.display())))?;
     }
-    write_new(path, Vault::generate_hex()?.as_bytes())
+    // Whole or not there: half a key would be refused for ever.
+    let unfinished = path.with_extension("unfinished");
+    let said = |e: std::io::Error| StoreError::Unavailable(format!("{}: {e}", path.display()));
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(said(error)),
+        _ => {}
+    }
+    write_new(&unfinished, Vault::generate_hex()?.as_bytes())?;
+    failpoint!("create.half_a_key");
+    std::fs::rename(&unfinished, path).map_err(said)?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(said)
 }
 
 fn random_name() -> Result<String, StoreError> {

@@ -17,6 +17,7 @@ pub(crate) const UNDER_LOAD: &[&str] = &[
 pub(crate) const CREATING: &[&str] = &[
     "create.marked",
     "create.identified",
+    "create.half_a_key",
     "create.key",
     "create.tables",
     "create.filled",

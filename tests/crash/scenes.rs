@@ -29,7 +29,7 @@ fn a_creation_that_was_cut_off_is_begun_anew() {
     let site = Site::new(OPEN_QUEUE);
     for point in CREATING.iter().rev() {
         // Once the marker is gone the store is whole; and a master key is made once.
-        if !matches!(*point, "create.unmarked" | "create.key") {
+        if !matches!(*point, "create.unmarked" | "create.key" | "create.half_a_key") {
             killed_at(&site, &format!("{point}:kill"));
         }
     }
@@ -45,6 +45,24 @@ fn a_creation_killed_at_any_time_is_begun_anew_or_whole() {
         daemon.kill();
         works(&site, &format!("after {} ms", ms * 2));
     }
+}
+
+/// What Ring sees of a disk that stands still: a 503 while it still listens, so that it sends again.
+#[test]
+fn what_is_not_durable_in_time_is_503_and_kept_once_all_the_same() {
+    let site = Site::new(OPEN_QUEUE);
+    let mut daemon = site.spawn(Some("store.before_commit:sleep:8000"));
+    let address = site.ready(&mut daemon).unwrap();
+    let event = Event { account: 0, n: 0 };
+    assert_eq!(try_post(address, event), Some(503));
+    let answered = (0..200).find_map(|_| {
+        sleep(Duration::from_millis(100));
+        try_post(address, event).filter(|status| *status == 200)
+    });
+    assert_eq!(answered, Some(200));
+    let leased = call(&site, "POST", "/v1/queues/all/lease", r#"{"max":9}"#);
+    assert_eq!(leased["events"].as_array().unwrap().len(), 1);
+    assert!(daemon.log().contains(r#""verdict":"not_durable""#), "{}", daemon.log());
 }
 
 #[test]
