@@ -8,6 +8,7 @@ use std::path::Path;
 use common::*;
 use ringhookd::config;
 use ringhookd::daemon::Daemon;
+use ringhookd::domain::cloudevent::Mark;
 use ringhookd::domain::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -209,4 +210,31 @@ async fn a_spool_queue_gets_one_file_an_event_and_goes_on_after_a_restart() {
     }
     assert_eq!(ids, ["1", "2", "3", "4"]);
     second.stop().await;
+}
+
+#[tokio::test]
+async fn events_from_another_time_are_accepted_and_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    let now = ringhookd::clock::now();
+    let event = |id: &str, at: u64| {
+        format!(
+            r#"{{"meta":{{{id}"account_id":"acc"}},"data":{{"type":"button_press","attributes":{{"source":"dev","timestamp":{at}}}}}}}"#
+        )
+    };
+    let days = |n: u32| n * 24 * HOUR;
+    let events = [
+        event(r#""request_id":"late","#, now.minus(days(30)).0),
+        event(r#""request_id":"early","#, now.plus(days(30)).0),
+        event(r#""request_id":"now","#, now.0),
+        event("", now.0),
+    ];
+    for event in &events {
+        assert_eq!(signed(&daemon, event.as_bytes()).await, 200);
+        assert_eq!(signed(&daemon, event.as_bytes()).await, 200);
+    }
+    let kept = drain(daemon.store(), "all", 9).await;
+    let marks: Vec<String> = kept.iter().map(|leased| leased.event.marks.to_string()).collect();
+    assert_eq!(marks, [Mark::Late.name(), Mark::Early.name(), "", Mark::HashedId.name()]);
+    daemon.stop().await;
 }
