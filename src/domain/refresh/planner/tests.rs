@@ -1,3 +1,5 @@
+//! The schedule over accounts, answers and clocks, one behaviour a test.
+
 use proptest::prelude::*;
 
 use super::*;
