@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ringhookd::config::{self, ConfigError, QueueKind, SecretSource, Unclaimed};
+use ringhookd::daemon;
 use ringhookd::domain::rights::Rights;
+use ringhookd::store::StoreError;
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
 
@@ -173,4 +175,22 @@ fn a_file_that_cannot_be_read_is_named() {
     fs::write(&path, b"listen = \"\xff\"").unwrap();
     let error = config::load(&path).unwrap_err().to_string();
     assert!(error.contains("UTF-8"), "{error}");
+}
+
+#[test]
+fn a_master_key_without_its_store_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, key) = (dir.path().join("store"), dir.path().join("master.key"));
+    fs::write(&key, "ab".repeat(32)).unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"a-made-up-key-for-tests\"]\n[store]\nfolder = \"{}\"\ncreate = true\nenvironment = \"test\"\n\
+         [keys]\nmaster = \"{}\"\n",
+        folder.display(),
+        key.display()
+    );
+    let refused = daemon::create_store(&config::parse(&text).unwrap()).unwrap_err();
+    assert!(matches!(&refused, daemon::Error::Store(StoreError::Partial { .. })), "{refused}");
+    assert_eq!(refused.exit_code(), 78);
+    assert!(!folder.exists(), "nothing was made");
+    assert_eq!(fs::read_to_string(&key).unwrap(), "ab".repeat(32));
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -47,9 +48,9 @@ pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
     stage.claim().await?;
     stage.summary();
     if keep_running {
+        let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         stage.invitation();
-        // Without a signal handler there is only kill, which ends the demo too.
-        let _ = tokio::signal::ctrl_c().await;
+        stage.play(&mut stop).await;
     }
     daemon.stop().await;
     Ok(())
@@ -204,6 +205,19 @@ impl<'d> Stage<'d> {
             "  curl -i http://{}{PATH} -H \"X-Signature: sha256=$signature\" -d \"$body\"\n",
             self.daemon.address()
         );
+    }
+
+    /// Shows what comes out of the queues, until it is told to stop.
+    async fn play(&mut self, (interrupt, terminate): &mut (Signal, Signal)) {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return,
+                Some(arrival) = self.arrivals.recv() => {
+                    println!("  queue {}: {}", arrival.queue, line(&arrival.event));
+                }
+            }
+        }
     }
 
     fn request_id(&mut self) -> String {
