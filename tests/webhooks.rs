@@ -4,6 +4,7 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::*;
 use ringhookd::config;
@@ -11,7 +12,7 @@ use ringhookd::daemon::Daemon;
 use ringhookd::domain::cloudevent::Mark;
 use ringhookd::domain::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 const KEY: &str = "a-made-up-key-for-tests";
 
@@ -107,6 +108,8 @@ async fn what_is_not_signed_is_401_and_says_nothing() {
     assert_eq!(answers.len(), 1, "all alike: {answers:?}");
     let bare = format!("X-Signature: {}\r\n", good[7..].to_uppercase());
     assert_eq!(post(&daemon, &body("2"), &bare).await.0, 200);
+    let metrics = daemon.metrics().render();
+    assert!(metrics.contains("\nringhookd_bare_signatures_total 1\n"), "{metrics}");
     assert_eq!(drain_keys(daemon.store(), "all").await, ["1", "2"]);
     daemon.stop().await;
 }
@@ -236,5 +239,37 @@ async fn events_from_another_time_are_accepted_and_marked() {
     let kept = drain(daemon.store(), "all", 9).await;
     let marks: Vec<String> = kept.iter().map(|leased| leased.event.marks.to_string()).collect();
     assert_eq!(marks, [Mark::Late.name(), Mark::Early.name(), "", Mark::HashedId.name()]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn readers_that_fill_their_socket_keep_nobody_from_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let readers = dir.path().join("readers.sock");
+    let more = format!("[[socket]]\npath = \"{}\"", readers.display());
+    let daemon = daemon(dir.path(), &more).await;
+    let wait = r#"{"wait_ms":60000}"#;
+    let poll = format!(
+        "POST /v1/queues/all/lease HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{wait}",
+        wait.len()
+    );
+    let mut polls = Vec::new();
+    let refused = loop {
+        let mut stream = UnixStream::connect(&readers).await.unwrap();
+        stream.write_all(poll.as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        match tokio::time::timeout(Duration::from_millis(20), stream.read_exact(&mut first)).await {
+            Ok(read) => break read.map(|_| first).unwrap(),
+            Err(_) => polls.push(stream),
+        }
+        assert!(polls.len() < 1000, "it takes any number");
+    };
+    assert_eq!(&refused, b"HTTP/1.1 503");
+    let mut own = UnixStream::connect(dir.path().join("admin.sock")).await.unwrap();
+    own.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    own.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(polls);
     daemon.stop().await;
 }

@@ -60,7 +60,7 @@ impl fmt::Debug for Reporter {
 #[derive(Debug)]
 pub struct Parts {
     pub store: Store,
-    /// The server that runs the handlers, with [`limits`]; its budget pays for request bodies.
+    /// A server with [`limits`], whose budget pays for the request bodies of all doors.
     pub server: Arc<Server>,
     pub metrics: Metrics,
     pub queues: Vec<QueueFacts>,

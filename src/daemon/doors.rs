@@ -32,10 +32,10 @@ pub(super) fn open<F>(
 where
     F: Future<Output = Instant> + Send + 'static,
 {
-    let server = Server::new(limits(), metrics.http(Door::Admin));
+    let server = || Server::new(limits(), metrics.http(Door::Admin));
     let parts = Parts {
         store: store.clone(),
-        server: Arc::clone(&server),
+        server: server(),
         metrics: metrics.clone(),
         queues: config.queues.iter().map(queue_facts).collect(),
         facts: reporter(Arc::clone(intake), Arc::clone(deliveries)),
@@ -44,7 +44,8 @@ where
     let bound: Result<Vec<_>, _> = config.sockets.iter().map(sockets::bind).collect();
     for ((listener, file), socket) in bound?.into_iter().zip(&config.sockets) {
         let handler = Arc::clone(&admin).handler(socket.rights.clone());
-        let serving = Arc::clone(&server).serve(listener, handler, stop());
+        // Each with limits of its own: who fills one keeps nobody from another.
+        let serving = server().serve(listener, handler, stop());
         tasks.spawn(async move {
             let _ = serving.await;
             drop(file);
