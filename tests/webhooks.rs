@@ -191,7 +191,7 @@ async fn a_spool_queue_gets_one_file_an_event_and_goes_on_after_a_restart() {
     };
     let wait_for = async |count: usize| {
         while files().len() < count {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let first = daemon(dir.path(), &more).await;
