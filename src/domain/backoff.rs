@@ -16,11 +16,15 @@ impl Backoff {
     pub fn wait(self, failures: u32, random: u64) -> Duration {
         let doubled = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
         let ceiling = self.least.saturating_mul(doubled).min(self.most);
-        let span = ceiling.saturating_sub(self.least).as_nanos();
-        // The high half of a product of 64 by 128 bits: spans of up to 584 years fit in 64.
-        let share = (span.min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
-        self.least + Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
+        self.least + share(ceiling.saturating_sub(self.least), random)
     }
+}
+
+/// A part of `span`, drawn evenly by `random`, which is uniform over all of `u64`.
+pub(super) fn share(span: Duration, random: u64) -> Duration {
+    // The high half of a product of 64 by 128 bits: spans of up to 584 years fit in 64.
+    let nanos = (span.as_nanos().min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

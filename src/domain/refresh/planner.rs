@@ -8,6 +8,7 @@ use super::queue::Queue;
 use super::slot::{End, Health, Place, Record, Slot, seconds, to_seconds};
 use super::suspects::{Finding, Suspects};
 use super::{Answer, LONGEST_NAP, Moment, Pace, Policy};
+use crate::domain::backoff::share;
 use crate::domain::time::Millis;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -282,12 +283,6 @@ impl Planner {
 fn nap(wait: Duration) -> Next {
     // Never none: due times are whole seconds of a clock that is read in milliseconds.
     Next::Wait(wait.clamp(Duration::from_millis(1), LONGEST_NAP))
-}
-
-/// A part of `span` that `random` draws evenly.
-fn share(span: Duration, random: u64) -> Duration {
-    let nanos = (span.as_nanos().min(u128::from(u64::MAX)) * u128::from(random)) >> 64;
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// When the account should have been renewed at the latest.
