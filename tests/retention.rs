@@ -14,6 +14,10 @@ const START: Millis = Millis(1_800_000_000_000);
 
 fn inline(folder: &Path, options: Options) -> Inline {
     create(folder);
+    reopen(folder, options)
+}
+
+fn reopen(folder: &Path, options: Options) -> Inline {
     let file = folder.join("store.redb");
     Inline::open_with(folder, vault(), options, move || redb::Database::open(&file)).unwrap()
 }
@@ -175,9 +179,7 @@ fn in_one_commit(act: impl Fn(&ringhookd::store::Store, u64, u64) -> Vec<Call>) 
     first.run_all(START, act(&store, lease.id, lease.events[0].seq));
     store.close();
     drop((first, store));
-    let file = folder.join("store.redb");
-    let open = move || redb::Database::open(&file);
-    let again = Inline::open_with(&folder, vault(), options(vec![spec("all")]), open).unwrap();
+    let again = reopen(&folder, options(vec![spec("all")]));
     let lease = again.store.lease(&queue("all"), &request(9), START).unwrap().unwrap();
     let keys: Vec<_> = lease.events.into_iter().map(|leased| leased.event.key).collect();
     assert_eq!(keys, ["b"]);
@@ -222,9 +224,7 @@ fn a_queue_that_is_removed_twice_at_once_takes_nothing_of_another() {
     }
     first.store.close();
     drop(first);
-    let file = folder.join("store.redb");
-    let open = move || redb::Database::open(&file);
-    let mut again = Inline::open_with(&folder, vault(), options(vec![spec("all")]), open).unwrap();
+    let mut again = reopen(&folder, options(vec![spec("all")]));
     let remove = |_| {
         let store = again.store.clone();
         let remove = async move { assert!(store.remove_queue(&queue("old")).await.is_ok()) };

@@ -9,7 +9,8 @@ use crate::clock;
 use crate::config::{self, Config, SecretSource};
 use crate::failpoint;
 use crate::store::{
-    Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, Unclaimed, write_new,
+    Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, Unclaimed, sync_folder,
+    write_new,
 };
 use crate::vault::{Vault, VaultError};
 
@@ -147,7 +148,7 @@ fn make_master_key(path: &Path) -> Result<(), StoreError> {
     failpoint!("create.half_a_key");
     std::fs::rename(&unfinished, path).map_err(said)?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(said)
+    sync_folder(folder)
 }
 
 fn random_name() -> Result<String, StoreError> {

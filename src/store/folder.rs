@@ -223,7 +223,11 @@ pub fn write_new(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     write().map_err(|e| unavailable(path, &e))
 }
 
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+/// Makes sure that what was made, renamed or removed in a folder stays so.
+///
+/// # Errors
+/// What the disk says.
+pub fn sync_folder(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| unavailable(path, &e))
 }
 

@@ -65,7 +65,7 @@ pub use self::command::{
     Letter, LetterFilter, LetterId, LettersDone, Outcome, Published, QueueTotals, QueueView, Rewrapped,
 };
 pub use self::error::StoreError;
-pub use self::folder::{Folder, Identity, write_new};
+pub use self::folder::{Folder, Identity, sync_folder, write_new};
 pub use self::index::LinkState;
 #[doc(hidden)]
 pub use self::inline::Inline;
