@@ -12,7 +12,7 @@ use admin::api::{Api, SOON, ids, rights};
 use common::*;
 use ringhookd::clock;
 use ringhookd::domain::rights::Call;
-use ringhookd::store::Outcome;
+use ringhookd::store::{Outcome, Which};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -76,8 +76,10 @@ async fn accounts_are_imported_shown_moved_and_forgotten() {
     assert_eq!((&done["imported"], &done["created"], &done["released"]), (&json!(2), &json!(1), &json!(1)));
     assert_eq!(done["refused"][0]["line"], 3);
     assert!(done["refused"][0]["error"].as_str().unwrap().contains("Playground"));
-    let tokens = api.store.tokens(account("a/ü")).await.unwrap().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&tokens).unwrap()["refresh_token"], "hunter2");
+    let number = api.store.access(account("a/ü")).await.unwrap().unwrap().number;
+    let turn =
+        api.store.begin_refresh(number, Which::Current, Duration::from_secs(9)).await.unwrap().unwrap();
+    assert_eq!(turn.token.expose(), "hunter2");
 
     let first = door.ok("GET", "/v1/accounts?limit=1", Value::Null).await;
     assert_eq!(ids(&first["accounts"], |a| &a["account_id"]), ["a/ü"]);

@@ -336,16 +336,17 @@ async fn an_unlink_destroys_the_tokens_only_and_an_old_one_nothing() {
     let import = || ringhookd::store::Import {
         account: account("a"),
         user: Some(user("ann")),
-        tokens: Some(zeroize::Zeroizing::new(b"pair".to_vec())),
+        tokens: Some(tokens("at", "rt")),
         replace: false,
     };
     store_.import(import()).await.unwrap().unwrap();
-    assert_eq!(store_.tokens(account("a")).await.unwrap().unwrap(), b"pair");
+    let access = store_.access(account("a")).await.unwrap().unwrap();
+    assert_eq!(access.token.unwrap().expose(), "at");
     store_.accept(event("1", "a")).await.unwrap();
     let mut old = event_of("2", Some("a"), "app_integration_removed", None);
     old.time = Some(clock::now().minus(HOUR));
     store_.accept(old).await.unwrap();
-    assert!(store_.account(account("a")).await.unwrap().unwrap().has_tokens, "older than the link");
+    assert!(store_.account(account("a")).await.unwrap().unwrap().tokens.is_some(), "older than the link");
 
     let keys = || store_.keys_by_master().unwrap()[0].1;
     assert_eq!(keys(), 2);
@@ -354,8 +355,8 @@ async fn an_unlink_destroys_the_tokens_only_and_an_old_one_nothing() {
     store_.accept(removed).await.unwrap();
     assert_eq!(keys(), 1, "the tokens' key is destroyed, the events' is not");
     let view = store_.account(account("a")).await.unwrap().unwrap();
-    assert_eq!((view.state, view.has_tokens), (LinkState::Removed, false));
-    assert_eq!(store_.tokens(account("a")).await.unwrap(), None);
+    assert_eq!((view.state, view.tokens.is_some()), (LinkState::Removed, false));
+    assert!(store_.access(account("a")).await.unwrap().is_none());
     assert_eq!(drain_keys(&store_, "all").await, ["1", "2", "3"], "the backlog still reaches its queue");
 }
 
@@ -606,10 +607,10 @@ async fn a_letter_without_an_account_finds_it_once_its_device_is_known() {
 async fn new_tokens_are_a_new_link_and_another_user_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let store_ = store(&dir.path().join("store"), vec![spec("all")]);
-    let import = |tokens: bool, user_id: Option<&str>| ringhookd::store::Import {
+    let import = |with_tokens: bool, user_id: Option<&str>| ringhookd::store::Import {
         account: account("a"),
         user: user_id.map(user),
-        tokens: tokens.then(|| zeroize::Zeroizing::new(b"pair".to_vec())),
+        tokens: with_tokens.then(|| tokens("at", "rt")),
         replace: true,
     };
     let removal = |id: &str, time| {
@@ -621,11 +622,11 @@ async fn new_tokens_are_a_new_link_and_another_user_is_not() {
     // Tokens without a user: an old removal must not wipe them.
     store_.import(import(true, None)).await.unwrap().unwrap();
     store_.accept(removal("1", clock::now().minus(HOUR))).await.unwrap();
-    assert!(view().await.has_tokens);
+    assert!(view().await.tokens.is_some());
     // A real removal does, and a user noted afterwards brings no link back.
     store_.accept(removal("2", later(HOUR))).await.unwrap();
     store_.set_user(account("a"), user("ann"), false).await.unwrap().unwrap();
-    assert_eq!((view().await.state, view().await.has_tokens), (LinkState::Removed, false));
+    assert_eq!((view().await.state, view().await.tokens.is_some()), (LinkState::Removed, false));
     // New tokens do; and a change of user does not hide a removal that is newer than they are.
     store_.import(import(true, None)).await.unwrap().unwrap();
     assert_eq!(view().await.state, LinkState::Linked);
@@ -633,5 +634,5 @@ async fn new_tokens_are_a_new_link_and_another_user_is_not() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     store_.set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
     store_.accept(removal("3", linked.plus(Duration::from_millis(1)))).await.unwrap();
-    assert_eq!((view().await.state, view().await.has_tokens), (LinkState::Removed, false));
+    assert_eq!((view().await.state, view().await.tokens.is_some()), (LinkState::Removed, false));
 }

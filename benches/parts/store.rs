@@ -3,14 +3,15 @@
 use std::error::Error;
 use std::path::Path;
 
+use ringhookd::clock;
 use ringhookd::config::{self, Config};
 use ringhookd::daemon;
 use ringhookd::domain::dedup::Identity;
 use ringhookd::domain::ids::{AccountId, DeviceId, UserId};
-use ringhookd::store::{Import, Store};
+use ringhookd::domain::tokens::{ACCESS_LIFE, Pair, Span};
+use ringhookd::store::{Import, NewTokens, Store};
 use ringhookd::vault::Vault;
 use tokio::task::JoinSet;
-use zeroize::Zeroizing;
 
 use crate::load::events::{HMAC_KEY, account, device};
 
@@ -112,7 +113,10 @@ fn import(number: u64) -> Result<Import, Box<dyn Error>> {
     Ok(Import {
         account: AccountId::new(&account(number))?,
         user: Some(UserId::new(&format!("user-{number}"))?),
-        tokens: Some(Zeroizing::new(vec![b'x'; TOKENS])),
+        tokens: Some(NewTokens {
+            pair: Pair::of(Some(&"x".repeat(TOKENS / 2)), &"x".repeat(TOKENS / 2)),
+            span: Span::from_now(clock::now(), ACCESS_LIFE),
+        }),
         replace: false,
     })
 }

@@ -8,7 +8,9 @@ use super::door::Door;
 use super::refusal::Refusal;
 use super::request::{Query, account_id, ok, user_id};
 use super::{Admin, Reply, blocking};
+use crate::clock;
 use crate::domain::ids::{AccountId, UserId};
+use crate::domain::refresh::LIFE;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
 use crate::store::{AccountRefusal, AccountView};
@@ -79,12 +81,18 @@ pub(super) fn may_give(door: &Door, account: &AccountId, user: Option<&UserId>) 
 }
 
 fn shown(view: &AccountView) -> Value {
+    let lapses_at = view.tokens.map(|tokens| tokens.span.renewed_at.plus(LIFE));
     json!({
         "account_id": view.account.as_str(),
         "user": view.user.as_ref().map(UserId::as_str),
         "state": view.state.name(),
         "created_at": view.created_at.rfc3339(),
         "linked_at": view.linked_at.map(Millis::rfc3339),
-        "has_tokens": view.has_tokens,
+        "has_tokens": view.tokens.is_some(),
+        "token_state": view.tokens.map(|tokens| tokens.state.as_str()),
+        "renewed_at": view.tokens.map(|tokens| tokens.span.renewed_at.rfc3339()),
+        "expires_at": view.tokens.map(|tokens| tokens.span.expires_at.rfc3339()),
+        "lapses_at": lapses_at.map(Millis::rfc3339),
+        "days_left": lapses_at.map(|at| at.since(clock::now()).as_secs() / 86_400),
     })
 }

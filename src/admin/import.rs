@@ -3,7 +3,7 @@
 //! Nothing of what is wrong with an entry is quoted: it may be a token.
 
 use hyper::body::Incoming;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -15,8 +15,10 @@ use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::json_stream::{NotJson, Value, values};
 use crate::domain::rights::Call;
+use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
-use crate::store::Import;
+use crate::domain::tokens::{Pair, Span};
+use crate::store::{Import, NewTokens};
 
 const SHAPE: &str = "it takes account_id, user, access_token, refresh_token, scope and token_type as texts, expires_in \
                      in seconds, expires_at as RFC 3339 or in seconds since 1970, each at most once and nothing else";
@@ -43,16 +45,6 @@ struct Entry {
 enum Time {
     Seconds(u64),
     Text(String),
-}
-
-/// A token pair as it is sealed, in JSON.
-#[derive(Serialize)]
-struct Tokens<'a> {
-    access_token: Option<&'a str>,
-    refresh_token: &'a str,
-    /// Epoch milliseconds; absent when nobody said.
-    expires_at_ms: Option<u64>,
-    scope: Option<&'a str>,
 }
 
 fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Zeroizing<String>>, D::Error> {
@@ -107,7 +99,7 @@ fn read(text: &str, replace: bool, now: Millis) -> Result<Import, String> {
     Ok(Import { account, user, tokens, replace })
 }
 
-fn tokens(entry: &Entry, now: Millis) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+fn tokens(entry: &Entry, now: Millis) -> Result<Option<NewTokens>, String> {
     let present = |token: &Option<Zeroizing<String>>| token.as_ref().is_some_and(|t| !t.is_empty());
     if !present(&entry.refresh_token) {
         return if present(&entry.access_token) {
@@ -118,25 +110,14 @@ fn tokens(entry: &Entry, now: Millis) -> Result<Option<Zeroizing<Vec<u8>>>, Stri
             Ok(None)
         };
     }
-    let text = |token: &'_ Option<Zeroizing<String>>| {
-        token.as_ref().map(|t| t.as_str().to_owned()).map(Zeroizing::new)
+    let text = |token: &Option<Zeroizing<String>>| token.as_ref().map(|token| Secret::new(token.to_string()));
+    let pair = Pair {
+        access_token: text(&entry.access_token).filter(|token| !token.expose().is_empty()),
+        refresh_token: text(&entry.refresh_token).unwrap_or_else(|| Secret::new(String::new())),
+        scope: entry.scope.clone(),
     };
-    let (access, refresh) = (text(&entry.access_token), text(&entry.refresh_token).unwrap_or_default());
-    let tokens = Tokens {
-        access_token: access.as_ref().map(|t| t.as_str()),
-        refresh_token: &refresh,
-        expires_at_ms: expiry(entry, now)?.map(|at| at.0),
-        scope: entry.scope.as_deref(),
-    };
-    // One buffer of the full size: growing would leave copies behind.
-    let mut sealed = Zeroizing::new(Vec::with_capacity(
-        256 + 6
-            * (access.as_ref().map_or(0, |t| t.len())
-                + refresh.len()
-                + entry.scope.as_ref().map_or(0, String::len)),
-    ));
-    serde_json::to_writer(&mut *sealed, &tokens).map_err(|_| SHAPE.to_owned())?;
-    Ok(Some(sealed))
+    let expires_at = expiry(entry, now)?.filter(|_| pair.access_token.is_some());
+    Ok(Some(NewTokens { pair, span: Span::of_import(expires_at, now) }))
 }
 
 fn expiry(entry: &Entry, now: Millis) -> Result<Option<Millis>, String> {
@@ -158,9 +139,9 @@ fn expiry(entry: &Entry, now: Millis) -> Result<Option<Millis>, String> {
 mod tests {
     use super::*;
 
-    fn sealed(text: &str) -> serde_json::Value {
+    fn tokens_of(text: &str) -> NewTokens {
         let import = read(text, false, Millis(1000)).map_err(|e| panic!("{text}: {e}")).unwrap();
-        serde_json::from_slice(&import.tokens.unwrap()).unwrap()
+        import.tokens.unwrap()
     }
 
     #[test]
@@ -172,22 +153,22 @@ mod tests {
             (import.account.as_str(), import.user.unwrap().as_str(), import.replace),
             ("a", "ann", true)
         );
-        assert_eq!(
-            sealed(text),
-            json!({"access_token":"at","refresh_token":"rt\"","expires_at_ms":3_601_000,"scope":"s"})
-        );
-        assert_eq!(read(r#"{"account_id":"a"}"#, false, Millis(0)).unwrap().tokens, None);
+        let NewTokens { pair, span } = tokens_of(text);
+        assert_eq!(pair.access_token.unwrap().expose(), "at");
+        assert_eq!((pair.refresh_token.expose().as_str(), pair.scope.as_deref()), ("rt\"", Some("s")));
+        assert_eq!(span.expires_at, Millis(3_601_000));
+        assert!(read(r#"{"account_id":"a"}"#, false, Millis(0)).unwrap().tokens.is_none());
     }
 
     #[test]
     fn an_expiry_is_a_time_or_seconds() {
         for (field, ms) in [
-            (r#""expires_at":5"#, json!(5000)),
-            (r#""expires_at":"1970-01-01T00:00:05Z""#, json!(5000)),
-            (r#""scope":null"#, json!(null)),
+            (r#""expires_at":5"#, 5000),
+            (r#""expires_at":"1970-01-01T00:00:05Z""#, 5000),
+            (r#""scope":null"#, 0),
         ] {
-            let text = format!(r#"{{"account_id":"a","refresh_token":"rt",{field}}}"#);
-            assert_eq!(sealed(&text)["expires_at_ms"], ms, "{field}");
+            let text = format!(r#"{{"account_id":"a","access_token":"at","refresh_token":"rt",{field}}}"#);
+            assert_eq!(tokens_of(&text).span.expires_at, Millis(ms), "{field}");
         }
     }
 

@@ -17,11 +17,12 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::domain::json_stream::{NotJson, values};
 
-const COLUMNS: [(&str, &str); 5] = [
+const COLUMNS: [(&str, &str); 6] = [
     ("ACCOUNT", "account_id"),
     ("USER", "user"),
     ("STATE", "state"),
-    ("TOKENS", "has_tokens"),
+    ("TOKENS", "token_state"),
+    ("LAPSES", "lapses_at"),
     ("LINKED", "linked_at"),
 ];
 /// Largest file that is imported.

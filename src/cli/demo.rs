@@ -15,8 +15,9 @@ use crate::config;
 use crate::daemon::{Daemon, Error};
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::signature::sign;
+use crate::domain::tokens::{Pair, Span};
 use crate::sim::{KINDS, Sender, body};
-use crate::store::{Import, LeaseRequest, Leased, Outcome, Scope, Store};
+use crate::store::{Import, LeaseRequest, Leased, NewTokens, Outcome, Scope, Store};
 
 const KEY: &str = "made-up-signing-key-for-the-demo";
 const PATH: &str = "/webhooks/ring";
@@ -116,7 +117,10 @@ impl<'d> Stage<'d> {
             let import = Import {
                 account: account_id(account)?,
                 user: Some(user_id(user)?),
-                tokens: Some(zeroize::Zeroizing::new(b"{\"refresh_token\":\"made up\"}".to_vec())),
+                tokens: Some(NewTokens {
+                    pair: Pair::of(None, "made up"),
+                    span: Span::from_now(clock::now(), Duration::ZERO),
+                }),
                 replace: false,
             };
             self.daemon.store().import(import).await?.map_err(broken)?;

@@ -14,8 +14,10 @@ use super::flags::flags;
 use super::time::Millis;
 use readable::is_readable;
 
-/// The `source` of every event. One is enough: `id` is unique over all accounts, and `ringaccount` says whose it is.
+/// The `source` of every event of Ring's. One is enough: `id` is unique over all accounts, and `ringaccount` says whose it is.
 pub const SOURCE: &str = "/ring";
+/// The `source` of our own.
+pub const OWN_SOURCE: &str = "/ringhookd";
 
 flags! {
     /// What intake or delivery found worth telling about an event.
@@ -38,6 +40,8 @@ flags! {
         Held = "held",
         /// It comes back from dead letters.
         Replayed = "replayed",
+        /// It is ringhookd's own, not Ring's.
+        Own = "own",
     }
 }
 
@@ -69,11 +73,13 @@ pub struct Outgoing<'a> {
 pub fn render(event: &Outgoing<'_>) -> String {
     let data = Data::of(event.body);
     let kind = attribute(event.kind).unwrap_or("unknown".into());
+    let own = event.marks.contains(Mark::Own);
+    let (source, vendor) = if own { (OWN_SOURCE, "ringhookd") } else { (SOURCE, "ring") };
     let attributes = Attributes {
         specversion: "1.0",
         id: &attribute(event.id).unwrap_or_default(),
-        source: SOURCE,
-        kind: &format!("com.ring.{kind}"),
+        source,
+        kind: &format!("com.{vendor}.{kind}"),
         subject: event.device.and_then(attribute),
         time: event.time.map(Millis::rfc3339),
         datacontenttype: data.content_type(),

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde_json::json;
 
-use super::cloudevent::{Marks, Outgoing, render};
+use super::cloudevent::{Mark, Marks, Outgoing, render};
 use super::ids::{AccountId, DeviceId, UserId};
+use super::routing::OWN_KINDS;
 use super::time::Millis;
 
 /// What was accepted. The raw body is kept to the byte; the other fields were read from it once.
@@ -29,6 +30,35 @@ pub struct Event {
 }
 
 impl Event {
+    /// One of our own: the link of `account` is in `state` since `now`, and would lapse at `lapses_at`.
+    pub fn of_link(
+        key: String,
+        state: &str,
+        account: AccountId,
+        user: Option<UserId>,
+        lapses_at: Option<Millis>,
+        now: Millis,
+    ) -> Self {
+        let body = json!({
+            "account_id": account.as_str(),
+            "user": user.as_ref().map(UserId::as_str),
+            "state": state,
+            "lapses_at": lapses_at.map(Millis::rfc3339),
+        });
+        Self {
+            key,
+            kind: format!("{OWN_KINDS}{state}"),
+            sub_kind: None,
+            device: None,
+            account: Some(account),
+            user,
+            received_at: now,
+            time: Some(now),
+            marks: Marks::from_iter([Mark::Own]),
+            body: body.to_string().into(),
+        }
+    }
+
     /// The event as one line of CloudEvents JSON; `sequence` and `attempt` are those of its delivery.
     pub fn cloudevent(&self, sequence: u64, attempt: u32) -> String {
         render(&Outgoing {

@@ -17,4 +17,5 @@ pub mod secret;
 pub mod signature;
 pub mod steady;
 pub mod time;
+pub mod tokens;
 pub mod verdict;

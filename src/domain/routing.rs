@@ -15,6 +15,10 @@ pub enum PatternError {
     Unprintable,
 }
 
+/// Our own events have types that begin so. They go only to queues that ask for them by name: whoever takes everything
+/// of Ring's expects Ring's bodies.
+pub const OWN_KINDS: &str = "link.";
+
 /// A pattern over event types: `*`, a prefix such as `motion_*`, or one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypePattern {
@@ -43,7 +47,9 @@ impl TypePattern {
 
     pub fn matches(&self, kind: &str) -> bool {
         match self {
-            Self::Prefix(stem) => kind.starts_with(&**stem),
+            Self::Prefix(stem) => {
+                kind.starts_with(&**stem) && (!stem.is_empty() || !kind.starts_with(OWN_KINDS))
+            }
             Self::Exact(name) => kind == &**name,
         }
     }
@@ -91,7 +97,8 @@ impl Filter {
 
     /// Whether the queue takes the event for some user: what decides over an account that nobody has claimed yet.
     pub fn matches_ignoring_user(&self, kind: &str, device: Option<&str>, account: Option<&str>) -> bool {
-        (self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(kind)))
+        let all = self.types.is_empty() && !kind.starts_with(OWN_KINDS);
+        (all || self.types.iter().any(|pattern| pattern.matches(kind)))
             && self.devices.holds(device)
             && self.accounts.holds(account)
     }

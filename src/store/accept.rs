@@ -195,6 +195,30 @@ impl Batch<'_> {
         self.published.push(Published { seq, queues: names, event: Event { body, ..event.clone() } });
     }
 
+    /// Tells a change of state of an account to the queues that ask for it by name.
+    pub(super) fn announce(
+        &mut self,
+        number: u32,
+        state: &str,
+        lapses_at: Option<Millis>,
+    ) -> Result<(), Fault> {
+        let Some(row) = self.read_account(number)? else { return Ok(()) };
+        let Some(account) = row.id else { return Ok(()) };
+        let user = self.user_name(row.user);
+        // The sequence makes the id unique for the life of the store.
+        let key = format!("{}-{}", self.shared.identity.store, self.core.next_seq);
+        let event = Event::of_link(key, state, account, user, lapses_at, self.now);
+        let queues = self.queues_for(&event, &[]);
+        let full = self.core.kept_bytes() >= self.shared.options.max_bytes;
+        // What may be lost to a full store is the word, not the state.
+        if queues.is_empty() || full || self.event_key(number).is_err() {
+            return Ok(());
+        }
+        let seq = self.append(number, row.user, &event, queues.clone())?;
+        self.publish(seq, &queues, &event);
+        Ok(())
+    }
+
     pub(super) fn put_letter(
         &mut self,
         class: Class,
@@ -328,11 +352,8 @@ impl Batch<'_> {
         if happened_at < row.linked_at || row.state == LinkState::Forgotten {
             return Ok(());
         }
-        self.tables.tokens()?.remove(account)?;
-        self.tables.keys()?.remove((account, crate::vault::Purpose::Tokens as u8))?;
-        self.write_account(account, &AccountRow { state: LinkState::Removed, ..row })?;
-        self.core.accounts.set_state(account, LinkState::Removed);
-        Ok(())
+        self.destroy_tokens(account)?;
+        self.set_link(account, &AccountRow { state: LinkState::Removed, ..row })
     }
 }
 

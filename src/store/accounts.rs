@@ -12,7 +12,7 @@ use crate::domain::cloudevent::Mark;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::time::Millis;
 use crate::failpoint;
-use crate::vault::{DataKey, Purpose};
+use crate::vault::Purpose;
 
 const ACCOUNT_VERSION: u8 = 1;
 
@@ -31,7 +31,7 @@ impl Batch<'_> {
             None => self.add_account(&import.account, NO_USER, LinkState::Unclaimed)?,
         };
         if let Some(tokens) = &import.tokens {
-            self.write_tokens(number, &import.account, tokens)?;
+            self.put_tokens(number, &import.account, &tokens.pair, tokens.span)?;
         }
         let released = match &import.user {
             Some(user) => self.bind(number, user)?,
@@ -58,10 +58,8 @@ impl Batch<'_> {
     /// Destroys all that is kept of an account: keys, tokens, and with them its events wherever they lie.
     pub(super) fn forget(&mut self, account: &AccountId) -> Result<Result<(), AccountRefusal>, Fault> {
         let Some(number) = self.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
-        for purpose in [Purpose::Tokens, Purpose::Events] {
-            self.tables.keys()?.remove((number, purpose as u8))?;
-        }
-        self.tables.tokens()?.remove(number)?;
+        self.destroy_tokens(number)?;
+        self.tables.keys()?.remove((number, Purpose::Events as u8))?;
         self.core.drop_key(number);
         let gone = AccountRow {
             id: None,
@@ -170,38 +168,12 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn write_tokens(&mut self, number: u32, account: &AccountId, tokens: &[u8]) -> Result<(), Fault> {
-        let generation = self.token_generation(number)? + 1;
-        let key = match self.wrapped_key(number, Purpose::Tokens)? {
-            // A key that does not open is of no use any more: the tokens under it are replaced here.
-            Some(wrapped) => match self.shared.vault.unwrap(number, Purpose::Tokens, &wrapped) {
-                Ok(key) => key,
-                Err(_) => self.fresh_key(number, Purpose::Tokens)?,
-            },
-            None => self.fresh_key(number, Purpose::Tokens)?,
-        };
-        let mut value = generation.to_be_bytes().to_vec();
-        key.seal(&token_aad(generation, account), tokens, &mut value)?;
-        self.tables.tokens()?.insert(number, value.as_slice())?;
-        // New tokens are a new link: a removal from before them is old news.
-        let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-        let state = match (row.state, row.user) {
-            (LinkState::Removed, NO_USER) => LinkState::Unclaimed,
-            (LinkState::Removed, _) => LinkState::Linked,
-            (state, _) => state,
-        };
-        self.set_link(number, &AccountRow { state, linked_at: self.now, ..row })
-    }
-
-    fn set_link(&mut self, number: u32, row: &AccountRow) -> Result<(), Fault> {
+    /// Writes how the account is linked, and tells it where it changed.
+    pub(super) fn set_link(&mut self, number: u32, row: &AccountRow) -> Result<(), Fault> {
+        let before = self.core.accounts.get(number).map(|slot| slot.state);
         self.core.accounts.set_link(number, row.user, row.state);
-        self.write_account(number, row)
-    }
-
-    fn token_generation(&mut self, number: u32) -> Result<u64, Fault> {
-        let table = self.tables.tokens()?;
-        let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(0) };
-        Ok(value.value().try_get_u64().map_err(|_| Damaged("tokens"))?)
+        self.write_account(number, row)?;
+        if before == Some(row.state) { Ok(()) } else { self.announce(number, row.state.name(), None) }
     }
 
     /// The number of a user; added when new.
@@ -278,19 +250,4 @@ impl AccountRow {
             },
         })
     }
-}
-
-/// Opens a sealed token pair.
-pub(super) fn open_tokens(key: &DataKey, account: &AccountId, value: &[u8]) -> Result<Vec<u8>, Fault> {
-    let (generation, sealed) = value.split_first_chunk::<8>().ok_or(Damaged("tokens"))?;
-    let aad = token_aad(u64::from_be_bytes(*generation), account);
-    key.open(&aad, sealed).map_err(|_| Fault::Damaged(Damaged("tokens")))
-}
-
-/// What a token pair is sealed together with: its account and its generation.
-fn token_aad(generation: u64, account: &AccountId) -> Vec<u8> {
-    let mut aad = b"ringhookd/tokens/v1\0".to_vec();
-    aad.put_u64(generation);
-    aad.extend_from_slice(account.as_str().as_bytes());
-    aad
 }

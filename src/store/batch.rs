@@ -38,6 +38,10 @@ pub(super) enum Staged {
         seq: u64,
         how: Left,
     },
+    /// The account's tokens are others than before, or gone.
+    Tokens {
+        account: u32,
+    },
     /// The queue was removed with all that waited in it.
     Forget {
         queue: u16,

@@ -1,7 +1,6 @@
 //! What goes into the store and what comes back: the interface's types.
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::index::LinkState;
 use crate::domain::backlog::Scope;
@@ -9,7 +8,9 @@ use crate::domain::cloudevent::Marks;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
+use crate::domain::refresh::Notice;
 use crate::domain::time::Millis;
+use crate::domain::tokens::{Pair, Span};
 
 /// A verified webhook, ready to be kept.
 #[derive(Debug, Clone)]
@@ -111,13 +112,19 @@ pub enum Outcome {
     Returned,
 }
 
+/// Tokens for an account.
+#[derive(Debug)]
+pub struct NewTokens {
+    pub pair: Pair,
+    pub span: Span,
+}
+
 /// An account put into the store by hand.
 #[derive(Debug)]
 pub struct Import {
     pub account: AccountId,
     pub user: Option<UserId>,
-    /// The token pair as it shall be sealed.
-    pub tokens: Option<Zeroizing<Vec<u8>>>,
+    pub tokens: Option<NewTokens>,
     /// Also when another user has the account.
     pub replace: bool,
 }
@@ -147,7 +154,17 @@ pub struct AccountView {
     pub state: LinkState,
     pub created_at: Millis,
     pub linked_at: Option<Millis>,
-    pub has_tokens: bool,
+    pub tokens: Option<TokensView>,
+}
+
+/// An account's tokens as people see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokensView {
+    /// Grows with every pair.
+    pub generation: u64,
+    pub span: Span,
+    /// As it was told last.
+    pub state: Notice,
 }
 
 /// A queue as people see it.

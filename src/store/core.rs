@@ -80,6 +80,10 @@ pub(super) struct Core {
     pub device_hints: Box<[u64]>,
     /// The configured queues by number.
     pub routes: Vec<(u16, QueueSpec)>,
+    /// See [`super::turns`]; the highest that was ever noted.
+    pub epoch: u64,
+    /// Accounts whose refresh is under way: its fence, and until when nobody else may begin one.
+    pub turns: HashMap<u32, (u64, Millis)>,
     keys: HashMap<u32, Arc<DataKey>>,
 }
 
@@ -103,6 +107,8 @@ impl Core {
             clean_from: 0,
             device_hints: vec![0; DEVICE_HINTS].into_boxed_slice(),
             routes: Vec::new(),
+            epoch: 0,
+            turns: HashMap::new(),
             keys: HashMap::new(),
         }
     }

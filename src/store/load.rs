@@ -23,6 +23,7 @@ use super::tables::{
     ACCOUNTS, ASIDE, ATTEMPTS, IDS, LOG, META, PROGRESS, QUEUES, USERS, aside_key_bytes, begin_read,
     begin_write, create_all, progress_key_bytes,
 };
+use super::turns::{EPOCH, read_epoch};
 use crate::clock;
 use crate::domain::backlog::{Backlog, Entry};
 use crate::domain::ids::{QueueName, UserId};
@@ -162,6 +163,7 @@ pub(super) fn read(db: &Database, configured: &[QueueSpec]) -> Result<Loaded, Fa
     let read = begin_read(db)?;
     let mut loaded = Loaded { core: Core::new(), queues: Queues::new(), users: load_users(&read)? };
     load_accounts(&read, &mut loaded.core)?;
+    loaded.core.epoch = load_epoch(&read)?;
     load_ids(&read, &mut loaded.core)?;
     loaded.queues = load_queues(&read, configured)?;
     load_log(&read, &mut loaded)?;
@@ -199,6 +201,12 @@ fn load_accounts(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+fn load_epoch(read: &ReadTransaction) -> Result<u64, Fault> {
+    let meta = read.open_table(META)?;
+    let Some(value) = meta.get(EPOCH)? else { return Ok(0) };
+    read_epoch(stamped("meta", EPOCH.as_bytes(), value.value())?)
 }
 
 fn load_ids(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {

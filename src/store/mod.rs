@@ -37,6 +37,8 @@ mod seen;
 mod settle;
 mod shared;
 mod tables;
+mod tokens;
+mod turns;
 mod writer;
 
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -62,7 +64,8 @@ pub use crate::domain::backlog::Scope;
 
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
-    Letter, LetterFilter, LetterId, LettersDone, Outcome, Published, QueueTotals, QueueView, Rewrapped,
+    Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals, QueueView,
+    Rewrapped, TokensView,
 };
 pub use self::error::StoreError;
 pub use self::folder::{Folder, Identity, sync_folder, write_new};
@@ -71,6 +74,7 @@ pub use self::index::LinkState;
 pub use self::inline::Inline;
 pub use self::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
 pub use self::shared::{Health, Stats};
+pub use self::turns::{Access, NoTurn, Settled, TokenRecord, Turn, Which};
 
 /// Letters and keys that one step of a long command goes over.
 const STEP: usize = 500;
@@ -335,15 +339,6 @@ impl Store {
     /// When the file can't be read. Blocks for a short read.
     pub fn accounts(&self, after: u32, limit: usize) -> Result<(Vec<AccountView>, Option<u32>), StoreError> {
         Ok(reader::accounts(&self.shared, after, limit)?)
-    }
-
-    /// The token pair of an account as it was imported, opened.
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub async fn tokens(&self, account: AccountId) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(number) = self.number_of(account.clone()).await? else { return Ok(None) };
-        Ok(reader::tokens(&self.shared, number, &account)?)
     }
 
     async fn number_of(&self, account: AccountId) -> Result<Option<u32>, StoreError> {

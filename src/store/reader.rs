@@ -4,15 +4,19 @@ use std::collections::HashMap;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
-use super::accounts::{AccountRow, open_tokens};
+use super::accounts::AccountRow;
 use super::batch::PARKED;
 use super::codec::{Aside, ChunkHead, Damaged, chunk_head};
-use super::command::{AccountView, Letter, LetterFilter, LetterId};
+use super::command::{AccountView, Letter, LetterFilter, LetterId, TokensView};
 use super::error::Fault;
 use super::keys::open_event;
 use super::letters::{letter_id, letter_key, letter_keys};
 use super::shared::Shared;
-use super::tables::{ACCOUNTS, ASIDE, AsideKey, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read};
+use super::tables::{
+    ACCOUNTS, ASIDE, AsideKey, JOURNAL, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read,
+};
+use super::tokens::TokenRow;
+use super::turns::{Access, Entry, TokenRecord};
 use crate::domain::backlog::Taken;
 use crate::domain::event::Event;
 use crate::domain::ids::AccountId;
@@ -202,8 +206,13 @@ fn account_view(
         state: row.state,
         created_at: row.created_at,
         linked_at: Some(row.linked_at).filter(|at| at.0 != 0),
-        has_tokens: tokens.get(number)?.is_some(),
+        tokens: tokens.get(number)?.map(|value| tokens_view(number, value.value())).transpose()?,
     }))
+}
+
+fn tokens_view(number: u32, value: &[u8]) -> Result<TokensView, Fault> {
+    let TokenRow { generation, span, told, .. } = TokenRow::decode(number, value)?;
+    Ok(TokensView { generation, span, state: told })
 }
 
 /// One account, by its number.
@@ -215,15 +224,43 @@ pub(super) fn account(shared: &Shared, number: u32) -> Result<Option<AccountView
     account_view(shared, &txn.open_table(TOKENS)?, number, row)
 }
 
-/// The token pair of an account, opened.
-pub(super) fn tokens(shared: &Shared, number: u32, account: &AccountId) -> Result<Option<Vec<u8>>, Fault> {
+/// The access token of an account, opened.
+pub(super) fn access(shared: &Shared, number: u32, account: &AccountId) -> Result<Option<Access>, Fault> {
     let txn = shared.with_db(begin_read)?;
     let table = txn.open_table(TOKENS)?;
     let Some(value) = table.get(number)? else { return Ok(None) };
+    let row = TokenRow::decode(number, value.value())?;
     let keys = txn.open_table(KEYS)?;
     let Some(wrapped) = keys.get((number, Purpose::Tokens as u8))? else { return Ok(None) };
     let key = shared.vault.unwrap(number, Purpose::Tokens, wrapped.value())?;
-    open_tokens(&key, account, value.value()).map(Some)
+    let (pair, _) = row.open(&key, account)?;
+    let (generation, span, end) = (row.generation, row.span, row.end);
+    Ok(Some(Access { number, generation, token: pair.access_token, span, end }))
+}
+
+/// Up to `limit` accounts with tokens behind number `after`.
+pub(super) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result<Vec<TokenRecord>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let (tokens, journal) = (txn.open_table(TOKENS)?, txn.open_table(JOURNAL)?);
+    let mut entries = journal.range(after.saturating_add(1)..)?.peekable();
+    let mut records = Vec::new();
+    for row in tokens.range(after.saturating_add(1)..)?.take(limit) {
+        let (number, value) = row?;
+        let number = number.value();
+        let mut unsettled = false;
+        while let Some(entry) =
+            entries.next_if(|entry| entry.as_ref().map_or(true, |e| e.0.value() <= number))
+        {
+            let (of, value) = entry?;
+            if of.value() == number {
+                let entry = Entry::decode(number, value.value())?;
+                unsettled = entry.unsettled;
+            }
+        }
+        let record = TokenRow::decode(number, value.value())?.record(unsettled);
+        records.push(TokenRecord { number, record });
+    }
+    Ok(records)
 }
 
 /// Data keys by the master key they are under.

@@ -1,6 +1,6 @@
 //! What the writer and the readers of a store share: the file, the queues in memory, and how it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -114,6 +114,9 @@ pub(super) struct Shared {
     queues: Mutex<Queues>,
     users: RwLock<Users>,
     health: Mutex<Health>,
+    changed_tokens: Mutex<BTreeSet<u32>>,
+    /// Told when something is put there.
+    pub tokens_changed: Notify,
 }
 
 impl Shared {
@@ -137,6 +140,8 @@ impl Shared {
             queues: Mutex::new(Queues::new()),
             users: RwLock::new(Users::default()),
             health: Mutex::new(Health::Ready),
+            changed_tokens: Mutex::default(),
+            tokens_changed: Notify::new(),
         }
     }
 
@@ -153,6 +158,11 @@ impl Shared {
 
     pub(super) fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accounts whose tokens others changed, for whoever plans their refreshes.
+    pub(super) fn changed_tokens(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.changed_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn users(&self) -> RwLockReadGuard<'_, Users> {

@@ -20,6 +20,8 @@ pub(super) const ATTEMPTS: TableDefinition<(u16, u64), Bytes> = TableDefinition:
 pub(super) const ASIDE: TableDefinition<AsideKey, Bytes> = TableDefinition::new("aside");
 pub(super) const ACCOUNTS: TableDefinition<u32, Bytes> = TableDefinition::new("accounts");
 pub(super) const TOKENS: TableDefinition<u32, Bytes> = TableDefinition::new("tokens");
+/// Account to the refresh that is under way, or whose outcome nobody knows.
+pub(super) const JOURNAL: TableDefinition<u32, Bytes> = TableDefinition::new("journal");
 /// (Account, purpose) to a wrapped data key.
 pub(super) const KEYS: TableDefinition<(u32, u8), Bytes> = TableDefinition::new("keys");
 pub(super) const USERS: TableDefinition<u32, Bytes> = TableDefinition::new("users");
@@ -87,6 +89,7 @@ tables! {
     aside: ASIDE<AsideKey>,
     accounts: ACCOUNTS<u32>,
     tokens: TOKENS<u32>,
+    journal: JOURNAL<u32>,
     keys: KEYS<(u32, u8)>,
     users: USERS<u32>,
     devices: DEVICES<Bytes>,

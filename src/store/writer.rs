@@ -269,6 +269,11 @@ impl Writer {
                     }
                     queue
                 }
+                Staged::Tokens { account } => {
+                    self.shared.changed_tokens().insert(account);
+                    self.shared.tokens_changed.notify_one();
+                    continue;
+                }
                 Staged::Forget { queue } => {
                     // Who waits for it must learn that it is gone.
                     if let Some(state) = queues.remove(&queue) {

@@ -11,9 +11,10 @@ use ringhookd::domain::dedup::Identity as EventIdentity;
 use ringhookd::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use ringhookd::domain::routing::Filter;
 use ringhookd::domain::time::Millis;
+use ringhookd::domain::tokens::{ACCESS_LIFE, Pair, Span};
 use ringhookd::store::{
-    Bounds, HeldBounds, Identity, Import, Incoming, LeaseRequest, Leased, Options, Outcome, QueueSpec, Scope,
-    Store, StoreError, Unclaimed,
+    Bounds, HeldBounds, Identity, Import, Incoming, LeaseRequest, Leased, NewTokens, Options, Outcome,
+    QueueSpec, Scope, Store, StoreError, Unclaimed,
 };
 use ringhookd::vault::Vault;
 
@@ -106,6 +107,11 @@ pub(crate) async fn link(store: &Store, account_id: &str, user_id: &str) {
     let import =
         Import { account: account(account_id), user: Some(user(user_id)), tokens: None, replace: false };
     store.import(import).await.unwrap().unwrap();
+}
+
+/// Tokens that were given just now.
+pub(crate) fn tokens(access: &str, refresh: &str) -> NewTokens {
+    NewTokens { pair: Pair::of(Some(access), refresh), span: Span::from_now(clock::now(), ACCESS_LIFE) }
 }
 
 pub(crate) fn request(max: usize) -> LeaseRequest {

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use ringhookd::domain::refresh::{Answer, End, Moment, Next, Planner, Policy as Limits, Record, Ruling};
+use ringhookd::domain::refresh::{
+    Answer, End, Moment, Next, Notice, Planner, Policy as Limits, Record, Ruling,
+};
 use ringhookd::domain::time::Millis;
 
 use super::oauth::{OAuth, Policy, Weather};
@@ -76,8 +78,13 @@ pub(crate) struct Year {
 
 impl Year {
     pub(crate) fn new(setting: Setting) -> Self {
-        let record =
-            Record { renewed_at: START, expires_at: START.plus(EXPIRES_IN), end: None, unsettled: false };
+        let record = Record {
+            renewed_at: START,
+            expires_at: START.plus(EXPIRES_IN),
+            end: None,
+            unsettled: false,
+            told: Notice::Fresh,
+        };
         let kept = Kept { token: 1, record, answer_lost: false, in_flight: false };
         let mut year = Self {
             random: setting.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
@@ -201,7 +208,13 @@ impl Year {
                 kept.token = coming.token.unwrap();
                 kept.answer_lost = false;
                 let expires_at = now.wall.plus(EXPIRES_IN);
-                kept.record = Record { renewed_at: now.wall, expires_at, end: None, unsettled: false };
+                kept.record = Record {
+                    renewed_at: now.wall,
+                    expires_at,
+                    end: None,
+                    unsettled: false,
+                    told: Notice::Fresh,
+                };
                 self.counts.renewed += 1;
             }
             kept.record.unsettled |= coming.what == UNKNOWN;

@@ -124,7 +124,7 @@ fn marks_have_stable_names_and_bits() {
     let event = parsed(&render(&Outgoing { marks, ..outgoing(BODY) }));
     assert_eq!(event["ringmarks"], "late,conflict");
     let stored: Vec<_> = Mark::ALL.iter().map(|m| m.name()).collect();
-    let expected = "late early conflict hashed-id no-account account-by-device held replayed";
+    let expected = "late early conflict hashed-id no-account account-by-device held replayed own";
     assert_eq!(stored.join(" "), expected);
     assert_eq!(marks.bits(), 0b101);
 }

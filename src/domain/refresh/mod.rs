@@ -24,6 +24,7 @@
 
 mod breaker;
 mod bucket;
+mod notice;
 mod planner;
 mod queue;
 mod slot;
@@ -36,7 +37,8 @@ use super::time::Millis;
 
 pub use breaker::Breaker;
 pub use bucket::Bucket;
-pub use planner::{Next, Planner, Ruling};
+pub use notice::{Notice, Warnings};
+pub use planner::{Next, Overview, Planner, Ruling};
 pub use slot::{End, Health, Record};
 
 /// A refresh token that nobody uses for this long is dead.
@@ -71,6 +73,8 @@ pub struct Policy {
     pub per_second: u32,
     /// Between two tries for one account whose fault is its own.
     pub backoff: Backoff,
+    /// The first of them is where lapsing begins.
+    pub warnings: Warnings,
 }
 
 impl Default for Policy {
@@ -81,6 +85,7 @@ impl Default for Policy {
             per_second: 50,
             // The first is soon, since an answer that was lost may still be made good within a grace time.
             backoff: Backoff { least: Duration::from_secs(1), most: Duration::from_mins(15) },
+            warnings: Warnings::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::bucket::Bucket;
+use super::notice::Notice;
 use super::queue::Queue;
 use super::slot::{End, Health, Place, Record, Slot, seconds, to_seconds};
 use super::suspects::{Finding, Suspects};
@@ -48,6 +49,25 @@ pub enum Ruling {
     StillEnded,
 }
 
+/// How the whole schedule stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// Accounts with tokens, in the order of [`Health::ALL`].
+    pub by_health: [usize; 5],
+    /// Living ones whose last refresh failed.
+    pub failing: usize,
+    pub due: usize,
+    pub in_flight: usize,
+    /// Until the next account comes due.
+    pub next_due: Option<Duration>,
+    /// The living account that is nearest to its end, and when that is.
+    pub nearest_lapse: Option<(u32, Millis)>,
+    /// OAuth as a whole is taken to be down.
+    pub oauth_down: bool,
+    /// OAuth refused our own secret; nothing goes out for a while.
+    pub halted: bool,
+}
+
 /// Plans the refreshes of all accounts.
 #[derive(Debug)]
 pub struct Planner {
@@ -86,6 +106,7 @@ impl Planner {
             place: Place::Waiting,
             end: record.end,
             unsettled: record.unsettled && record.end.is_none(),
+            told: record.told.to_u8(),
             ..Slot::EMPTY
         };
         match record.end {
@@ -175,7 +196,35 @@ impl Planner {
     /// How the account's tokens are; nothing when it has none.
     pub fn health(&self, account: u32, now: Moment) -> Option<Health> {
         let slot = self.queue.get(account)?;
-        Some(slot.health(seconds(now.wall), latest(self.policy.pace, slot)))
+        Some(self.health_of(slot, seconds(now.wall)))
+    }
+
+    fn health_of(&self, slot: &Slot, now: u32) -> Health {
+        slot.health(now, latest(self.policy.pace, slot), self.policy.warnings.0[0])
+    }
+
+    /// What there is to tell of the account's tokens; nothing when that was told last.
+    pub fn news_of(&self, account: u32, now: Moment) -> Option<Notice> {
+        self.queue.get(account).and_then(|slot| self.news(slot, seconds(now.wall)))
+    }
+
+    /// All accounts of whose tokens there is something to tell. Looks at every account.
+    pub fn all_news(&self, now: Moment) -> impl Iterator<Item = (u32, Notice)> {
+        let wall = seconds(now.wall);
+        self.queue.slots().filter_map(move |(account, slot)| Some((account, self.news(slot, wall)?)))
+    }
+
+    fn news(&self, slot: &Slot, now: u32) -> Option<Notice> {
+        let left = Duration::from_secs(u64::from(slot.lapses_at().saturating_sub(now)));
+        let notice = Notice::of(self.health_of(slot, now), left, self.policy.warnings);
+        Some(notice).filter(|&notice| notice.to_u8() != slot.told)
+    }
+
+    /// People were told so of the account's tokens.
+    pub fn told(&mut self, account: u32, notice: Notice, now: Moment) {
+        if self.queue.get(account).is_some() {
+            self.queue.change(account, seconds(now.wall), |slot| slot.told = notice.to_u8());
+        }
     }
 
     /// When the account's refresh token would die of disuse.
@@ -188,6 +237,34 @@ impl Planner {
         let living = self.queue.slots().filter(|(_, slot)| slot.end.is_none());
         let nearest = living.min_by_key(|(_, slot)| slot.lapses_at());
         nearest.map(|(account, slot)| (account, Millis(u64::from(slot.lapses_at()) * 1000)))
+    }
+
+    /// A token that OAuth means to have ended may be made good by another that is tried next: it is as if it had not.
+    pub fn reconsider(&mut self, account: u32, now: Moment) {
+        if self.queue.get(account).is_some_and(|slot| slot.place != Place::InFlight) {
+            self.queue.change(account, seconds(now.wall), |slot| {
+                *slot = Slot { end: None, place: Place::Ready, asked: true, ..*slot };
+            });
+        }
+    }
+
+    /// The schedule at a glance. Looks at every account.
+    pub fn overview(&self, now: Moment) -> Overview {
+        let wall = seconds(now.wall);
+        let mut overview = Overview {
+            due: self.queue.due(),
+            in_flight: self.queue.in_flight(),
+            next_due: self.queue.next_due(wall),
+            nearest_lapse: self.nearest_lapse(),
+            oauth_down: self.breaker.is_open(),
+            halted: self.halted_until > now.ticks,
+            ..Overview::default()
+        };
+        for (_, slot) in self.queue.slots() {
+            overview.by_health[self.health_of(slot, wall) as usize] += 1;
+            overview.failing += usize::from(slot.end.is_none() && slot.failures > 0);
+        }
+        overview
     }
 
     /// Accounts in the schedule, those of them that are due, and refreshes in flight.
@@ -231,6 +308,7 @@ impl Planner {
                 renewed_at: wall,
                 expires_at: wall.saturating_add(to_seconds(expires_in)),
                 place: Place::Waiting,
+                told: slot.told,
                 ..Slot::EMPTY
             };
             slot.due = due(pace, slot, wall, random);

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use super::notice::Notice;
 use super::{LIFE, Millis};
 
 /// Past due for so long without success is worth a word.
 const LATE_AFTER: Duration = Duration::from_hours(1);
-/// So close to the end is dangerous.
-const LAPSING_BELOW: Duration = Duration::from_hours(10 * 24);
 
 /// How a refresh token ended, by OAuth's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +28,8 @@ pub struct Record {
     pub end: Option<End>,
     /// A request went out whose answer nobody knows: the sooner it is sent again, the better its chance.
     pub unsettled: bool,
+    /// What people were told last.
+    pub told: Notice,
 }
 
 /// How an account's tokens are.
@@ -37,7 +38,7 @@ pub enum Health {
     Fresh,
     /// Due for an hour, and not renewed.
     Late,
-    /// Ten days or less from its end, and not renewed.
+    /// So close to its end that it is warned about (ten days, by default), and not renewed.
     Lapsing,
     /// See [`End`].
     Lapsed,
@@ -45,6 +46,9 @@ pub enum Health {
 }
 
 impl Health {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Fresh, Self::Late, Self::Lapsing, Self::Lapsed, Self::Revoked];
+
     /// The name that people see.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,6 +84,8 @@ pub(super) struct Slot {
     pub unsettled: bool,
     /// Somebody waits for a token.
     pub asked: bool,
+    /// A [`Notice`], in its one byte.
+    pub told: u8,
     /// In flight with tokens that were replaced or removed since: where it goes once the answer, which says nothing any
     /// more, has come. Until then nobody else may be in flight for it.
     pub after: Option<Place>,
@@ -95,6 +101,7 @@ impl Slot {
         end: None,
         unsettled: false,
         asked: false,
+        told: 0,
         after: None,
     };
 
@@ -127,12 +134,12 @@ impl Slot {
         }
     }
 
-    /// `latest` is when it should have been renewed at the latest.
-    pub(super) fn health(&self, now: u32, latest: u32) -> Health {
+    /// `latest` is when it should have been renewed at the latest; so long before its end it is lapsing.
+    pub(super) fn health(&self, now: u32, latest: u32, lapsing_below: Duration) -> Health {
         match self.end {
             Some(End::Lapsed) => Health::Lapsed,
             Some(End::Revoked) => Health::Revoked,
-            None if now.saturating_add(to_seconds(LAPSING_BELOW)) >= self.lapses_at() => Health::Lapsing,
+            None if now.saturating_add(to_seconds(lapsing_below)) >= self.lapses_at() => Health::Lapsing,
             None if now > latest.saturating_add(to_seconds(LATE_AFTER)) => Health::Late,
             None => Health::Fresh,
         }

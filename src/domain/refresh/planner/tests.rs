@@ -12,7 +12,13 @@ fn at(ticks: Duration) -> Moment {
 }
 
 fn renewed(ago: Duration) -> Record {
-    Record { renewed_at: START.minus(ago), expires_at: START, end: None, unsettled: false }
+    Record {
+        renewed_at: START.minus(ago),
+        expires_at: START,
+        end: None,
+        unsettled: false,
+        told: Notice::Fresh,
+    }
 }
 
 /// Accounts from 0 on, that were renewed so long ago.
