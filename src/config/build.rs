@@ -20,7 +20,7 @@ use super::secrets::SecretSource;
 use super::value::{
     Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
 };
-use super::{queues, sockets};
+use super::{queues, ring, sockets};
 use crate::domain::routing::Selection;
 use crate::domain::secret::Secret;
 
@@ -77,6 +77,8 @@ fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Optio
     let mut store_section = root.section("store");
     let store = store(&mut store_section);
     let keys = master_keys(root.section("keys"), &store.folder);
+    let ring = ring::ring(root.section("ring"));
+    let tokens = ring::tokens(root.section("tokens"), &store_section, &store.folder);
     let seen = seen(root.section("seen"));
     let held = held(root.section("held"));
     let dead_letters = dead_letters(root.section("dead_letters"));
@@ -105,6 +107,8 @@ fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Optio
         http,
         store,
         keys,
+        ring,
+        tokens,
         seen,
         held,
         dead_letters,

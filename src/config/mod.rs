@@ -9,6 +9,7 @@ mod model;
 mod problem;
 mod queues;
 mod raw;
+mod ring;
 mod secrets;
 mod sockets;
 #[cfg(test)]
@@ -25,8 +26,8 @@ use zeroize::Zeroizing;
 
 pub use doc::Key;
 pub use model::{
-    Config, DeadLetters, Format, Held, Http, Log, LogFormat, LogLevel, MasterKeys, Quarantine, Queue,
-    QueueKind, Seen, Socket, Store, Unclaimed, Unrouted, Webhook,
+    ClientSecret, Config, DeadLetters, Format, Held, Http, Log, LogFormat, LogLevel, MasterKeys, Pace,
+    Quarantine, Queue, QueueKind, Ring, Seen, Socket, Store, Tokens, Unclaimed, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

@@ -10,6 +10,8 @@ use crate::domain::rights::Rights;
 use crate::domain::routing::Filter;
 use crate::domain::secret::Secret;
 
+pub use crate::domain::refresh::Pace;
+
 /// Everything the operator decides. Paths are as written, so relative to the working directory.
 #[derive(Debug)]
 pub struct Config {
@@ -21,6 +23,9 @@ pub struct Config {
     pub http: Http,
     pub store: Store,
     pub keys: MasterKeys,
+    /// Without it no token is refreshed.
+    pub ring: Option<Ring>,
+    pub tokens: Tokens,
     pub seen: Seen,
     pub held: Held,
     pub dead_letters: DeadLetters,
@@ -82,6 +87,42 @@ pub struct MasterKeys {
     pub master: SecretSource,
     /// The key before, while records are re-wrapped.
     pub previous: Option<SecretSource>,
+}
+
+/// Who we are at Ring, and where it is.
+#[derive(Debug)]
+pub struct Ring {
+    pub client_id: String,
+    pub secret: ClientSecret,
+    /// The token endpoint.
+    pub oauth_url: String,
+    pub api_url: String,
+    /// A certificate authority that is trusted beside the public ones, as PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Shorter than `call_timeout`.
+    pub connect_timeout: Duration,
+    pub call_timeout: Duration,
+    /// Of all requests together.
+    pub per_second: u32,
+}
+
+/// The app's secret, or where it is.
+#[derive(Debug)]
+pub enum ClientSecret {
+    Inline(Secret<String>),
+    Source(SecretSource),
+}
+
+/// How tokens are kept alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    pub refresh: Pace,
+    /// Refreshes in flight at a time.
+    pub parallel: usize,
+    /// So long before its end a link is warned about; descending.
+    pub warn_before: [Duration; 3],
+    /// Not inside [`Store::folder`].
+    pub guard_folder: PathBuf,
 }
 
 /// The memory of request ids.

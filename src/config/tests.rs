@@ -137,6 +137,9 @@ fn a_secret_is_in_no_problem_and_in_no_debug_output() {
         format!("[keys]\nprevious = \"{secret}\""),
         format!("[keys]\nmastr = \"{secret}\""),
         format!("keys = \"{secret}\""),
+        format!("[ring]\nclient_secret = [\"{secret}\"]"),
+        format!("[ring]\nclient_secret = \"{secret}\""),
+        format!("[ring]\nclient_secret_file = \"{secret}\""),
     ];
     for text in places {
         let problems = parse(&text).unwrap_err();

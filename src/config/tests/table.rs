@@ -24,6 +24,37 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "[webhook]\npath = \"/hook?x=1\"",
         r#"6: webhook.path = "/hook?x=1": not a URL path of at most 255 plain characters; write one such as "/webhooks/ring""#,
     ),
+    (
+        "[ring]\nclient_id = \"me\"",
+        "5: ring.client_secret_file: is missing: the file with the secret that belongs to client_id",
+    ),
+    ("[ring]\nclient_secret = \"s\"", "5: ring.client_id: is missing; Ring shows it with the client secret"),
+    (
+        "[ring]\nclient_id = \"me\"\nclient_secret = \"s\"\nclient_secret_file = \"/s\"",
+        r#"8: ring.client_secret_file = "/s": is there beside client_secret; write one of them"#,
+    ),
+    (
+        "[ring]\noauth_url = \"oauth.ring.com\"",
+        r#"6: ring.oauth_url = "oauth.ring.com": not an https address; write one such as "https://oauth.ring.com/oauth/token""#,
+    ),
+    ("[ring]\nrequests_per_second = 100", "6: ring.requests_per_second = 100: must be 1 to 95"),
+    (
+        "[ring]\nconnect_timeout = \"8s\"",
+        r#"6: ring.connect_timeout = "8s": must be shorter than call_timeout"#,
+    ),
+    ("[tokens]\nrefresh = \"30d\"", r#"6: tokens.refresh = "30d": must be 1h to 20d"#),
+    (
+        "[tokens]\nrefresh = \"always\"",
+        r#"6: tokens.refresh = "always": not a duration or "always-fresh"; write one such as "24h""#,
+    ),
+    (
+        "[tokens]\nwarn_before = [\"2d\", \"5d\", \"10d\"]",
+        r#"6: tokens.warn_before = ["2d", "5d", "10d"]: takes three times, the longest first: ["10d", "5d", "2d"]"#,
+    ),
+    (
+        "[tokens]\nguard_folder = \"d/guard\"",
+        r#"6: tokens.guard_folder = "d/guard": lies in store.folder; what is restored with the store guards nothing"#,
+    ),
     ("[webhook]\nmax_body = \"1 TiB\"", r#"6: webhook.max_body = "1 TiB": must be 64 KiB to 64 MiB"#),
     ("[webhook]\nmax_body = -1", r#"6: webhook.max_body = -1: not a size; write one such as "1 MiB""#),
     (

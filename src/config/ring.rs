@@ -1,0 +1,110 @@
+//! The sections `[ring]` and `[tokens]`: who we are at Ring, and how often tokens are refreshed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::build::path;
+use super::model::{ClientSecret, Pace, Ring, Tokens};
+use super::raw::{Echo, Section};
+use super::secrets::SecretSource;
+use super::value::{Raw, Wrong, because, count, days, duration, text};
+use crate::domain::secret::Secret;
+
+const HOURS: fn(u64) -> Duration = Duration::from_hours;
+
+/// Nothing when no client id is written: then nothing is refreshed.
+pub(super) fn ring(mut s: Section<'_>) -> Option<Ring> {
+    let client_id = s.optional("client_id", "the-client-id-that-ring-shows", Echo::Shown, text(word));
+    let inline = s.optional("client_secret", "…", Echo::Hidden, text(|text| word(text).map(Secret::new)));
+    let source = text(|text| SecretSource::parse(text).map_err(because));
+    let file = s.optional("client_secret_file", "credential:ring.client-secret", Echo::Hidden, source);
+    let oauth_url = s.get("oauth_url", "https://oauth.ring.com/oauth/token", text(url));
+    let api_url = s.get("api_url", "https://api.amazonvision.com", text(url));
+    let ca_file = s.optional("ca_file", "/etc/ringhookd/ca.pem", Echo::Shown, text(path));
+    let connect_timeout = s.get("connect_timeout", "3s", duration(millis(100)..=millis(20_000)));
+    let call_timeout = s.get("call_timeout", "8s", duration(millis(200)..=millis(60_000)));
+    // Ring allows 100 a second for all of an app's installations together.
+    let per_second = s.get("requests_per_second", 50_u64, count(1_u32..=95));
+    let keys = ["client_id", "client_secret", "client_secret_file"];
+    let written = client_id.is_some() || inline.is_some() || file.is_some();
+    let secret = match (inline, file) {
+        (Some(_), Some(_)) => {
+            s.refuse("client_secret_file", "is there beside client_secret; write one of them".into());
+            None
+        }
+        (Some(secret), None) => Some(ClientSecret::Inline(secret)),
+        (None, Some(source)) => Some(ClientSecret::Source(source)),
+        (None, None) => None,
+    };
+    if written && s.sound(&keys) {
+        if client_id.is_none() {
+            s.missing("client_id", "is missing; Ring shows it with the client secret");
+        } else if secret.is_none() {
+            s.missing("client_secret_file", "is missing: the file with the secret that belongs to client_id");
+        }
+    }
+    if s.sound(&["connect_timeout", "call_timeout"]) && connect_timeout >= call_timeout {
+        s.refuse("connect_timeout", "must be shorter than call_timeout".into());
+    }
+    s.finish();
+    let (client_id, secret) = (client_id?, secret?);
+    Some(Ring { client_id, secret, oauth_url, api_url, ca_file, connect_timeout, call_timeout, per_second })
+}
+
+pub(super) fn tokens(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> Tokens {
+    let refresh = s.get("refresh", "24h", pace);
+    let parallel = s.get("parallel", 16_u64, count(1_usize..=256));
+    let days = |text: &str| duration(HOURS(1)..=days(29))(Raw::Text(text));
+    let warnings = s.list("warn_before", &["10d", "5d", "2d"], Echo::Shown, days);
+    let warnings: Vec<_> = warnings.into_iter().map(|item| item.value).collect();
+    let descending = warnings.is_sorted_by(|a, b| a > b);
+    let warn_before = match <[Duration; 3]>::try_from(warnings) {
+        Ok(three) if descending => three,
+        _ => {
+            s.refuse("warn_before", "takes three times, the longest first: [\"10d\", \"5d\", \"2d\"]".into());
+            [HOURS(240), HOURS(120), HOURS(48)]
+        }
+    };
+    let beside = || {
+        let mut name = folder.file_name().unwrap_or_default().to_owned();
+        name.push("-guard");
+        folder.with_file_name(name)
+    };
+    let guard = s.optional("guard_folder", "/var/lib/ringhookd-guard", Echo::Shown, text(path));
+    let guard_folder: PathBuf = guard.unwrap_or_else(beside);
+    if store.sound(&["folder"]) && guard_folder.starts_with(folder) {
+        s.refuse(
+            "guard_folder",
+            "lies in store.folder; what is restored with the store guards nothing".into(),
+        );
+    }
+    s.finish();
+    Tokens { refresh, parallel, warn_before, guard_folder }
+}
+
+fn pace(raw: Raw<'_>) -> Result<Pace, Wrong> {
+    if raw == Raw::Text("always-fresh") {
+        return Ok(Pace::AlwaysFresh);
+    }
+    match duration(HOURS(1)..=days(20))(raw) {
+        Ok(interval) => Ok(Pace::Every(interval)),
+        Err(Wrong::Form(_)) => Err(Wrong::Form("a duration or \"always-fresh\"")),
+        Err(wrong) => Err(wrong),
+    }
+}
+
+/// What goes into a form and a header as it is.
+fn word(text: &str) -> Result<String, Wrong> {
+    let fits = (1..=1024).contains(&text.len()) && text.chars().all(|c| !c.is_control());
+    if fits { Ok(text.into()) } else { Err(Wrong::Form("a text of 1 to 1024 bytes")) }
+}
+
+/// Whether it may be used is for the client to say.
+fn url(text: &str) -> Result<String, Wrong> {
+    let fits = text.starts_with("https://") || text.starts_with("http://");
+    if fits { Ok(text.into()) } else { Err(Wrong::Form("an https address")) }
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
