@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod http;
 pub mod intake;
 pub mod log;
+pub mod ring_api;
 pub mod sim;
 pub mod store;
 pub mod telemetry;

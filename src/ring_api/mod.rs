@@ -1,0 +1,199 @@
+//! The client of Ring's OAuth and API: sends a call once, and says exactly what is known of how it came out.
+//!
+//! A refresh token is replaced whenever it is used, so a call whose end is unknown differs from one that never left, and no
+//! call is ever repeated here: neither by a redirect nor on another connection. When to try again is decided by
+//! [`domain::refresh`](crate::domain::refresh).
+//!
+//! ```text
+//! connect ──▶ send ──▶ status ──▶ body
+//!    │          │         │         │
+//!    │          │         │         └─ 2xx: Renewed, or Unreadable with whatever came
+//!    │          │         └─ 429: Throttled; 400, 401: Refused, ClientRefused; all else: Unknown
+//!    │          └─ Unknown
+//!    └─ NotSent
+//! ```
+//!
+//! What holds a secret here is overwritten after use. Out of reach are the buffers of hyper and rustls, where a request's
+//! head and an answer lie until their connection ends or uses that room again.
+//!
+//! Facts: `POST` of a form to the token endpoint, answers and errors as in RFC 6749 (§4.1.3, §5, §6), and `GET /v1/users/me`
+//! right after a code's exchange: Ring's partner documentation. That the errors of Ring's OAuth are RFC 6749's is assumed.
+
+mod answer;
+mod connect;
+mod failure;
+mod request;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::{Request, Uri};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+pub use answer::read_pair;
+pub use settings::{Settings, SettingsError};
+
+use crate::clock;
+use crate::domain::ids::AccountId;
+use crate::domain::secret::Secret;
+use answer::Reply;
+use connect::Client;
+use failure::Failure;
+
+/// How an exchange of a refresh token or a code came out.
+#[derive(Debug)]
+pub enum Exchange {
+    /// A new pair, which has to be on disk before anything else happens.
+    Renewed(TokenPair),
+    /// 2xx, but no pair can be read: the bytes that came, up to the cap. The new pair may be in them and the old one dead, so
+    /// they have to be kept, sealed; [`read_pair`] reads them again.
+    Unreadable(Secret<Vec<u8>>),
+    /// Not one byte of the request left: no name, no connection, no TLS, or a kept connection that was closed just then.
+    NotSent { why: String },
+    /// Whether the pair was replaced is unknown: no answer, part of one, or one that says nothing about a token.
+    Unknown { why: String },
+    /// 429, with the `Retry-After` that came as seconds.
+    Throttled { retry_after: Option<Duration> },
+    /// `invalid_grant`: the token or code is not honoured.
+    Refused,
+    /// OAuth objects to us or to how we ask, e.g. `invalid_client`. It says nothing about the token.
+    ClientRefused { why: String },
+}
+
+/// What OAuth gave.
+#[derive(Debug)]
+pub struct TokenPair {
+    pub access_token: Secret<String>,
+    /// `None` where the old one stays good (RFC 6749 §6).
+    pub refresh_token: Option<Secret<String>>,
+    /// Lifetime of the access token: from a minute to a day, 4 hours unless OAuth says otherwise.
+    pub expires_in: Duration,
+    pub scope: Option<String>,
+}
+
+/// Why the API gave no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ApiError {
+    /// 401 or 403. Ring's pages differ on which of them a revoked token gets: a refresh has to tell.
+    #[error("the access token is not honoured")]
+    Unauthorized,
+    #[error("too many requests")]
+    Throttled { retry_after: Option<Duration> },
+    /// No answer, a 5xx, or one that can't be read.
+    #[error("the API is not available: {why}")]
+    Unavailable { why: String },
+    #[error("the API refuses with HTTP {status}")]
+    Refused { status: u16 },
+}
+
+/// Ring, as one partner app sees it. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct RingApi(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    token_endpoint: Uri,
+    users_me: Uri,
+    client_id: String,
+    client_secret: Secret<String>,
+    call_timeout: Duration,
+    max_answer: usize,
+}
+
+impl RingApi {
+    /// Reads the system's certificates, and connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`SettingsError`], in words for the operator.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let checked = settings.check()?;
+        Ok(Self(Arc::new(Inner {
+            client: connect::client(checked.tls, settings.connect_timeout),
+            token_endpoint: checked.token_endpoint,
+            users_me: checked.users_me,
+            client_id: settings.client_id,
+            client_secret: settings.client_secret,
+            call_timeout: settings.call_timeout,
+            max_answer: settings.max_answer,
+        })))
+    }
+
+    /// Gives a refresh token for a new pair.
+    pub async fn refresh(&self, refresh_token: &Secret<String>) -> Exchange {
+        self.exchange("refresh_token", &[("refresh_token", refresh_token.expose())]).await
+    }
+
+    /// Gives an authorization code, which is good once and for 60 seconds, for an account's first pair. Only Ring's older flow
+    /// has a verifier.
+    pub async fn exchange_code(&self, code: &Secret<String>, verifier: Option<&Secret<String>>) -> Exchange {
+        let mut fields = vec![("code", code.expose().as_str())];
+        fields.extend(verifier.map(|verifier| ("code_verifier", verifier.expose().as_str())));
+        self.exchange("authorization_code", &fields).await
+    }
+
+    /// Whose account the access token is for.
+    ///
+    /// # Errors
+    /// [`ApiError`]; the call changes nothing at Ring and may be repeated.
+    pub async fn me(&self, access_token: &Secret<String>) -> Result<AccountId, ApiError> {
+        // Nothing that Ring gave: what can't stand in a header.
+        let request = request::get(&self.0.users_me, access_token).ok_or(ApiError::Unauthorized)?;
+        match self.0.call(request).await {
+            Ok(reply) => reply.account(),
+            Err(Failure::NotSent(why) | Failure::Unknown(why)) => Err(ApiError::Unavailable { why }),
+        }
+    }
+
+    async fn exchange(&self, grant_type: &str, grant: &[(&str, &str)]) -> Exchange {
+        let ours = [
+            ("grant_type", grant_type),
+            ("client_id", &self.0.client_id),
+            ("client_secret", self.0.client_secret.expose()),
+        ];
+        let request = request::post(&self.0.token_endpoint, &[&ours, grant].concat());
+        match self.0.call(request).await {
+            Ok(reply) => reply.exchange(),
+            Err(Failure::NotSent(why)) => Exchange::NotSent { why },
+            Err(Failure::Unknown(why)) => Exchange::Unknown { why },
+        }
+    }
+}
+
+impl Inner {
+    /// Sends `request` once.
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+        let deadline = clock::ticks() + self.call_timeout;
+        // Connecting has a shorter limit of its own, so this one finds the request on its way.
+        let answered = timeout_at(deadline, self.client.request(request)).await;
+        let answer =
+            answered.map_err(|_| Failure::no_answer_in_time())?.map_err(|error| Failure::of(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = read(body, self.max_answer, deadline).await;
+        Ok(Reply { status: head.status, retry_after: answer::retry_after(&head.headers), body })
+    }
+}
+
+/// What comes of `body` until `deadline`, at most `cap` bytes: a part of an answer may still hold the tokens.
+async fn read(mut body: Incoming, cap: usize, deadline: Instant) -> Zeroizing<Vec<u8>> {
+    let announced = body.size_hint().upper().and_then(|n| usize::try_from(n).ok());
+    // All the room at once, since a vector that grows leaves copies behind.
+    let mut all = Zeroizing::new(Vec::with_capacity(announced.map_or(cap, |n| n.min(cap))));
+    while all.len() < cap
+        && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
+    {
+        let piece = frame.into_data().unwrap_or_default();
+        let room = cap - all.len();
+        all.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Where Ring is and how long to wait for it, checked before anything is sent.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+
+use crate::domain::secret::Secret;
+
+/// Where Ring is and how long to wait for it.
+#[derive(Debug)]
+pub struct Settings {
+    /// The whole token endpoint, e.g. `https://oauth.ring.com/oauth/token`.
+    pub oauth_url: String,
+    /// What `/v1/users/me` is appended to, e.g. `https://api.amazonvision.com`.
+    pub api_url: String,
+    pub client_id: String,
+    pub client_secret: Secret<String>,
+    /// Certificates in PEM that are trusted besides the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// For resolving the name, connecting and TLS together; less than `call_timeout`.
+    pub connect_timeout: Duration,
+    /// For a whole call, connecting and the answer's body included.
+    pub call_timeout: Duration,
+    /// Bytes of an answer's body that are read.
+    pub max_answer: usize,
+}
+
+/// What is wrong with [`Settings`]; `at` is the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SettingsError {
+    #[error("{at}: write a whole address, such as https://host/path")]
+    Address { at: &'static str },
+    #[error(
+        "{at}: write https://; plain http:// is for loopback addresses only, since secrets would be read on the way"
+    )]
+    NotHttps { at: &'static str },
+    #[error("{at}: take the user and password out of the address")]
+    UserInfo { at: &'static str },
+    #[error("{at}: take the `#` and what follows out of the address")]
+    Fragment { at: &'static str },
+    #[error("{at}: take the `?` and what follows out of the address")]
+    Query { at: &'static str },
+    #[error("ca_pem: write certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE")]
+    Ca,
+    #[error(
+        "the system has no CA certificates: install its package of them (ca-certificates), or set ca_pem"
+    )]
+    NoRoots,
+    #[error(
+        "connect_timeout: has to be shorter than call_timeout, so that a call that never left is known as such"
+    )]
+    Timeouts,
+}
+
+/// What is made of [`Settings`].
+pub(super) struct Checked {
+    pub(super) token_endpoint: Uri,
+    pub(super) users_me: Uri,
+    pub(super) tls: ClientConfig,
+}
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<Checked, SettingsError> {
+        let token_endpoint = address("oauth_url", &self.oauth_url)?;
+        let api = address("api_url", &self.api_url)?;
+        if api.query().is_some() {
+            return Err(SettingsError::Query { at: "api_url" });
+        }
+        let users_me = format!("{}/v1/users/me", self.api_url.trim_end_matches('/'));
+        let users_me = address("api_url", &users_me)?;
+        if self.connect_timeout >= self.call_timeout {
+            return Err(SettingsError::Timeouts);
+        }
+        let any_https = [&token_endpoint, &users_me].iter().any(|uri| uri.scheme_str() == Some("https"));
+        let tls = tls(self.ca_pem.as_deref(), any_https)?;
+        Ok(Checked { token_endpoint, users_me, tls })
+    }
+}
+
+fn address(at: &'static str, text: &str) -> Result<Uri, SettingsError> {
+    // Uri would drop it silently.
+    if text.contains('#') {
+        return Err(SettingsError::Fragment { at });
+    }
+    let uri: Uri = text.parse().map_err(|_| SettingsError::Address { at })?;
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or(SettingsError::Address { at })?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(SettingsError::UserInfo { at });
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if is_loopback(host) => Ok(uri),
+        Some("http") => Err(SettingsError::NotHttps { at }),
+        _ => Err(SettingsError::Address { at }),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    ip.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback())
+}
+
+/// The system's roots and ours. Without an address that needs them (a simulated Ring) the system may have none.
+fn tls(ca_pem: Option<&[u8]>, needed: bool) -> Result<ClientConfig, SettingsError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(pem) = ca_pem {
+        add(&mut roots, pem).ok_or(SettingsError::Ca)?;
+    }
+    if needed {
+        // Some of a system's certificates being broken is common, and no reason to trust the others less.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(SettingsError::NoRoots);
+        }
+    }
+    // Named, since a default of the process would be whatever another crate installed.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("ring has ciphers for TLS 1.2 and 1.3");
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// At least one certificate, and all of them good.
+fn add(roots: &mut RootCertStore, pem: &[u8]) -> Option<()> {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.ok()?).ok()?;
+    }
+    (!roots.is_empty()).then_some(())
+}

@@ -1,0 +1,232 @@
+//! Against raw sockets on loopback addresses: every class of answer, and every way to get none.
+
+mod faults;
+mod pairs;
+mod server;
+mod tls;
+
+use std::time::Duration;
+
+use super::*;
+use server::{Server, Then, http};
+
+const CLIENT_SECRET: &str = "client-secret-never-shown";
+const TOKEN: &str = "refresh-token-never-shown";
+const PAIR: &str = r#"{"access_token":"access-never-shown","refresh_token":"next-never-shown","expires_in":14400,"scope":"a b","token_type":"Bearer"}"#;
+
+fn secret(text: &str) -> Secret<String> {
+    Secret::new(text.to_owned())
+}
+
+/// Long limits, so that only the tests of a limit meet it.
+fn settings(base: &str) -> Settings {
+    Settings {
+        oauth_url: format!("{base}/oauth/token"),
+        api_url: base.to_owned(),
+        client_id: "client & id".to_owned(),
+        client_secret: secret(CLIENT_SECRET),
+        ca_pem: None,
+        connect_timeout: Duration::from_secs(20),
+        call_timeout: Duration::from_secs(30),
+        max_answer: 4096,
+    }
+}
+
+fn api(server: &Server) -> RingApi {
+    RingApi::new(settings(&server.base())).unwrap()
+}
+
+/// An outcome in one line; what it keeps secret stays so.
+fn told(exchange: &Exchange) -> String {
+    let shown = format!("{exchange:?}");
+    assert!(!shown.contains("never-shown"), "{shown}");
+    match exchange {
+        Exchange::Renewed(_) => "renewed".to_owned(),
+        Exchange::Unreadable(raw) => format!("unreadable: {}", String::from_utf8_lossy(raw.expose())),
+        Exchange::NotSent { why } => format!("not sent: {why}"),
+        Exchange::Unknown { why } => format!("unknown: {why}"),
+        Exchange::Throttled { retry_after } => format!("throttled: {retry_after:?}"),
+        Exchange::Refused => "refused".to_owned(),
+        Exchange::ClientRefused { why } => {
+            format!("client refused: {}", why.split(':').next().unwrap_or_default())
+        }
+    }
+}
+
+/// Until the connection of the call before is free again, which takes a few tasks their turn but no I/O.
+async fn returned() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn every_answer_of_oauth() {
+    let mut cases = vec![
+        (http("200 OK", PAIR), "renewed".to_owned()),
+        (http("201 Created", PAIR), "renewed".to_owned()),
+        (http("204 No Content", ""), "unreadable: ".to_owned()),
+        (http("302 Found\r\nLocation: /elsewhere", PAIR), "unknown: HTTP 302".to_owned()),
+        (http("429 Too Many Requests", "never-shown"), "throttled: None".to_owned()),
+        (http("429 Too Many Requests\r\nRetry-After: 7", ""), "throttled: Some(7s)".to_owned()),
+        (http("429 No\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT", ""), "throttled: None".to_owned()),
+        (http("429 No\r\nRetry-After: -7", ""), "throttled: None".to_owned()),
+        ("never-shown is no HTTP\r\n\r\n".to_owned(), "unknown: the answer is not HTTP".to_owned()),
+    ];
+    for body in ["<html>never-shown</html>", "", "null", "[]", r#"{"access_token":"a""#] {
+        cases.push((http("200 OK", body), format!("unreadable: {body}")));
+    }
+    for status in ["403 Forbidden", "404 Not Found", "408 Timeout", "500 Internal Server Error", "503 Busy"] {
+        let told = format!("unknown: HTTP {}", &status[..3]);
+        cases.push((http(status, r#"{"error":"invalid_grant"}"#), told));
+    }
+    for (code, expected) in [
+        ("invalid_grant", "refused"),
+        ("invalid_client", "client refused: invalid_client"),
+        ("unauthorized_client", "client refused: unauthorized_client"),
+        ("invalid_request", "client refused: invalid_request"),
+        ("invalid_scope", "client refused: invalid_scope"),
+        ("unsupported_grant_type", "client refused: unsupported_grant_type"),
+    ] {
+        let body = format!(r#"{{"error_description":"never-shown","error":"{code}"}}"#);
+        cases.extend(["400 Bad Request", "401 No"].map(|status| (http(status, &body), expected.to_owned())));
+    }
+    for body in [
+        "<html>invalid_grant never-shown</html>",
+        "",
+        r#"{"error":"never-shown"}"#,
+        r#"{"error":{"code":"invalid_grant"}}"#,
+        r#"{"error":"invalid_grant","error":"x"}"#,
+        r#"["invalid_grant"]"#,
+    ] {
+        let told = "unknown: HTTP 400 without an error code of OAuth".to_owned();
+        cases.push((http("400 Bad Request", body), told));
+    }
+    for (answer, expected) in cases {
+        let server = Server::start(&answer, Then::Close).await;
+        let exchange = api(&server).refresh(&secret(TOKEN)).await;
+        assert_eq!(told(&exchange), expected, "{answer}");
+        assert_eq!(server.received(TOKEN), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_goes_over_the_wire() {
+    let server = Server::start(&http("200 OK", PAIR), Then::Next).await;
+    let api = api(&server);
+    assert_eq!(told(&api.refresh(&secret("a+b/c=&ü \0")).await), "renewed");
+    returned().await;
+    assert_eq!(told(&api.exchange_code(&secret("c-1"), None).await), "renewed");
+    returned().await;
+    assert_eq!(told(&api.exchange_code(&secret("c-2"), Some(&secret("v~"))).await), "renewed");
+    let requests = server.requests();
+    let ours = format!("client_id=client%20%26%20id&client_secret={CLIENT_SECRET}");
+    for (request, form) in requests.iter().zip([
+        format!("grant_type=refresh_token&{ours}&refresh_token=a%2Bb%2Fc%3D%26%C3%BC%20%00"),
+        format!("grant_type=authorization_code&{ours}&code=c-1"),
+        format!("grant_type=authorization_code&{ours}&code=c-2&code_verifier=v%7E"),
+    ]) {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, form);
+        let head = head.to_lowercase();
+        assert!(head.starts_with("post /oauth/token http/1.1\r\n"), "{head}");
+        assert!(head.contains("content-type: application/x-www-form-urlencoded\r\n"), "{head}");
+        assert!(head.contains(&format!("user-agent: ringhookd/{}\r\n", env!("CARGO_PKG_VERSION"))), "{head}");
+        assert!(head.contains(&format!("host: {}", server.base().trim_start_matches("http://"))), "{head}");
+        assert!(!head.contains("secret") && !head.contains("authorization"), "{head}");
+    }
+    assert_eq!((requests.len(), server.connections()), (3, 1));
+}
+
+#[tokio::test]
+async fn me() {
+    let unavailable = |why: &str| Err(ApiError::Unavailable { why: why.to_owned() });
+    let unreadable = || unavailable("an answer without a readable account id");
+    let account = AccountId::new("ava1.ring.account.X").unwrap();
+    for (status, body, expected) in [
+        ("200 OK", r#"{"data":{"id":"ava1.ring.account.X","type":"users"},"x":[]}"#, Ok(account)),
+        ("200 OK", r#"{"data":{"id":""}}"#, unreadable()),
+        ("200 OK", r#"{"data":{"id":"a","id":"b"}}"#, unreadable()),
+        ("200 OK", r#"{"data":["a"]}"#, unreadable()),
+        ("200 OK", r#"{"id":"a"}"#, unreadable()),
+        ("200 OK", "never-shown", unreadable()),
+        ("302 Found\r\nLocation: /", "", Err(ApiError::Refused { status: 302 })),
+        ("400 Bad", "never-shown", Err(ApiError::Refused { status: 400 })),
+        ("401 No", "", Err(ApiError::Unauthorized)),
+        ("403 No", "", Err(ApiError::Unauthorized)),
+        ("404 No", "", Err(ApiError::Refused { status: 404 })),
+        (
+            "429 No\r\nRetry-After: 2",
+            "",
+            Err(ApiError::Throttled { retry_after: Some(Duration::from_secs(2)) }),
+        ),
+        ("500 No", "never-shown", unavailable("HTTP 500")),
+    ] {
+        let server = Server::start(&http(status, body), Then::Close).await;
+        assert_eq!(api(&server).me(&secret("access-1")).await, expected, "{status} {body}");
+        let request = server.requests().concat().to_lowercase();
+        assert!(request.starts_with("get /v1/users/me http/1.1\r\n"), "{request}");
+        assert!(request.contains("authorization: bearer access-1\r\n"), "{request}");
+    }
+    let server = Server::start("", Then::Close).await;
+    assert_eq!(api(&server).me(&secret("a")).await, unavailable("the connection ended before an answer"));
+    assert_eq!(api(&server).me(&secret("no\nheader")).await, Err(ApiError::Unauthorized));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_api_may_have_a_path_and_a_name() {
+    let server = Server::start(&http("200 OK", r#"{"data":{"id":"a"}}"#), Then::Close).await;
+    let base = server.base().replace("127.0.0.1", "localhost");
+    let named = Settings { api_url: format!("{base}/ring/"), ..settings(&base) };
+    assert!(RingApi::new(named).unwrap().me(&secret("a")).await.is_ok());
+    assert!(server.requests()[0].starts_with("GET /ring/v1/users/me HTTP/1.1\r\n"));
+}
+
+#[test]
+fn settings_that_are_refused() {
+    use SettingsError::{Address, Ca, Fragment, NotHttps, Query, Timeouts, UserInfo};
+    let check = |url: &str| RingApi::new(settings(url)).map(|_| ()).unwrap_err();
+    let at = "oauth_url";
+    for (url, expected) in [
+        ("http://oauth.ring.com", NotHttps { at }),
+        ("http://10.0.0.1", NotHttps { at }),
+        ("http://[::2]:80", NotHttps { at }),
+        ("http://localhost.example.com", NotHttps { at }),
+        ("http://127.0.0.1.example.com", NotHttps { at }),
+        ("https://user:never-shown@oauth.ring.com", UserInfo { at }),
+        ("http://user@localhost", UserInfo { at }),
+        ("https://oauth.ring.com/#", Fragment { at }),
+        ("ftp://oauth.ring.com", Address { at }),
+        ("oauth.ring.com", Address { at }),
+        ("", Address { at }),
+        ("https://", Address { at }),
+        ("https://a b", Address { at }),
+    ] {
+        assert_eq!(check(url), expected, "{url}");
+        assert!(!expected.to_string().contains("never-shown"));
+    }
+    let fine = || settings("http://127.0.0.1");
+    for (other, expected) in [
+        (Settings { api_url: "http://a.example".into(), ..fine() }, NotHttps { at: "api_url" }),
+        (Settings { api_url: "http://localhost/?a".into(), ..fine() }, Query { at: "api_url" }),
+        (Settings { connect_timeout: fine().call_timeout, ..fine() }, Timeouts),
+        (Settings { ca_pem: Some(b"no PEM".to_vec()), ..fine() }, Ca),
+        (Settings { ca_pem: Some(Vec::new()), ..fine() }, Ca),
+    ] {
+        assert_eq!(RingApi::new(other).map(|_| ()), Err(expected));
+    }
+    for url in ["http://127.9.9.9:1", "http://[::1]:1", "http://LOCALHOST", "http://localhost:8080/a?b=c"] {
+        let good = Settings { oauth_url: url.to_owned(), ..fine() };
+        assert!(RingApi::new(good).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let shown = format!("{:?} {:?}", settings("http://[::1]"), RingApi::new(settings("http://[::1]")));
+    assert!(shown.contains("client & id") && !shown.contains("never-shown"), "{shown}");
+    let request = request::get(&Uri::from_static("http://[::1]/"), &secret("never-shown")).unwrap();
+    let shown = format!("{request:?}");
+    assert!(!shown.contains("never-shown"), "{shown}");
+}
