@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::timeout;
@@ -31,6 +31,10 @@ pub(super) fn client(tls: ClientConfig, connect_timeout: Duration) -> Client {
     tcp.set_connect_timeout(Some(connect_timeout));
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
     let connector = Bounded { inner: connector.wrap_connector(tcp), limit: connect_timeout };
+    pooled(connector)
+}
+
+pub(super) fn pooled<C: Connect + Clone>(connector: C) -> legacy::Client<C, Full<Bytes>> {
     let mut builder = legacy::Client::builder(TokioExecutor::new());
     // Whether to send again is not for a pool to decide.
     builder.retry_canceled_requests(false);

@@ -2,6 +2,7 @@
 
 mod faults;
 mod pairs;
+mod pipe;
 mod server;
 mod tls;
 
