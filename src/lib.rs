@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md is the map: the rooms, the two flows and the invariants.
 
 pub mod admin;
+pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -17,4 +18,5 @@ pub mod ring_api;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod tokens;
 pub mod vault;

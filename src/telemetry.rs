@@ -89,6 +89,43 @@ label! {
     }
 }
 label! {
+    /// How a refresh of tokens came out.
+    Refresh {
+        Renewed = "renewed",
+        /// Not begun, for a reason of our own.
+        Withheld = "withheld",
+        NotSent = "not_sent",
+        /// Nobody knows whether the tokens were replaced.
+        Unknown = "unknown",
+        /// OAuth's answer can't be read.
+        Unreadable = "unreadable",
+        Throttled = "throttled",
+        /// OAuth does not honour the token.
+        Refused = "refused",
+        /// OAuth does not honour our own secret.
+        ClientRefused = "client_refused",
+    }
+}
+label! {
+    /// What became of a worker's wish for an access token.
+    Loan {
+        Given = "given",
+        /// It may ask again.
+        Later = "later",
+        Denied = "denied",
+    }
+}
+label! {
+    /// How an account's tokens are.
+    TokenState {
+        Fresh = "fresh",
+        Late = "late",
+        Lapsing = "lapsing",
+        Lapsed = "lapsed",
+        Revoked = "revoked",
+    }
+}
+label! {
     /// What the store does with a write.
     StoreState {
         Open = "open",
@@ -117,6 +154,9 @@ labels!(QueueLabel { queue: String, fate: Fate });
 labels!(QueueNameLabel { queue: String });
 labels!(AsideLabel { kind: Aside });
 labels!(StateLabel { state: StoreState });
+labels!(RefreshLabel { outcome: Refresh });
+labels!(LoanLabel { outcome: Loan });
+labels!(TokenLabel { state: TokenState });
 
 /// All metrics of one daemon. Clones share them.
 #[derive(Debug, Clone)]
@@ -131,6 +171,16 @@ pub struct Metrics {
     waiting: Family<QueueNameLabel, Gauge>,
     aside: Family<AsideLabel, Gauge>,
     store_state: Family<StateLabel, Gauge>,
+    refreshes: Family<RefreshLabel, Counter>,
+    loans: Family<LoanLabel, Counter>,
+    tokens: Family<TokenLabel, Gauge>,
+    link_changes: Family<TokenLabel, Counter>,
+    /// Until the first of all living links would lapse, in seconds.
+    pub nearest_lapse: Gauge,
+    /// 1 while nothing is refreshed since the store is an older copy.
+    pub guarded: Gauge,
+    /// Answers of OAuth that are in memory, or in the guard folder, and not in the store.
+    pub unrecorded: Gauge,
     /// Wall time of a group commit, in seconds.
     pub commit_seconds: Histogram,
     /// Webhooks in a group commit.
@@ -168,6 +218,13 @@ impl Default for Metrics {
             waiting: Family::default(),
             aside: Family::default(),
             store_state: Family::default(),
+            refreshes: Family::default(),
+            loans: Family::default(),
+            tokens: Family::default(),
+            link_changes: Family::default(),
+            nearest_lapse: Gauge::default(),
+            guarded: Gauge::default(),
+            unrecorded: Gauge::default(),
             // 0.25 ms to 4 s: an fdatasync is half a millisecond, the answer's budget 4 s.
             commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
             batch_events: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
@@ -199,6 +256,15 @@ impl Metrics {
         names.add("queue_waiting_events", "Events that wait in a queue", &self.waiting);
         names.add("aside_records", "Records held, dead, unrouted or quarantined", &self.aside);
         names.add("store_state", "1 for the state that the store is in", &self.store_state);
+        names.add("refreshes", "Refreshes of tokens by how they came out", &self.refreshes);
+        names.add("token_requests", "Access tokens that workers asked for", &self.loans);
+        names.add("tokens", "Accounts by the state of their tokens", &self.tokens);
+        names.add("link_changes", "Changes of a link's token state, by the new one", &self.link_changes);
+        let help = "Until the first of all living links would lapse";
+        names.add_in(Unit::Seconds, "nearest_lapse", help, &self.nearest_lapse);
+        let help = "1 while nothing is refreshed since the store is an older copy";
+        names.add("restore_guard", help, &self.guarded);
+        names.add("unrecorded_answers", "Answers of OAuth that the store has not taken", &self.unrecorded);
         names.add("panics", "Panics caught", &self.panics);
         names.add("log_lines_lost", "Log lines not written", &self.log_lines_lost);
         names.0
@@ -211,6 +277,15 @@ impl Metrics {
         }
         for &kind in Aside::ALL {
             drop(self.aside.get_or_create(&AsideLabel { kind }));
+        }
+        for &outcome in Refresh::ALL {
+            drop(self.refreshes.get_or_create(&RefreshLabel { outcome }));
+        }
+        for &outcome in Loan::ALL {
+            drop(self.loans.get_or_create(&LoanLabel { outcome }));
+        }
+        for &state in TokenState::ALL {
+            drop(self.link_changes.get_or_create(&TokenLabel { state }));
         }
     }
 
@@ -254,6 +329,24 @@ impl Metrics {
 
     pub fn aside(&self, kind: Aside) -> Gauge {
         self.aside.get_or_create_owned(&AsideLabel { kind })
+    }
+
+    pub fn refreshed(&self, outcome: Refresh) {
+        self.refreshes.get_or_create(&RefreshLabel { outcome }).inc();
+    }
+
+    pub fn lent(&self, outcome: Loan) {
+        self.loans.get_or_create(&LoanLabel { outcome }).inc();
+    }
+
+    /// A link's token state is this now.
+    pub fn link_is(&self, state: TokenState) {
+        self.link_changes.get_or_create(&TokenLabel { state }).inc();
+    }
+
+    /// Accounts in a token state.
+    pub fn tokens(&self, state: TokenState) -> Gauge {
+        self.tokens.get_or_create_owned(&TokenLabel { state })
     }
 
     pub fn store_is(&self, now: StoreState) {

@@ -20,6 +20,7 @@ mod crash {
     pub(crate) mod points;
     pub(crate) mod random;
     pub(crate) mod reader;
+    pub(crate) mod refresh;
     pub(crate) mod scenes;
     pub(crate) mod sender;
     pub(crate) mod world;

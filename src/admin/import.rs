@@ -2,9 +2,12 @@
 //!
 //! Nothing of what is wrong with an entry is quoted: it may be a token.
 
+use std::sync::Arc;
+
 use hyper::body::Incoming;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use tokio::task::{JoinError, JoinSet};
 use zeroize::Zeroizing;
 
 use super::accounts::may_give;
@@ -13,12 +16,16 @@ use super::refusal::Refusal;
 use super::request::{Query, account_id, ok, user_id};
 use super::{Admin, Reply};
 use crate::clock;
+use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::json_stream::{NotJson, Value, values};
 use crate::domain::rights::Call;
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
-use crate::store::{Import, NewTokens};
+use crate::store::{Bound, Import, NewTokens};
+
+/// Refresh tokens without an account that are exchanged at a time.
+const ARRIVING: usize = 16;
 
 const SHAPE: &str = "it takes account_id, user, access_token, refresh_token, scope and token_type as texts, expires_in \
                      in seconds, expires_at as RFC 3339 or in seconds since 1970, each at most once and nothing else";
@@ -27,7 +34,8 @@ const SHAPE: &str = "it takes account_id, user, access_token, refresh_token, sco
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    account_id: String,
+    /// Without it Ring is asked whose the refresh token is.
+    account_id: Option<String>,
     user: Option<String>,
     #[serde(default, deserialize_with = "secret")]
     access_token: Option<Zeroizing<String>>,
@@ -58,28 +66,34 @@ impl Admin {
         door.may(Call::AccountsWrite, None)?;
         let replace = query.get("replace", "true or false", |v| v.parse().ok())?.unwrap_or(false);
         let body = self.body(body).await?;
-        let (mut imported, mut created, mut released, mut refused) = (0_u64, 0_u64, 0, Vec::new());
+        let (mut done, mut arriving) = (Done::default(), JoinSet::new());
         for Value { line, text, .. } in values(&body) {
             let entry = text.map_err(|NotJson| NotJson.to_string());
             let entry = entry.and_then(|text| read(text, replace, clock::now()));
-            let done = match entry {
-                Ok(import) => self.import(door, import).await,
-                Err(words) => Err(Refusal::bad(words)),
-            };
-            match done {
-                Ok(bound) => {
-                    imported += 1;
-                    created += u64::from(bound.created);
-                    released += bound.released;
+            match entry {
+                Ok(Put::Import(import)) => done.note(line, self.import(door, *import).await)?,
+                Ok(Put::Arrival(arrival)) => {
+                    if !door.sees_all() {
+                        let words = "this socket sees only some accounts, so it has to say account_id";
+                        done.refused(line, words);
+                        continue;
+                    }
+                    while arriving.len() >= ARRIVING {
+                        done.arrived(arriving.join_next().await);
+                    }
+                    let tokens = Arc::clone(&self.tokens);
+                    arriving.spawn(async move { (line, tokens.welcome(arrival).await) });
                 }
-                Err(refusal) if refusal.status.is_server_error() => return Err(refusal),
-                Err(refusal) => refused.push(json!({"line": line, "error": refusal.words})),
+                Err(words) => done.refused(line, &words),
             }
         }
-        ok(&json!({"imported": imported, "created": created, "released": released, "refused": refused}))
+        while !arriving.is_empty() {
+            done.arrived(arriving.join_next().await);
+        }
+        ok(&done.document())
     }
 
-    async fn import(&self, door: &Door, import: Import) -> Result<crate::store::Bound, Refusal> {
+    async fn import(&self, door: &Door, import: Import) -> Result<Bound, Refusal> {
         may_give(door, &import.account, import.user.as_ref())?;
         if !door.sees_all()
             && let Some(view) = self.store.account(import.account.clone()).await?
@@ -90,13 +104,82 @@ impl Admin {
     }
 }
 
+/// An entry's line, and what became of it.
+type Arrived = (usize, Result<Welcome, Unwelcome>);
+
+/// What was done with the entries so far.
+#[derive(Default)]
+struct Done {
+    imported: u64,
+    created: u64,
+    released: u64,
+    pending: Vec<usize>,
+    refused: Vec<(usize, String)>,
+}
+
+impl Done {
+    fn note(&mut self, line: usize, bound: Result<Bound, Refusal>) -> Result<(), Refusal> {
+        match bound {
+            Ok(bound) => self.linked(bound.created, bound.released),
+            Err(refusal) if refusal.status.is_server_error() => return Err(refusal),
+            Err(refusal) => self.refused(line, &refusal.words),
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, arrived: Option<Result<Arrived, JoinError>>) {
+        match arrived {
+            Some(Ok((_, Ok(Welcome::Linked { created, released, .. })))) => self.linked(created, released),
+            Some(Ok((line, Ok(Welcome::Pending)))) => self.pending.push(line),
+            Some(Ok((line, Err(why)))) => self.refused(line, &why.to_string()),
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    fn linked(&mut self, created: bool, released: u64) {
+        self.imported += 1;
+        self.created += u64::from(created);
+        self.released += released;
+    }
+
+    fn refused(&mut self, line: usize, words: &str) {
+        self.refused.push((line, words.to_owned()));
+    }
+
+    fn document(mut self) -> serde_json::Value {
+        self.refused.sort();
+        let refused = self.refused.iter().map(|(line, error)| json!({"line": line, "error": error}));
+        let refused: Vec<_> = refused.collect();
+        let Self { imported, created, released, pending, .. } = self;
+        json!({
+            "imported": imported,
+            "created": created,
+            "released": released,
+            "pending": pending,
+            "refused": refused,
+        })
+    }
+}
+
+/// What an entry asks for.
+enum Put {
+    Import(Box<Import>),
+    Arrival(Arrival),
+}
+
 /// What an entry asks for; errors do not quote it.
-fn read(text: &str, replace: bool, now: Millis) -> Result<Import, String> {
+fn read(text: &str, replace: bool, now: Millis) -> Result<Put, String> {
     let entry: Entry = serde_json::from_str(text).map_err(|_| SHAPE.to_owned())?;
-    let account = account_id(&entry.account_id).map_err(|refusal| refusal.words)?;
     let user = entry.user.as_deref().map(user_id).transpose().map_err(|refusal| refusal.words)?;
     let tokens = tokens(&entry, now)?;
-    Ok(Import { account, user, tokens, replace })
+    let Some(id) = &entry.account_id else {
+        let Some(NewTokens { pair, .. }) = tokens else {
+            return Err("there is neither account_id nor refresh_token: whose shall it be?".into());
+        };
+        return Ok(Put::Arrival(Arrival { refresh_token: pair.refresh_token, user, replace }));
+    };
+    let account = account_id(id).map_err(|refusal| refusal.words)?;
+    Ok(Put::Import(Box::new(Import { account, user, tokens, replace })))
 }
 
 fn tokens(entry: &Entry, now: Millis) -> Result<Option<NewTokens>, String> {
@@ -139,16 +222,23 @@ fn expiry(entry: &Entry, now: Millis) -> Result<Option<Millis>, String> {
 mod tests {
     use super::*;
 
+    fn import_of(text: &str) -> Import {
+        match read(text, true, Millis(1000)) {
+            Ok(Put::Import(import)) => *import,
+            Ok(Put::Arrival(_)) => panic!("{text} has no account"),
+            Err(error) => panic!("{text}: {error}"),
+        }
+    }
+
     fn tokens_of(text: &str) -> NewTokens {
-        let import = read(text, false, Millis(1000)).map_err(|e| panic!("{text}: {e}")).unwrap();
-        import.tokens.unwrap()
+        import_of(text).tokens.unwrap()
     }
 
     #[test]
     fn the_answer_of_a_token_endpoint_fits() {
         let text = r#"{"account_id":"a","user":"ann","access_token":"at","refresh_token":"rt\"","token_type":"Bearer",
                        "expires_in":3600,"scope":"s"}"#;
-        let import = read(text, true, Millis(1000)).unwrap();
+        let import = import_of(text);
         assert_eq!(
             (import.account.as_str(), import.user.unwrap().as_str(), import.replace),
             ("a", "ann", true)
@@ -157,7 +247,15 @@ mod tests {
         assert_eq!(pair.access_token.unwrap().expose(), "at");
         assert_eq!((pair.refresh_token.expose().as_str(), pair.scope.as_deref()), ("rt\"", Some("s")));
         assert_eq!(span.expires_at, Millis(3_601_000));
-        assert!(read(r#"{"account_id":"a"}"#, false, Millis(0)).unwrap().tokens.is_none());
+        assert!(import_of(r#"{"account_id":"a"}"#).tokens.is_none());
+    }
+
+    #[test]
+    fn without_an_account_ring_is_asked() {
+        let text = r#"{"refresh_token":"rt","user":"ann"}"#;
+        let Ok(Put::Arrival(arrival)) = read(text, true, Millis(0)) else { panic!("it has an account") };
+        assert_eq!((arrival.refresh_token.expose().as_str(), arrival.replace), ("rt", true));
+        assert_eq!(arrival.user.unwrap().as_str(), "ann");
     }
 
     #[test]
@@ -182,7 +280,8 @@ mod tests {
             (r#"{"account_id":"a","expires_in":"hunter2"}"#, "in seconds"),
             (r#"{"account_id":"a","refresh_token":"hunter2","expires_at":"hunter2"}"#, "RFC 3339"),
             (r#"{"account_id":"a","refresh_token":"r","expires_at":1,"expires_in":1}"#, "both"),
-            (r#"{"user":"ann"}"#, "account_id"),
+            (r#"{"user":"ann"}"#, "neither account_id nor"),
+            (r#"{"access_token":"hunter2"}"#, "Playground"),
             (r#"{"account_id":""}"#, "empty"),
             ("[]", "account_id"),
         ] {

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Admin;
+use crate::clock;
 use crate::store::Health;
-use crate::telemetry::{Aside, Fate, StoreState};
+use crate::telemetry::{Aside, Fate, StoreState, TokenState};
 
 impl Admin {
     pub(super) fn refresh_metrics(&self) {
@@ -24,6 +25,14 @@ impl Admin {
             Health::Failing { .. } => StoreState::Failing,
             Health::Damaged { .. } => StoreState::Damaged,
         });
+        let standing = self.tokens.standing();
+        for (&state, count) in TokenState::ALL.iter().zip(standing.overview.by_health) {
+            self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let left = standing.overview.nearest_lapse.map_or(0, |(_, at)| at.since(clock::now()).as_secs());
+        self.metrics.nearest_lapse.set(i64::try_from(left).unwrap_or(i64::MAX));
+        self.metrics.guarded.set(i64::from(standing.guarded));
+        self.metrics.unrecorded.set(i64::try_from(standing.unrecorded).unwrap_or(i64::MAX));
         for queue in self.store.queues() {
             let totals = [
                 (Fate::Accepted, queue.totals.accepted),

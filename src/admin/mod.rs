@@ -15,6 +15,7 @@ mod refusal;
 mod request;
 mod status;
 mod tail;
+mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ use crate::http::{Answer, Handler, Limits, Peer, Server};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::vault::VaultError;
+
+pub use self::tokens::{TokenDesk, TokenFacts};
 
 /// How long a reader may wait for events in one call.
 pub const MAX_WAIT: Duration = Duration::from_mins(1);
@@ -65,6 +68,7 @@ pub struct Parts {
     pub metrics: Metrics,
     pub queues: Vec<QueueFacts>,
     pub facts: Reporter,
+    pub tokens: Arc<dyn TokenDesk>,
 }
 
 /// What the configuration says of a queue.
@@ -113,6 +117,7 @@ pub struct Admin {
     metrics: Metrics,
     queues: Vec<QueueFacts>,
     facts: Reporter,
+    tokens: Arc<dyn TokenDesk>,
     seal: LeaseSeal,
     doors: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -124,10 +129,11 @@ impl Admin {
     /// # Errors
     /// When the system gives no random numbers for the seal of leases.
     pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
-        let Parts { store, server, metrics, queues, facts } = parts;
+        let Parts { store, server, metrics, queues, facts, tokens } = parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
-        Ok(Arc::new(Self { store, server, metrics, queues, facts, seal, doors: AtomicU64::new(0), stopping }))
+        let doors = AtomicU64::new(0);
+        Ok(Arc::new(Self { store, server, metrics, queues, facts, tokens, seal, doors, stopping }))
     }
 
     /// What one socket answers. A lease taken through one door can't be settled through another.
@@ -161,6 +167,8 @@ impl Admin {
             ("GET", ["v1", "accounts", id]) => self.show_account(door, id).await,
             ("DELETE", ["v1", "accounts", id]) => self.forget_account(door, id).await,
             ("POST", ["v1", "accounts", id, "user"]) => self.set_user(door, id, body).await,
+            ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(door, id, body).await,
+            ("POST", ["v1", "restore", "accept"]) => self.accept_restored(door).await,
             ("GET", ["v1", "queues"]) => self.list_queues(door),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(door, name).await,
             ("POST", ["v1", "queues", name, "lease"]) => self.lease(door, name, body).await,

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::door::Door;
 use super::request::ok;
-use super::{Admin, KeyProof, Reply};
+use super::{Admin, KeyProof, Reply, TokenFacts};
 use crate::clock;
+use crate::domain::refresh::Health;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
 use crate::http::answer;
-use crate::store::Health;
+use crate::store::Health as StoreHealth;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -31,6 +32,7 @@ impl Admin {
             "kept": self.kept(),
             "seen_ids": self.seen_ids(now),
             "accounts": self.account_counts(),
+            "tokens": token_facts(&self.tokens.standing(), now),
             "queues": self.queue_views(door, &facts),
             "webhook_keys": facts.webhook_keys.iter().map(key_proof).collect::<Vec<_>>(),
         }))
@@ -46,14 +48,14 @@ impl Admin {
 
     fn store_state(&self) -> Value {
         let (state, since, why) = match self.store.health() {
-            Health::Ready => ("ready", None, None),
-            Health::LowDisk { free } => {
+            StoreHealth::Ready => ("ready", None, None),
+            StoreHealth::LowDisk { free } => {
                 let why =
                     format!("{free} bytes are free, less than [store] min_free: webhooks are answered 503");
                 ("low_disk", None, Some(why))
             }
-            Health::Failing { since, why } => ("failing", Some(since), Some(why)),
-            Health::Damaged { since, why } => ("damaged", Some(since), Some(why)),
+            StoreHealth::Failing { since, why } => ("failing", Some(since), Some(why)),
+            StoreHealth::Damaged { since, why } => ("damaged", Some(since), Some(why)),
         };
         let identity = self.store.identity();
         json!({
@@ -131,6 +133,36 @@ pub(super) fn key_proof(proof: &KeyProof) -> Value {
         "set_at": proof.set_at.rfc3339(),
         "verified_at": proof.verified_at.map(Millis::rfc3339),
     })
+}
+
+fn token_facts(facts: &TokenFacts, now: Millis) -> Value {
+    let overview = &facts.overview;
+    let state = match facts {
+        TokenFacts { guarded: true, .. } => {
+            "held back: the store is an older copy, see `ringhookd restore accept`"
+        }
+        TokenFacts { configured: false, .. } => "not refreshed: the configuration has no [ring] client_id",
+        _ if overview.halted => "halted: OAuth refuses our own client id or secret",
+        _ if overview.oauth_down => "OAuth is down; it is tried again",
+        _ if facts.unrecorded > 0 => {
+            "the store can't take new tokens; they are in memory and in the guard folder"
+        }
+        _ => "well",
+    };
+    let mut document = json!({
+        "state": state,
+        "due": overview.due,
+        "under_way": overview.in_flight,
+        "failing": overview.failing,
+        "next_due_in_s": overview.next_due.map(|wait| wait.as_secs()),
+        "nearest_lapse": overview.nearest_lapse.map(|(_, at)| at.rfc3339()),
+        "nearest_lapse_days": overview.nearest_lapse.map(|(_, at)| at.since(now).as_secs() / 86_400),
+        "unrecorded": facts.unrecorded,
+    });
+    for (health, count) in Health::ALL.iter().zip(overview.by_health) {
+        document[health.as_str()] = count.into();
+    }
+    document
 }
 
 fn get(counter: &AtomicU64) -> u64 {

@@ -29,6 +29,8 @@ const COLUMNS: [(&str, &str); 6] = [
 const MAX_INPUT: usize = 256 << 20;
 /// What is sent at once, unless a single account is larger.
 const BATCH: usize = 256 << 10;
+/// And how many accounts: each may have to be asked for at Ring, at so many a second.
+const BATCH_ACCOUNTS: usize = 500;
 
 #[derive(Debug, Deserialize)]
 struct Page {
@@ -41,6 +43,8 @@ struct Totals {
     imported: u64,
     created: u64,
     released: u64,
+    /// Lines whose account Ring has not told yet.
+    pending: Vec<usize>,
     refused: Vec<RefusedLine>,
 }
 
@@ -96,31 +100,49 @@ async fn import(file: &Path, replace: bool, daemon: &Client, out: &mut Output) -
         total.imported += done.imported;
         total.created += done.created;
         total.released += done.released;
+        total.pending.extend(done.pending.iter().map(|line| batch.line + line - 1));
         for RefusedLine { line, error } in done.refused {
             let line = batch.line + line - 1;
             eprintln!("ringhookd: line {line}: {error}");
             total.refused.push(RefusedLine { line, error });
         }
     }
-    let Totals { imported, created, released, refused } = total;
+    let Totals { imported, created, released, pending, refused } = total;
     let lines = refused.iter().map(|r| json!({"line": r.line, "error": r.error})).collect::<Vec<_>>();
-    let done = json!({"imported": imported, "created": created, "released": released, "refused": lines});
+    let done = json!({
+        "imported": imported,
+        "created": created,
+        "released": released,
+        "pending": pending,
+        "refused": lines,
+    });
     let words = format!(
         "imported {imported} accounts, {created} of them new; {released} held events were released; {} refused",
         refused.len()
     );
     out.done(&done, &words)?;
+    if !pending.is_empty() && !out.json {
+        out.line(&format!(
+            "{} pending: Ring did not answer in time; the daemon goes on by itself",
+            pending.len()
+        ))?;
+    }
     if !refused.is_empty() {
         out.flush()?;
         return Err(Failure::Said);
     }
-    if imported == 0 { Err(Failure::no("there was no account to import")) } else { Ok(()) }
+    if imported == 0 && pending.is_empty() {
+        Err(Failure::no("there was no account to import"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whole values that go out together, and the line they begin on.
 #[derive(Debug, PartialEq, Eq)]
 struct Batch {
     bytes: std::ops::Range<usize>,
+    accounts: usize,
     line: usize,
 }
 
@@ -134,8 +156,11 @@ fn batches(input: &[u8]) -> Result<Vec<Batch>, Failure> {
             )));
         }
         match batches.last_mut() {
-            Some(last) if value.bytes.end - last.bytes.start <= BATCH => last.bytes.end = value.bytes.end,
-            _ => batches.push(Batch { bytes: value.bytes, line: value.line }),
+            Some(last) if value.bytes.end - last.bytes.start <= BATCH && last.accounts < BATCH_ACCOUNTS => {
+                last.bytes.end = value.bytes.end;
+                last.accounts += 1;
+            }
+            _ => batches.push(Batch { bytes: value.bytes, accounts: 1, line: value.line }),
         }
     }
     Ok(batches)
@@ -176,8 +201,13 @@ mod tests {
         let input = line.repeat(3).into_bytes();
         let lines: Vec<_> = batches(&input).unwrap().iter().map(|batch| batch.line).collect();
         assert_eq!(lines, [1, 2, 3]);
+        let many = "{}\n".repeat(BATCH_ACCOUNTS + 1).into_bytes();
+        assert_eq!(
+            batches(&many).unwrap().iter().map(|b| b.accounts).collect::<Vec<_>>(),
+            [BATCH_ACCOUNTS, 1]
+        );
         let small = batches(b"\n{}\n{}\n").unwrap();
-        assert_eq!(small, [Batch { bytes: 1..6, line: 2 }]);
+        assert_eq!(small, [Batch { bytes: 1..6, accounts: 2, line: 2 }]);
         assert!(batches(b"{}\nno").unwrap_err().to_string().starts_with("line 2: "));
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "help texts are read on a terminal")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -47,6 +48,19 @@ pub(super) enum Command {
     /// Accounts and whose they are.
     #[command(subcommand)]
     Accounts(AccountsCommand),
+    /// Print an access token of an account that is valid for a while, refreshed first if it must be.
+    Token {
+        account: String,
+        /// How long it must be good for at least.
+        #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
+        min_life: Duration,
+        /// Ring answered 401 to the one of this generation (--json shows it): get a newer one.
+        #[arg(long, value_name = "GENERATION")]
+        refused: Option<u64>,
+    },
+    /// After a restore of the store from a backup.
+    #[command(subcommand)]
+    Restore(RestoreCommand),
     /// Queues: look, read, watch.
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -67,7 +81,8 @@ pub(super) enum AccountsCommand {
     /// Put accounts in, with their users and tokens.
     ///
     /// Takes one JSON object, or one a line: {"account_id", "user", "access_token", "refresh_token", "expires_in" (seconds)
-    /// or "expires_at" (RFC 3339), "scope"}; only account_id must be there.
+    /// or "expires_at" (RFC 3339), "scope"}. Either account_id must be there, or refresh_token: then it is exchanged, and Ring tells
+    /// the account.
     Import {
         /// Where to read; - is standard input. Tokens are never taken from an argument.
         #[arg(value_name = "FILE", default_value = "-")]
@@ -87,6 +102,19 @@ pub(super) enum AccountsCommand {
     /// Destroy all that is kept of an account: keys, tokens, events.
     Forget {
         account: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RestoreCommand {
+    /// Go on with this store, though it is an older copy than the tokens that were in use.
+    ///
+    /// Links whose tokens were replaced after the copy was made are lost, if Ring does not honour the old ones; make sure that no
+    /// newer copy can be had, and that no other daemon runs on one.
+    Accept {
         /// Do not ask.
         #[arg(long)]
         yes: bool,

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::serve::needed;
 use crate::config::{self, Config, ConfigError, QueueKind, SecretSource};
+use crate::daemon;
 use crate::store::{Folder, Store, StoreError};
 use crate::vault::Vault;
 
@@ -56,6 +57,12 @@ impl Findings {
                 self.writable(&format!("queue {}: folder", queue.name), folder);
             }
         }
+        if let Some(ring) = &config.ring
+            && let Err(error) = daemon::ring_api(ring)
+        {
+            self.problems.push(error.to_string());
+        }
+        self.writable("tokens.guard_folder", &config.tokens.guard_folder);
         for socket in &config.sockets {
             let parent = socket.path.parent().unwrap_or(Path::new("."));
             if !(config.store.create && socket.path.starts_with(&config.store.folder)) {

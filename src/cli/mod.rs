@@ -15,6 +15,7 @@ mod output;
 mod queue;
 mod serve;
 mod status;
+mod token;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -57,6 +58,12 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Status => with_daemon(&common, status::run),
         Command::Accounts(command) => {
             with_daemon(&common, async |daemon, out| accounts::run(command, daemon, out).await)
+        }
+        Command::Token { account, min_life, refused } => with_daemon(&common, async |daemon, out| {
+            token::token(&account, min_life, refused, daemon, out).await
+        }),
+        Command::Restore(command) => {
+            with_daemon(&common, async |daemon, out| token::restore(command, daemon, out).await)
         }
         Command::Queue(command) => {
             with_daemon(&common, async |daemon, out| queue::run(command, daemon, out).await)

@@ -52,6 +52,10 @@ pub enum SecretError {
         "${CREDENTIALS_VARIABLE} is not set: credentials are there only in a systemd service with LoadCredential="
     )]
     NoCredentials,
+    #[error("{0} is not UTF-8 text")]
+    NotText(String),
+    #[error("can't read {}: {error}", .path.display())]
+    File { path: PathBuf, error: io::Error },
 }
 
 impl SecretSource {

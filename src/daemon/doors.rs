@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::queues::States;
+use super::tokens::TokensBehind;
 use super::{Error, sockets};
 use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
 use crate::clock;
@@ -18,20 +19,29 @@ use crate::http::Server;
 use crate::intake::Intake;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
+use crate::tokens::Desk;
+
+/// What the doors open on.
+#[derive(Clone, Copy)]
+pub(super) struct Behind<'a> {
+    pub store: &'a Store,
+    pub intake: &'a Arc<Intake>,
+    pub deliveries: &'a States,
+    pub desk: &'a Arc<Desk>,
+    pub metrics: &'a Metrics,
+}
 
 /// Binds every socket and serves the admin API on each with its rights, until `stop` resolves.
 pub(super) fn open<F>(
     config: &Config,
-    store: &Store,
-    intake: &Arc<Intake>,
-    deliveries: &States,
-    metrics: &Metrics,
+    behind: Behind<'_>,
     tasks: &mut JoinSet<()>,
     stop: impl Fn() -> F,
 ) -> Result<Arc<Admin>, Error>
 where
     F: Future<Output = Instant> + Send + 'static,
 {
+    let Behind { store, intake, deliveries, desk, metrics } = behind;
     let server = || Server::new(limits(), metrics.http(Door::Admin));
     let parts = Parts {
         store: store.clone(),
@@ -39,6 +49,7 @@ where
         metrics: metrics.clone(),
         queues: config.queues.iter().map(queue_facts).collect(),
         facts: reporter(Arc::clone(intake), Arc::clone(deliveries)),
+        tokens: Arc::new(TokensBehind(Arc::clone(desk))),
     };
     let admin = Admin::new(parts).map_err(StoreError::from)?;
     let bound: Result<Vec<_>, _> = config.sockets.iter().map(sockets::bind).collect();

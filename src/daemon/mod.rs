@@ -5,6 +5,7 @@ mod hardening;
 mod queues;
 mod setup;
 mod sockets;
+mod tokens;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,11 +25,13 @@ use crate::config::{self, Config};
 use crate::domain::signature::Keys;
 use crate::http::{Limits, Server};
 use crate::intake::{self, Intake, Settings};
+use crate::ring_api::SettingsError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
 
 pub use hardening::forbid_dumps;
 pub use setup::{create_store, options};
+pub use tokens::ring_api;
 
 /// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -42,6 +45,8 @@ pub enum Error {
     Config(#[from] config::ConfigError),
     #[error("{0}")]
     Secret(#[from] config::SecretError),
+    #[error("[ring]: {0}")]
+    Ring(#[from] SettingsError),
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{what}: {error}")]
@@ -55,7 +60,7 @@ impl Error {
     /// be bound may come later, so systemd shall try again: 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Secret(_) => 78,
+            Self::Config(_) | Self::Secret(_) | Self::Ring(_) => 78,
             Self::Store(error) => match error {
                 StoreError::InUse { .. } => 75,
                 StoreError::Damaged(_) | StoreError::Foreign { .. } | StoreError::Newer { .. } => 65,
@@ -110,8 +115,18 @@ impl Daemon {
         });
         tasks.spawn(keep_proofs(Arc::clone(&intake), store.clone(), stopped.clone()));
         let states = queues::start(&config, &store, &mut tasks, || stopping(stopped.clone()));
-        let stop_doors = || stopping(stopped.clone());
-        let admin = doors::open(&config, &store, &intake, &states, &metrics, &mut tasks, stop_doors)?;
+        let desk = tokens::desk(&config, &store, &metrics)?;
+        let stop_desk = stopping(stopped.clone());
+        let running = Arc::clone(&desk);
+        tasks.spawn(async move { running.run(stop_desk).await });
+        let parts = doors::Behind {
+            store: &store,
+            intake: &intake,
+            deliveries: &states,
+            desk: &desk,
+            metrics: &metrics,
+        };
+        let admin = doors::open(&config, parts, &mut tasks, || stopping(stopped.clone()))?;
         if config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }

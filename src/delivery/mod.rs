@@ -15,10 +15,10 @@ pub mod sinks;
 mod verdicts;
 
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chance;
 use crate::domain::backoff::Backoff;
 use crate::domain::time::Millis;
 use crate::store::Leased;
@@ -81,7 +81,7 @@ impl Default for Options {
             overdue: Duration::from_mins(2),
             retry: Backoff { least: Duration::from_secs(1), most: Duration::from_mins(15) },
             pause: Backoff { least: Duration::from_millis(500), most: Duration::from_secs(30) },
-            random,
+            random: chance::random,
         }
     }
 }
@@ -109,9 +109,4 @@ impl State {
             Self::Stopped => "stopped",
         }
     }
-}
-
-/// Good enough to spread waits, and for nothing else: the standard library seeds its hashers at random.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -7,6 +7,7 @@ mod tests;
 use std::borrow::Cow;
 
 use data_encoding::BASE64;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -44,6 +45,9 @@ flags! {
         Own = "own",
     }
 }
+
+/// What need not be encoded in a segment of a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An event on its way to a queue.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +88,7 @@ pub fn render(event: &Outgoing<'_>) -> String {
         time: event.time.map(Millis::rfc3339),
         datacontenttype: data.content_type(),
         ringaccount: event.account.and_then(attribute),
+        ringtoken: event.account.map(token_call),
         ringuser: event.user.and_then(attribute),
         ringsubtype: event.sub_kind.and_then(attribute),
         // A text, since integers have 32 bits here; of fixed width, so that it sorts.
@@ -106,6 +111,11 @@ pub fn render(event: &Outgoing<'_>) -> String {
     line
 }
 
+/// Where on an admin socket an access token of the account is to be had.
+fn token_call(account: &str) -> String {
+    format!("/v1/accounts/{}/token", utf8_percent_encode(account, SEGMENT))
+}
+
 /// Whether the specification allows `c` in an attribute: no control characters, no noncharacters.
 pub fn is_attribute_char(c: char) -> bool {
     let noncharacter = matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe;
@@ -126,6 +136,8 @@ struct Attributes<'a> {
     datacontenttype: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ringaccount: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ringtoken: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ringuser: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]

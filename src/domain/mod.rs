@@ -1,5 +1,6 @@
 //! Decides, never acts: no I/O, and time and randomness come in as arguments.
 
+pub mod arrival;
 pub mod backlog;
 pub mod backoff;
 pub mod cloudevent;
@@ -9,6 +10,7 @@ pub mod event;
 mod flags;
 pub mod ids;
 pub mod json_stream;
+pub mod lending;
 pub mod limiter;
 pub mod refresh;
 pub mod rights;

@@ -18,10 +18,12 @@ pub enum Call {
     DeadLettersWrite,
     Keys,
     Metrics,
+    TokensLend,
+    TokensManage,
 }
 
 impl Call {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -32,6 +34,8 @@ impl Call {
         Self::DeadLettersWrite,
         Self::Keys,
         Self::Metrics,
+        Self::TokensLend,
+        Self::TokensManage,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -47,6 +51,8 @@ impl Call {
             Self::DeadLettersWrite => "dead-letters.write",
             Self::Keys => "keys",
             Self::Metrics => "metrics",
+            Self::TokensLend => "tokens.lend",
+            Self::TokensManage => "tokens.manage",
         }
     }
 }

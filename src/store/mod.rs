@@ -12,6 +12,7 @@
 
 mod accept;
 mod accounts;
+mod arrivals;
 mod aside;
 mod batch;
 mod codec;
@@ -62,6 +63,7 @@ use crate::telemetry::Metrics;
 
 pub use crate::domain::backlog::Scope;
 
+pub use self::arrivals::{ArrivalKey, Stage, Waiting};
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
     Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals, QueueView,

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::tables::{
     ACCOUNTS, ASIDE, AsideKey, JOURNAL, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read,
 };
-use super::tokens::TokenRow;
+use super::tokens::{Predecessor, TokenRow};
 use super::turns::{Access, Entry, TokenRecord};
 use crate::domain::backlog::Taken;
 use crate::domain::event::Event;
@@ -257,8 +257,9 @@ pub(super) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result
                 unsettled = entry.unsettled;
             }
         }
-        let record = TokenRow::decode(number, value.value())?.record(unsettled);
-        records.push(TokenRecord { number, record });
+        let row = TokenRow::decode(number, value.value())?;
+        let predecessor = row.predecessor == Predecessor::Untried;
+        records.push(TokenRecord { number, record: row.record(unsettled), predecessor });
     }
     Ok(records)
 }

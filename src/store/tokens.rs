@@ -117,12 +117,25 @@ pub(super) fn seal_pair(
     pair: &Pair,
     previous: Option<&Secret<String>>,
 ) -> Result<Vec<u8>, Fault> {
-    let fields = [
+    let plain = fields(&[
         pair.access_token.as_ref().map(|token| token.expose().as_str()),
         Some(pair.refresh_token.expose().as_str()),
         pair.scope.as_deref(),
         previous.map(|token| token.expose().as_str()),
-    ];
+    ]);
+    let mut sealed = Vec::with_capacity(plain.len() + SEAL_OVERHEAD);
+    key.seal(&pair_aad(generation, account), &plain, &mut sealed)?;
+    Ok(sealed)
+}
+
+fn read_pair(from: &[u8]) -> Option<(Pair, Previous)> {
+    let [access, refresh, scope, previous] = read_fields(from)?;
+    let (access_token, refresh_token) = (access.map(Secret::new), Secret::new(refresh?));
+    Some((Pair { access_token, refresh_token, scope }, previous.map(Secret::new)))
+}
+
+/// Texts in a row, any of which may be missing.
+pub(super) fn fields(fields: &[Option<&str>]) -> Zeroizing<Vec<u8>> {
     let length: usize = fields.iter().flatten().map(|field| field.len()).sum();
     // One buffer of the full size: growing would leave copies behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(length + 4 * fields.len()));
@@ -131,24 +144,21 @@ pub(super) fn seal_pair(
         plain.put_u32(length);
         plain.extend_from_slice(field.unwrap_or_default().as_bytes());
     }
-    let mut sealed = Vec::with_capacity(plain.len() + SEAL_OVERHEAD);
-    key.seal(&pair_aad(generation, account), &plain, &mut sealed)?;
-    Ok(sealed)
+    plain
 }
 
-fn read_pair(mut from: &[u8]) -> Option<(Pair, Previous)> {
-    let mut field = || -> Option<Option<String>> {
+/// The same again; nothing when it is something else.
+pub(super) fn read_fields<const N: usize>(mut from: &[u8]) -> Option<[Option<String>; N]> {
+    let mut found = [const { None }; N];
+    for field in &mut found {
         let length = from.try_get_u32().ok()?;
-        if length == NONE {
-            return Some(None);
+        if length != NONE {
+            let (text, rest) = from.split_at_checked(length as usize)?;
+            from = rest;
+            *field = Some(str::from_utf8(text).ok()?.to_owned());
         }
-        let (text, rest) = from.split_at_checked(length as usize)?;
-        from = rest;
-        Some(Some(str::from_utf8(text).ok()?.to_owned()))
-    };
-    let (access_token, refresh_token) = (field()?.map(Secret::new), Secret::new(field()??));
-    let (scope, previous) = (field()?, field()?.map(Secret::new));
-    Some((Pair { access_token, refresh_token, scope }, previous))
+    }
+    from.is_empty().then_some(found)
 }
 
 /// What a pair is sealed together with: its account and its generation.

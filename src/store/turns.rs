@@ -20,7 +20,7 @@ use super::error::Fault;
 use super::tokens::{Predecessor, TokenRow, seal_pair};
 use super::{Store, StoreError, reader};
 use crate::domain::ids::AccountId;
-use crate::domain::refresh::{End, Notice, Record};
+use crate::domain::refresh::{End, LIFE, Notice, Record};
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
@@ -97,6 +97,8 @@ pub enum Settled {
 pub struct TokenRecord {
     pub number: u32,
     pub record: Record,
+    /// The token that the present one replaced was never tried in its place.
+    pub predecessor: bool,
 }
 
 /// What a worker may be given.
@@ -188,13 +190,13 @@ impl Store {
         self.shared.tokens_changed.notified().await;
     }
 
-    /// Notes what people were told of an account's tokens, and that OAuth ended them, if it did; in the same commit as the event
-    /// that tells it goes to its queues. Returns whether the account still has tokens.
+    /// Notes what people are told of an account's tokens, and with it that OAuth ended them, if it did; in the same commit the event
+    /// that tells it goes to its queues. Returns the account, if it still has tokens.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn tell(&self, number: u32, notice: Notice, end: Option<End>) -> Result<bool, StoreError> {
-        self.write(move |batch| batch.tell(number, notice, end)).await
+    pub async fn tell(&self, number: u32, notice: Notice) -> Result<Option<AccountId>, StoreError> {
+        self.write(move |batch| batch.tell(number, notice)).await
     }
 
     /// How many intents were ever noted: what a copy of the store from before is recognised by.
@@ -358,12 +360,13 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    fn tell(&mut self, number: u32, notice: Notice, end: Option<End>) -> Result<bool, Fault> {
-        let Some(row) = self.token_row(number)? else { return Ok(false) };
-        let lapses_at = row.span.renewed_at.plus(crate::domain::refresh::LIFE);
+    fn tell(&mut self, number: u32, notice: Notice) -> Result<Option<AccountId>, Fault> {
+        let Some(row) = self.token_row(number)? else { return Ok(None) };
+        let lapses_at = row.span.renewed_at.plus(LIFE);
+        let end = notice.end();
         self.write_token_row(number, &TokenRow { told: notice, end, ..row })?;
         self.announce(number, notice.as_str(), Some(lapses_at))?;
-        Ok(true)
+        Ok(self.read_account(number)?.and_then(|row| row.id))
     }
 
     /// The next number of the epoch.

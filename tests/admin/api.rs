@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part, and a test may fail here")]
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ringhookd::admin::{Admin, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
+use ringhookd::admin::{Admin, Facts, KeyProof, Parts, QueueFacts, Reporter, TokenDesk, TokenFacts, limits};
+use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
+use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
 use ringhookd::domain::rights::{Grant, Rights};
 use ringhookd::domain::routing::Selection;
 use ringhookd::domain::time::Millis;
 use ringhookd::http::Server;
-use ringhookd::store::Store;
+use ringhookd::store::{Store, StoreError};
 use ringhookd::telemetry::{Door, Metrics};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,6 +34,28 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) admin: Arc<Admin>,
     server: Arc<Server>,
+}
+
+/// Has no tokens to give.
+#[derive(Debug)]
+struct NoDesk;
+
+impl TokenDesk for NoDesk {
+    fn lend<'a>(&'a self, _: &'a Ask) -> Pin<Box<dyn Future<Output = Result<Lent, Denied>> + Send + 'a>> {
+        Box::pin(async { Err(Denied::for_good(Reason::NotConfigured)) })
+    }
+
+    fn welcome(&self, _: Arrival) -> Pin<Box<dyn Future<Output = Result<Welcome, Unwelcome>> + Send + '_>> {
+        Box::pin(async { Err(Unwelcome::NotConfigured) })
+    }
+
+    fn accept_restored(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn standing(&self) -> TokenFacts {
+        TokenFacts::default()
+    }
 }
 
 /// One socket, and calls through it.
@@ -65,7 +90,8 @@ impl Api {
         let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
         let server_ = Arc::clone(&server);
         let facts = Reporter::new(report);
-        let parts = Parts { store: store.clone(), server: server_, metrics, queues, facts };
+        let tokens = Arc::new(NoDesk);
+        let parts = Parts { store: store.clone(), server: server_, metrics, queues, facts, tokens };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
 

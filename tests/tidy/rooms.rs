@@ -10,7 +10,7 @@ const ROWS: &[&[&str]] = &[
     &["admin", "intake", "delivery", "linking", "tokens"],
     &["http", "ring_api", "store"],
     &["vault", "telemetry", "log", "config"],
-    &["clock", "failpoint"],
+    &["clock", "chance", "failpoint"],
     &["domain"],
 ];
 

@@ -86,7 +86,8 @@ fn an_event_is_one_readable_line() {
     let expected = concat!(
         r#"{"specversion":"1.0","id":"b6343589-0674","source":"/ring","type":"com.ring.motion_detected","#,
         r#""subject":"ava1.ring.device.X","time":"2023-11-14T22:13:20Z","datacontenttype":"application/json","#,
-        r#""ringaccount":"ava1.ring.account.X","ringuser":"user-7","ringsubtype":"human","#,
+        r#""ringaccount":"ava1.ring.account.X","ringtoken":"/v1/accounts/ava1.ring.account.X/token","#,
+        r#""ringuser":"user-7","ringsubtype":"human","#,
         r#""ringsequence":"00000000000000000042","ringreceived":"2023-11-14T22:13:20.123Z","ringattempt":1,"#,
         r#""data":{ "a" : 1.0 }}"#,
     );

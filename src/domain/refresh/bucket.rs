@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Full at first. Time is the monotonic clock's, which never goes back.
+/// Empty at first. Time is the monotonic clock's from the start of the process, which never goes back.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     /// Between two requests once the burst is used up.
@@ -16,10 +16,12 @@ pub struct Bucket {
 impl Bucket {
     /// `per_second` requests a second, of which `burst` may come at once; neither below one.
     pub fn new(per_second: u32, burst: u32) -> Self {
+        let (each, burst) = (Duration::from_secs(1) / per_second.max(1), burst.max(1));
         Self {
-            each: Duration::from_secs(1) / per_second.max(1),
-            burst: burst.max(1),
-            full_at: Duration::ZERO,
+            each,
+            burst,
+            // Whoever is started again and again must not have a burst each time.
+            full_at: each * burst,
             paused_until: Duration::ZERO,
         }
     }

@@ -95,6 +95,8 @@ impl Default for Policy {
 pub enum Answer {
     /// A new pair is on disk; the access token lives this long.
     Renewed { expires_in: Duration },
+    /// Nothing was sent for a reason of our own, e.g. since the intent could not be noted: says nothing about OAuth.
+    Withheld,
     /// It is certain that nothing was sent, e.g. the connection was refused.
     NotSent,
     /// A timeout, a reset, a 5xx or an answer that can't be read: whether the pair was replaced is unknown.

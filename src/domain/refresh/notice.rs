@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::slot::Health;
+use super::slot::{End, Health};
 
 /// How long before its end a link is warned about, in descending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,15 @@ impl Notice {
             Self::Lapsing(_) => Health::Lapsing.as_str(),
             Self::Lapsed => Health::Lapsed.as_str(),
             Self::Revoked => Health::Revoked.as_str(),
+        }
+    }
+
+    /// How the tokens ended, if they did.
+    pub fn end(self) -> Option<End> {
+        match self {
+            Self::Fresh | Self::Late | Self::Lapsing(_) => None,
+            Self::Lapsed => Some(End::Lapsed),
+            Self::Revoked => Some(End::Revoked),
         }
     }
 

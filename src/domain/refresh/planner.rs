@@ -10,10 +10,11 @@ use super::slot::{End, Health, Place, Record, Slot, seconds, to_seconds};
 use super::suspects::{Finding, Suspects};
 use super::{Answer, LONGEST_NAP, Moment, Pace, Policy};
 use crate::domain::backoff::share;
+use crate::domain::lending::Reason;
 use crate::domain::time::Millis;
 
 const DAY: Duration = Duration::from_hours(24);
-/// Before the access token runs out, as Ring recommends.
+/// Before the access token runs out, as Ring recommends; a quarter of its life where that is less.
 const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 /// After OAuth refused our own secret, which only a person can put right.
 const CLIENT_PAUSE: Duration = Duration::from_mins(15);
@@ -136,6 +137,35 @@ impl Planner {
         }
     }
 
+    /// The same, on the word of somebody who may ask as often as they like.
+    ///
+    /// # Errors
+    /// How long until the account's next try, when the one before failed: asking does not bring it forward.
+    pub fn ask(&mut self, account: u32, now: Moment) -> Result<(), Duration> {
+        let wall = seconds(now.wall);
+        let Some(slot) = self.queue.get(account).copied() else { return Ok(()) };
+        let held = slot.failures > 0 || slot.end.is_some() || self.suspects.has(account);
+        if slot.place == Place::Waiting && held {
+            return Err(Duration::from_secs(u64::from(slot.due.saturating_sub(wall).max(1))));
+        }
+        self.hasten(account, now);
+        Ok(())
+    }
+
+    /// Why nobody's tokens are refreshed at present, if so, and how long that lasts at least.
+    pub fn trouble(&self, now: Moment) -> Option<(Reason, Duration)> {
+        let halted = self.halted_until.saturating_sub(now.ticks);
+        if !halted.is_zero() {
+            return Some((Reason::ClientRefused, halted));
+        }
+        if !self.breaker.is_open() {
+            return None;
+        }
+        // Where a probe may go, whoever asks may be it.
+        let wait = self.breaker.permit(now.ticks, self.queue.in_flight()).err()?;
+        Some((Reason::OauthDown, wait))
+    }
+
     /// What to do at `now`.
     pub fn next(&mut self, now: Moment) -> Next {
         self.read_clocks(now);
@@ -179,7 +209,7 @@ impl Planner {
         Some(match answer {
             Answer::Renewed { expires_in } => self.renewed(account, expires_in, now, random),
             Answer::Refused => self.refused(account, slot, now, random),
-            Answer::NotSent | Answer::Unknown => {
+            Answer::Withheld | Answer::NotSent | Answer::Unknown => {
                 let failures = slot.failures.saturating_add(1);
                 let wait = self.policy.backoff.wait(u32::from(failures), random);
                 self.again(account, wait, now, |slot| {
@@ -290,6 +320,7 @@ impl Planner {
     fn hear(&mut self, answer: Answer, now: Moment, random: u64) {
         match answer {
             Answer::Renewed { .. } | Answer::Refused => self.breaker.succeeded(self.policy.parallel),
+            Answer::Withheld => {}
             Answer::NotSent | Answer::Unknown => drop(self.breaker.failed(now.ticks, random)),
             Answer::Throttled { retry_after } => {
                 let (least, most) = RETRY_AFTER;
@@ -376,7 +407,12 @@ fn latest(pace: Pace, slot: &Slot) -> u32 {
 fn due(pace: Pace, slot: &Slot, now: u32, random: u64) -> u32 {
     let (from, to) = match pace {
         Pace::Every(interval) => (slot.renewed_at, slot.renewed_at.saturating_add(to_seconds(interval))),
-        Pace::AlwaysFresh => (now, slot.expires_at.saturating_sub(to_seconds(BEFORE_EXPIRY))),
+        Pace::AlwaysFresh => {
+            // A token that hardly lives must not be refreshed all the time.
+            let life = Duration::from_secs(u64::from(slot.expires_at.saturating_sub(slot.renewed_at)));
+            let before = to_seconds(BEFORE_EXPIRY.min(life / 4));
+            (now, slot.expires_at.saturating_sub(before))
+        }
     };
     let quarter = Duration::from_secs(u64::from(to.saturating_sub(from) / 4));
     to.saturating_sub(to_seconds(share(quarter, random)))

@@ -7,8 +7,9 @@ use super::*;
 const HOUR: Duration = Duration::from_hours(1);
 const START: Millis = Millis(1_790_000_000_000);
 
+/// So long after a time when the process had run for a while.
 fn at(ticks: Duration) -> Moment {
-    Moment { wall: START.plus(ticks), ticks }
+    Moment { wall: START.plus(ticks), ticks: HOUR + ticks }
 }
 
 fn renewed(ago: Duration) -> Record {
@@ -161,7 +162,7 @@ fn tokens_that_are_replaced_in_flight_wait_for_the_answer_which_says_nothing() {
 fn a_clock_set_back_makes_nobody_wait_longer() {
     let mut planner = planner(&[HOUR]);
     let year = 365 * 24 * HOUR;
-    let jumped = Moment { wall: START.plus(year), ticks: HOUR };
+    let jumped = Moment { wall: START.plus(year), ticks: 2 * HOUR };
     assert_eq!(planner.next(jumped), Next::Refresh(0));
     planner.answered(0, RENEWED, jumped, 0);
     let back = at(2 * HOUR);
@@ -187,7 +188,7 @@ fn tokens_renewed_in_the_future_are_due_now_however_often_the_daemon_starts() {
 #[test]
 fn a_clock_set_back_between_the_plan_and_the_first_look_is_noticed() {
     let mut planner = Planner::new(Policy::default());
-    let ahead = Moment { wall: START.plus(40 * 24 * HOUR), ticks: Duration::ZERO };
+    let ahead = Moment { wall: START.plus(40 * 24 * HOUR), ticks: HOUR };
     let record = Record { renewed_at: ahead.wall.minus(30 * HOUR), ..renewed(HOUR) };
     planner.plan(0, &record, ahead, 0);
     assert_eq!(planner.next(at(Duration::from_secs(1))), Next::Refresh(0));

@@ -1,0 +1,114 @@
+//! Access tokens for local workers, and the word that lets a restored store refresh again.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::door::Door;
+use super::request::{account_id, ok};
+use super::{Admin, Reply};
+use crate::clock;
+use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
+use crate::domain::lending::{Ask, Denied, Lent, Reason};
+use crate::domain::refresh::Overview;
+use crate::domain::rights::Call;
+use crate::http::{Answer, answer};
+use crate::store::StoreError;
+
+/// A worker that does not say gets a token that is good for this long.
+const MIN_LIFE_S: u64 = 60;
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whoever keeps the tokens alive.
+pub trait TokenDesk: fmt::Debug + Send + Sync {
+    /// Comes back within 10 s.
+    fn lend<'a>(&'a self, ask: &'a Ask) -> Boxed<'a, Result<Lent, Denied>>;
+    /// Takes in a refresh token whose account is not known.
+    fn welcome(&self, arrival: Arrival) -> Boxed<'_, Result<Welcome, Unwelcome>>;
+    fn accept_restored(&self) -> Boxed<'_, Result<(), StoreError>>;
+    fn standing(&self) -> TokenFacts;
+}
+
+/// How all tokens stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenFacts {
+    /// Whether the configuration says who we are at Ring.
+    pub configured: bool,
+    /// Nothing is refreshed since the store is an older copy.
+    pub guarded: bool,
+    pub overview: Overview,
+    /// Answers of OAuth that the store has not taken.
+    pub unrecorded: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    /// Seconds that the token must be good for at least.
+    min_life_s: Option<u64>,
+    /// The generation of one that Ring answered 401 to.
+    refused: Option<u64>,
+}
+
+impl Admin {
+    /// A refusal says why in `reason`, and where asking again may help, after how long.
+    pub(super) async fn lend_token(&self, door: &Door, id: &str, body: Incoming) -> Reply {
+        door.may(Call::TokensLend, None)?;
+        let Wish { min_life_s, refused } = self.json(body).await?;
+        let account = account_id(id)?;
+        let known = door.sees_all() || {
+            let view = self.store.account(account.clone()).await?;
+            view.is_some_and(|view| door.sees(Some(&view.account), view.user.as_ref()))
+        };
+        if !known {
+            return Ok(denied(Denied::for_good(Reason::NoTokens)));
+        }
+        let min_life = Duration::from_secs(min_life_s.unwrap_or(MIN_LIFE_S));
+        let ask = Ask { account, min_life, refused };
+        Ok(match self.tokens.lend(&ask).await {
+            Ok(lent) => given(&lent),
+            Err(why) => denied(why),
+        })
+    }
+
+    /// Lets a store that is an older copy refresh again.
+    pub(super) async fn accept_restored(&self, door: &Door) -> Reply {
+        door.may(Call::TokensManage, None)?;
+        self.tokens.accept_restored().await?;
+        ok(&json!({"accepted": true}))
+    }
+}
+
+fn given(lent: &Lent) -> Answer {
+    let document = json!({
+        "access_token": lent.token.expose(),
+        "token_type": "Bearer",
+        "expires_at": lent.expires_at.rfc3339(),
+        "expires_in": lent.expires_at.since(clock::now()).as_secs(),
+        "generation": lent.generation,
+    });
+    answer::json(StatusCode::OK, document.to_string())
+}
+
+fn denied(Denied { reason, retry_after }: Denied) -> Answer {
+    let seconds = retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0));
+    let status = match reason {
+        Reason::NoTokens => StatusCode::NOT_FOUND,
+        _ if seconds.is_some() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::CONFLICT,
+    };
+    let document = json!({"error": reason.words(), "reason": reason.as_str(), "retry_after_s": seconds});
+    let mut answer = answer::json(status, document.to_string());
+    if let Some(value) = seconds.and_then(|s| HeaderValue::from_str(&s.to_string()).ok()) {
+        answer.headers_mut().insert(RETRY_AFTER, value);
+    }
+    answer
+}

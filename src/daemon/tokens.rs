@@ -1,0 +1,102 @@
+//! Opens the tokens' desk: who we are at Ring, the guard of the store, and the schedule's policy.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Error;
+use crate::admin::{TokenDesk, TokenFacts};
+use crate::config::{self, ClientSecret, Config, SecretError};
+use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
+use crate::domain::lending::{Ask, Denied, Lent};
+use crate::domain::refresh::{Policy, Warnings};
+use crate::domain::secret::Secret;
+use crate::ring_api::{RingApi, Settings};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::tokens::{Desk, Guard, Parts, Standing};
+
+/// Largest answer of Ring's that is read, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// The desk of this store.
+pub(super) fn desk(config: &Config, store: &Store, metrics: &Metrics) -> Result<Arc<Desk>, Error> {
+    let api = config.ring.as_ref().map(ring_api).transpose()?;
+    if api.is_none() {
+        tracing::warn!("[ring] client_id is not set: no tokens are refreshed");
+    }
+    let mut policy = Policy {
+        pace: config.tokens.refresh,
+        parallel: config.tokens.parallel,
+        warnings: Warnings(config.tokens.warn_before),
+        ..Policy::default()
+    };
+    if let Some(ring) = &config.ring {
+        policy.per_second = ring.per_second;
+    }
+    let desk = Desk::new(Parts {
+        store: store.clone(),
+        api,
+        policy,
+        call_timeout: config.ring.as_ref().map(|ring| ring.call_timeout).unwrap_or_default(),
+        guard: Guard::new(&config.tokens.guard_folder, &store.identity().store),
+        metrics: metrics.clone(),
+    });
+    Ok(desk?)
+}
+
+/// The client of Ring as it is configured.
+///
+/// # Errors
+/// When the secret or the certificate authority can't be read, or an address can't be used.
+pub fn ring_api(ring: &config::Ring) -> Result<RingApi, Error> {
+    let client_secret = match &ring.secret {
+        ClientSecret::Inline(secret) => Secret::new(secret.expose().clone()),
+        ClientSecret::Source(source) => {
+            let bytes = source.read()?;
+            let text = String::from_utf8(bytes.expose().clone());
+            Secret::new(text.map_err(|_| Error::Secret(SecretError::NotText(source.to_string())))?)
+        }
+    };
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|error| SecretError::File { path: path.clone(), error })
+    };
+    let ca_pem = ring.ca_file.as_ref().map(read).transpose()?;
+    let (oauth_url, api_url) = (ring.oauth_url.clone(), ring.api_url.clone());
+    Ok(RingApi::new(Settings {
+        oauth_url,
+        api_url,
+        client_id: ring.client_id.clone(),
+        client_secret,
+        ca_pem,
+        connect_timeout: ring.connect_timeout,
+        call_timeout: ring.call_timeout,
+        max_answer: MAX_ANSWER,
+    })?)
+}
+
+/// The desk as the admin API sees it.
+#[derive(Debug)]
+pub(super) struct TokensBehind(pub Arc<Desk>);
+
+impl TokenDesk for TokensBehind {
+    fn lend<'a>(&'a self, ask: &'a Ask) -> Pin<Box<dyn Future<Output = Result<Lent, Denied>> + Send + 'a>> {
+        Box::pin(self.0.lend(ask))
+    }
+
+    fn welcome(
+        &self,
+        arrival: Arrival,
+    ) -> Pin<Box<dyn Future<Output = Result<Welcome, Unwelcome>> + Send + '_>> {
+        Box::pin(self.0.welcome(arrival))
+    }
+
+    fn accept_restored(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
+        Box::pin(self.0.accept_restored())
+    }
+
+    fn standing(&self) -> TokenFacts {
+        let Standing { configured, guarded, overview, unrecorded } = self.0.standing();
+        TokenFacts { configured, guarded, overview, unrecorded }
+    }
+}

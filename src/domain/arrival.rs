@@ -1,0 +1,50 @@
+//! A refresh token whose account nobody knows yet: exchanged first, since only its access token tells whose it is.
+
+use super::ids::{AccountId, UserId};
+use super::secret::Secret;
+
+/// A refresh token that somebody put in without its account.
+#[derive(Debug)]
+pub struct Arrival {
+    pub refresh_token: Secret<String>,
+    pub user: Option<UserId>,
+    /// Also when another user has the account.
+    pub replace: bool,
+}
+
+/// What became of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Welcome {
+    /// Its account has new tokens.
+    Linked { account: AccountId, created: bool, released: u64 },
+    /// Ring was not reached, or did not say what it did; it goes on by itself.
+    Pending,
+}
+
+/// Why it is not taken. Nothing of it is kept, unless it says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unwelcome {
+    #[error(
+        "Ring's OAuth does not honour this refresh token (invalid_grant): it was used before, has lapsed, or belongs to \
+         another app"
+    )]
+    NotHonoured,
+    #[error("Ring's OAuth refuses our own client id or secret: see [ring]")]
+    ClientRefused,
+    #[error("Ring can't be reached now ({0}); nothing was sent, so import it again later")]
+    NotReached(String),
+    #[error(
+        "without account_id the token has to be exchanged at Ring, and the configuration has no [ring] client_id"
+    )]
+    NotConfigured,
+    #[error(
+        "without account_id the token has to be exchanged at Ring, and nothing is until `ringhookd restore accept`"
+    )]
+    Guarded,
+    #[error(
+        "{account} belongs to user {user}, who keeps it, with these newer tokens; say --replace to move it"
+    )]
+    OtherUser { account: AccountId, user: UserId },
+    #[error("the store can't be used now: {0}")]
+    Store(String),
+}

@@ -1,0 +1,187 @@
+//! One refresh from intent to record. Nothing is sent before the intent is on disk; what came back is not lost again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Desk;
+use super::guard::Waiting;
+use crate::clock;
+use crate::domain::refresh::Answer;
+use crate::domain::secret::Secret;
+use crate::domain::time::Millis;
+use crate::domain::tokens::Span;
+use crate::failpoint;
+use crate::ring_api::{Exchange, RingApi, TokenPair, read_pair};
+use crate::store::{NoTurn, Settled, Turn, Which};
+use crate::telemetry::Refresh;
+
+/// Beyond the longest call, until somebody else may begin a refresh of the account.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// Between two tries to record an answer.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
+/// How a refresh came out, for the schedule.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Landed {
+    pub number: u32,
+    pub which: Which,
+    pub answer: Answer,
+}
+
+/// Refreshes an account's tokens once.
+pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which) -> Landed {
+    let (answer, outcome) = desk.refresh(&api, number, which).await;
+    desk.metrics.refreshed(outcome);
+    Landed { number, which, answer }
+}
+
+impl Desk {
+    async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Answer, Refresh) {
+        let lease = self.call_timeout + LEASE_MARGIN;
+        let turn = match self.store.begin_refresh(number, which, lease).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(why)) => {
+                if why == NoTurn::Damaged {
+                    tracing::error!(account_number = number, "the account's tokens do not open");
+                }
+                return (Answer::Withheld, Refresh::Withheld);
+            }
+            Err(error) => {
+                tracing::warn!(account_number = number, %error, "no refresh without a store to note it in");
+                return (Answer::Withheld, Refresh::Withheld);
+            }
+        };
+        failpoint!("refresh.intent");
+        if let Err(error) = self.guard.note(turn.fence).await {
+            // The guard is for the operator's mistakes; the link is worth more.
+            tracing::error!(%error, folder = %self.guard.folder().display(), "the guard folder can't be written");
+        }
+        failpoint!("refresh.guarded");
+        if let Some(pair) = turn.kept.as_ref().and_then(|(answer, _)| read_pair(answer.expose())) {
+            return self.adopt(&turn, pair).await;
+        }
+        let exchange = api.refresh(&turn.token).await;
+        failpoint!("refresh.answered");
+        let landed = self.take(&turn, exchange).await;
+        failpoint!("refresh.recorded");
+        landed
+    }
+
+    /// An answer to an earlier turn can be read after all.
+    async fn adopt(&self, turn: &Turn, pair: TokenPair) -> (Answer, Refresh) {
+        let asked_at = turn.kept.as_ref().map_or_else(clock::now, |(_, at)| *at);
+        tracing::info!(account = %turn.account, "an answer that was kept is taken now");
+        self.record(turn, renewed(pair, asked_at)).await;
+        if let Err(error) = self.replan(turn.number) {
+            tracing::warn!(account = %turn.account, %error, "the account is planned anew at the next start");
+        }
+        (Answer::Withheld, Refresh::Renewed)
+    }
+
+    async fn take(&self, turn: &Turn, exchange: Exchange) -> (Answer, Refresh) {
+        let account = &turn.account;
+        let (settled, answer, outcome) = match exchange {
+            Exchange::Renewed(pair) => {
+                let expires_in = pair.expires_in;
+                tracing::debug!(%account, "refreshed");
+                (renewed(pair, clock::now()), Answer::Renewed { expires_in }, Refresh::Renewed)
+            }
+            Exchange::Unreadable(raw) => {
+                tracing::error!(%account, bytes = raw.expose().len(), "OAuth's answer can't be read; it is kept, sealed");
+                (Settled::Unreadable(raw), Answer::Unknown, Refresh::Unreadable)
+            }
+            Exchange::NotSent { why } => {
+                tracing::warn!(%account, %why, "refresh not sent");
+                (Settled::NotSent, Answer::NotSent, Refresh::NotSent)
+            }
+            Exchange::Unknown { why } => {
+                tracing::warn!(%account, %why, "whether the tokens were refreshed is not known");
+                (Settled::Unknown, Answer::Unknown, Refresh::Unknown)
+            }
+            Exchange::Throttled { retry_after } => {
+                tracing::warn!(?retry_after, "OAuth throttles us");
+                (Settled::NotSent, Answer::Throttled { retry_after }, Refresh::Throttled)
+            }
+            Exchange::Refused => {
+                tracing::warn!(%account, "OAuth refuses the refresh token");
+                (Settled::Refused, Answer::Refused, Refresh::Refused)
+            }
+            Exchange::ClientRefused { why } => {
+                tracing::error!(%why, "OAuth refuses our own client id or secret: nothing is refreshed for 15 minutes. See [ring]");
+                (Settled::NotSent, Answer::ClientRefused, Refresh::ClientRefused)
+            }
+        };
+        self.record(turn, settled).await;
+        (answer, outcome)
+    }
+
+    /// Does not return before what holds tokens is on disk: in the store, or at least, when the daemon stops, in the guard folder.
+    async fn record(&self, turn: &Turn, settled: Settled) {
+        let answer = precious(&settled);
+        let settled = Arc::new(settled);
+        let mut kept_aside = false;
+        loop {
+            let settling = self.store.settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
+            let Err(error) = settling.await else { break };
+            let Some(answer) = &answer else {
+                tracing::warn!(account = %turn.account, %error, "how the refresh came out could not be noted");
+                return;
+            };
+            if !kept_aside {
+                self.unrecorded.fetch_add(1, Ordering::Relaxed);
+            }
+            kept_aside = kept_aside || self.keep_aside(turn, answer);
+            tracing::error!(account = %turn.account, %error, kept_aside, "the store can't take new tokens; trying again");
+            if kept_aside && self.stopping.load(Ordering::Acquire) {
+                tracing::warn!(account = %turn.account, "the next start takes its new tokens from the guard folder");
+                return;
+            }
+            tokio::time::sleep(RECORD_AGAIN).await;
+        }
+        if kept_aside {
+            self.unrecorded.fetch_sub(1, Ordering::Relaxed);
+            self.guard.drop_answer(turn.number, turn.fence);
+            tracing::info!(account = %turn.account, "the store has the new tokens now");
+        }
+    }
+
+    fn keep_aside(&self, turn: &Turn, answer: &[u8]) -> bool {
+        let Ok(sealed) = turn.seal_answer(answer) else { return false };
+        let waiting = Waiting { number: turn.number, fence: turn.fence, sealed };
+        let kept = self.guard.keep_answer(&waiting);
+        if let Err(error) = &kept {
+            tracing::error!(account = %turn.account, %error, "nor can the guard folder: the new tokens are in memory alone");
+        }
+        kept.is_ok()
+    }
+}
+
+fn renewed(pair: TokenPair, at: Millis) -> Settled {
+    let TokenPair { access_token, refresh_token, expires_in, scope } = pair;
+    Settled::Renewed { access_token, refresh_token, scope, span: Span::from_now(at, expires_in) }
+}
+
+/// What must not be lost, as OAuth would have said it.
+fn precious(settled: &Settled) -> Option<Zeroizing<Vec<u8>>> {
+    match settled {
+        Settled::Renewed { access_token, refresh_token, scope, span } => {
+            let text = |token: &Secret<String>| token.expose().clone();
+            let expires_in = span.expires_at.since(span.renewed_at).as_secs();
+            let mut answer = json!({
+                "access_token": text(access_token),
+                "expires_in": expires_in,
+                "scope": scope,
+            });
+            if let Some(token) = refresh_token {
+                answer["refresh_token"] = text(token).into();
+            }
+            Some(Zeroizing::new(answer.to_string().into_bytes()))
+        }
+        Settled::Unreadable(raw) => Some(Zeroizing::new(raw.expose().clone())),
+        Settled::Unknown | Settled::NotSent | Settled::Refused => None,
+    }
+}

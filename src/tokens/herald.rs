@@ -1,0 +1,98 @@
+//! Tells what there is to tell of each account's tokens: once, durably, as an event, a log line and a metric.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::Desk;
+use crate::domain::refresh::Notice;
+use crate::telemetry::TokenState;
+
+/// How often all accounts are looked at: some of what there is to tell comes with time alone.
+const ROUND: Duration = Duration::from_secs(20);
+/// What is told at once: one commit takes so many.
+const AT_ONCE: usize = 256;
+
+/// How often it is said that the guard holds everything back.
+const SAY_AGAIN: Duration = Duration::from_hours(1);
+
+impl Desk {
+    /// Says that nothing is refreshed, until it is accepted.
+    pub(super) async fn complain(self: Arc<Self>) {
+        while self.is_guarded() {
+            let guard_folder = self.guard.folder().display();
+            tracing::error!(
+                %guard_folder,
+                noted_epoch = self.guard.read(),
+                store_epoch = self.store.epoch().ok(),
+                "the store is an older copy than the tokens that were in use, or its epoch file is missing: nothing is refreshed, \
+                 since that could end links that live. If this store is the one to go on with, say `ringhookd restore accept`"
+            );
+            tokio::time::sleep(SAY_AGAIN).await;
+        }
+    }
+
+    /// Runs until it is dropped.
+    pub(super) async fn herald(self: Arc<Self>) {
+        loop {
+            // After a long outage there may be very many.
+            while self.tell_some().await {}
+            tokio::select! {
+                () = tokio::time::sleep(ROUND) => {}
+                () = self.news.notified() => {}
+            }
+        }
+    }
+
+    /// Returns whether there was more than could be told at once, and all of that was.
+    async fn tell_some(self: &Arc<Self>) -> bool {
+        let news: Vec<_> = {
+            let planner = self.planner();
+            planner.all_news(self.moment()).take(AT_ONCE).collect()
+        };
+        let more = news.len() == AT_ONCE;
+        let mut telling = JoinSet::new();
+        for (number, notice) in news {
+            telling.spawn(Arc::clone(self).tell(number, notice));
+        }
+        more && telling.join_all().await.into_iter().all(|told| told)
+    }
+
+    async fn tell(self: Arc<Self>, number: u32, notice: Notice) -> bool {
+        let account = match self.store.tell(number, notice).await {
+            Ok(account) => account,
+            Err(error) => {
+                tracing::warn!(account_number = number, %error, "a change of a link's state could not be noted");
+                return false;
+            }
+        };
+        let now = self.moment();
+        self.planner().told(number, notice, now);
+        let Some(account) = account else { return true };
+        self.metrics.link_is(match notice {
+            Notice::Fresh => TokenState::Fresh,
+            Notice::Late => TokenState::Late,
+            Notice::Lapsing(_) => TokenState::Lapsing,
+            Notice::Lapsed => TokenState::Lapsed,
+            Notice::Revoked => TokenState::Revoked,
+        });
+        let lapses_at = self.planner().lapses_at(number).unwrap_or_default();
+        let days_left = lapses_at.since(now.wall).as_secs() / 86_400;
+        let (account, state) = (crate::log::text(account.as_str()), notice.as_str());
+        match notice {
+            Notice::Fresh => tracing::info!(%account, state, "the link is well again"),
+            Notice::Late => tracing::warn!(%account, state, days_left, "the link's refresh is late"),
+            Notice::Lapsing(_) => {
+                tracing::error!(%account, state, days_left, "the link nears its end: its tokens could not be refreshed");
+            }
+            Notice::Lapsed => {
+                tracing::error!(%account, state, "the link has lapsed: its user has to remove the app in Ring and add it again");
+            }
+            Notice::Revoked => {
+                tracing::error!(%account, state, "the link was revoked: its user has to add the app in Ring again");
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,107 @@
+//! Hands out access tokens that live long enough; whoever asks meanwhile shares the one refresh that brings them.
+
+use std::time::Duration;
+
+use super::Desk;
+use crate::clock;
+use crate::domain::lending::{Ask, Denied, Lent, Reason};
+use crate::domain::refresh::{End, Ruling};
+use crate::store::Access;
+use crate::telemetry::Loan;
+
+/// An answer comes within this.
+const PATIENCE: Duration = Duration::from_millis(9500);
+/// A token that is younger than this was not refused for its age.
+const YOUNG: Duration = Duration::from_secs(30);
+/// When to ask again where nobody knows better.
+const SOON: Duration = Duration::from_secs(5);
+
+impl Desk {
+    /// An access token for a worker, within 10 s.
+    ///
+    /// # Errors
+    /// Why there is none, and when to ask again.
+    pub async fn lend(&self, ask: &Ask) -> Result<Lent, Denied> {
+        let lent = self.find(ask).await;
+        self.metrics.lent(match &lent {
+            Ok(_) => Loan::Given,
+            Err(Denied { retry_after: Some(_), .. }) => Loan::Later,
+            Err(_) => Loan::Denied,
+        });
+        lent
+    }
+
+    async fn find(&self, ask: &Ask) -> Result<Lent, Denied> {
+        let until = clock::ticks() + PATIENCE;
+        let mut renewed = false;
+        loop {
+            let access = match self.store.access(ask.account.clone()).await {
+                Ok(Some(access)) => access,
+                Ok(None) => return Err(Denied::for_good(Reason::NoTokens)),
+                Err(_) => return Err(Denied::for_now(Reason::Store, SOON)),
+            };
+            let number = access.number;
+            let access = match serve(ask, access) {
+                Ok(lent) => return Ok(lent),
+                Err(access) => access,
+            };
+            if renewed {
+                return Err(Denied::for_good(Reason::TooLong));
+            }
+            self.may_refresh(ask, &access)?;
+            let outcome = self.wait_for(number);
+            let asked = self.planner().ask(number, self.moment());
+            asked.map_err(|wait| Denied::for_now(Reason::Failing, wait))?;
+            self.wake.notify_one();
+            match tokio::time::timeout_at(until, outcome).await {
+                Ok(Ok(Some(Ruling::Retry { within }))) => return Err(self.why_later(within)),
+                Ok(Ok(Some(Ruling::Renewed))) => renewed = true,
+                // It ended, or has other tokens now: what is on disk tells.
+                Ok(_) if clock::ticks() < until => {}
+                Ok(_) | Err(_) => return Err(Denied::for_now(Reason::UnderWay, SOON)),
+            }
+        }
+    }
+
+    fn may_refresh(&self, ask: &Ask, access: &Access) -> Result<(), Denied> {
+        match access.end {
+            Some(End::Lapsed) => return Err(Denied::for_good(Reason::Lapsed)),
+            Some(End::Revoked) => return Err(Denied::for_good(Reason::Revoked)),
+            None => {}
+        }
+        if self.api.is_none() {
+            return Err(Denied::for_good(Reason::NotConfigured));
+        }
+        if self.is_guarded() {
+            return Err(Denied::for_good(Reason::Guarded));
+        }
+        let age = clock::now().since(access.span.renewed_at);
+        if ask.refused == Some(access.generation) && age < YOUNG && access.span.expires_at > clock::now() {
+            return Err(Denied::for_now(Reason::JustRenewed, YOUNG.saturating_sub(age)));
+        }
+        let standing = self.planner().trouble(self.moment());
+        match standing {
+            Some((reason, wait)) => Err(Denied::for_now(reason, wait)),
+            None => Ok(()),
+        }
+    }
+
+    fn why_later(&self, within: Duration) -> Denied {
+        let reason = self.planner().trouble(self.moment()).map_or(Reason::Failing, |(reason, _)| reason);
+        Denied::for_now(reason, within.max(Duration::from_secs(1)))
+    }
+}
+
+/// The token that is there, if it serves.
+fn serve(ask: &Ask, access: Access) -> Result<Lent, Access> {
+    let refused = ask.refused.is_some_and(|refused| access.generation <= refused);
+    let left = access.span.expires_at.since(clock::now());
+    match access {
+        Access { token: Some(token), span, generation, .. }
+            if !refused && left >= ask.min_life && !left.is_zero() =>
+        {
+            Ok(Lent { token, expires_at: span.expires_at, generation })
+        }
+        other => Err(other),
+    }
+}

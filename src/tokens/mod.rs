@@ -1,0 +1,182 @@
+//! Keeps tokens alive and hands access tokens out: does what the schedule in `domain::refresh` decides.
+//!
+//! ```text
+//! schedule ──▶ refresher ──▶ flight: intent on disk ▶ epoch in the guard folder ▶ OAuth ▶ answer on disk ──▶ schedule
+//!    ▲                                                                                                        │
+//! lender ◀── workers ask                                                   herald: events and alerts ◀────────┘
+//! ```
+//!
+//! After a crash, what is tried for an account whose journal entry is open, in this order: an answer that was kept, if it can be
+//! read after all (also one from the guard folder); then the token that was sent, at once and again until OAuth answers. Only when
+//! OAuth has refused it for good is the one before it tried, once, and only if the refused one had never been accepted.
+
+mod arrivals;
+mod flight;
+mod guard;
+mod herald;
+mod lender;
+mod refresher;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::chance::random;
+use crate::clock;
+use crate::domain::refresh::{Moment, Overview, Planner, Policy, Ruling};
+use crate::ring_api::RingApi;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+
+pub use guard::Guard;
+
+/// What the tokens' desk works on.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    /// Without it nothing is refreshed.
+    pub api: Option<RingApi>,
+    pub policy: Policy,
+    /// How long a call of `api` takes at most.
+    pub call_timeout: Duration,
+    pub guard: Guard,
+    pub metrics: Metrics,
+}
+
+/// Everything about tokens in one daemon.
+#[derive(Debug)]
+pub struct Desk {
+    store: Store,
+    api: Option<RingApi>,
+    call_timeout: Duration,
+    guard: Arc<Guard>,
+    metrics: Metrics,
+    started: Instant,
+    planner: Mutex<Planner>,
+    /// Told when there may be something to do.
+    wake: Notify,
+    news: Notify,
+    /// Workers that wait for the refresh of an account to come out.
+    waiters: Mutex<HashMap<u32, Vec<oneshot::Sender<Option<Ruling>>>>>,
+    /// Accounts whose next try is with the predecessor of their token.
+    last_resort: Mutex<HashSet<u32>>,
+    guarded: AtomicBool,
+    stopping: AtomicBool,
+    /// Answers of OAuth that the store has not taken yet.
+    unrecorded: AtomicUsize,
+}
+
+/// How the tokens of the whole daemon stand.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    pub configured: bool,
+    /// The store is an older copy, or nobody can tell.
+    pub guarded: bool,
+    pub overview: Overview,
+    /// Answers of OAuth that are not in the store yet.
+    pub unrecorded: usize,
+}
+
+impl Desk {
+    /// The desk over `parts`. It refreshes nothing until it [runs](Self::run).
+    ///
+    /// # Errors
+    /// When the store can't be read. Blocks for a short read and a small file.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
+        let Parts { store, api, policy, call_timeout, guard, metrics } = parts;
+        // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
+        let guarded = guard.look(store.epoch()?);
+        Ok(Arc::new(Self {
+            store,
+            api,
+            call_timeout,
+            guard: Arc::new(guard),
+            metrics,
+            started: clock::ticks(),
+            planner: Mutex::new(Planner::new(policy)),
+            wake: Notify::new(),
+            news: Notify::new(),
+            waiters: Mutex::default(),
+            last_resort: Mutex::default(),
+            guarded: AtomicBool::new(guarded),
+            stopping: AtomicBool::new(false),
+            unrecorded: AtomicUsize::new(0),
+        }))
+    }
+
+    /// How it stands now. Looks at every account.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            configured: self.api.is_some(),
+            guarded: self.is_guarded(),
+            overview: self.planner().overview(self.moment()),
+            unrecorded: self.unrecorded.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The operator says that this store is the one to go on with, though it is an older copy.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn accept_restored(&self) -> Result<(), StoreError> {
+        let seen = self.guard.read().unwrap_or(0);
+        let epoch = self.store.raise_epoch(seen).await?;
+        let noted = self.guard.note(epoch).await;
+        noted.map_err(|error| {
+            StoreError::Unavailable(format!("{}: {error}", self.guard.folder().display()))
+        })?;
+        self.guarded.store(false, Ordering::Release);
+        tracing::warn!("the restored store was accepted; refreshes go on");
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.guarded.load(Ordering::Acquire)
+    }
+
+    fn planner(&self) -> MutexGuard<'_, Planner> {
+        self.planner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { wall: clock::now(), ticks: clock::ticks() - self.started }
+    }
+
+    fn last_resort(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.last_resort.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Plans an account anew, as the store has it now.
+    fn replan(&self, number: u32) -> Result<(), StoreError> {
+        let found = self.store.token_record(number)?;
+        let now = self.moment();
+        match found {
+            Some(found) => self.planner().plan(number, &found.record, now, random()),
+            None => self.planner().remove(number, now),
+        }
+        Ok(())
+    }
+
+    /// Resolves with the ruling over the account's next answer; with none when its tokens changed meanwhile.
+    fn wait_for(&self, number: u32) -> oneshot::Receiver<Option<Ruling>> {
+        let (told, tell) = oneshot::channel();
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = waiters.entry(number).or_default();
+        waiting.retain(|waiter| !waiter.is_closed());
+        waiting.push(told);
+        tell
+    }
+
+    fn tell_waiters(&self, number: u32, ruling: Option<Ruling>) {
+        let waiting = self.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        for waiter in waiting.into_iter().flatten() {
+            // Who has gone needs no answer.
+            let _ = waiter.send(ruling);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The loop that asks the schedule what to do next, and sends it on its way.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+
+use super::Desk;
+use super::flight::{Landed, fly};
+use crate::chance::random;
+use crate::domain::refresh::{Answer, LONGEST_NAP, Next, Ruling};
+use crate::store::{StoreError, Which};
+
+/// Accounts that are read at once at start.
+const PAGE: usize = 4096;
+/// Until a store that can't be read is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Refreshes under way.
+#[derive(Default)]
+struct Flights {
+    tasks: JoinSet<Landed>,
+    whose: HashMap<Id, (u32, Which)>,
+}
+
+impl Flights {
+    /// The next that comes out; nothing when none is under way.
+    async fn land(&mut self) -> Option<Landed> {
+        match self.tasks.join_next_with_id().await? {
+            Ok((id, landed)) => {
+                self.whose.remove(&id);
+                Some(landed)
+            }
+            Err(error) => {
+                tracing::error!(%error, "a refresh ended in a panic");
+                let (number, which) = self.whose.remove(&error.id())?;
+                // Its journal entry is still open, so the same token is sent again.
+                Some(Landed { number, which, answer: Answer::Unknown })
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Refreshes tokens until `stop` resolves and every answer that was under way is on disk.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
+        let mut stop = std::pin::pin!(stop);
+        let opened = async {
+            while let Err(error) = self.open().await {
+                tracing::error!(%error, "the tokens can't be read; trying again");
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            _ = &mut stop => return,
+            () = opened => {}
+        }
+        let complaint = tokio::spawn(Arc::clone(&self).complain());
+        let herald = tokio::spawn(Arc::clone(&self).herald());
+        let pending = tokio::spawn(Arc::clone(&self).welcome_pending());
+        let mut flights = Flights::default();
+        let mut unread = BTreeSet::new();
+        loop {
+            self.catch_up(&mut unread);
+            let wait = self.depart(&mut flights).min(if unread.is_empty() { LONGEST_NAP } else { TRY_AGAIN });
+            tokio::select! {
+                _ = &mut stop => break,
+                () = tokio::time::sleep(wait) => {}
+                () = self.wake.notified() => {}
+                () = self.store.tokens_changed() => {}
+                Some(landed) = flights.land() => self.land(landed),
+            }
+        }
+        herald.abort();
+        pending.abort();
+        complaint.abort();
+        self.stopping.store(true, Ordering::Release);
+        if !flights.tasks.is_empty() {
+            tracing::info!(under_way = flights.tasks.len(), "waiting for refreshes that are under way");
+        }
+        while let Some(landed) = flights.land().await {
+            self.land(landed);
+        }
+    }
+
+    /// Reads the schedule, and what a run before left to be done.
+    async fn open(self: &Arc<Self>) -> Result<(), StoreError> {
+        for answer in self.guard.answers() {
+            let (number, fence) = (answer.number, answer.fence);
+            let taken = self.store.take_back_answer(number, fence, answer.sealed).await?;
+            tracing::warn!(
+                account_number = number,
+                taken,
+                "an answer of OAuth was found in the guard folder"
+            );
+            self.guard.drop_answer(number, fence);
+        }
+        // What was noted as changed until now is read here.
+        drop(self.store.changed_tokens());
+        let mut after = 0;
+        loop {
+            let store = self.store.clone();
+            let page = tokio::task::spawn_blocking(move || store.token_records(after, PAGE)).await;
+            let page = page.map_err(|_| StoreError::Unavailable("reading the tokens panicked".into()))??;
+            let now = self.moment();
+            let mut planner = self.planner();
+            for found in &page {
+                planner.plan(found.number, &found.record, now, random());
+            }
+            match page.last() {
+                Some(last) => after = last.number,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends off whatever may go now; returns how long nothing else will.
+    fn depart(self: &Arc<Self>, flights: &mut Flights) -> Duration {
+        let Some(api) = self.api.as_ref().filter(|_| !self.is_guarded()) else { return LONGEST_NAP };
+        loop {
+            let next = self.planner().next(self.moment());
+            let number = match next {
+                Next::Wait(wait) => return wait,
+                Next::Refresh(number) => number,
+            };
+            let resort = self.last_resort().remove(&number);
+            let which = if resort { Which::Predecessor } else { Which::Current };
+            let task = flights.tasks.spawn(fly(Arc::clone(self), api.clone(), number, which));
+            flights.whose.insert(task.id(), (number, which));
+        }
+    }
+
+    /// Accounts whose tokens others changed.
+    fn catch_up(&self, unread: &mut BTreeSet<u32>) {
+        unread.extend(self.store.changed_tokens());
+        unread.retain(|&number| {
+            self.last_resort().remove(&number);
+            let planned = self.replan(number);
+            self.tell_waiters(number, None);
+            planned.is_err()
+        });
+    }
+
+    fn land(&self, landed: Landed) {
+        let Landed { number, answer, which } = landed;
+        let now = self.moment();
+        let ruling = self.planner().answered(number, answer, now, random());
+        if let Some(Ruling::Ended(_)) = ruling
+            && which == Which::Current
+            && self.store.token_record(number).is_ok_and(|found| found.is_some_and(|f| f.predecessor))
+        {
+            tracing::warn!(
+                account_number = number,
+                "OAuth refuses a token that it never accepted; trying the one before it, once"
+            );
+            self.last_resort().insert(number);
+            self.planner().reconsider(number, now);
+            return;
+        }
+        self.tell_waiters(number, ruling);
+        self.news.notify_one();
+    }
+}

@@ -1,0 +1,248 @@
+//! Tokens kept alive and handed out against the simulated Ring: the daemon's desk over real sockets and a real store.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod common;
+mod desk {
+    pub(crate) mod room;
+}
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use desk::room::{Room, soon};
+use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
+use ringhookd::domain::lending::Reason;
+use ringhookd::domain::secret::Secret;
+use ringhookd::sim::Policy;
+use ringhookd::store::Which;
+
+const GRACE: Policy = Policy::Grace(Duration::from_mins(2));
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_imported_token_is_exchanged_and_lent() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    let pair = room.import("a").await;
+    let lent = room.lend("a").await.unwrap();
+    assert!(room.ring.honours_access(lent.token.expose()));
+    assert!(!room.ring.honours(&pair.refresh), "it was exchanged");
+    assert_eq!(room.ring.counts("a").granted, 1);
+    let again = room.lend("a").await.unwrap();
+    assert_eq!((again.generation, again.token.expose()), (lent.generation, lent.token.expose()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_askers_cause_one_refresh() {
+    let room = Arc::new(Room::new(Policy::DeadAtOnce).await);
+    room.hold_back().await;
+    room.import("a").await;
+    let mut askers = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let room = Arc::clone(&room);
+        askers.spawn(async move { room.lend("a").await.unwrap().generation });
+    }
+    room.let_go().await;
+    let generations = askers.join_all().await;
+    assert!(generations.iter().all(|generation| *generation == generations[0]));
+    assert_eq!((room.ring.counts("a").granted, room.ring.most_in_flight()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_refused_is_replaced_unless_it_was_just_made() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.import("a").await;
+    let first = room.lend("a").await.unwrap();
+    let young = room.lend_newer("a", first.generation).await.unwrap_err();
+    assert_eq!(young.reason, Reason::JustRenewed);
+    assert!(young.retry_after.unwrap() <= Duration::from_secs(30));
+    // One that has been replaced since needs no refresh.
+    let newer = room.lend_newer("a", first.generation - 1).await.unwrap();
+    assert_eq!(newer.generation, first.generation);
+    // An older one is.
+    let span = ringhookd::domain::tokens::Span {
+        renewed_at: ringhookd::clock::now().minus(HOUR),
+        expires_at: later(HOUR),
+    };
+    room.import_as("b", span).await;
+    let old = room.lend("b").await.unwrap();
+    assert_eq!(room.ring.counts("b").granted, 0);
+    let fresh = room.lend_newer("b", old.generation).await.unwrap();
+    assert!(fresh.generation > old.generation && room.ring.honours_access(fresh.token.expose()));
+    assert_eq!(room.ring.counts("b").granted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_or_too_much_is_denied_for_good() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.import("a").await;
+    assert_eq!(room.lend("nobody").await.unwrap_err().reason, Reason::NoTokens);
+    let long = room.lend_for("a", Duration::from_hours(5)).await.unwrap_err();
+    assert_eq!((long.reason, long.retry_after), (Reason::TooLong, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_removed_ends_calls_at_once() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.import("a").await;
+    room.lend("a").await.unwrap();
+    let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
+    removed.time = Some(later(HOUR));
+    room.store.accept(removed).await.unwrap();
+    assert_eq!(room.lend("a").await.unwrap_err().reason, Reason::NoTokens);
+    soon("it leaves the schedule", || room.desk().standing().overview.by_health.iter().sum::<usize>() == 0)
+        .await;
+}
+
+/// Every fault that leaves the tokens as they are, or whose answer still shows them, under both policies; one whose answer is lost
+/// where the old token stays good for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_loses_a_link_that_ring_would_still_honour() {
+    let harmless = [
+        "oauth-lost-request",
+        "oauth-500",
+        "oauth-503",
+        "oauth-429:1",
+        "oauth-html",
+        "oauth-no-refresh-token",
+        "oauth-no-expires-in",
+        "oauth-absurd-expires-in:-5",
+        "oauth-same-refresh-token",
+        "oauth-slow-before:50ms",
+        "oauth-invalid-client",
+    ];
+    let lost = ["oauth-lost-answer", "oauth-500-after-work", "oauth-truncated", "oauth-slow-after:3s"];
+    for policy in [Policy::DeadAtOnce, GRACE] {
+        let room = Room::new(policy).await;
+        let faults = harmless.iter().filter(|fault| **fault != "oauth-invalid-client");
+        let faults: Vec<_> = if policy == GRACE { faults.chain(&lost).collect() } else { faults.collect() };
+        for fault in faults {
+            room.ring.clear_faults();
+            room.fault(fault, 1);
+            room.import(fault).await;
+            room.survives(fault).await;
+            assert_eq!(room.ring.fired(fault.split(':').next().unwrap()), 1, "{fault}");
+        }
+        assert_eq!(room.ring.most_in_flight(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_wrong_secret_ends_no_link() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("oauth-invalid-client", 1);
+    room.import("a").await;
+    soon("it halts", || room.desk().standing().overview.halted).await;
+    let denied = room.lend("a").await.unwrap_err();
+    assert_eq!(denied.reason, Reason::ClientRefused);
+    assert!(denied.retry_after.unwrap() > Duration::from_mins(14));
+    let standing = room.desk().standing();
+    assert_eq!((standing.overview.failing, standing.overview.by_health[3..].iter().sum::<usize>()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_read_is_kept_sealed_and_taken_once_it_can_be() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("oauth-duplicate-keys", 1);
+    let number = room.import_number("a").await;
+    soon("the answer is kept", || room.ring.counts("a").granted == 1).await;
+    room.stop().await;
+    let turn = room.store.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    let (kept, _) = turn.kept.unwrap();
+    let live = room.ring.live("a").unwrap();
+    assert!(String::from_utf8_lossy(kept.expose()).contains(&live), "the pair is in there");
+    let files = fs::read(room.folder().join("store/store.redb")).unwrap();
+    assert!(!files.windows(live.len()).any(|window| window == live.as_bytes()), "in the clear");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_store_burns_nothing_until_told_to() {
+    let mut room = Room::new(Policy::DeadAtOnce).await;
+    room.import("a").await;
+    room.lend("a").await.unwrap();
+    room.close().await;
+    let copy = room.folder().join("copy");
+    copy_folder(&room.folder().join("store"), &copy);
+    room.open().await;
+    // The original goes on: the copy's token is dead.
+    room.refresh_again("a").await;
+    room.close().await;
+    fs::remove_dir_all(room.folder().join("store")).unwrap();
+    fs::rename(&copy, room.folder().join("store")).unwrap();
+    let before = room.ring.exchanges().len();
+    room.open().await;
+    soon("it is noticed", || room.desk().standing().guarded).await;
+    assert_eq!(room.refused_newer("a").await, Reason::Guarded);
+    let unknown = Arrival { refresh_token: Secret::new("x".into()), user: None, replace: false };
+    assert_eq!(room.desk().welcome(unknown).await, Err(Unwelcome::Guarded));
+    assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
+
+    room.desk().accept_restored().await.unwrap();
+    room.import("b").await;
+    room.lend("b").await.unwrap();
+    room.close().await;
+    room.open().await;
+    room.lend("b").await.unwrap();
+    assert!(!room.desk().standing().guarded, "it stays accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_epoch_is_an_older_copy_for_all_we_know() {
+    let mut room = Room::new(Policy::DeadAtOnce).await;
+    room.import("a").await;
+    room.lend("a").await.unwrap();
+    room.close().await;
+    fs::remove_dir_all(room.folder().join("guard")).unwrap();
+    room.open().await;
+    soon("it is noticed", || room.desk().standing().guarded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_alone_finds_its_account() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    let pair = room.ring.add_account("ava1.ring.account.X");
+    let arrive = |token: &str, name: &str, replace| Arrival {
+        refresh_token: Secret::new(token.to_owned()),
+        user: Some(user(name)),
+        replace,
+    };
+    let welcome = room.desk().welcome(arrive(&pair.refresh, "ann", false)).await;
+    let expected = Welcome::Linked { account: account("ava1.ring.account.X"), created: true, released: 0 };
+    assert_eq!(welcome, Ok(expected));
+    room.lend("ava1.ring.account.X").await.unwrap();
+    assert_eq!(room.desk().welcome(arrive(&pair.refresh, "ann", false)).await, Err(Unwelcome::NotHonoured));
+    // Another user's: the account stays whose it is, with the tokens that live.
+    let live = room.ring.live("ava1.ring.account.X").unwrap();
+    let other = room.desk().welcome(arrive(&live, "bob", false)).await.unwrap_err();
+    let (account, user) = (account("ava1.ring.account.X"), user("ann"));
+    assert_eq!(other, Unwelcome::OtherUser { account, user });
+    let lent = room.lend("ava1.ring.account.X").await.unwrap();
+    assert!(room.ring.honours_access(lent.token.expose()));
+    assert!(room.store.arrivals(9).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arrival_whose_account_ring_does_not_tell_goes_on_by_itself() {
+    let mut room = Room::new(Policy::DeadAtOnce).await;
+    let pair = room.ring.add_account("X");
+    room.fault("users-me-500", 1);
+    let arrival =
+        Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending));
+    room.close().await;
+    room.open().await;
+    let store = room.store.clone();
+    soon("it is linked", || store.arrivals(9).unwrap().is_empty()).await;
+    assert!(room.ring.honours_access(room.lend("X").await.unwrap().token.expose()));
+    assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("ann")));
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
