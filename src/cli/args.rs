@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::simulate::Wishes;
+
 /// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
 #[derive(Debug, Parser)]
 #[command(name = "ringhookd", version, arg_required_else_help = true)]
@@ -43,6 +45,11 @@ pub(super) enum Command {
         #[arg(long)]
         keep_running: bool,
     },
+    /// Run a simulated Ring to test your app against, without Ring: OAuth, API, webhooks, and faults on demand.
+    ///
+    /// It prints its addresses, made-up credentials and ready curl lines, tells on standard error what is asked and
+    /// answered, and runs until Ctrl-C. docs/SIMULATE.md describes scenarios and the endpoints under /sim/.
+    Simulate(Wishes),
     /// How the running daemon stands; exit 1 when its store is not ready.
     Status,
     /// Accounts and whose they are.

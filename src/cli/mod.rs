@@ -14,6 +14,7 @@ mod letters;
 mod output;
 mod queue;
 mod serve;
+mod simulate;
 mod status;
 mod token;
 
@@ -54,6 +55,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Init => serve::init(&common),
         Command::Serve => serve::serve(&common),
         Command::Demo { keep_running } => serve::demo(keep_running),
+        Command::Simulate(wishes) => simulate::run(&wishes, common.json),
         Command::Check => check::run(&common),
         Command::Status => with_daemon(&common, status::run),
         Command::Accounts(command) => {

@@ -72,7 +72,7 @@ pub struct Fault {
 }
 
 /// Every kind's name, its argument if it takes one, and what it does: for help texts.
-pub const KINDS: [(&str, &str); 17] = [
+pub const KINDS: [(&str, &str); 16] = [
     ("lost-request", "the connection is closed without an answer; nothing was worked on"),
     ("lost-answer", "the connection is closed without an answer, after the work: tokens were replaced"),
     ("slow-before:TIME", "waits (default 10s), then works, even when the client has gone"),
@@ -89,7 +89,6 @@ pub const KINDS: [(&str, &str); 17] = [
     ("same-refresh-token", "oauth only: no rotation, the old refresh token comes back and stays good"),
     ("invalid-grant", "oauth only: refuses, whatever the token is worth, and leaves it as it is"),
     ("invalid-client", "oauth only: says that the client secret is wrong"),
-    ("404", "users-me, devices, integrations: as any other status"),
 ];
 
 /// Why a text names no fault.

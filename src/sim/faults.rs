@@ -39,6 +39,10 @@ impl Faults {
         self.plans.clear();
     }
 
+    pub(super) fn plans(&self) -> &[Plan] {
+        &self.plans
+    }
+
     /// By the fault's name.
     pub(super) fn fired(&self) -> &HashMap<String, u64> {
         &self.fired

@@ -3,9 +3,11 @@
 //! For `demo`, `simulate` and tests. What it knows of Ring is in Ring's partner documentation; no capture of real traffic was
 //! at hand. [`Ring`] is the whole; `world` decides what is answered, and `server` is all that touches a socket.
 
+mod action;
 mod api;
 mod call;
 mod clock;
+mod control;
 mod events;
 mod fault;
 mod faults;
@@ -15,10 +17,12 @@ mod oauth;
 mod random;
 mod rate;
 mod ring;
+mod scenario;
 mod sender;
 mod server;
 mod world;
 
+pub use action::Action;
 pub use api::device_ids;
 pub use clock::SimClock;
 pub use events::{KINDS, body};
@@ -28,6 +32,7 @@ pub use integrations::{LinkState, Visit};
 pub use ledger::{Counts, Exchange, Outcome};
 pub use oauth::{ACCESS_LIFE, CODE_LIFE, PLAYGROUND_LIFE, Pair, Policy, REFRESH_LIFE};
 pub use ring::{Options, Ring};
+pub use scenario::{Step, scenario};
 pub use sender::{Delivery, Sender};
 pub use world::Client;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::action::Action;
 use super::api;
 use super::clock::SimClock;
 use super::fault::Place;
@@ -17,6 +18,7 @@ use super::ledger::{Counts, Exchange};
 use super::oauth::{OAuth, Pair, Policy};
 use super::random::Random;
 use super::rate::Rate;
+use super::sender::Sender;
 use super::server::{Shared, serve};
 use super::world::{Client, World};
 
@@ -35,7 +37,11 @@ pub struct Options {
     pub client: Client,
     /// Signs nonces.
     pub hmac_key: String,
-    /// Told of every request in a line, from the thread that serves them.
+    /// Where events go that are asked for.
+    pub webhook: Option<Sender>,
+    /// Whether developers find their endpoints under `/sim/`.
+    pub control: bool,
+    /// Told of every request and webhook in a line, from the thread that serves them.
     pub narrate: Option<fn(&str)>,
 }
 
@@ -50,6 +56,8 @@ impl Default for Options {
             seed: 1,
             client,
             hmac_key: "sim-hmac-key-made-up".into(),
+            webhook: None,
+            control: false,
             narrate: None,
         }
     }
@@ -82,8 +90,8 @@ impl Ring {
         let oauth = OAuth::new(options.policy, options.reuse_revokes, Random::new(options.seed));
         let integrations = Integrations::new(options.hmac_key.as_bytes());
         let world = World::new(oauth, integrations, Rate::new(options.rate), options.client.clone());
-        let shared = Arc::new(Shared::new(world, options.narrate));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shared = Arc::new(Shared::new(world, runtime.handle().clone(), &options));
         let (stop, stopped) = oneshot::channel();
         let served = serve(listener, Arc::clone(&shared), stopped);
         let thread = std::thread::Builder::new().name("simulated-ring".into());
@@ -154,9 +162,18 @@ impl Ring {
         self.shared.world().oauth.playground(account, self.shared.clock.now())
     }
 
-    /// The user removes the app: none of the account's tokens is good any more. Whether it was known.
+    /// The user removes the app: none of the account's tokens is good any more, and the webhook, if there is one, is told.
+    /// Whether the account was known.
     pub fn revoke(&self, account: &str) -> bool {
-        self.shared.world().revoke(account)
+        self.shared.revoke(account)
+    }
+
+    /// Does what a scenario's step says.
+    ///
+    /// # Errors
+    /// Words that say why not.
+    pub fn perform(&self, action: Action) -> Result<(), String> {
+        action.perform(&self.shared)
     }
 
     /// From now on this goes wrong.

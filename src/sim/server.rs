@@ -1,6 +1,7 @@
 //! The simulated Ring's sockets: reads requests, lets the world answer, and waits or hangs up as a fault demands.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -12,11 +13,15 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::call::{Call, Reply};
 use super::clock::SimClock;
+use super::ring::Options;
+use super::sender::{Delivery, Sender};
 use super::world::World;
+use super::{api, control, events};
 use crate::clock;
 
 /// Longer bodies are cut off with their connection.
@@ -28,13 +33,28 @@ pub(super) struct Shared {
     world: Mutex<World>,
     pub(super) clock: SimClock,
     started: Instant,
-    /// Told of every request in a line.
-    pub(super) narrate: Option<fn(&str)>,
+    /// Where webhooks go, and the runtime that sends them.
+    webhook: Option<Sender>,
+    runtime: Handle,
+    sent: AtomicU64,
+    /// Told of every request and webhook in a line.
+    narrate: Option<fn(&str)>,
+    /// Whether `/sim/` is there.
+    control: bool,
 }
 
 impl Shared {
-    pub(super) fn new(world: World, narrate: Option<fn(&str)>) -> Self {
-        Self { world: Mutex::new(world), clock: SimClock::default(), started: clock::instant(), narrate }
+    pub(super) fn new(world: World, runtime: Handle, options: &Options) -> Self {
+        Self {
+            world: Mutex::new(world),
+            clock: SimClock::default(),
+            started: clock::instant(),
+            webhook: options.webhook.clone(),
+            runtime,
+            sent: AtomicU64::new(0),
+            narrate: options.narrate,
+            control: options.control,
+        }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
@@ -45,6 +65,35 @@ impl Shared {
         if let Some(narrate) = self.narrate {
             narrate(&line());
         }
+    }
+
+    /// Sends an event on its way, to be delivered as Ring does; of the first account when none is named.
+    pub(super) fn send(self: &Arc<Self>, event: &str, account: Option<&str>) -> Result<(), String> {
+        let webhook = self.webhook.clone().ok_or("there is no webhook URL to send to")?;
+        let account = account.map(Arc::from).or_else(|| self.world().oauth.accounts().next().cloned());
+        let account = account.ok_or("there is no account")?;
+        let now = self.clock.now();
+        // The wall clock is in the id, so that no run repeats another's.
+        let id = format!("sim-{}-{}", clock::now().0, self.sent.fetch_add(1, Ordering::Relaxed));
+        let [device, _] = api::device_ids(&account);
+        let body = events::body(event, &id, &account, &device, now);
+        let (shared, event) = (Arc::clone(self), event.to_owned());
+        self.runtime.spawn(async move {
+            let Delivery { status, attempts } = webhook.deliver(&body, 1).await;
+            let status = status.map_or("no answer".to_owned(), |status| status.to_string());
+            shared.say(|| format!("webhook {event} {status} {account} (attempt {attempts})"));
+        });
+        Ok(())
+    }
+
+    /// The user removes the app, and the webhook hears of it. Whether there was such an account.
+    pub(super) fn revoke(self: &Arc<Self>, account: &str) -> bool {
+        let known = self.world().revoke(account);
+        if known && self.webhook.is_some() {
+            // Refused only where there is no webhook.
+            let _ = self.send("app_integration_removed", Some(account));
+        }
+        known
     }
 }
 
@@ -78,6 +127,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 /// An error makes hyper close the connection without an answer.
 async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
     let call = read(request).await?;
+    if shared.control
+        && let Some(reply) = control::answer(&shared, &call)
+    {
+        shared.say(|| line(&call, None, Some(&reply)));
+        return response(reply);
+    }
     let begun = shared.world().begin(&call, shared.clock.now(), clock::instant() - shared.started);
     let begun = match begun {
         Ok(begun) => begun,
@@ -128,7 +183,8 @@ fn response(reply: Reply) -> io::Result<Response<Full<Bytes>>> {
 
 fn line(call: &Call, account: Option<&str>, reply: Option<&Reply>) -> String {
     let status = reply.map_or("no answer".to_owned(), |reply| reply.status.to_string());
-    format!("{} {} {status} {}", call.method, call.path, account.unwrap_or("(no account)"))
+    // The path is the client's: nothing in it may steer a terminal.
+    format!("{} {} {status} {}", call.method, call.path.escape_debug(), account.unwrap_or(""))
 }
 
 /// A request at the token endpoint that its client waits for.
