@@ -3,8 +3,16 @@
 
 mod common;
 mod desk {
+    pub(crate) mod ends;
+    pub(crate) mod full_disk;
     pub(crate) mod room;
 }
+#[path = "faults/disk.rs"]
+#[allow(dead_code, reason = "the fault tests use all of it")]
+mod disk;
+#[path = "faults/rng.rs"]
+#[allow(dead_code, reason = "the fault tests use all of it")]
+mod rng;
 
 use std::fs;
 use std::sync::Arc;

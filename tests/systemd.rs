@@ -43,8 +43,9 @@ fn configured_secrets_are_the_credentials_of_the_unit() {
 #[test]
 fn configured_paths_are_writable_in_the_sandbox() {
     let all = |key| settings().filter(move |(k, _)| *k == key).map(|(_, value)| value.trim_matches('"'));
-    let state = format!("/var/lib/{}", values(SERVICE, "StateDirectory")[0]);
-    assert!(all("folder").eq([state]));
+    let state = words(SERVICE, "StateDirectory");
+    let state: Vec<_> = state.iter().map(|name| format!("/var/lib/{name}")).collect();
+    assert!(all("folder").chain(all("guard_folder")).eq(state.iter().map(String::as_str)));
     assert_eq!(all("create").count(), 0, "a lost store must not be replaced by an empty one");
     let runtime = format!("/run/{}/", values(SERVICE, "RuntimeDirectory")[0]);
     assert!(all("path").count() > 0 && all("path").all(|path| path.starts_with(&runtime)));

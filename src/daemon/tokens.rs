@@ -14,7 +14,7 @@ use crate::domain::secret::Secret;
 use crate::ring_api::{RingApi, Settings};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::tokens::{Desk, Guard, Parts, Standing};
+use crate::tokens::{Clock, Desk, Guard, Parts, Standing};
 
 /// Largest answer of Ring's that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -41,6 +41,7 @@ pub(super) fn desk(config: &Config, store: &Store, metrics: &Metrics) -> Result<
         call_timeout: config.ring.as_ref().map(|ring| ring.call_timeout).unwrap_or_default(),
         guard: Guard::new(&config.tokens.guard_folder, &store.identity().store),
         metrics: metrics.clone(),
+        clock: Clock::of_the_machine(),
     });
     Ok(desk?)
 }

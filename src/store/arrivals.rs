@@ -26,7 +26,8 @@ const VERSION: u8 = 1;
 pub struct ArrivalKey([u8; 16]);
 
 impl ArrivalKey {
-    fn of(token: &Secret<String>) -> Self {
+    /// Of this refresh token.
+    pub fn of(token: &Secret<String>) -> Self {
         let digest = Sha256::digest(token.expose().as_bytes());
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);

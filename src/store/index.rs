@@ -12,7 +12,14 @@ pub(super) const NO_ACCOUNT: u32 = 0;
 /// Number of "no user".
 pub(super) const NO_USER: u32 = 0;
 
-/// How far an account's link is. Issue texts name more states; these are the ones that decide where events go.
+/// How far an account's link is.
+///
+/// ```text
+/// unclaimed ──a user is given──▶ linked ──app_integration_removed──▶ removed
+///     ▲                                                               │
+///     └───────────────new tokens, without a user──────────────────────┤
+///                        linked ◀──new tokens, its user known─────────┘      any of them ──forget──▶ forgotten
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum LinkState {

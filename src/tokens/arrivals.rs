@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Desk;
-use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
@@ -25,6 +24,24 @@ const ROUND: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 100;
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
+/// The sole right to go on with an arrival.
+struct Claim<'a> {
+    desk: &'a Desk,
+    key: ArrivalKey,
+}
+
+impl<'a> Claim<'a> {
+    fn new(desk: &'a Desk, key: ArrivalKey) -> Option<Self> {
+        desk.arriving().insert(key).then_some(Self { desk, key })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.desk.arriving().remove(&self.key);
+    }
+}
+
 impl Desk {
     /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].
     ///
@@ -36,6 +53,8 @@ impl Desk {
             return Err(Unwelcome::Guarded);
         }
         let refresh = Secret::new(arrival.refresh_token.expose().clone());
+        // Before it can be seen as pending: a token must not be sent by two at once.
+        let Some(_claim) = Claim::new(self, ArrivalKey::of(&refresh)) else { return Ok(Welcome::Pending) };
         let waiting = self.store.arrive(arrival).await.map_err(|error| unkept(&error))?;
         failpoint!("arrival.noted");
         let access = match waiting.stage {
@@ -64,6 +83,7 @@ impl Desk {
     }
 
     async fn go_on(&self, api: &RingApi, key: ArrivalKey, stage: Stage) {
+        let Some(_claim) = Claim::new(self, key) else { return };
         let access = match stage {
             Stage::Given(access) => Ok(Some(access)),
             Stage::Sent(refresh) => self.exchange(api, key, &refresh).await,
@@ -115,7 +135,7 @@ impl Desk {
         let TokenPair { access_token, refresh_token, expires_in, scope } = pair;
         let refresh_token = refresh_token.unwrap_or_else(|| Secret::new(sent.expose().clone()));
         let pair = Pair { access_token: Some(access_token), refresh_token, scope };
-        let tokens = Arc::new(NewTokens { pair, span: Span::from_now(clock::now(), expires_in) });
+        let tokens = Arc::new(NewTokens { pair, span: Span::from_now(self.now(), expires_in) });
         while let Err(error) = self.store.arrival_given(key, Arc::clone(&tokens)).await {
             tracing::error!(%error, "the store can't take the tokens of an import; trying again");
             tokio::time::sleep(RECORD_AGAIN).await;

@@ -1,7 +1,7 @@
 //! One refresh from intent to record. Nothing is sent before the intent is on disk; what came back is not lost again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 
 use super::Desk;
 use super::guard::Waiting;
-use crate::clock;
 use crate::domain::refresh::Answer;
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
@@ -73,7 +72,7 @@ impl Desk {
 
     /// An answer to an earlier turn can be read after all.
     async fn adopt(&self, turn: &Turn, pair: TokenPair) -> (Answer, Refresh) {
-        let asked_at = turn.kept.as_ref().map_or_else(clock::now, |(_, at)| *at);
+        let asked_at = turn.kept.as_ref().map_or_else(|| self.now(), |(_, at)| *at);
         tracing::info!(account = %turn.account, "an answer that was kept is taken now");
         self.record(turn, renewed(pair, asked_at)).await;
         if let Err(error) = self.replan(turn.number) {
@@ -88,7 +87,7 @@ impl Desk {
             Exchange::Renewed(pair) => {
                 let expires_in = pair.expires_in;
                 tracing::debug!(%account, "refreshed");
-                (renewed(pair, clock::now()), Answer::Renewed { expires_in }, Refresh::Renewed)
+                (renewed(pair, self.now()), Answer::Renewed { expires_in }, Refresh::Renewed)
             }
             Exchange::Unreadable(raw) => {
                 tracing::error!(%account, bytes = raw.expose().len(), "OAuth's answer can't be read; it is kept, sealed");
@@ -123,7 +122,7 @@ impl Desk {
     async fn record(&self, turn: &Turn, settled: Settled) {
         let answer = precious(&settled);
         let settled = Arc::new(settled);
-        let mut kept_aside = false;
+        let (mut waits, mut kept_aside) = (None, false);
         loop {
             let settling = self.store.settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
             let Err(error) = settling.await else { break };
@@ -131,9 +130,7 @@ impl Desk {
                 tracing::warn!(account = %turn.account, %error, "how the refresh came out could not be noted");
                 return;
             };
-            if !kept_aside {
-                self.unrecorded.fetch_add(1, Ordering::Relaxed);
-            }
+            waits.get_or_insert_with(|| Unrecorded::new(&self.unrecorded));
             kept_aside = kept_aside || self.keep_aside(turn, answer);
             tracing::error!(account = %turn.account, %error, kept_aside, "the store can't take new tokens; trying again");
             if kept_aside && self.stopping.load(Ordering::Acquire) {
@@ -143,7 +140,6 @@ impl Desk {
             tokio::time::sleep(RECORD_AGAIN).await;
         }
         if kept_aside {
-            self.unrecorded.fetch_sub(1, Ordering::Relaxed);
             self.guard.drop_answer(turn.number, turn.fence);
             tracing::info!(account = %turn.account, "the store has the new tokens now");
         }
@@ -157,6 +153,22 @@ impl Desk {
             tracing::error!(account = %turn.account, %error, "nor can the guard folder: the new tokens are in memory alone");
         }
         kept.is_ok()
+    }
+}
+
+/// One more answer that the store has not taken, while this lives.
+struct Unrecorded<'a>(&'a AtomicUsize);
+
+impl<'a> Unrecorded<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Unrecorded<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

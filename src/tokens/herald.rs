@@ -56,7 +56,8 @@ impl Desk {
         for (number, notice) in news {
             telling.spawn(Arc::clone(self).tell(number, notice));
         }
-        more && telling.join_all().await.into_iter().all(|told| told)
+        let told = telling.join_all().await;
+        more && told.into_iter().all(|told| told)
     }
 
     async fn tell(self: Arc<Self>, number: u32, notice: Notice) -> bool {

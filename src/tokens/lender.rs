@@ -6,6 +6,7 @@ use super::Desk;
 use crate::clock;
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::domain::refresh::{End, Ruling};
+use crate::domain::time::Millis;
 use crate::store::Access;
 use crate::telemetry::Loan;
 
@@ -41,7 +42,7 @@ impl Desk {
                 Err(_) => return Err(Denied::for_now(Reason::Store, SOON)),
             };
             let number = access.number;
-            let access = match serve(ask, access) {
+            let access = match serve(ask, access, self.now()) {
                 Ok(lent) => return Ok(lent),
                 Err(access) => access,
             };
@@ -75,8 +76,9 @@ impl Desk {
         if self.is_guarded() {
             return Err(Denied::for_good(Reason::Guarded));
         }
-        let age = clock::now().since(access.span.renewed_at);
-        if ask.refused == Some(access.generation) && age < YOUNG && access.span.expires_at > clock::now() {
+        let now = self.now();
+        let age = now.since(access.span.renewed_at);
+        if ask.refused == Some(access.generation) && age < YOUNG && access.span.expires_at > now {
             return Err(Denied::for_now(Reason::JustRenewed, YOUNG.saturating_sub(age)));
         }
         let standing = self.planner().trouble(self.moment());
@@ -93,9 +95,9 @@ impl Desk {
 }
 
 /// The token that is there, if it serves.
-fn serve(ask: &Ask, access: Access) -> Result<Lent, Access> {
+fn serve(ask: &Ask, access: Access, now: Millis) -> Result<Lent, Access> {
     let refused = ask.refused.is_some_and(|refused| access.generation <= refused);
-    let left = access.span.expires_at.since(clock::now());
+    let left = access.span.expires_at.since(now);
     match access {
         Access { token: Some(token), span, generation, .. }
             if !refused && left >= ask.min_life && !left.is_zero() =>

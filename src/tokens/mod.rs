@@ -18,18 +18,19 @@ mod lender;
 mod refresher;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
 
 use crate::chance::random;
 use crate::clock;
 use crate::domain::refresh::{Moment, Overview, Planner, Policy, Ruling};
+use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
-use crate::store::{Store, StoreError};
+use crate::store::{ArrivalKey, Store, StoreError};
 use crate::telemetry::Metrics;
 
 pub use guard::Guard;
@@ -45,6 +46,29 @@ pub struct Parts {
     pub call_timeout: Duration,
     pub guard: Guard,
     pub metrics: Metrics,
+    pub clock: Clock,
+}
+
+/// Both clocks, as the desk reads them.
+pub struct Clock(Box<dyn Fn() -> Moment + Send + Sync>);
+
+impl Clock {
+    /// Another one than the machine's, for tests. Its ticks never go back.
+    pub fn new(read: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
+        Self(Box::new(read))
+    }
+
+    /// The machine's, whose ticks begin now.
+    pub fn of_the_machine() -> Self {
+        let started = clock::ticks();
+        Self::new(move || Moment { wall: clock::now(), ticks: clock::ticks() - started })
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 /// Everything about tokens in one daemon.
@@ -55,13 +79,15 @@ pub struct Desk {
     call_timeout: Duration,
     guard: Arc<Guard>,
     metrics: Metrics,
-    started: Instant,
+    clock: Clock,
     planner: Mutex<Planner>,
     /// Told when there may be something to do.
     wake: Notify,
     news: Notify,
     /// Workers that wait for the refresh of an account to come out.
     waiters: Mutex<HashMap<u32, Vec<oneshot::Sender<Option<Ruling>>>>>,
+    /// Refresh tokens without an account that somebody goes on with.
+    arriving: Mutex<HashSet<ArrivalKey>>,
     /// Accounts whose next try is with the predecessor of their token.
     last_resort: Mutex<HashSet<u32>>,
     guarded: AtomicBool,
@@ -87,7 +113,7 @@ impl Desk {
     /// # Errors
     /// When the store can't be read. Blocks for a short read and a small file.
     pub fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts { store, api, policy, call_timeout, guard, metrics } = parts;
+        let Parts { store, api, policy, call_timeout, guard, metrics, clock } = parts;
         // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
         let guarded = guard.look(store.epoch()?);
         Ok(Arc::new(Self {
@@ -96,11 +122,12 @@ impl Desk {
             call_timeout,
             guard: Arc::new(guard),
             metrics,
-            started: clock::ticks(),
+            clock,
             planner: Mutex::new(Planner::new(policy)),
             wake: Notify::new(),
             news: Notify::new(),
             waiters: Mutex::default(),
+            arriving: Mutex::default(),
             last_resort: Mutex::default(),
             guarded: AtomicBool::new(guarded),
             stopping: AtomicBool::new(false),
@@ -116,6 +143,13 @@ impl Desk {
             overview: self.planner().overview(self.moment()),
             unrecorded: self.unrecorded.load(Ordering::Relaxed),
         }
+    }
+
+    /// Reads the clocks at once, for tests that move them; the machine's are read once a minute at least.
+    #[doc(hidden)]
+    pub fn look_at_the_clock(&self) {
+        self.wake.notify_one();
+        self.news.notify_one();
     }
 
     /// The operator says that this store is the one to go on with, though it is an older copy.
@@ -135,6 +169,10 @@ impl Desk {
         Ok(())
     }
 
+    fn now(&self) -> Millis {
+        self.moment().wall
+    }
+
     fn is_guarded(&self) -> bool {
         self.guarded.load(Ordering::Acquire)
     }
@@ -144,7 +182,11 @@ impl Desk {
     }
 
     fn moment(&self) -> Moment {
-        Moment { wall: clock::now(), ticks: clock::ticks() - self.started }
+        (self.clock.0)()
+    }
+
+    fn arriving(&self) -> MutexGuard<'_, HashSet<ArrivalKey>> {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last_resort(&self) -> MutexGuard<'_, HashSet<u32>> {

@@ -2,19 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringhookd::chance;
 use ringhookd::clock;
 use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
-use ringhookd::domain::refresh::Policy as Schedule;
+use ringhookd::domain::refresh::{Moment, Policy as Schedule};
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::tokens::{Pair, Span};
 use ringhookd::ring_api::{RingApi, Settings};
 use ringhookd::sim::{Options, Pair as Given, Plan, Policy, Ring};
 use ringhookd::store::{Import, NewTokens, Store};
 use ringhookd::telemetry::Metrics;
-use ringhookd::tokens::{Desk, Guard, Parts};
+use ringhookd::tokens::{Clock, Desk, Guard, Parts};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,6 +31,8 @@ pub(crate) struct Room {
     pub(crate) ring: Ring,
     pub(crate) store: Store,
     desk: Arc<Desk>,
+    /// Milliseconds that its clocks are ahead.
+    shift: Arc<AtomicU64>,
     running: tokio::sync::Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
@@ -48,10 +51,24 @@ impl Room {
         let dir = tempfile::tempdir().unwrap();
         let ring = Ring::start(Options { policy, seed: chance::random(), ..Options::default() }).unwrap();
         let store = store(&dir.path().join("store"), vec![]);
-        let desk = desk(&store, &ring, &dir.path().join("guard"));
-        let room = Self { dir, ring, store, desk, running: tokio::sync::Mutex::new(None) };
+        let room = Self::over(dir, ring, store);
         room.let_go().await;
         room
+    }
+
+    /// A desk over that store, which does not run yet.
+    pub(crate) fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
+        let shift = Arc::default();
+        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift);
+        Self { dir, ring, store, desk, shift, running: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Lets so much time pass, for Ring too, while nothing is under way.
+    pub(crate) async fn advance(&self, by: Duration) {
+        soon("nothing is under way", || self.desk.standing().overview.in_flight == 0).await;
+        self.ring.advance(by);
+        self.shift.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+        self.desk.look_at_the_clock();
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -92,8 +109,14 @@ impl Room {
 
     /// Opens the store anew, with a desk of its own.
     pub(crate) async fn open(&mut self) {
-        self.store = open(&self.dir.path().join("store"), options(vec![])).unwrap();
-        self.desk = desk(&self.store, &self.ring, &self.dir.path().join("guard"));
+        let store = open(&self.dir.path().join("store"), options(vec![])).unwrap();
+        self.reopen(store).await;
+    }
+
+    /// Goes on with that store.
+    pub(crate) async fn reopen(&mut self, store: Store) {
+        self.store = store;
+        self.desk = desk(&self.store, &self.ring, &self.dir.path().join("guard"), &self.shift);
         self.let_go().await;
     }
 
@@ -165,7 +188,8 @@ impl Room {
     }
 }
 
-fn desk(store: &Store, ring: &Ring, guard: &Path) -> Arc<Desk> {
+fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>) -> Arc<Desk> {
+    let (shift, started) = (Arc::clone(shift), clock::ticks());
     let client = ring.client();
     let api = RingApi::new(Settings {
         oauth_url: ring.oauth_url(),
@@ -184,6 +208,10 @@ fn desk(store: &Store, ring: &Ring, guard: &Path) -> Arc<Desk> {
         call_timeout: CALL_TIMEOUT,
         guard: Guard::new(guard, &store.identity().store),
         metrics: Metrics::default(),
+        clock: Clock::new(move || {
+            let by = Duration::from_millis(shift.load(Ordering::Relaxed));
+            Moment { wall: clock::now().plus(by), ticks: clock::ticks() - started + by }
+        }),
     };
     Desk::new(parts).unwrap()
 }
