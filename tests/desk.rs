@@ -23,7 +23,7 @@ use desk::room::{Room, soon};
 use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
 use ringhookd::domain::lending::Reason;
 use ringhookd::domain::secret::Secret;
-use ringhookd::sim::Policy;
+use ringhookd::sim::{Plan, Policy};
 use ringhookd::store::Which;
 
 const GRACE: Policy = Policy::Grace(Duration::from_mins(2));
@@ -226,7 +226,107 @@ async fn a_refresh_token_alone_finds_its_account() {
     assert_eq!(other, Unwelcome::OtherUser { account, user });
     let lent = room.lend("ava1.ring.account.X").await.unwrap();
     assert!(room.ring.honours_access(lent.token.expose()));
-    assert!(room.store.arrivals(9).unwrap().is_empty());
+    assert!(room.store.arriving().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_put_in_again_do_not_replace_what_oauth_gave_for_them() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    let given = room.import("a").await;
+    let first = room.lend("a").await.unwrap();
+    for refresh in [given.refresh.clone(), room.ring.live("a").unwrap()] {
+        room.import_pair("a", None, &refresh).await;
+        let lent = room.lend("a").await.unwrap();
+        assert_eq!((lent.generation, room.ring.counts("a").granted), (first.generation, 1));
+    }
+    // While it is under way.
+    room.fault("oauth-slow-after:500ms", 1);
+    let given = room.import("b").await;
+    soon("it is replaced", || room.ring.counts("b").granted == 1).await;
+    room.import_pair("b", None, &given.refresh).await;
+    room.survives("b").await;
+    assert_eq!(room.ring.counts("b").granted, 1);
+    // A slip: another token, which is none. The one before is not lost for it.
+    room.import_pair("a", None, "mistyped").await;
+    let number = room.store.access(account("a")).await.unwrap().unwrap().number;
+    assert!(room.store.token_record(number).unwrap().unwrap().predecessor);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_oauth_refresh_by_asking() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.import("a").await;
+    room.lend("a").await.unwrap();
+    for life in [239, 300] {
+        for _ in 0..20 {
+            let lent = room.lend_for("a", Duration::from_mins(life)).await;
+            assert!(lent.is_ok() || lent.unwrap_err().reason == Reason::TooLong);
+        }
+    }
+    for _ in 0..20 {
+        assert!(room.lend_newer("a", u64::MAX).await.is_err());
+    }
+    assert_eq!(room.ring.counts("a").granted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_token_that_arrives_twice_is_exchanged_once() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    for n in 0..5 {
+        let id = format!("X{n}");
+        let pair = room.ring.add_account(&id);
+        let arrive = |name: &str| Arrival {
+            refresh_token: Secret::new(pair.refresh.clone()),
+            user: Some(user(name)),
+            replace: false,
+        };
+        let (first, second) =
+            tokio::join!(room.desk().welcome(arrive("ann")), room.desk().welcome(arrive("ann")));
+        assert!(first.is_ok() || second.is_ok(), "{first:?} {second:?}");
+        room.survives(&id).await;
+        assert_eq!(room.ring.counts(&id).granted, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arrival_outlives_its_access_token_and_goes_to_the_user_who_was_named_last() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    let pair = room.ring.add_account("X");
+    room.ring.inject(Plan { fault: "users-me-503".parse().unwrap(), times: None, account: None });
+    let arrive = |name: &str| Arrival {
+        refresh_token: Secret::new(pair.refresh.clone()),
+        user: Some(user(name)),
+        replace: false,
+    };
+    let pending = Ok(Welcome::Pending(Reason::OauthDown));
+    assert_eq!(room.desk().welcome(arrive("wrong")).await, pending);
+    room.advance(Duration::from_hours(5)).await;
+    room.ring.clear_faults();
+    // Asked again by whoever corrects it.
+    let again = room.desk().welcome(arrive("right")).await;
+    assert!(again.is_ok(), "{again:?}");
+    while !room.store.arriving().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("right")));
+    room.survives("X").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arrival_that_ring_was_not_asked_about_is_kept() {
+    for fault in ["oauth-lost-request", "oauth-429:1", "oauth-500", "oauth-html"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        let pair = room.ring.add_account("X");
+        room.fault(fault, 1);
+        let arrival =
+            Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+        let outcome = room.desk().welcome(arrival).await;
+        assert!(matches!(outcome, Ok(Welcome::Pending(_) | Welcome::Linked { .. })), "{fault}: {outcome:?}");
+        while !room.store.arriving().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        room.survives("X").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,11 +336,13 @@ async fn an_arrival_whose_account_ring_does_not_tell_goes_on_by_itself() {
     room.fault("users-me-500", 1);
     let arrival =
         Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
-    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending));
+    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
     room.close().await;
     room.open().await;
     let store = room.store.clone();
-    soon("it is linked", || store.arrivals(9).unwrap().is_empty()).await;
+    while !store.arriving().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert!(room.ring.honours_access(room.lend("X").await.unwrap().token.expose()));
     assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("ann")));
 }

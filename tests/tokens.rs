@@ -236,13 +236,21 @@ async fn a_change_of_state_is_an_event_for_queues_that_ask_for_it() {
     let folder = dir.path().join("store");
     let store_ = store(&folder, vec![spec("all"), alerts.clone()]);
     let number = import(&store_, "a", "rt").await;
-    assert!(store_.tell(number, Notice::Lapsing(1)).await.unwrap().is_some());
-    assert!(store_.tell(number, Notice::Revoked).await.unwrap().is_some());
+    let renewed_at = store_.access(account("a")).await.unwrap().unwrap().span.renewed_at;
+    assert!(
+        store_.tell(number, renewed_at.minus(HOUR), Notice::Lapsed).await.unwrap().is_none(),
+        "not these"
+    );
+    assert!(store_.tell(number, renewed_at, Notice::Lapsing(1)).await.unwrap().is_some());
+    assert!(store_.tell(number, renewed_at, Notice::Revoked).await.unwrap().is_some());
     assert_eq!(store_.access(account("a")).await.unwrap().unwrap().end, Some(End::Revoked));
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
     removed.time = Some(later(HOUR));
     store_.accept(removed).await.unwrap();
-    assert!(store_.tell(number, Notice::Fresh).await.unwrap().is_none(), "it has no tokens any more");
+    assert!(
+        store_.tell(number, renewed_at, Notice::Fresh).await.unwrap().is_none(),
+        "it has no tokens any more"
+    );
     store_.close();
 
     let store_ = open(&folder, options(vec![spec("all"), alerts])).unwrap();

@@ -18,14 +18,12 @@ use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::json_stream::{NotJson, Value, values};
+use crate::domain::lending::Reason;
 use crate::domain::rights::Call;
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 use crate::store::{Bound, Import, NewTokens};
-
-/// Refresh tokens without an account that are exchanged at a time.
-const ARRIVING: usize = 16;
 
 const SHAPE: &str = "it takes account_id, user, access_token, refresh_token, scope and token_type as texts, expires_in \
                      in seconds, expires_at as RFC 3339 or in seconds since 1970, each at most once and nothing else";
@@ -78,9 +76,6 @@ impl Admin {
                         done.refused(line, words);
                         continue;
                     }
-                    while arriving.len() >= ARRIVING {
-                        done.arrived(arriving.join_next().await);
-                    }
                     let tokens = Arc::clone(&self.tokens);
                     arriving.spawn(async move { (line, tokens.welcome(arrival).await) });
                 }
@@ -113,7 +108,7 @@ struct Done {
     imported: u64,
     created: u64,
     released: u64,
-    pending: Vec<usize>,
+    pending: Vec<(usize, Reason)>,
     refused: Vec<(usize, String)>,
 }
 
@@ -130,7 +125,7 @@ impl Done {
     fn arrived(&mut self, arrived: Option<Result<Arrived, JoinError>>) {
         match arrived {
             Some(Ok((_, Ok(Welcome::Linked { created, released, .. })))) => self.linked(created, released),
-            Some(Ok((line, Ok(Welcome::Pending)))) => self.pending.push(line),
+            Some(Ok((line, Ok(Welcome::Pending(why))))) => self.pending.push((line, why)),
             Some(Ok((line, Err(why)))) => self.refused(line, &why.to_string()),
             Some(Err(_)) | None => {}
         }
@@ -150,7 +145,9 @@ impl Done {
         self.refused.sort();
         let refused = self.refused.iter().map(|(line, error)| json!({"line": line, "error": error}));
         let refused: Vec<_> = refused.collect();
-        let Self { imported, created, released, pending, .. } = self;
+        let pending = self.pending.iter().map(|(line, why)| json!({"line": line, "why": why.words()}));
+        let pending: Vec<_> = pending.collect();
+        let Self { imported, created, released, .. } = self;
         json!({
             "imported": imported,
             "created": created,

@@ -12,10 +12,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::door::Door;
+use super::refusal::Refusal;
 use super::request::{account_id, ok};
 use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
+use crate::domain::ids::AccountId;
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::domain::refresh::Overview;
 use crate::domain::rights::Call;
@@ -24,6 +26,9 @@ use crate::store::StoreError;
 
 /// A worker that does not say gets a token that is good for this long.
 const MIN_LIFE_S: u64 = 60;
+/// An answer comes within this, whatever the store does.
+const PATIENCE: Duration = Duration::from_millis(9900);
+const SOON: Duration = Duration::from_secs(5);
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -64,19 +69,31 @@ impl Admin {
         door.may(Call::TokensLend, None)?;
         let Wish { min_life_s, refused } = self.json(body).await?;
         let account = account_id(id)?;
-        let known = door.sees_all() || {
-            let view = self.store.account(account.clone()).await?;
-            view.is_some_and(|view| door.sees(Some(&view.account), view.user.as_ref()))
-        };
-        if !known {
-            return Ok(denied(Denied::for_good(Reason::NoTokens)));
-        }
         let min_life = Duration::from_secs(min_life_s.unwrap_or(MIN_LIFE_S));
         let ask = Ask { account, min_life, refused };
-        Ok(match self.tokens.lend(&ask).await {
+        let lent = tokio::time::timeout(PATIENCE, self.lend(door, &ask)).await;
+        Ok(match lent.unwrap_or(Ok(Err(Denied::for_now(Reason::Store, SOON))))? {
             Ok(lent) => given(&lent),
             Err(why) => denied(why),
         })
+    }
+
+    async fn lend(&self, door: &Door, ask: &Ask) -> Result<Result<Lent, Denied>, Refusal> {
+        if !self.sees(door, &ask.account).await? {
+            return Ok(Err(Denied::for_good(Reason::NoTokens)));
+        }
+        let lent = self.tokens.lend(ask).await;
+        // It may have been given to another user while this waited.
+        let still = self.sees(door, &ask.account).await?;
+        Ok(lent.and_then(|lent| if still { Ok(lent) } else { Err(Denied::for_good(Reason::NoTokens)) }))
+    }
+
+    async fn sees(&self, door: &Door, account: &AccountId) -> Result<bool, Refusal> {
+        if door.sees_all() {
+            return Ok(true);
+        }
+        let view = self.store.account(account.clone()).await?;
+        Ok(view.is_some_and(|view| door.sees(Some(&view.account), view.user.as_ref())))
     }
 
     /// Lets a store that is an older copy refresh again.

@@ -30,7 +30,7 @@ const MAX_INPUT: usize = 256 << 20;
 /// What is sent at once, unless a single account is larger.
 const BATCH: usize = 256 << 10;
 /// And how many accounts: each may have to be asked for at Ring, at so many a second.
-const BATCH_ACCOUNTS: usize = 500;
+const BATCH_ACCOUNTS: usize = 200;
 
 #[derive(Debug, Deserialize)]
 struct Page {
@@ -44,8 +44,14 @@ struct Totals {
     created: u64,
     released: u64,
     /// Lines whose account Ring has not told yet.
-    pending: Vec<usize>,
+    pending: Vec<PendingLine>,
     refused: Vec<RefusedLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PendingLine {
+    line: usize,
+    why: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,7 +106,9 @@ async fn import(file: &Path, replace: bool, daemon: &Client, out: &mut Output) -
         total.imported += done.imported;
         total.created += done.created;
         total.released += done.released;
-        total.pending.extend(done.pending.iter().map(|line| batch.line + line - 1));
+        for PendingLine { line, why } in done.pending {
+            total.pending.push(PendingLine { line: batch.line + line - 1, why });
+        }
         for RefusedLine { line, error } in done.refused {
             let line = batch.line + line - 1;
             eprintln!("ringhookd: line {line}: {error}");
@@ -113,7 +121,7 @@ async fn import(file: &Path, replace: bool, daemon: &Client, out: &mut Output) -
         "imported": imported,
         "created": created,
         "released": released,
-        "pending": pending,
+        "pending": pending.iter().map(|p| json!({"line": p.line, "why": p.why})).collect::<Vec<_>>(),
         "refused": lines,
     });
     let words = format!(

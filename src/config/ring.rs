@@ -21,8 +21,8 @@ pub(super) fn ring(mut s: Section<'_>) -> Option<Ring> {
     let oauth_url = s.get("oauth_url", "https://oauth.ring.com/oauth/token", text(url));
     let api_url = s.get("api_url", "https://api.amazonvision.com", text(url));
     let ca_file = s.optional("ca_file", "/etc/ringhookd/ca.pem", Echo::Shown, text(path));
-    let connect_timeout = s.get("connect_timeout", "3s", duration(millis(100)..=millis(20_000)));
-    let call_timeout = s.get("call_timeout", "8s", duration(millis(200)..=millis(60_000)));
+    let connect_timeout = s.get("connect_timeout", "3s", duration(millis(100)..=millis(15_000)));
+    let call_timeout = s.get("call_timeout", "8s", duration(millis(200)..=millis(20_000)));
     // Ring allows 100 a second for all of an app's installations together.
     let per_second = s.get("requests_per_second", 50_u64, count(1_u32..=95));
     let keys = ["client_id", "client_secret", "client_secret_file"];

@@ -1,6 +1,7 @@
 //! A refresh token whose account nobody knows yet: exchanged first, since only its access token tells whose it is.
 
 use super::ids::{AccountId, UserId};
+use super::lending::Reason;
 use super::secret::Secret;
 
 /// A refresh token that somebody put in without its account.
@@ -17,8 +18,8 @@ pub struct Arrival {
 pub enum Welcome {
     /// Its account has new tokens.
     Linked { account: AccountId, created: bool, released: u64 },
-    /// Ring was not reached, or did not say what it did; it goes on by itself.
-    Pending,
+    /// It goes on by itself; why it is not done yet.
+    Pending(Reason),
 }
 
 /// Why it is not taken. Nothing of it is kept, unless it says so.
@@ -29,10 +30,6 @@ pub enum Unwelcome {
          another app"
     )]
     NotHonoured,
-    #[error("Ring's OAuth refuses our own client id or secret: see [ring]")]
-    ClientRefused,
-    #[error("Ring can't be reached now ({0}); nothing was sent, so import it again later")]
-    NotReached(String),
     #[error(
         "without account_id the token has to be exchanged at Ring, and the configuration has no [ring] client_id"
     )]

@@ -97,8 +97,11 @@ impl Batch<'_> {
         let user_number = self.user_number(user)?;
         let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
         // A removed link comes back with new tokens only; and another user is no other link.
-        let removed = row.state == LinkState::Removed;
-        let state = if removed { LinkState::Removed } else { LinkState::Linked };
+        let state = match row.state {
+            // What arrives is linked when its own id is known.
+            stays @ (LinkState::Removed | LinkState::Arriving) => stays,
+            _ => LinkState::Linked,
+        };
         let linked_at = if row.linked_at == Millis(0) { self.now } else { row.linked_at };
         self.set_link(number, &AccountRow { user: user_number, state, linked_at, ..row })?;
         self.release(number, user_number, user)

@@ -15,6 +15,8 @@ pub(super) const NO_USER: u32 = 0;
 /// How far an account's link is.
 ///
 /// ```text
+/// arriving ──Ring tells its id──▶ unclaimed or linked
+///
 /// unclaimed ──a user is given──▶ linked ──app_integration_removed──▶ removed
 ///     ▲                                                               │
 ///     └───────────────new tokens, without a user──────────────────────┤
@@ -30,11 +32,15 @@ pub enum LinkState {
     Removed = 3,
     /// Forgotten at the operator's word; the number is never used again.
     Forgotten = 4,
+    /// Its tokens are here, and its id at Ring is not known yet.
+    Arriving = 5,
 }
 
 impl LinkState {
     pub(super) fn from_u8(byte: u8) -> Option<Self> {
-        [Self::Unclaimed, Self::Linked, Self::Removed, Self::Forgotten].into_iter().find(|s| *s as u8 == byte)
+        [Self::Unclaimed, Self::Linked, Self::Removed, Self::Forgotten, Self::Arriving]
+            .into_iter()
+            .find(|state| *state as u8 == byte)
     }
 
     /// The name that people see.
@@ -44,6 +50,7 @@ impl LinkState {
             Self::Linked => "linked",
             Self::Removed => "removed",
             Self::Forgotten => "forgotten",
+            Self::Arriving => "arriving",
         }
     }
 }
@@ -62,13 +69,13 @@ pub(super) struct Accounts {
     by_hash: HashTable<u32>,
     slots: Vec<AccountSlot>,
     /// Accounts by state, in the order of the states.
-    counts: [u64; 4],
+    counts: [u64; 5],
 }
 
 impl Accounts {
     pub(super) fn new() -> Self {
         let nobody = AccountSlot { user: NO_USER, state: LinkState::Forgotten, hash: [0; 16] };
-        Self { by_hash: HashTable::new(), slots: vec![nobody], counts: [0; 4] }
+        Self { by_hash: HashTable::new(), slots: vec![nobody], counts: [0; 5] }
     }
 
     pub(super) fn reserve(&mut self, accounts: usize) {
@@ -133,6 +140,10 @@ impl Accounts {
             entry.remove();
         }
         *slot = AccountSlot { user: NO_USER, state: LinkState::Forgotten, hash: [0; 16] };
+    }
+
+    pub(super) fn in_state(&self, state: LinkState) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.slots).filter(move |(_, slot)| slot.state == state).map(|(number, _)| number)
     }
 
     pub(super) fn count(&self, state: LinkState) -> u64 {

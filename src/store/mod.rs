@@ -12,7 +12,7 @@
 
 mod accept;
 mod accounts;
-mod arrivals;
+mod arriving;
 mod aside;
 mod batch;
 mod codec;
@@ -63,7 +63,6 @@ use crate::telemetry::Metrics;
 
 pub use crate::domain::backlog::Scope;
 
-pub use self::arrivals::{ArrivalKey, Stage, Waiting};
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
     Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals, QueueView,

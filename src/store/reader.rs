@@ -206,7 +206,7 @@ fn account_view(
         state: row.state,
         created_at: row.created_at,
         linked_at: Some(row.linked_at).filter(|at| at.0 != 0),
-        tokens: tokens.get(number)?.map(|value| tokens_view(number, value.value())).transpose()?,
+        tokens: tokens.get(number)?.and_then(|value| tokens_view(number, value.value()).ok()),
     }))
 }
 
@@ -244,7 +244,10 @@ pub(super) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result
     let (tokens, journal) = (txn.open_table(TOKENS)?, txn.open_table(JOURNAL)?);
     let mut entries = journal.range(after.saturating_add(1)..)?.peekable();
     let mut records = Vec::new();
-    for row in tokens.range(after.saturating_add(1)..)?.take(limit) {
+    for row in tokens.range(after.saturating_add(1)..)? {
+        if records.len() == limit {
+            break;
+        }
         let (number, value) = row?;
         let number = number.value();
         let mut unsettled = false;
@@ -253,11 +256,18 @@ pub(super) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result
         {
             let (of, value) = entry?;
             if of.value() == number {
-                let entry = Entry::decode(number, value.value())?;
-                unsettled = entry.unsettled;
+                // One that can't be read may be of a request that was sent.
+                unsettled = Entry::decode(number, value.value()).map_or(true, |entry| entry.unsettled);
             }
         }
-        let row = TokenRow::decode(number, value.value())?;
+        let Ok(row) = TokenRow::decode(number, value.value()) else {
+            super::shared::bump(&shared.stats.damaged);
+            tracing::error!(
+                account_number = number,
+                "an account's tokens are damaged: they are not refreshed"
+            );
+            continue;
+        };
         let predecessor = row.predecessor == Predecessor::Untried;
         records.push(TokenRecord { number, record: row.record(unsettled), predecessor });
     }

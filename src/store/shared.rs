@@ -1,7 +1,7 @@
 //! What the writer and the readers of a store share: the file, the queues in memory, and how it stands.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -117,6 +117,8 @@ pub(super) struct Shared {
     changed_tokens: Mutex<BTreeSet<u32>>,
     /// Told when something is put there.
     pub tokens_changed: Notify,
+    /// The file was read anew: any account's tokens may be others than before.
+    pub reloaded: AtomicBool,
 }
 
 impl Shared {
@@ -142,6 +144,7 @@ impl Shared {
             health: Mutex::new(Health::Ready),
             changed_tokens: Mutex::default(),
             tokens_changed: Notify::new(),
+            reloaded: AtomicBool::new(false),
         }
     }
 

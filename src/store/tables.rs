@@ -22,8 +22,6 @@ pub(super) const ACCOUNTS: TableDefinition<u32, Bytes> = TableDefinition::new("a
 pub(super) const TOKENS: TableDefinition<u32, Bytes> = TableDefinition::new("tokens");
 /// Account to the refresh that is under way, or whose outcome nobody knows.
 pub(super) const JOURNAL: TableDefinition<u32, Bytes> = TableDefinition::new("journal");
-/// Hash of a refresh token to what is known of it while its account is not.
-pub(super) const ARRIVALS: TableDefinition<Bytes, Bytes> = TableDefinition::new("arrivals");
 /// (Account, purpose) to a wrapped data key.
 pub(super) const KEYS: TableDefinition<(u32, u8), Bytes> = TableDefinition::new("keys");
 pub(super) const USERS: TableDefinition<u32, Bytes> = TableDefinition::new("users");
@@ -92,7 +90,6 @@ tables! {
     accounts: ACCOUNTS<u32>,
     tokens: TOKENS<u32>,
     journal: JOURNAL<u32>,
-    arrivals: ARRIVALS<Bytes>,
     keys: KEYS<(u32, u8)>,
     users: USERS<u32>,
     devices: DEVICES<Bytes>,

@@ -180,15 +180,28 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         // What does not open is of no use any more, and is replaced here.
         let before = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+        let (present, replaced) = match self.sound_tokens(number)? {
+            Some(opened) => (Some(opened.pair.refresh_token), opened.previous),
+            None => (None, None),
+        };
+        let is_same = |known: &Option<Secret<String>>| {
+            known.as_ref().is_some_and(|token| token.expose() == pair.refresh_token.expose())
+        };
+        let lives = before.as_ref().is_some_and(|row| row.end.is_none());
+        if lives && (is_same(&present) || is_same(&replaced)) {
+            // Put in again, after it may have been exchanged: what OAuth gave for it is what lives.
+            return Ok(());
+        }
         let key = match self.token_key(number) {
             Ok(Some(key)) => key,
             Ok(None) => self.fresh_key(number, Purpose::Tokens)?,
             Err(fault) => fault.of_one_record().and_then(|_| self.fresh_key(number, Purpose::Tokens))?,
         };
         let generation = self.next_generation(before.as_ref())?;
-        let sealed = seal_pair(&key, account, generation, pair, None)?;
+        let sealed = seal_pair(&key, account, generation, pair, present.as_ref())?;
+        let predecessor = if present.is_some() { Predecessor::Untried } else { Predecessor::None };
         let told = before.map_or(Notice::Fresh, |row| row.told);
-        let row = TokenRow { generation, span, end: None, told, predecessor: Predecessor::None, sealed };
+        let row = TokenRow { generation, span, end: None, told, predecessor, sealed };
         self.write_token_row(number, &row)?;
         self.drop_turn(number)?;
         // New tokens are a new link: a removal from before them is old news.

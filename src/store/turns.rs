@@ -17,6 +17,7 @@ use bytes::{Buf, BufMut};
 use super::batch::Batch;
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
+use super::index::seconds;
 use super::tokens::{Predecessor, TokenRow, seal_pair};
 use super::{Store, StoreError, reader};
 use crate::domain::ids::AccountId;
@@ -46,6 +47,8 @@ pub struct Turn {
     pub account: AccountId,
     /// Of this turn alone. It is the store's epoch since it began.
     pub fence: u64,
+    /// What was sent before is sent again until it is answered, whatever was asked for.
+    pub which: Which,
     pub token: Secret<String>,
     /// An answer to an earlier turn that nobody could read, with the time of its request.
     pub kept: Option<(Secret<Vec<u8>>, Millis)>,
@@ -65,12 +68,10 @@ impl Turn {
 /// Why nothing may be sent for an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoTurn {
-    /// It has no such token.
+    /// It has no such token, or none that opens.
     NoToken,
     /// Somebody else's turn has not ended.
     Taken,
-    /// Its tokens do not open.
-    Damaged,
 }
 
 /// How a turn came out.
@@ -180,9 +181,23 @@ impl Store {
         Ok(reader::access(&self.shared, number, &account)?)
     }
 
+    /// The same, by number; also of one whose id is not known yet.
+    ///
+    /// # Errors
+    /// When the file can't be read. Blocks for a short read.
+    pub fn access_of(&self, number: u32) -> Result<Option<Access>, StoreError> {
+        let Some(view) = reader::account(&self.shared, number)? else { return Ok(None) };
+        Ok(reader::access(&self.shared, number, &view.account)?)
+    }
+
     /// Accounts whose tokens were put in or destroyed since this was last asked; [`Store::tokens_changed`] tells when.
     pub fn changed_tokens(&self) -> Vec<u32> {
         std::mem::take(&mut *self.shared.changed_tokens()).into_iter().collect()
+    }
+
+    /// Whether the file was read anew since this was last asked: any account's tokens may be others than before.
+    pub fn was_reloaded(&self) -> bool {
+        self.shared.reloaded.swap(false, std::sync::atomic::Ordering::AcqRel)
     }
 
     /// Resolves when there may be something in [`Store::changed_tokens`].
@@ -191,12 +206,17 @@ impl Store {
     }
 
     /// Notes what people are told of an account's tokens, and with it that OAuth ended them, if it did; in the same commit the event
-    /// that tells it goes to its queues. Returns the account, if it still has tokens.
+    /// that tells it goes to its queues. Returns the account, if it still has the tokens that were renewed then (to the second).
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn tell(&self, number: u32, notice: Notice) -> Result<Option<AccountId>, StoreError> {
-        self.write(move |batch| batch.tell(number, notice)).await
+    pub async fn tell(
+        &self,
+        number: u32,
+        renewed_at: Millis,
+        notice: Notice,
+    ) -> Result<Option<AccountId>, StoreError> {
+        self.write(move |batch| batch.tell(number, renewed_at, notice)).await
     }
 
     /// How many intents were ever noted: what a copy of the store from before is recognised by.
@@ -239,16 +259,13 @@ impl Batch<'_> {
                 return Ok(Err(NoTurn::Taken));
             }
         }
-        let opened = match self.open_tokens(number) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(Err(NoTurn::NoToken)),
-            Err(fault) => {
-                fault.of_one_record()?;
-                super::shared::bump(&self.shared.stats.damaged);
-                return Ok(Err(NoTurn::Damaged));
-            }
+        let Some(Opened { row, key, account, pair, previous }) = self.sound_tokens(number)? else {
+            return Ok(Err(NoTurn::NoToken));
         };
-        let Opened { row, key, account, pair, previous } = opened;
+        let before = self.journal(number)?.filter(|entry| entry.generation == row.generation);
+        // What was sent is sent again until OAuth has answered it.
+        let open = before.as_ref().filter(|entry| entry.unsettled).map(|entry| entry.which);
+        let which = open.unwrap_or(which);
         let token = match which {
             Which::Current => pair.refresh_token,
             Which::Predecessor => match previous.filter(|_| row.predecessor == Predecessor::Untried) {
@@ -256,7 +273,6 @@ impl Batch<'_> {
                 None => return Ok(Err(NoTurn::NoToken)),
             },
         };
-        let before = self.journal(number)?.filter(|entry| entry.generation == row.generation);
         let answer = before.as_ref().and_then(|entry| entry.answer.clone());
         let kept = match answer.as_deref() {
             Some(sealed) => {
@@ -271,7 +287,7 @@ impl Batch<'_> {
             generation: row.generation,
             which,
             sent_at: self.now,
-            again: before.as_ref().is_some_and(|entry| entry.unsettled && entry.which == which),
+            again: open.is_some(),
             unsettled: true,
             answer_fence: before.as_ref().map_or(0, |entry| entry.answer_fence),
             answered_for: before.as_ref().map_or(Millis(0), |entry| entry.answered_for),
@@ -279,7 +295,7 @@ impl Batch<'_> {
         };
         self.write_journal(number, &entry)?;
         self.core.turns.insert(number, (fence, self.now.plus(lease)));
-        Ok(Ok(Turn { number, account, fence, token, kept, key }))
+        Ok(Ok(Turn { number, account, fence, which, token, kept, key }))
     }
 
     fn settle_refresh(&mut self, number: u32, fence: u64, settled: &Settled) -> Result<Option<u64>, Fault> {
@@ -292,7 +308,7 @@ impl Batch<'_> {
         let Some(mut entry) = self.journal(number)?.filter(|entry| entry.fence == fence) else {
             return Ok(None);
         };
-        let Some(opened) = self.open_tokens(number)?.filter(|o| o.row.generation == entry.generation) else {
+        let Some(opened) = self.sound_tokens(number)?.filter(|o| o.row.generation == entry.generation) else {
             return Ok(None);
         };
         match settled {
@@ -349,7 +365,7 @@ impl Batch<'_> {
         let Some(mut entry) = self.journal(number)?.filter(|entry| entry.fence == fence) else {
             return Ok(false);
         };
-        let opened = self.open_tokens(number)?;
+        let opened = self.sound_tokens(number)?;
         let Some(opened) = opened.filter(|o| o.row.generation == entry.generation) else { return Ok(false) };
         if open_answer(&opened.key, fence, &opened.account, sealed).is_none() {
             return Ok(false);
@@ -360,12 +376,16 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    fn tell(&mut self, number: u32, notice: Notice) -> Result<Option<AccountId>, Fault> {
-        let Some(row) = self.token_row(number)? else { return Ok(None) };
-        let lapses_at = row.span.renewed_at.plus(LIFE);
-        let end = notice.end();
-        self.write_token_row(number, &TokenRow { told: notice, end, ..row })?;
-        self.announce(number, notice.as_str(), Some(lapses_at))?;
+    fn tell(&mut self, number: u32, renewed_at: Millis, notice: Notice) -> Result<Option<AccountId>, Fault> {
+        let row = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+        let Some(row) = row.filter(|row| seconds(row.span.renewed_at) == seconds(renewed_at)) else {
+            return Ok(None);
+        };
+        let (lapses_at, end) = (row.span.renewed_at.plus(LIFE), notice.end());
+        if (row.told, row.end) != (notice, end) {
+            self.write_token_row(number, &TokenRow { told: notice, end, ..row })?;
+            self.announce(number, notice.as_str(), Some(lapses_at))?;
+        }
         Ok(self.read_account(number)?.and_then(|row| row.id))
     }
 
@@ -395,13 +415,24 @@ impl Batch<'_> {
     fn journal(&mut self, number: u32) -> Result<Option<Entry>, Fault> {
         let table = self.tables.journal()?;
         let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(None) };
-        Ok(Some(Entry::decode(number, value.value())?))
+        // One that can't be read says no more than that something may have been sent.
+        Ok(Entry::decode(number, value.value()).ok())
     }
 
     fn write_journal(&mut self, number: u32, entry: &Entry) -> Result<(), Fault> {
         let value = entry.encode(number);
         self.tables.journal()?.insert(number, value.as_slice())?;
         Ok(())
+    }
+
+    /// The account's tokens; none where they do not open, which is no reason to give up everybody else's commit.
+    pub(super) fn sound_tokens(&mut self, number: u32) -> Result<Option<Opened>, Fault> {
+        self.open_tokens(number).or_else(|fault| {
+            let error = fault.of_one_record()?;
+            tracing::error!(account_number = number, %error, "the account's tokens do not open");
+            super::shared::bump(&self.shared.stats.damaged);
+            Ok(None)
+        })
     }
 
     fn open_tokens(&mut self, number: u32) -> Result<Option<Opened>, Fault> {
@@ -413,12 +444,12 @@ impl Batch<'_> {
     }
 }
 
-struct Opened {
-    row: TokenRow,
+pub(super) struct Opened {
+    pub row: TokenRow,
     key: DataKey,
     account: AccountId,
-    pair: Pair,
-    previous: Option<Secret<String>>,
+    pub pair: Pair,
+    pub previous: Option<Secret<String>>,
 }
 
 /// A row of `journal`.

@@ -242,6 +242,8 @@ impl Writer {
         *self.shared.users_mut() = loaded.users;
         self.core = loaded.core;
         self.shared.set_db(Some(db));
+        self.shared.reloaded.store(true, Ordering::Release);
+        self.shared.tokens_changed.notify_one();
         // What was leased is free again.
         self.shared.queues().values().for_each(|q| q.wake.notify_waiters());
         Ok(())

@@ -1,46 +1,32 @@
-//! Takes in refresh tokens whose account is not known: noted, exchanged, asked whose they are, given to that account.
+//! Refresh tokens whose account nobody knows: refreshed like any other, then Ring is asked whose they are.
 //!
 //! ```text
-//! noted ──exchange──▶ given ──users/me──▶ the account's
-//!   │  unknown: again by itself    │  no answer: again by itself
-//!   └── refused, or surely not sent: dropped, and said
+//! arriving ──refreshed──▶ users/me ──▶ its account's, and its user's
+//!    │           ▲            │ no answer: asked again
+//!    │           └────────────┘
+//!    └── refused at the first try: turned away, and said
 //! ```
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Desk;
+use tokio::sync::oneshot;
+
+use super::flight::Landed;
+use super::{Arriving, Desk};
+use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
-use crate::domain::secret::Secret;
-use crate::domain::tokens::{Pair, Span};
+use crate::domain::lending::Reason;
+use crate::domain::refresh::{Answer, Ruling};
 use crate::failpoint;
-use crate::ring_api::{Exchange, RingApi, TokenPair};
-use crate::store::{AccountRefusal, ArrivalKey, NewTokens, Stage, StoreError};
+use crate::ring_api::{ApiError, RingApi};
+use crate::store::{AccountRefusal, StoreError};
 
-/// Between two rounds over what is pending.
+/// How long whoever brings a token waits for its account.
+const PATIENCE: Duration = Duration::from_millis(9500);
+/// Between two rounds over what Ring has not told the account of.
 const ROUND: Duration = Duration::from_secs(30);
-/// What is taken up in a round.
-const AT_ONCE: usize = 100;
-const RECORD_AGAIN: Duration = Duration::from_secs(1);
-
-/// The sole right to go on with an arrival.
-struct Claim<'a> {
-    desk: &'a Desk,
-    key: ArrivalKey,
-}
-
-impl<'a> Claim<'a> {
-    fn new(desk: &'a Desk, key: ArrivalKey) -> Option<Self> {
-        desk.arriving().insert(key).then_some(Self { desk, key })
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.desk.arriving().remove(&self.key);
-    }
-}
 
 impl Desk {
     /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].
@@ -48,122 +34,137 @@ impl Desk {
     /// # Errors
     /// Why it is not taken.
     pub async fn welcome(&self, arrival: Arrival) -> Result<Welcome, Unwelcome> {
-        let api = self.api.as_ref().ok_or(Unwelcome::NotConfigured)?;
+        if self.api.is_none() {
+            return Err(Unwelcome::NotConfigured);
+        }
         if self.is_guarded() {
             return Err(Unwelcome::Guarded);
         }
-        let refresh = Secret::new(arrival.refresh_token.expose().clone());
-        // Before it can be seen as pending: a token must not be sent by two at once.
-        let Some(_claim) = Claim::new(self, ArrivalKey::of(&refresh)) else { return Ok(Welcome::Pending) };
-        let waiting = self.store.arrive(arrival).await.map_err(|error| unkept(&error))?;
+        let until = clock::ticks() + PATIENCE;
+        let (tell, told) = oneshot::channel();
+        {
+            // Held over the commit, so that whoever greets it finds us waiting.
+            let mut arriving = self.arriving.lock().await;
+            let (number, is_new) = self.store.arrive(arrival).await.map_err(|error| unkept(&error))?;
+            let before = arriving.entry(number).or_insert(Arriving { untried: is_new, waits: None });
+            before.waits = Some(tell);
+        }
         failpoint!("arrival.noted");
-        let access = match waiting.stage {
-            Stage::Given(access) => access,
-            Stage::Sent(_) => match self.exchange(api, waiting.key, &refresh).await? {
-                Some(access) => access,
-                None => return Ok(Welcome::Pending),
-            },
-        };
-        match self.whose(api, &access).await {
-            Some(account) => self.settle(waiting.key, account).await,
-            None => Ok(Welcome::Pending),
+        // Whether it is new, or waits for its next try.
+        self.wake.notify_one();
+        match tokio::time::timeout_at(until, told).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Ok(Welcome::Pending(Reason::UnderWay)),
         }
     }
 
-    /// Goes on with what is pending, until it is dropped.
-    pub(super) async fn welcome_pending(self: Arc<Self>) {
+    /// Reads what a run before left arriving.
+    pub(super) async fn read_arriving(&self) -> Result<(), StoreError> {
+        let numbers = self.store.arriving().await?;
+        let mut arriving = self.arriving.lock().await;
+        for number in numbers {
+            arriving.entry(number).or_insert(Arriving { untried: false, waits: None });
+        }
+        Ok(())
+    }
+
+    /// Asks again and again whose the tokens are that Ring has not told of; until it is dropped.
+    pub(super) async fn greet_all(self: Arc<Self>) {
         loop {
-            if let Some(api) = self.api.as_ref().filter(|_| !self.is_guarded()) {
-                for waiting in self.store.arrivals(AT_ONCE).unwrap_or_default() {
-                    self.go_on(api, waiting.key, waiting.stage).await;
-                }
+            let numbers: Vec<u32> = self.arriving.lock().await.keys().copied().collect();
+            for number in numbers {
+                self.greet(number).await;
             }
             tokio::time::sleep(ROUND).await;
         }
     }
 
-    async fn go_on(&self, api: &RingApi, key: ArrivalKey, stage: Stage) {
-        let Some(_claim) = Claim::new(self, key) else { return };
-        let access = match stage {
-            Stage::Given(access) => Ok(Some(access)),
-            Stage::Sent(refresh) => self.exchange(api, key, &refresh).await,
+    /// A refresh came out; it may be of something that arrives.
+    pub(super) async fn landed_arriving(self: Arc<Self>, landed: Landed, ruling: Option<Ruling>) {
+        let Landed { number, answer, .. } = landed;
+        let Some(untried) =
+            self.arriving.lock().await.get_mut(&number).map(|a| std::mem::replace(&mut a.untried, false))
+        else {
+            return;
         };
-        let access = match access {
-            Ok(Some(access)) => access,
-            Ok(None) | Err(Unwelcome::NotReached(_)) => return,
-            Err(why) => {
-                tracing::error!(%why, "a token that was imported without its account is lost");
-                return;
+        match (ruling, answer) {
+            (Some(Ruling::Renewed), _) => self.greet(number).await,
+            // Whoever brought it still has it. After an answer that nobody knows, OAuth's word decides as for any account.
+            (_, Answer::Refused) if untried => {
+                let gone = self.store.turn_away(number).await;
+                let outcome = gone.map_err(|error| unkept(&error)).and(Err(Unwelcome::NotHonoured));
+                self.greeted(number, outcome, true).await;
             }
-        };
-        let Some(account) = self.whose(api, &access).await else { return };
-        match self.settle(key, account).await {
-            Ok(Welcome::Linked { account, .. }) => tracing::info!(%account, "a pending import is linked"),
-            Ok(Welcome::Pending) => {}
-            Err(why) => tracing::warn!(%why, "a pending import"),
+            (_, Answer::ClientRefused) => {
+                self.greeted(number, Ok(Welcome::Pending(Reason::ClientRefused)), false).await;
+            }
+            _ => self.greeted(number, Ok(Welcome::Pending(Reason::OauthDown)), false).await,
         }
     }
 
-    /// The access token; nothing when nobody knows what OAuth did.
-    async fn exchange(
-        &self,
-        api: &RingApi,
-        key: ArrivalKey,
-        refresh: &Secret<String>,
-    ) -> Result<Option<Secret<String>>, Unwelcome> {
-        self.one_call().await;
-        let exchange = api.refresh(refresh).await;
-        failpoint!("arrival.answered");
-        let why = match exchange {
-            Exchange::Renewed(pair) => {
-                let access = Secret::new(pair.access_token.expose().clone());
-                self.keep_given(key, pair, refresh).await;
-                failpoint!("arrival.given");
-                return Ok(Some(access));
+    /// Asks Ring whose the tokens are, if they have been refreshed, and gives them to that account.
+    async fn greet(&self, number: u32) {
+        let Some(api) = self.api.as_ref().filter(|_| !self.is_guarded()) else { return };
+        let Ok(Some(account)) = self.whose(api, number).await else { return };
+        failpoint!("arrival.known");
+        match self.store.identify(number, account.clone()).await {
+            Ok(Some(Ok(bound))) => {
+                tracing::info!(account = %crate::log::text(account.as_str()), "a token that was imported alone has its account");
+                let (created, released) = (bound.created, bound.released);
+                self.greeted(number, Ok(Welcome::Linked { account, created, released }), true).await;
             }
-            Exchange::Unknown { .. } | Exchange::Unreadable(_) => return Ok(None),
-            Exchange::NotSent { why } => Unwelcome::NotReached(why),
-            Exchange::Throttled { .. } => Unwelcome::NotReached("it throttles us".into()),
-            Exchange::Refused => Unwelcome::NotHonoured,
-            Exchange::ClientRefused { .. } => Unwelcome::ClientRefused,
-        };
-        self.store.drop_arrival(key).await.map_err(|error| unkept(&error))?;
-        Err(why)
-    }
-
-    async fn keep_given(&self, key: ArrivalKey, pair: TokenPair, sent: &Secret<String>) {
-        let TokenPair { access_token, refresh_token, expires_in, scope } = pair;
-        let refresh_token = refresh_token.unwrap_or_else(|| Secret::new(sent.expose().clone()));
-        let pair = Pair { access_token: Some(access_token), refresh_token, scope };
-        let tokens = Arc::new(NewTokens { pair, span: Span::from_now(self.now(), expires_in) });
-        while let Err(error) = self.store.arrival_given(key, Arc::clone(&tokens)).await {
-            tracing::error!(%error, "the store can't take the tokens of an import; trying again");
-            tokio::time::sleep(RECORD_AGAIN).await;
-        }
-    }
-
-    async fn whose(&self, api: &RingApi, access: &Secret<String>) -> Option<AccountId> {
-        self.one_call().await;
-        match api.me(access).await {
-            Ok(account) => Some(account),
+            Ok(Some(Err(AccountRefusal::OtherUser(user)))) => {
+                tracing::warn!(account = %crate::log::text(account.as_str()), "imported tokens are of an account that another user has, who keeps it");
+                self.greeted(number, Err(Unwelcome::OtherUser { account, user }), true).await;
+            }
+            // Forgotten meanwhile.
+            Ok(Some(Err(AccountRefusal::Unknown)) | None) => {
+                self.greeted(number, Err(Unwelcome::NotHonoured), true).await;
+            }
             Err(error) => {
-                tracing::warn!(%error, "whose an imported token is could not be asked; trying again");
-                None
+                tracing::warn!(%error, "an account that was identified could not be noted; trying again");
+                self.greeted(number, Ok(Welcome::Pending(Reason::Store)), false).await;
             }
         }
     }
 
-    async fn settle(&self, key: ArrivalKey, account: AccountId) -> Result<Welcome, Unwelcome> {
-        let settled =
-            self.store.settle_arrival(key, account.clone()).await.map_err(|error| unkept(&error))?;
-        match settled {
-            Some(Ok(bound)) => {
-                Ok(Welcome::Linked { account, created: bound.created, released: bound.released })
+    async fn whose(&self, api: &RingApi, number: u32) -> Result<Option<AccountId>, StoreError> {
+        let Some(access) = self.store.access_of(number)? else { return Ok(None) };
+        let Some(token) = access.token else { return Ok(None) };
+        if access.span.expires_at <= self.now() {
+            self.bring_forward(number);
+            return Ok(None);
+        }
+        self.one_call().await;
+        match api.me(&token).await {
+            Ok(account) => return Ok(Some(account)),
+            Err(error) => {
+                tracing::warn!(account_number = number, %error, "Ring does not say whose a token is; trying again");
+                if error == ApiError::Unauthorized {
+                    self.bring_forward(number);
+                }
             }
-            Some(Err(AccountRefusal::OtherUser(user))) => Err(Unwelcome::OtherUser { account, user }),
-            Some(Err(AccountRefusal::Unknown)) => Err(Unwelcome::Store("the account is gone".into())),
-            // Somebody else settled it meanwhile.
-            None => Ok(Welcome::Linked { account, created: false, released: 0 }),
+        }
+        self.greeted(number, Ok(Welcome::Pending(Reason::OauthDown)), false).await;
+        Ok(None)
+    }
+
+    fn bring_forward(&self, number: u32) {
+        // Where the last try failed, its time comes.
+        let _ = self.planner().ask(number, self.moment());
+        self.wake.notify_one();
+    }
+
+    async fn greeted(&self, number: u32, outcome: Result<Welcome, Unwelcome>, is_over: bool) {
+        let mut arriving = self.arriving.lock().await;
+        let waits = if is_over {
+            arriving.remove(&number).and_then(|arriving| arriving.waits)
+        } else {
+            arriving.get_mut(&number).and_then(|arriving| arriving.waits.take())
+        };
+        if let Some(waits) = waits {
+            // Who has gone needs no answer.
+            let _ = waits.send(outcome);
         }
     }
 

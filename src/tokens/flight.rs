@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::Desk;
 use super::guard::Waiting;
 use crate::domain::refresh::Answer;
-use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::Span;
 use crate::failpoint;
@@ -33,41 +32,41 @@ pub(super) struct Landed {
 
 /// Refreshes an account's tokens once.
 pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which) -> Landed {
-    let (answer, outcome) = desk.refresh(&api, number, which).await;
+    let (which, (answer, outcome)) = desk.refresh(&api, number, which).await;
     desk.metrics.refreshed(outcome);
     Landed { number, which, answer }
 }
 
 impl Desk {
-    async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Answer, Refresh) {
+    async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Which, (Answer, Refresh)) {
+        let withheld = (which, (Answer::Withheld, Refresh::Withheld));
         let lease = self.call_timeout + LEASE_MARGIN;
         let turn = match self.store.begin_refresh(number, which, lease).await {
             Ok(Ok(turn)) => turn,
-            Ok(Err(why)) => {
-                if why == NoTurn::Damaged {
-                    tracing::error!(account_number = number, "the account's tokens do not open");
-                }
-                return (Answer::Withheld, Refresh::Withheld);
-            }
+            Ok(Err(NoTurn::NoToken | NoTurn::Taken)) => return withheld,
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "no refresh without a store to note it in");
-                return (Answer::Withheld, Refresh::Withheld);
+                return withheld;
             }
         };
         failpoint!("refresh.intent");
-        if let Err(error) = self.guard.note(turn.fence).await {
-            // The guard is for the operator's mistakes; the link is worth more.
-            tracing::error!(%error, folder = %self.guard.folder().display(), "the guard folder can't be written");
-        }
+        self.note_epoch(turn.fence).await;
         failpoint!("refresh.guarded");
         if let Some(pair) = turn.kept.as_ref().and_then(|(answer, _)| read_pair(answer.expose())) {
-            return self.adopt(&turn, pair).await;
+            return (turn.which, self.adopt(&turn, pair).await);
         }
         let exchange = api.refresh(&turn.token).await;
         failpoint!("refresh.answered");
         let landed = self.take(&turn, exchange).await;
         failpoint!("refresh.recorded");
-        landed
+        (turn.which, landed)
+    }
+
+    async fn note_epoch(&self, epoch: u64) {
+        if let Err(error) = self.guard.note(epoch).await {
+            // The guard is for the operator's mistakes; the link is worth more.
+            tracing::error!(%error, folder = %self.guard.folder().display(), "the guard folder can't be written");
+        }
     }
 
     /// An answer to an earlier turn can be read after all.
@@ -120,24 +119,30 @@ impl Desk {
 
     /// Does not return before what holds tokens is on disk: in the store, or at least, when the daemon stops, in the guard folder.
     async fn record(&self, turn: &Turn, settled: Settled) {
-        let answer = precious(&settled);
         let settled = Arc::new(settled);
         let (mut waits, mut kept_aside) = (None, false);
-        loop {
+        let generation = loop {
             let settling = self.store.settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
-            let Err(error) = settling.await else { break };
-            let Some(answer) = &answer else {
+            let error = match settling.await {
+                Ok(generation) => break generation,
+                Err(error) => error,
+            };
+            let Some(answer) = precious(&settled) else {
                 tracing::warn!(account = %turn.account, %error, "how the refresh came out could not be noted");
                 return;
             };
             waits.get_or_insert_with(|| Unrecorded::new(&self.unrecorded));
-            kept_aside = kept_aside || self.keep_aside(turn, answer);
+            kept_aside = kept_aside || self.keep_aside(turn, &answer);
             tracing::error!(account = %turn.account, %error, kept_aside, "the store can't take new tokens; trying again");
             if kept_aside && self.stopping.load(Ordering::Acquire) {
                 tracing::warn!(account = %turn.account, "the next start takes its new tokens from the guard folder");
                 return;
             }
             tokio::time::sleep(RECORD_AGAIN).await;
+        };
+        // A copy from before this would send again what has been replaced.
+        if let Some(epoch) = generation {
+            self.note_epoch(epoch).await;
         }
         if kept_aside {
             self.guard.drop_answer(turn.number, turn.fence);
@@ -177,21 +182,31 @@ fn renewed(pair: TokenPair, at: Millis) -> Settled {
     Settled::Renewed { access_token, refresh_token, scope, span: Span::from_now(at, expires_in) }
 }
 
+/// Larger than any that was read.
+const MAX_ANSWER: usize = 128 << 10;
+
+#[derive(Serialize)]
+struct OAuthAnswer<'a> {
+    access_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    expires_in: u64,
+    scope: Option<&'a str>,
+}
+
 /// What must not be lost, as OAuth would have said it.
 fn precious(settled: &Settled) -> Option<Zeroizing<Vec<u8>>> {
     match settled {
         Settled::Renewed { access_token, refresh_token, scope, span } => {
-            let text = |token: &Secret<String>| token.expose().clone();
-            let expires_in = span.expires_at.since(span.renewed_at).as_secs();
-            let mut answer = json!({
-                "access_token": text(access_token),
-                "expires_in": expires_in,
-                "scope": scope,
-            });
-            if let Some(token) = refresh_token {
-                answer["refresh_token"] = text(token).into();
-            }
-            Some(Zeroizing::new(answer.to_string().into_bytes()))
+            let answer = OAuthAnswer {
+                access_token: access_token.expose(),
+                refresh_token: refresh_token.as_ref().map(|token| token.expose().as_str()),
+                expires_in: span.expires_at.since(span.renewed_at).as_secs(),
+                scope: scope.as_deref(),
+            };
+            // One buffer of the full size: growing would leave copies behind.
+            let mut text = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+            serde_json::to_writer(&mut *text, &answer).ok().map(|()| text)
         }
         Settled::Unreadable(raw) => Some(Zeroizing::new(raw.expose().clone())),
         Settled::Unknown | Settled::NotSent | Settled::Refused => None,

@@ -61,15 +61,20 @@ impl Guard {
     }
 
     /// Whether a store of this epoch is an older copy, or may be for all that is known; notes the epoch otherwise.
-    pub(super) fn look(&self, ours: u64) -> bool {
-        let noted = self.read();
+    ///
+    /// # Errors
+    /// When the folder of a new store can't be written: later it would be missed.
+    pub(super) fn look(&self, ours: u64) -> io::Result<bool> {
         // A store without a single token has nothing to burn.
-        let guarded = ours > 0 && noted.is_none_or(|noted| noted > ours);
+        let guarded = self.read().map_or(ours > 0, |noted| noted > ours);
         if !guarded && let Err(error) = self.write(ours) {
+            if ours == 0 {
+                return Err(error);
+            }
             let folder = self.folder.display();
             tracing::error!(%folder, %error, "the guard folder can't be written: an older copy of the store would go unnoticed");
         }
-        guarded
+        Ok(guarded)
     }
 
     /// Notes an epoch, unless a later one is noted already. Many at once share one write.
@@ -158,6 +163,22 @@ mod tests {
         assert_eq!(Guard::new(&folder, "other").read(), None, "another store's");
         fs::write(guard.epoch_file(), "{").unwrap();
         assert_eq!(guard.read(), None);
+    }
+
+    #[test]
+    fn an_older_copy_and_a_missing_mark_are_noticed_and_nothing_is_ever_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let guard = Guard::new(&dir.path().join("guard"), "one");
+        assert!(guard.look(7).unwrap(), "it is missing");
+        for (ours, guarded) in
+            [(0, false), (5, false), (5, false), (9, false), (8, true), (0, true), (9, false)]
+        {
+            assert_eq!(guard.look(ours).unwrap(), guarded, "{ours}");
+        }
+        assert_eq!(guard.read(), Some(9));
+        fs::write(dir.path().join("file"), "").unwrap();
+        let nowhere = Guard::new(&dir.path().join("file/guard"), "one");
+        assert!(nowhere.look(0).is_err() && nowhere.look(3).unwrap());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Desk;
-use crate::domain::refresh::Notice;
+use crate::domain::refresh::{LIFE, Notice};
 use crate::telemetry::TokenState;
 
 /// How often all accounts are looked at: some of what there is to tell comes with time alone.
@@ -61,7 +61,8 @@ impl Desk {
     }
 
     async fn tell(self: Arc<Self>, number: u32, notice: Notice) -> bool {
-        let account = match self.store.tell(number, notice).await {
+        let Some(lapses_at) = self.planner().lapses_at(number) else { return true };
+        let account = match self.store.tell(number, lapses_at.minus(LIFE), notice).await {
             Ok(account) => account,
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "a change of a link's state could not be noted");
@@ -69,8 +70,11 @@ impl Desk {
             }
         };
         let now = self.moment();
+        // Other tokens, or a clock that was set back: they are planned anew, and told of as they are.
+        let Some(account) = account else {
+            return self.replan(number).is_ok();
+        };
         self.planner().told(number, notice, now);
-        let Some(account) = account else { return true };
         self.metrics.link_is(match notice {
             Notice::Fresh => TokenState::Fresh,
             Notice::Late => TokenState::Late,
@@ -78,7 +82,6 @@ impl Desk {
             Notice::Lapsed => TokenState::Lapsed,
             Notice::Revoked => TokenState::Revoked,
         });
-        let lapses_at = self.planner().lapses_at(number).unwrap_or_default();
         let days_left = lapses_at.since(now.wall).as_secs() / 86_400;
         let (account, state) = (crate::log::text(account.as_str()), notice.as_str());
         match notice {

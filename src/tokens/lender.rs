@@ -14,6 +14,8 @@ use crate::telemetry::Loan;
 const PATIENCE: Duration = Duration::from_millis(9500);
 /// A token that is younger than this was not refused for its age.
 const YOUNG: Duration = Duration::from_secs(30);
+/// This part of its life a token is kept, however long a life is asked for.
+const NOT_BEFORE: u32 = 8;
 /// When to ask again where nobody knows better.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -76,11 +78,7 @@ impl Desk {
         if self.is_guarded() {
             return Err(Denied::for_good(Reason::Guarded));
         }
-        let now = self.now();
-        let age = now.since(access.span.renewed_at);
-        if ask.refused == Some(access.generation) && age < YOUNG && access.span.expires_at > now {
-            return Err(Denied::for_now(Reason::JustRenewed, YOUNG.saturating_sub(age)));
-        }
+        not_again(ask, access, self.now())?;
         let standing = self.planner().trouble(self.moment());
         match standing {
             Some((reason, wait)) => Err(Denied::for_now(reason, wait)),
@@ -92,6 +90,24 @@ impl Desk {
         let reason = self.planner().trouble(self.moment()).map_or(Reason::Failing, |(reason, _)| reason);
         Denied::for_now(reason, within.max(Duration::from_secs(1)))
     }
+}
+
+/// A refresh is a rotation, which may go wrong: nobody gets one for the asking while the token that is there is good.
+fn not_again(ask: &Ask, access: &Access, now: Millis) -> Result<(), Denied> {
+    let (life, age) =
+        (access.span.expires_at.since(access.span.renewed_at), now.since(access.span.renewed_at));
+    if access.token.is_none() || access.span.expires_at <= now {
+        return Ok(());
+    }
+    if ask.refused.is_some_and(|refused| refused >= access.generation) {
+        let wait = YOUNG.saturating_sub(age);
+        return if wait.is_zero() { Ok(()) } else { Err(Denied::for_now(Reason::JustRenewed, wait)) };
+    }
+    if ask.min_life > life {
+        return Err(Denied::for_good(Reason::TooLong));
+    }
+    let wait = (life / NOT_BEFORE).saturating_sub(age);
+    if wait.is_zero() { Ok(()) } else { Err(Denied::for_now(Reason::TooLong, wait)) }
 }
 
 /// The token that is there, if it serves.

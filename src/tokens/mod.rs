@@ -27,10 +27,11 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::chance::random;
 use crate::clock;
+use crate::domain::arrival::{Unwelcome, Welcome};
 use crate::domain::refresh::{Moment, Overview, Planner, Policy, Ruling};
 use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
-use crate::store::{ArrivalKey, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
 pub use guard::Guard;
@@ -86,14 +87,23 @@ pub struct Desk {
     news: Notify,
     /// Workers that wait for the refresh of an account to come out.
     waiters: Mutex<HashMap<u32, Vec<oneshot::Sender<Option<Ruling>>>>>,
-    /// Refresh tokens without an account that somebody goes on with.
-    arriving: Mutex<HashSet<ArrivalKey>>,
+    /// Accounts whose id at Ring is not known yet.
+    arriving: tokio::sync::Mutex<HashMap<u32, Arriving>>,
     /// Accounts whose next try is with the predecessor of their token.
     last_resort: Mutex<HashSet<u32>>,
     guarded: AtomicBool,
     stopping: AtomicBool,
     /// Answers of OAuth that the store has not taken yet.
     unrecorded: AtomicUsize,
+}
+
+/// An account whose id at Ring is not known yet.
+#[derive(Debug)]
+struct Arriving {
+    /// OAuth has not been asked since it came.
+    untried: bool,
+    /// Who brought it.
+    waits: Option<oneshot::Sender<Result<Welcome, Unwelcome>>>,
 }
 
 /// How the tokens of the whole daemon stand.
@@ -111,11 +121,14 @@ impl Desk {
     /// The desk over `parts`. It refreshes nothing until it [runs](Self::run).
     ///
     /// # Errors
-    /// When the store can't be read. Blocks for a short read and a small file.
+    /// When the store can't be read, or the guard folder of a new one can't be written. Blocks for a short read and a small file.
     pub fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, api, policy, call_timeout, guard, metrics, clock } = parts;
         // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
+        let folder = guard.folder().display().to_string();
         let guarded = guard.look(store.epoch()?);
+        let guarded = guarded
+            .map_err(|error| StoreError::Unavailable(format!("[tokens] guard_folder {folder}: {error}")))?;
         Ok(Arc::new(Self {
             store,
             api,
@@ -127,7 +140,7 @@ impl Desk {
             wake: Notify::new(),
             news: Notify::new(),
             waiters: Mutex::default(),
-            arriving: Mutex::default(),
+            arriving: tokio::sync::Mutex::default(),
             last_resort: Mutex::default(),
             guarded: AtomicBool::new(guarded),
             stopping: AtomicBool::new(false),
@@ -183,10 +196,6 @@ impl Desk {
 
     fn moment(&self) -> Moment {
         (self.clock.0)()
-    }
-
-    fn arriving(&self) -> MutexGuard<'_, HashSet<ArrivalKey>> {
-        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last_resort(&self) -> MutexGuard<'_, HashSet<u32>> {

@@ -61,12 +61,16 @@ impl Desk {
         }
         let complaint = tokio::spawn(Arc::clone(&self).complain());
         let herald = tokio::spawn(Arc::clone(&self).herald());
-        let pending = tokio::spawn(Arc::clone(&self).welcome_pending());
+        let pending = tokio::spawn(Arc::clone(&self).greet_all());
         let mut flights = Flights::default();
         let mut unread = BTreeSet::new();
+        let mut reload = false;
         loop {
+            // It may have kept what it said it had not.
+            reload = (reload || self.store.was_reloaded()) && self.plan_all().await.is_err();
             self.catch_up(&mut unread);
-            let wait = self.depart(&mut flights).min(if unread.is_empty() { LONGEST_NAP } else { TRY_AGAIN });
+            let settled = unread.is_empty() && !reload;
+            let wait = self.depart(&mut flights).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
             tokio::select! {
                 _ = &mut stop => break,
                 () = tokio::time::sleep(wait) => {}
@@ -99,6 +103,11 @@ impl Desk {
             );
             self.guard.drop_answer(number, fence);
         }
+        self.read_arriving().await?;
+        self.plan_all().await
+    }
+
+    async fn plan_all(&self) -> Result<(), StoreError> {
         // What was noted as changed until now is read here.
         drop(self.store.changed_tokens());
         let mut after = 0;
@@ -145,23 +154,44 @@ impl Desk {
         });
     }
 
-    fn land(&self, landed: Landed) {
+    fn land(self: &Arc<Self>, landed: Landed) {
         let Landed { number, answer, which } = landed;
         let now = self.moment();
-        let ruling = self.planner().answered(number, answer, now, random());
-        if let Some(Ruling::Ended(_)) = ruling
-            && which == Which::Current
-            && self.store.token_record(number).is_ok_and(|found| found.is_some_and(|f| f.predecessor))
-        {
-            tracing::warn!(
-                account_number = number,
-                "OAuth refuses a token that it never accepted; trying the one before it, once"
-            );
+        if which == Which::Predecessor && matches!(answer, Answer::NotSent | Answer::Withheld) {
             self.last_resort().insert(number);
-            self.planner().reconsider(number, now);
-            return;
         }
+        let ruling = {
+            // Held to the end, so that nobody is told of an end that is not one.
+            let mut planner = self.planner();
+            let ruling = planner.answered(number, answer, now, random());
+            if let Some(Ruling::Ended(_)) = ruling
+                && self.may_be_made_good(number)
+            {
+                planner.reconsider(number, now);
+                return;
+            }
+            ruling
+        };
         self.tell_waiters(number, ruling);
         self.news.notify_one();
+        tokio::spawn(Arc::clone(self).landed_arriving(landed, ruling));
+    }
+
+    /// Whether there is another token to try before the account is given up.
+    fn may_be_made_good(&self, number: u32) -> bool {
+        match self.store.token_record(number) {
+            Ok(found) if found.is_some_and(|found| found.predecessor) => {
+                tracing::warn!(
+                    account_number = number,
+                    "OAuth refuses a token that it never accepted; trying the one before it, once"
+                );
+                self.last_resort().insert(number)
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::warn!(account_number = number, %error, "an account is not given up while the store can't be read");
+                true
+            }
+        }
     }
 }

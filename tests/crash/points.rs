@@ -29,7 +29,7 @@ pub(crate) const REFRESHING: &[&str] =
     &["refresh.intent", "refresh.guarded", "refresh.answered", "refresh.recorded"];
 
 /// Passed by each refresh token that comes without its account, in this order.
-pub(crate) const ARRIVING: &[&str] = &["arrival.noted", "arrival.answered", "arrival.given"];
+pub(crate) const ARRIVING: &[&str] = &["arrival.noted", "arrival.known"];
 
 /// Passed while events leave a queue by its bounds.
 pub(crate) const EXPIRING: &str = "store.expiring";

@@ -168,7 +168,7 @@ fn kills_at_chance_while_everybody_is_refreshed_lose_only_what_was_on_the_wire()
 
 #[test]
 fn a_token_without_its_account_that_was_cut_off_arrives_all_the_same() {
-    for point in ARRIVING {
+    for point in ARRIVING.iter().chain(REFRESHING) {
         let scene = Scene::new(GRACE, "");
         let refresh = scene.ring.add_account("X").refresh;
         let mut daemon = scene.site.spawn(Some(&format!("{point}:kill")));

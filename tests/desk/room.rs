@@ -131,11 +131,19 @@ impl Room {
 
     pub(crate) async fn import_as(&self, id: &str, span: Span) -> Given {
         let given = self.ring.add_account(id);
-        let pair = Pair::of(Some(&given.access), &given.refresh);
+        self.put(id, Pair::of(Some(&given.access), &given.refresh), span).await;
+        given
+    }
+
+    /// Puts tokens in that somebody has, whatever they are worth.
+    pub(crate) async fn import_pair(&self, id: &str, access: Option<&str>, refresh: &str) {
+        self.put(id, Pair::of(access, refresh), Span::of_import(None, clock::now())).await;
+    }
+
+    async fn put(&self, id: &str, pair: Pair, span: Span) {
         let tokens = Some(NewTokens { pair, span });
         let import = Import { account: account(id), user: Some(user("ann")), tokens, replace: false };
         self.store.import(import).await.unwrap().unwrap();
-        given
     }
 
     pub(crate) async fn import_number(&self, id: &str) -> u32 {
@@ -162,15 +170,13 @@ impl Room {
         self.lend_newer(id, present).await.unwrap_err().reason
     }
 
-    /// Puts the live token of an account in again, so that it is refreshed once more.
+    /// Has an account refreshed once more.
     pub(crate) async fn refresh_again(&self, id: &str) {
         let before = self.ring.counts(id).granted;
-        let live = self.ring.live(id).unwrap();
-        let tokens = NewTokens { pair: Pair::of(None, &live), span: Span::of_import(None, clock::now()) };
-        let import = Import { account: account(id), user: None, tokens: Some(tokens), replace: false };
-        self.store.import(import).await.unwrap().unwrap();
-        soon("it is refreshed again", || self.ring.counts(id).granted > before).await;
-        self.lend(id).await.unwrap();
+        self.advance(PATIENCE).await;
+        let present = self.store.access(account(id)).await.unwrap().unwrap().generation;
+        self.lend_newer(id, present).await.unwrap();
+        assert_eq!(self.ring.counts(id).granted, before + 1);
     }
 
     /// The account ends with tokens that Ring honours, however often asked.

@@ -1,0 +1,108 @@
+//! Refresh tokens whose account is not known yet. Each is an account under a name of ours until Ring has told its own: so it is
+//! refreshed, journalled and guarded like any other.
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use super::accounts::AccountRow;
+use super::batch::Batch;
+use super::codec::Damaged;
+use super::command::{AccountRefusal, Bound, Import, NewTokens};
+use super::error::Fault;
+use super::index::{LinkState, NO_USER};
+use super::{Store, StoreError};
+use crate::domain::arrival::Arrival;
+use crate::domain::ids::AccountId;
+use crate::domain::tokens::{Pair, Span};
+
+/// What names of ours begin with. Ring's ids begin otherwise.
+const OURS: &str = "ringhookd.arriving.";
+/// And what they end with where the account is to be taken over from another user.
+const REPLACE: &str = ".replace";
+
+impl Store {
+    /// Takes in a refresh token. Returns the number of the account that stands for its own, and whether it is new; one that is
+    /// here already is for the user who asked last.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn arrive(&self, arrival: Arrival) -> Result<(u32, bool), StoreError> {
+        self.write(move |batch| batch.arrive(&arrival)).await
+    }
+
+    /// The numbers of accounts whose own id is not known yet.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn arriving(&self) -> Result<Vec<u32>, StoreError> {
+        self.submit(false, |batch| Ok(batch.core.accounts.in_state(LinkState::Arriving).collect())).await
+    }
+
+    /// Gives what arrived under `number` to its account, and the account to the user it arrived for, unless another one has it.
+    /// Nothing when it is not here any more.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn identify(
+        &self,
+        number: u32,
+        account: AccountId,
+    ) -> Result<Option<Result<Bound, AccountRefusal>>, StoreError> {
+        self.write(move |batch| batch.identify(number, &account)).await
+    }
+
+    /// Forgets what arrived under `number`.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn turn_away(&self, number: u32) -> Result<(), StoreError> {
+        self.write(move |batch| batch.leave_arrival(number).map(drop)).await
+    }
+}
+
+impl Batch<'_> {
+    fn arrive(&mut self, arrival: &Arrival) -> Result<(u32, bool), Fault> {
+        let token = arrival.refresh_token.expose();
+        let digest = Sha256::digest(token.as_bytes());
+        let name =
+            format!("{OURS}{}{}", HEXLOWER.encode(&digest[..16]), if arrival.replace { REPLACE } else { "" });
+        let name = AccountId::new(&name).map_err(|_| Damaged("accounts"))?;
+        let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| self.user_number(user))?;
+        if let Some(number) = self.core.accounts.find(&name) {
+            let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
+            self.set_link(number, &AccountRow { user, ..row })?;
+            return Ok((number, false));
+        }
+        let number = self.add_account(&name, user, LinkState::Arriving)?;
+        self.put_tokens(number, &name, &Pair::of(None, token), Span::of_import(None, self.now))?;
+        Ok((number, true))
+    }
+
+    fn identify(
+        &mut self,
+        number: u32,
+        account: &AccountId,
+    ) -> Result<Option<Result<Bound, AccountRefusal>>, Fault> {
+        let Some(opened) = self.sound_tokens(number)? else { return Ok(None) };
+        let Some((name, row)) = self.leave_arrival(number)? else { return Ok(None) };
+        let (pair, span) = (opened.pair, opened.row.span);
+        let replace = name.as_str().ends_with(REPLACE);
+        let user = self.user_name(row.user);
+        let mut import =
+            Import { account: account.clone(), user, tokens: Some(NewTokens { pair, span }), replace };
+        let done = self.import(&import)?;
+        if done.is_err() {
+            // OAuth may have replaced the tokens that its user has by these.
+            import.user = None;
+            drop(self.import(&import)?);
+        }
+        Ok(Some(done))
+    }
+
+    fn leave_arrival(&mut self, number: u32) -> Result<Option<(AccountId, AccountRow)>, Fault> {
+        let Some(row) = self.read_account(number)? else { return Ok(None) };
+        let Some(name) = row.id.clone().filter(|_| row.state == LinkState::Arriving) else { return Ok(None) };
+        drop(self.forget(&name)?);
+        Ok(Some((name, row)))
+    }
+}
