@@ -17,6 +17,7 @@ use super::request::{Query, account_id, ok, user_id};
 use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
+use crate::domain::ids::AccountId;
 use crate::domain::json_stream::{NotJson, Value, values};
 use crate::domain::lending::Reason;
 use crate::domain::rights::Call;
@@ -108,6 +109,8 @@ struct Done {
     imported: u64,
     created: u64,
     released: u64,
+    /// Whose the refresh tokens without an account are, by their lines.
+    found: Vec<(usize, AccountId)>,
     pending: Vec<(usize, Reason)>,
     refused: Vec<(usize, String)>,
 }
@@ -124,7 +127,10 @@ impl Done {
 
     fn arrived(&mut self, arrived: Option<Result<Arrived, JoinError>>) {
         match arrived {
-            Some(Ok((_, Ok(Welcome::Linked { created, released, .. })))) => self.linked(created, released),
+            Some(Ok((line, Ok(Welcome::Linked { account, created, released })))) => {
+                self.linked(created, released);
+                self.found.push((line, account));
+            }
             Some(Ok((line, Ok(Welcome::Pending(why))))) => self.pending.push((line, why)),
             Some(Ok((line, Err(why)))) => self.refused(line, &why.to_string()),
             Some(Err(_)) | None => {}
@@ -143,6 +149,10 @@ impl Done {
 
     fn document(mut self) -> serde_json::Value {
         self.refused.sort();
+        self.pending.sort_by_key(|(line, _)| *line);
+        self.found.sort_by_key(|(line, _)| *line);
+        let found = self.found.iter().map(|(line, id)| json!({"line": line, "account_id": id.as_str()}));
+        let found: Vec<_> = found.collect();
         let refused = self.refused.iter().map(|(line, error)| json!({"line": line, "error": error}));
         let refused: Vec<_> = refused.collect();
         let pending = self.pending.iter().map(|(line, why)| json!({"line": line, "why": why.words()}));
@@ -152,6 +162,7 @@ impl Done {
             "imported": imported,
             "created": created,
             "released": released,
+            "found": found,
             "pending": pending,
             "refused": refused,
         })

@@ -116,7 +116,7 @@ fn given(lent: &Lent) -> Answer {
 }
 
 fn denied(Denied { reason, retry_after }: Denied) -> Answer {
-    let seconds = retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0));
+    let seconds = retry_after.map(|wait| wait.as_millis().div_ceil(1000).max(1));
     let status = match reason {
         Reason::NoTokens => StatusCode::NOT_FOUND,
         _ if seconds.is_some() => StatusCode::SERVICE_UNAVAILABLE,

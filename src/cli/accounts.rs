@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use hyper::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -16,6 +16,7 @@ use super::confirm::confirm;
 use super::failure::Failure;
 use super::output::Output;
 use crate::domain::json_stream::{NotJson, values};
+use crate::log::text;
 
 const COLUMNS: [(&str, &str); 6] = [
     ("ACCOUNT", "account_id"),
@@ -43,18 +44,26 @@ struct Totals {
     imported: u64,
     created: u64,
     released: u64,
+    /// Lines without an account, and whose Ring says they are.
+    found: Vec<FoundLine>,
     /// Lines whose account Ring has not told yet.
     pending: Vec<PendingLine>,
     refused: Vec<RefusedLine>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct PendingLine {
     line: usize,
     why: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
+struct FoundLine {
+    line: usize,
+    account_id: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
 struct RefusedLine {
     line: usize,
     error: String,
@@ -103,45 +112,58 @@ async fn import(file: &Path, replace: bool, daemon: &Client, out: &mut Output) -
         let body = Bytes::copy_from_slice(&input[batch.bytes.clone()]);
         let path = format!("/v1/accounts?replace={replace}");
         let done: Totals = daemon.call(Method::POST, &path, body).await?;
-        total.imported += done.imported;
-        total.created += done.created;
-        total.released += done.released;
-        for PendingLine { line, why } in done.pending {
-            total.pending.push(PendingLine { line: batch.line + line - 1, why });
+        for RefusedLine { line, error } in &done.refused {
+            eprintln!("ringhookd: line {}: {error}", batch.line + line - 1);
         }
-        for RefusedLine { line, error } in done.refused {
-            let line = batch.line + line - 1;
-            eprintln!("ringhookd: line {line}: {error}");
-            total.refused.push(RefusedLine { line, error });
-        }
+        total.add(done, batch.line);
     }
-    let Totals { imported, created, released, pending, refused } = total;
-    let lines = refused.iter().map(|r| json!({"line": r.line, "error": r.error})).collect::<Vec<_>>();
-    let done = json!({
-        "imported": imported,
-        "created": created,
-        "released": released,
-        "pending": pending.iter().map(|p| json!({"line": p.line, "why": p.why})).collect::<Vec<_>>(),
-        "refused": lines,
-    });
-    let words = format!(
-        "imported {imported} accounts, {created} of them new; {released} held events were released; {} refused",
-        refused.len()
-    );
-    out.done(&done, &words)?;
-    if !pending.is_empty() && !out.json {
-        out.line(&format!(
-            "{} pending: Ring did not answer in time; the daemon goes on by itself",
-            pending.len()
-        ))?;
-    }
-    if !refused.is_empty() {
+    total.report(out)?;
+    if !total.refused.is_empty() {
         out.flush()?;
         return Err(Failure::Said);
     }
-    if imported == 0 && pending.is_empty() {
+    if total.imported == 0 && total.pending.is_empty() {
         Err(Failure::no("there was no account to import"))
     } else {
+        Ok(())
+    }
+}
+
+impl Totals {
+    /// Adds what became of the batch that begins on line `from`.
+    fn add(&mut self, done: Self, from: usize) {
+        let Self { imported, created, released, found, pending, refused } = done;
+        self.imported += imported;
+        self.created += created;
+        self.released += released;
+        let at = |line: usize| from + line - 1;
+        self.found.extend(found.into_iter().map(|f| FoundLine { line: at(f.line), ..f }));
+        self.pending.extend(pending.into_iter().map(|p| PendingLine { line: at(p.line), ..p }));
+        self.refused.extend(refused.into_iter().map(|r| RefusedLine { line: at(r.line), ..r }));
+    }
+
+    fn report(&self, out: &mut Output) -> Result<(), Failure> {
+        let Self { imported, created, released, found, pending, refused } = self;
+        if out.json {
+            return out.item(&json!({
+                "imported": imported,
+                "created": created,
+                "released": released,
+                "found": found,
+                "pending": pending,
+                "refused": refused,
+            }));
+        }
+        out.line(&format!(
+            "imported {imported} accounts, {created} of them new; {released} held events were released; {} refused",
+            refused.len()
+        ))?;
+        for FoundLine { line, account_id } in found {
+            out.line(&format!("line {line} is account {}", text(account_id)))?;
+        }
+        for PendingLine { line, why } in pending {
+            out.line(&format!("line {line} is pending, and goes on by itself: {}", text(why)))?;
+        }
         Ok(())
     }
 }

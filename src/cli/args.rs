@@ -55,17 +55,22 @@ pub(super) enum Command {
     /// Accounts and whose they are.
     #[command(subcommand)]
     Accounts(AccountsCommand),
-    /// Print an access token of an account that is valid for a while, refreshed first if it must be.
+    /// Print an access token of an account that is good for a while; it is refreshed first if it must be.
+    ///
+    /// Prints the token and nothing else, to stand in a command line; with --json also expires_at, expires_in (seconds) and
+    /// generation. Where there is none, standard error says why and when to ask again, and the exit code is 1. The answer comes
+    /// within 10 seconds. The refresh token never leaves the daemon.
     Token {
+        /// The account's id, as `accounts list` shows it.
         account: String,
-        /// How long it must be good for at least.
+        /// How long it must be good for at least; Ring's live 4 hours.
         #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
         min_life: Duration,
-        /// Ring answered 401 to the one of this generation (--json shows it): get a newer one.
+        /// Ring's API refused the token of this generation (--json shows it): get a newer one.
         #[arg(long, value_name = "GENERATION")]
         refused: Option<u64>,
     },
-    /// After a restore of the store from a backup.
+    /// After the store came back from a backup: let it refresh tokens again.
     #[command(subcommand)]
     Restore(RestoreCommand),
     /// Queues: look, read, watch.
@@ -88,8 +93,11 @@ pub(super) enum AccountsCommand {
     /// Put accounts in, with their users and tokens.
     ///
     /// Takes one JSON object, or one a line: {"account_id", "user", "access_token", "refresh_token", "expires_in" (seconds)
-    /// or "expires_at" (RFC 3339), "scope"}. Either account_id must be there, or refresh_token: then it is exchanged, and Ring tells
-    /// the account.
+    /// or "expires_at" (RFC 3339), "scope"}; the answer of Ring's token endpoint fits as it is. All of it may be left out, but either
+    /// account_id or refresh_token: a refresh token without account_id is exchanged at once, and Ring tells the account. An access
+    /// token alone, as of Ring's Playground, is refused: it can't be refreshed.
+    ///
+    /// A refresh token can be exchanged once: whoever else uses this one ends the link.
     Import {
         /// Where to read; - is standard input. Tokens are never taken from an argument.
         #[arg(value_name = "FILE", default_value = "-")]
@@ -119,8 +127,9 @@ pub(super) enum AccountsCommand {
 pub(super) enum RestoreCommand {
     /// Go on with this store, though it is an older copy than the tokens that were in use.
     ///
-    /// Links whose tokens were replaced after the copy was made are lost, if Ring does not honour the old ones; make sure that no
-    /// newer copy can be had, and that no other daemon runs on one.
+    /// Until then nothing is refreshed: `status` says "held back", and access tokens that are still good are handed out. First make
+    /// sure that no newer copy of the store can be had, and that no other daemon runs on one. Links whose tokens were replaced after
+    /// the copy was made are lost where Ring no longer honours the old ones; `accounts list` shows them as revoked some time later.
     Accept {
         /// Do not ask.
         #[arg(long)]

@@ -29,9 +29,22 @@ const DEFAULT_SOCKET: &str = "/run/ringhookd/admin.sock";
 const MAX_ANSWER: usize = 64 << 20;
 const ANSWER_TIMEOUT: Duration = MAX_WAIT.saturating_mul(2);
 
+/// The daemon's no.
 #[derive(Debug, Deserialize)]
 struct Refused {
     error: String,
+    /// Seconds after which it may be a yes.
+    retry_after_s: Option<f64>,
+}
+
+impl Refused {
+    fn words(self) -> String {
+        let wait = self.retry_after_s.and_then(|seconds| Duration::try_from_secs_f64(seconds.ceil()).ok());
+        match wait {
+            Some(wait) => format!("{} (ask again in {})", self.error, humantime::format_duration(wait)),
+            None => self.error,
+        }
+    }
 }
 
 /// The running daemon.
@@ -114,7 +127,7 @@ impl Client {
         }
         let document = whole(answer.into_body()).await?;
         Err(match serde_json::from_slice(&document) {
-            Ok(Refused { error }) => Failure::No(error),
+            Ok(refused) => Failure::No(Refused::words(refused)),
             Err(_) => Failure::no(format!("the daemon answered {status}")),
         })
     }
@@ -197,6 +210,19 @@ fn not_understood(error: &serde_json::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_no_says_when_to_come_back_where_the_daemon_does() {
+        for (answer, words) in [
+            (r#"{"error":"no"}"#, "no"),
+            (r#"{"error":"no","reason":"lapsed","retry_after_s":null}"#, "no"),
+            (r#"{"error":"no","reason":"failing","retry_after_s":75}"#, "no (ask again in 1m 15s)"),
+            (r#"{"error":"no","retry_after_s":4.2}"#, "no (ask again in 5s)"),
+            (r#"{"error":"no","retry_after_s":-1}"#, "no"),
+        ] {
+            assert_eq!(serde_json::from_str::<Refused>(answer).unwrap().words(), words, "{answer}");
+        }
+    }
 
     #[test]
     fn what_stands_in_an_address_is_encoded() {

@@ -30,10 +30,7 @@ pub(super) async fn restore(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let RestoreCommand::Accept { yes } = command;
-    confirm(
-        "Refreshing with the tokens of an older copy, which may end links that another copy keeps alive",
-        yes,
-    )?;
+    confirm("Going on with an older copy of the store (links that a newer copy keeps alive may end)", yes)?;
     let done: Value = daemon.post("/v1/restore/accept", &json!({})).await?;
     out.done(&done, "accepted; refreshes go on. `ringhookd accounts list` shows which links did not survive")
 }

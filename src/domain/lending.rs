@@ -75,7 +75,10 @@ impl Reason {
     /// Words for people, with the way out.
     pub fn words(self) -> &'static str {
         match self {
-            Self::NoTokens => "there are no tokens of such an account",
+            Self::NoTokens => {
+                "there are no tokens of such an account: none were put in, or its user removed the app. See `ringhookd accounts \
+                 list`"
+            }
             Self::Lapsed => {
                 "the link has lapsed: its refresh token was not used for 30 days. The user has to remove the app in Ring \
                  and add it again"
@@ -88,7 +91,7 @@ impl Reason {
                 "the store is an older copy: nothing is refreshed until `ringhookd restore accept`"
             }
             Self::NotConfigured => {
-                "the access token has run out, and without [ring] client_id nothing is refreshed"
+                "no access token that is here will do, and without [ring] client_id nothing is refreshed"
             }
             Self::OauthDown => "Ring's OAuth can't be reached, or fails; it is tried again",
             Self::ClientRefused => "Ring's OAuth refuses our own client id or secret: see [ring]",
