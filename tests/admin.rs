@@ -287,7 +287,7 @@ async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
 }
 
 /// Every call with the right that it needs.
-const CALLS: [(&str, &str, &str, &str); 18] = [
+const CALLS: [(&str, &str, &str, &str); 20] = [
     ("status", "GET", "/v1/status", ""),
     ("metrics", "GET", "/v1/metrics", ""),
     ("accounts.read", "GET", "/v1/accounts", ""),
@@ -305,6 +305,8 @@ const CALLS: [(&str, &str, &str, &str); 18] = [
     ("dead-letters.write", "POST", "/v1/dead-letters/drop", r#"{"ids":[]}"#),
     ("keys", "GET", "/v1/keys", ""),
     ("keys", "POST", "/v1/keys/rotate", ""),
+    ("tokens.lend", "POST", "/v1/accounts/a/token", ""),
+    ("tokens.manage", "POST", "/v1/restore/accept", ""),
     ("queue.manage", "GET", "/v1/queues", ""),
 ];
 
@@ -386,6 +388,23 @@ async fn restricted_doors_read_only_what_is_theirs() {
             403,
             "it would drop what others wait for"
         );
+    }
+}
+
+#[tokio::test]
+async fn restricted_doors_are_lent_tokens_of_their_own_accounts_only() {
+    let api = Api::start();
+    two_users(&api).await;
+    for (n, (accounts, users)) in [("a", "*"), ("*", "ann"), ("a", "ann")].into_iter().enumerate() {
+        let door = api.door(&format!("{n}.sock"), rights(&["tokens.lend"], &[accounts], &[users]));
+        let own = door.post("/v1/accounts/a/token", json!({})).await;
+        assert_eq!((own.0, &own.1["reason"]), (409, &json!("not_configured")), "the desk was asked");
+        let other = door.post("/v1/accounts/b/token", json!({})).await;
+        assert_eq!((other.0, &other.1["reason"]), (404, &json!("no_tokens")));
+        assert_eq!(other, door.post("/v1/accounts/none/token", json!({})).await, "{accounts} {users}");
+        for wrong in [json!({"min_life": 1}), json!({"min_life_s": -1}), json!([])] {
+            assert_eq!(door.post("/v1/accounts/a/token", wrong.clone()).await.0, 400, "{wrong}");
+        }
     }
 }
 
