@@ -3,6 +3,7 @@
 
 mod process;
 mod secrets {
+    mod links;
     pub(crate) mod scan;
     pub(crate) mod show;
 }
@@ -194,6 +195,15 @@ fn bad_configurations(show: &mut Show) {
         "hmac_key_files = \"SECRET\"",
         "hmac_key_files = [\"credential:SECRET/\"]",
         "[hmac]\nkeys = [\"SECRET\"]",
+        "[ring]\nclient_id = \"SECRET\"\nclient_secret = \"SECRET\"\nclient_secret_file = \"SECRET\"",
+        "[ring]\nclient_id = \"c\"\nclient_secret = [\"SECRET\"]",
+        "[ring]\nclient_id = \"c\"\nclient_secret = SECRET",
+        "[ring]\nclient_id = \"c\"\nclient_secret = \"SECRET\" SECRET",
+        "[ring]\nclient_id = \"c\"\nclient_secret = \"\\u0007SECRET\"",
+        "[ring]\nclient_id = \"c\"\nclient_secrets = \"SECRET\"",
+        "[ring]\nclient_id = \"c\"\nclient_secret_file = \"SECRET\"",
+        "[ring]\nclient_id = \"c\"\nclient_secret_file = { secret = \"SECRET\" }",
+        "ring = \"SECRET\"",
         "[keys]\nmaster = \"SECRET\"",
         "[keys]\nprevious = [\"SECRET\"]",
         "[keys]\nmaster_key = \"SECRET\"",
@@ -231,7 +241,7 @@ fn the_search_can_fail(show: &mut Show) {
         format!("{:?}", token.text().as_bytes()).into_bytes(),
         data_encoding::HEXLOWER.decode(token.text().as_bytes()).unwrap(),
     ];
-    show.plant(&plants);
+    show.plant("data", &plants);
     let leaks = show.leaks();
     for n in 0..plants.len() {
         let found = |leak: &String| leak.contains("refresh acc-1") && leak.ends_with(&format!("planted-{n}"));

@@ -108,8 +108,17 @@ impl Running {
 
     /// SIGTERM; how it ended, its standard output, and its whole log.
     pub(crate) fn stop(mut self) -> (ExitStatus, Vec<u8>, Vec<u8>) {
+        self.end(Signal::TERM)
+    }
+
+    /// SIGKILL; the same.
+    pub(crate) fn kill(mut self) -> (ExitStatus, Vec<u8>, Vec<u8>) {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> (ExitStatus, Vec<u8>, Vec<u8>) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
         let status = self.child.wait().unwrap();
         self.reader.take().unwrap().join().unwrap();
         let mut out = Vec::new();

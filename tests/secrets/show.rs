@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use ringhookd::domain::signature::sign;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::scan::{Scan, Secret};
@@ -18,6 +19,18 @@ struct Said {
     bytes: Vec<u8>,
     /// Whether bodies belong there: what prints events to their reader.
     shows_events: bool,
+    /// The one access token that belongs there, once: `token` was asked for it.
+    lent: Option<String>,
+}
+
+impl Said {
+    /// Without what belongs there.
+    fn rest(&self) -> Vec<u8> {
+        let Some(lent) = &self.lent else { return self.bytes.clone() };
+        let lent = lent.as_bytes();
+        let at = self.bytes.windows(lent.len()).position(|bytes| bytes == lent);
+        at.map_or(self.bytes.clone(), |at| [&self.bytes[..at], b" ", &self.bytes[at + lent.len()..]].concat())
+    }
 }
 
 pub(crate) struct Show {
@@ -26,15 +39,26 @@ pub(crate) struct Show {
     secrets: Vec<Secret>,
     bodies: Vec<Secret>,
     said: Vec<Said>,
+    /// More of the configuration.
+    ring: String,
 }
+
+/// What the tokens of the simulated Ring begin with.
+const PREFIXES: [&str; 2] = ["sim-rt-", "sim-at-"];
 
 impl Show {
     pub(crate) fn new() -> Self {
         let hmac = [Secret::canary("hmac key inline"), Secret::canary("hmac key in a file")];
         let dir = tempfile::tempdir().unwrap();
-        let show = Self { dir, secrets: hmac.to_vec(), hmac, bodies: Vec::new(), said: Vec::new() };
+        let (bodies, said, ring) = (Vec::new(), Vec::new(), String::new());
+        let show = Self { dir, secrets: hmac.to_vec(), hmac, bodies, said, ring };
         show.key_file("hmac", show.hmac[1].text());
         show
+    }
+
+    /// From now on configurations end with these lines.
+    pub(crate) fn before_ring(&mut self, lines: String) {
+        self.ring = lines;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -95,9 +119,10 @@ folder = "{0}/spool"
 [log]
 level = "trace"
 format = "{format}"
-"#,
+{ring}"#,
             self.dir.path().display(),
             inline = self.hmac[0].text(),
+            ring = self.ring,
         );
         let file = self.path("config.toml");
         fs::write(&file, text).unwrap();
@@ -105,7 +130,7 @@ format = "{format}"
     }
 
     fn heard(&mut self, what: impl Into<String>, bytes: Vec<u8>, shows_events: bool) {
-        self.said.push(Said { what: what.into(), bytes, shows_events });
+        self.said.push(Said { what: what.into(), bytes, shows_events, lent: None });
     }
 
     /// Runs a command and keeps what it printed; its exit code and standard output.
@@ -114,6 +139,12 @@ format = "{format}"
         let shows_events =
             args.contains(&"read") || args.windows(2).any(|two| two == ["dead-letters", "show"]);
         self.heard(format!("standard output of {args:?}"), output.stdout.clone(), shows_events);
+        if args.contains(&"token") {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let known = serde_json::from_str(&text).map(|lent: Value| lent["access_token"].clone());
+            let lent = known.map_or(text.trim().to_owned(), |token| token.as_str().unwrap().to_owned());
+            self.said.last_mut().unwrap().lent = Some(lent).filter(|lent| lent.starts_with(PREFIXES[1]));
+        }
         self.heard(format!("standard error of {args:?}"), output.stderr, false);
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     }
@@ -175,8 +206,19 @@ format = "{format}"
     pub(crate) fn stop(&mut self, daemon: Running) -> String {
         self.files();
         let (status, out, log) = daemon.stop();
+        assert!(status.success(), "{}", String::from_utf8_lossy(&log));
+        self.ended(out, log)
+    }
+
+    /// The same with SIGKILL.
+    pub(crate) fn kill(&mut self, daemon: Running) -> String {
+        self.files();
+        let (_, out, log) = daemon.kill();
+        self.ended(out, log)
+    }
+
+    fn ended(&mut self, out: Vec<u8>, log: Vec<u8>) -> String {
         let text = String::from_utf8(log.clone()).unwrap();
-        assert!(status.success(), "{text}");
         self.heard("the daemon's standard output", out, false);
         self.heard("the log", log, false);
         self.files();
@@ -184,11 +226,13 @@ format = "{format}"
     }
 
     fn files(&mut self) {
-        for (folder, shows_events) in [("data", false), ("spool", true)] {
+        for (folder, shows_events) in [("data", false), ("data-guard", false), ("spool", true)] {
             for file in files_in(&self.path(folder)) {
+                let name = file.display().to_string();
+                self.heard(format!("the name {name}"), name.clone().into_bytes(), false);
                 // The daemon may take one away meanwhile.
                 if let Ok(bytes) = fs::read(&file) {
-                    self.heard(file.display().to_string(), bytes, shows_events);
+                    self.heard(name, bytes, shows_events);
                 }
             }
         }
@@ -200,8 +244,13 @@ format = "{format}"
         let secrets = Scan::new(&self.secrets);
         let look = |said: &Said| {
             let scan = if said.shows_events { &secrets } else { &all };
-            scan.find(&said.bytes)
+            let rest = said.rest();
+            let begins = |prefix: &str| rest.windows(prefix.len()).any(|bytes| bytes == prefix.as_bytes());
+            let begun =
+                PREFIXES.iter().filter(|prefix| begins(prefix)).map(|prefix| format!("some {prefix}"));
+            scan.find(&rest)
                 .into_iter()
+                .chain(begun)
                 .map(|found| format!("{found} in {}", said.what))
                 .collect::<Vec<_>>()
         };
@@ -215,12 +264,23 @@ format = "{format}"
         places.filter(|said| !bodies.find(&said.bytes).is_empty()).map(|said| said.what.clone()).collect()
     }
 
+    /// What `token` printed of access tokens.
+    pub(crate) fn lent(&self) -> Vec<&str> {
+        self.said.iter().filter_map(|said| said.lent.as_deref()).collect()
+    }
+
     /// Leaves these where a careless daemon might.
-    pub(crate) fn plant(&mut self, files: &[Vec<u8>]) {
+    pub(crate) fn plant(&mut self, folder: &str, files: &[Vec<u8>]) {
         for (n, bytes) in files.iter().enumerate() {
-            fs::write(self.path(&format!("data/planted-{n}")), bytes).unwrap();
+            fs::write(self.path(&format!("{folder}/planted-{n}")), bytes).unwrap();
         }
         self.files();
+    }
+
+    /// As if `token` had printed this where it was asked for `lent`.
+    pub(crate) fn pretend_token(&mut self, printed: &str, lent: &str) {
+        let (what, bytes) = (format!("{printed} for {lent}"), printed.into());
+        self.said.push(Said { what, bytes, shows_events: false, lent: Some(lent.into()) });
     }
 }
 
