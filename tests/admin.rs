@@ -61,7 +61,9 @@ async fn status_metrics_and_queues_say_how_it_stands() {
     let all = &queues["queues"][0];
     assert_eq!((&all["name"], &all["kind"], &all["waiting"]), (&json!("all"), &json!("embedded"), &json!(3)));
     let (_, metrics) = door.get("/v1/metrics").await;
-    assert!(metrics.as_str().unwrap().contains("ringhookd_http_connections{listener=\"admin\"} 1"));
+    let metrics = metrics.as_str().unwrap();
+    assert!(metrics.contains("ringhookd_http_connections{listener=\"admin\"} 1"));
+    assert!(metrics.contains("ringhookd_nearest_lapse_seconds 2592000\n"), "no link, no alarm: {metrics}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Admin;
 use crate::clock;
+use crate::domain::refresh::LIFE;
 use crate::store::Health;
 use crate::telemetry::{Aside, Fate, StoreState, TokenState};
 
@@ -29,7 +30,8 @@ impl Admin {
         for (&state, count) in TokenState::ALL.iter().zip(standing.overview.by_health) {
             self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let left = standing.overview.nearest_lapse.map_or(0, |(_, at)| at.since(clock::now()).as_secs());
+        // Without a link there is nothing to warn of.
+        let left = standing.overview.nearest_lapse.map_or(LIFE, |(_, at)| at.since(clock::now())).as_secs();
         self.metrics.nearest_lapse.set(i64::try_from(left).unwrap_or(i64::MAX));
         self.metrics.guarded.set(i64::from(standing.guarded));
         self.metrics.unrecorded.set(i64::try_from(standing.unrecorded).unwrap_or(i64::MAX));
