@@ -347,6 +347,32 @@ async fn an_arrival_whose_account_ring_does_not_tell_goes_on_by_itself() {
     assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("ann")));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
+    let mut room = Room::new(Policy::DeadAtOnce).await;
+    let pair = room.ring.add_account("X");
+    room.fault("oauth-lost-request", 1);
+    let arrival =
+        Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
+    room.close().await;
+    let copy = room.folder().join("copy");
+    copy_folder(&room.folder().join("store"), &copy);
+    room.open().await;
+    while !room.store.arriving().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    room.close().await;
+    fs::remove_dir_all(room.folder().join("store")).unwrap();
+    fs::rename(&copy, room.folder().join("store")).unwrap();
+    let before = room.ring.exchanges().len();
+    room.open().await;
+    assert!(room.desk().standing().guarded);
+    room.stop().await;
+    assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
+    assert_eq!(room.store.arriving().await.unwrap().len(), 1);
+}
+
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir(to).unwrap();
     for file in fs::read_dir(from).unwrap() {

@@ -49,21 +49,26 @@ impl Reply {
             error: Cow<'a, str>,
         }
         let refusal: Option<Refusal<'_>> = object(&self.body);
-        let ours = match refusal.as_ref().map(|refusal| &*refusal.error) {
+        let status = self.status.as_u16();
+        let why = match refusal.as_ref().map(|refusal| &*refusal.error) {
             Some("invalid_grant") => return Exchange::Refused,
-            Some("invalid_client") => "invalid_client: OAuth does not know our client_id or client_secret",
-            Some("unauthorized_client") => "unauthorized_client: this app may not use this kind of grant",
-            Some("invalid_request") => "invalid_request: OAuth does not understand how we ask",
-            Some("invalid_scope") => "invalid_scope: OAuth does not grant what we ask for",
+            Some("invalid_client") => {
+                let why = "invalid_client: OAuth does not know our client_id or client_secret";
+                return Exchange::ClientRefused { why: why.to_owned() };
+            }
+            Some("unauthorized_client") => {
+                let why = "unauthorized_client: this app may not use this kind of grant";
+                return Exchange::ClientRefused { why: why.to_owned() };
+            }
+            // These may be about one token, and must not hold up everybody else's.
+            Some("invalid_request") => "invalid_request: OAuth does not understand how we ask".to_owned(),
+            Some("invalid_scope") => "invalid_scope: OAuth does not grant what we ask for".to_owned(),
             Some("unsupported_grant_type") => {
-                "unsupported_grant_type: OAuth does not know this kind of grant"
+                "unsupported_grant_type: OAuth does not know this kind of grant".to_owned()
             }
-            _ => {
-                let why = format!("HTTP {} without an error code of OAuth", self.status.as_u16());
-                return Exchange::Unknown { why };
-            }
+            _ => format!("HTTP {status} without an error code of OAuth"),
         };
-        Exchange::ClientRefused { why: ours.to_owned() }
+        Exchange::Unknown { why }
     }
 
     /// As the answer to `GET /v1/users/me`.

@@ -85,9 +85,9 @@ async fn every_answer_of_oauth() {
         ("invalid_grant", "refused"),
         ("invalid_client", "client refused: invalid_client"),
         ("unauthorized_client", "client refused: unauthorized_client"),
-        ("invalid_request", "client refused: invalid_request"),
-        ("invalid_scope", "client refused: invalid_scope"),
-        ("unsupported_grant_type", "client refused: unsupported_grant_type"),
+        ("invalid_request", "unknown: invalid_request: OAuth does not understand how we ask"),
+        ("invalid_scope", "unknown: invalid_scope: OAuth does not grant what we ask for"),
+        ("unsupported_grant_type", "unknown: unsupported_grant_type: OAuth does not know this kind of grant"),
     ] {
         let body = format!(r#"{{"error_description":"never-shown","error":"{code}"}}"#);
         cases.extend(["400 Bad Request", "401 No"].map(|status| (http(status, &body), expected.to_owned())));

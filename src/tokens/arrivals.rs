@@ -26,7 +26,7 @@ use crate::store::{AccountRefusal, StoreError};
 /// How long whoever brings a token waits for its account.
 const PATIENCE: Duration = Duration::from_millis(9500);
 /// Between two rounds over what Ring has not told the account of.
-const ROUND: Duration = Duration::from_secs(30);
+const ROUND: Duration = Duration::from_secs(10);
 
 impl Desk {
     /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].
@@ -52,9 +52,13 @@ impl Desk {
         failpoint!("arrival.noted");
         // Whether it is new, or waits for its next try.
         self.wake.notify_one();
+        let trouble = || self.planner().trouble(self.moment()).map(|(reason, _)| reason);
+        if let Some(why) = trouble() {
+            return Ok(Welcome::Pending(why));
+        }
         match tokio::time::timeout_at(until, told).await {
             Ok(Ok(outcome)) => outcome,
-            _ => Ok(Welcome::Pending(Reason::UnderWay)),
+            _ => Ok(Welcome::Pending(trouble().unwrap_or(Reason::UnderWay))),
         }
     }
 

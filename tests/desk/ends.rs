@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ringhookd::clock;
 use ringhookd::domain::refresh::{End, Notice};
 use ringhookd::sim::{Plan, Policy};
 
-use crate::common::{account, event_of, later};
-use crate::desk::room::{Room, soon};
+use crate::common::{account, drain, event_of, later};
+use crate::desk::room::{PATIENCE, Room, soon};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const LONG_GRACE: Policy = Policy::Grace(Duration::from_hours(9));
@@ -15,6 +16,15 @@ async fn state(room: &Room, id: &str) -> (Option<End>, Notice) {
     let end = room.store.access(account(id)).await.unwrap().unwrap().end;
     let view = room.store.account(account(id)).await.unwrap().unwrap();
     (end, view.tokens.unwrap().state)
+}
+
+/// Waits until that was told.
+async fn until(room: &Room, id: &str, expected: (Option<End>, Notice)) {
+    let deadline = clock::ticks() + PATIENCE;
+    while state(room, id).await != expected {
+        assert!(clock::ticks() < deadline, "{:?}, not {expected:?}", state(room, id).await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn requests_of(room: &Room, id: &str) -> Vec<Option<u32>> {
@@ -60,25 +70,13 @@ async fn a_revoked_link_is_told_once_after_an_hour_and_again_when_it_is_well() {
     soon("the predecessor is tried", || requests_of(&room, "a").len() == 5).await;
     next_try(&room, "a", 31 * MINUTE).await;
     next_try(&room, "a", 31 * MINUTE).await;
-    for _ in 0..500 {
-        if state(&room, "a").await == (Some(End::Revoked), Notice::Revoked) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(state(&room, "a").await, (Some(End::Revoked), Notice::Revoked));
+    until(&room, "a", (Some(End::Revoked), Notice::Revoked)).await;
     let denied = room.lend_newer("a", u64::MAX).await.unwrap_err();
     assert_eq!((denied.reason.as_str(), denied.retry_after), ("revoked", None));
 
     room.import("a").await;
     room.lend("a").await.unwrap();
-    for _ in 0..500 {
-        if state(&room, "a").await == (None, Notice::Fresh) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(state(&room, "a").await, (None, Notice::Fresh), "told that it is over");
+    until(&room, "a", (None, Notice::Fresh)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,6 +96,30 @@ async fn the_token_before_is_tried_once_where_the_present_one_was_never_good() {
     assert_eq!(requests_of(&room, "a"), [Some(1), Some(2), Some(2), Some(2), Some(1)]);
     room.survives("a").await;
     assert_eq!(state(&room, "a").await.0, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_weeks_is_warned_about_and_its_end_is_told() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.import("a").await;
+    room.lend("a").await.unwrap();
+    room.ring.inject(Plan { fault: "oauth-503".parse().unwrap(), times: None, account: None });
+    let mut passed = Duration::ZERO;
+    for (days, notice) in
+        [(2, Notice::Late), (21, Notice::Lapsing(1)), (26, Notice::Lapsing(2)), (29, Notice::Lapsing(3))]
+    {
+        let then = days * 24 * 60 * MINUTE;
+        room.advance(then - passed).await;
+        passed = then;
+        until(&room, "a", (None, notice)).await;
+    }
+    room.ring.clear_faults();
+    room.advance(31 * MINUTE).await;
+    until(&room, "a", (None, Notice::Fresh)).await;
+    let alerts = drain(&room.store, "alerts", 99).await;
+    let states: Vec<_> = alerts.iter().map(|alert| alert.event.kind.as_str()).collect();
+    let expected = ["linked", "late", "lapsing", "lapsing", "lapsing", "fresh"];
+    assert_eq!(states, expected.map(|state| format!("link.{state}")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

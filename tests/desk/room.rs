@@ -9,18 +9,19 @@ use ringhookd::chance;
 use ringhookd::clock;
 use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
 use ringhookd::domain::refresh::{Moment, Policy as Schedule};
+use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::tokens::{Pair, Span};
 use ringhookd::ring_api::{RingApi, Settings};
 use ringhookd::sim::{Options, Pair as Given, Plan, Policy, Ring};
-use ringhookd::store::{Import, NewTokens, Store};
+use ringhookd::store::{Import, NewTokens, QueueSpec, Store};
 use ringhookd::telemetry::Metrics;
 use ringhookd::tokens::{Clock, Desk, Guard, Parts};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::common::{account, open, options, store, user};
+use crate::common::{account, open, options, spec, store, user};
 
 /// Far more than anything takes; only a hang meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,6 +35,12 @@ pub(crate) struct Room {
     /// Milliseconds that its clocks are ahead.
     shift: Arc<AtomicU64>,
     running: tokio::sync::Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+}
+
+/// A queue that gets each change of a link's state.
+fn alerts() -> QueueSpec {
+    let types = vec![TypePattern::parse("link.*").unwrap()];
+    QueueSpec { filter: Filter { types, ..Filter::default() }, ..spec("alerts") }
 }
 
 /// Waits for something that another task is about to do.
@@ -50,7 +57,7 @@ impl Room {
     pub(crate) async fn new(policy: Policy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ring = Ring::start(Options { policy, seed: chance::random(), ..Options::default() }).unwrap();
-        let store = store(&dir.path().join("store"), vec![]);
+        let store = store(&dir.path().join("store"), vec![alerts()]);
         let room = Self::over(dir, ring, store);
         room.let_go().await;
         room
@@ -109,7 +116,7 @@ impl Room {
 
     /// Opens the store anew, with a desk of its own.
     pub(crate) async fn open(&mut self) {
-        let store = open(&self.dir.path().join("store"), options(vec![])).unwrap();
+        let store = open(&self.dir.path().join("store"), options(vec![alerts()])).unwrap();
         self.reopen(store).await;
     }
 
