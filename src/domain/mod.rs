@@ -12,6 +12,7 @@ pub mod ids;
 pub mod json_stream;
 pub mod lending;
 pub mod limiter;
+pub mod link;
 pub mod refresh;
 pub mod rights;
 pub mod routing;

@@ -12,13 +12,14 @@ use super::codec::{Aside, stamp, stamped};
 use super::command::{Accepted, Class, Incoming, Published};
 use super::core::HeldEvent;
 use super::error::{Fault, StoreError};
-use super::index::{LinkState, NO_ACCOUNT, NO_USER, seconds};
+use super::index::{NO_ACCOUNT, NO_USER, seconds};
 use super::options::Unclaimed;
 use super::shared::bump;
 use crate::domain::cloudevent::Mark;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, UserId};
+use crate::domain::link::{Change, LinkState};
 use crate::domain::time::Millis;
 
 /// Whose an event is.
@@ -353,7 +354,8 @@ impl Batch<'_> {
             return Ok(());
         }
         self.destroy_tokens(account)?;
-        self.set_link(account, &AccountRow { state: LinkState::Removed, ..row })
+        let state = row.state.after(Change::AppRemoved);
+        self.set_link(account, &AccountRow { state, ..row })
     }
 }
 

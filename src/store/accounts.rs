@@ -6,10 +6,11 @@ use super::batch::{Batch, HELD, Left};
 use super::codec::{Aside, Damaged, get_text, put_text, stamp, stamped};
 use super::command::{AccountRefusal, Bound, Class, Import};
 use super::error::Fault;
-use super::index::{LinkState, NO_USER};
+use super::index::NO_USER;
 use super::shared::bump;
 use crate::domain::cloudevent::Mark;
 use crate::domain::ids::{AccountId, UserId};
+use crate::domain::link::{Change, LinkState};
 use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::vault::Purpose;
@@ -96,12 +97,8 @@ impl Batch<'_> {
     fn bind(&mut self, number: u32, user: &UserId) -> Result<u64, Fault> {
         let user_number = self.user_number(user)?;
         let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-        // A removed link comes back with new tokens only; and another user is no other link.
-        let state = match row.state {
-            // What arrives is linked when its own id is known.
-            stays @ (LinkState::Removed | LinkState::Arriving) => stays,
-            _ => LinkState::Linked,
-        };
+        // Another user is no other link.
+        let state = row.state.after(Change::User);
         let linked_at = if row.linked_at == Millis(0) { self.now } else { row.linked_at };
         self.set_link(number, &AccountRow { user: user_number, state, linked_at, ..row })?;
         self.release(number, user_number, user)

@@ -9,10 +9,11 @@ use super::batch::Batch;
 use super::codec::Damaged;
 use super::command::{AccountRefusal, Bound, Import, NewTokens};
 use super::error::Fault;
-use super::index::{LinkState, NO_USER};
+use super::index::NO_USER;
 use super::{Store, StoreError};
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
+use crate::domain::link::LinkState;
 use crate::domain::tokens::{Pair, Span};
 
 /// What names of ours begin with. Ring's ids begin otherwise.

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::index::LinkState;
 use crate::domain::backlog::Scope;
 use crate::domain::cloudevent::Marks;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
+use crate::domain::link::LinkState;
 use crate::domain::refresh::Notice;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};

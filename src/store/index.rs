@@ -5,55 +5,13 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::domain::ids::{AccountId, UserId};
+use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 
 /// Number of "no account"; its records share keys of their own.
 pub(super) const NO_ACCOUNT: u32 = 0;
 /// Number of "no user".
 pub(super) const NO_USER: u32 = 0;
-
-/// How far an account's link is.
-///
-/// ```text
-/// arriving ──Ring tells its id──▶ unclaimed or linked
-///
-/// unclaimed ──a user is given──▶ linked ──app_integration_removed──▶ removed
-///     ▲                                                               │
-///     └───────────────new tokens, without a user──────────────────────┤
-///                        linked ◀──new tokens, its user known─────────┘      any of them ──forget──▶ forgotten
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum LinkState {
-    /// Events came for it, or tokens, but no user has it.
-    Unclaimed = 1,
-    Linked = 2,
-    /// Ring said that the user removed the app; the user stays noted for late events.
-    Removed = 3,
-    /// Forgotten at the operator's word; the number is never used again.
-    Forgotten = 4,
-    /// Its tokens are here, and its id at Ring is not known yet.
-    Arriving = 5,
-}
-
-impl LinkState {
-    pub(super) fn from_u8(byte: u8) -> Option<Self> {
-        [Self::Unclaimed, Self::Linked, Self::Removed, Self::Forgotten, Self::Arriving]
-            .into_iter()
-            .find(|state| *state as u8 == byte)
-    }
-
-    /// The name that people see.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unclaimed => "unclaimed",
-            Self::Linked => "linked",
-            Self::Removed => "removed",
-            Self::Forgotten => "forgotten",
-            Self::Arriving => "arriving",
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AccountSlot {
@@ -69,13 +27,13 @@ pub(super) struct Accounts {
     by_hash: HashTable<u32>,
     slots: Vec<AccountSlot>,
     /// Accounts by state, in the order of the states.
-    counts: [u64; 5],
+    counts: [u64; LinkState::ALL.len()],
 }
 
 impl Accounts {
     pub(super) fn new() -> Self {
         let nobody = AccountSlot { user: NO_USER, state: LinkState::Forgotten, hash: [0; 16] };
-        Self { by_hash: HashTable::new(), slots: vec![nobody], counts: [0; 5] }
+        Self { by_hash: HashTable::new(), slots: vec![nobody], counts: [0; LinkState::ALL.len()] }
     }
 
     pub(super) fn reserve(&mut self, accounts: usize) {

@@ -62,6 +62,7 @@ use crate::failpoint;
 use crate::telemetry::Metrics;
 
 pub use crate::domain::backlog::Scope;
+pub use crate::domain::link::LinkState;
 
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
@@ -70,7 +71,6 @@ pub use self::command::{
 };
 pub use self::error::StoreError;
 pub use self::folder::{Folder, Identity, sync_folder, write_new};
-pub use self::index::LinkState;
 #[doc(hidden)]
 pub use self::inline::Inline;
 pub use self::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};

@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 use super::batch::{Batch, Staged};
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
-use super::index::{LinkState, NO_USER};
+use super::index::NO_USER;
 use crate::domain::ids::AccountId;
+use crate::domain::link::Change;
 use crate::domain::refresh::{End, Notice, Record};
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
@@ -206,11 +207,7 @@ impl Batch<'_> {
         self.drop_turn(number)?;
         // New tokens are a new link: a removal from before them is old news.
         let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-        let state = match (row.state, row.user) {
-            (LinkState::Removed, NO_USER) => LinkState::Unclaimed,
-            (LinkState::Removed, _) => LinkState::Linked,
-            (state, _) => state,
-        };
+        let state = row.state.after(Change::Tokens { has_user: row.user != NO_USER });
         self.set_link(number, &super::accounts::AccountRow { state, linked_at: self.now, ..row })?;
         self.staged.push(Staged::Tokens { account: number });
         Ok(())

@@ -13,11 +13,12 @@ use super::batch::{Batch, Left, Staged, to_u32};
 use super::command::{Accepted, Class, Incoming, Published};
 use super::core::Core;
 use super::error::{Fault, StoreError};
-use super::index::{LinkState, seconds};
+use super::index::seconds;
 use super::load::{load, verify};
 use super::shared::{Health, QueueState, Shared, bump, set};
 use super::tables::{Tables, begin_write};
 use crate::clock;
+use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::failpoint;
 
