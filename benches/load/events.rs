@@ -1,4 +1,4 @@
-//! Signed events, all distinct, made before they are needed.
+//! Signed events, all distinct, and requests for tokens; made before they are needed.
 
 use std::fmt::Write;
 
@@ -33,10 +33,8 @@ impl Events {
         Self { accounts, next: seed << 40 }
     }
 
-    /// `count` whole requests.
-    pub(crate) fn requests(&mut self, count: usize) -> Requests {
-        let mut all =
-            Requests { bytes: Vec::with_capacity(count * 1100), ends: Vec::with_capacity(count), at: 0 };
+    fn made(&mut self, count: usize) -> Requests {
+        let mut all = Requests::with_capacity(count, 1100);
         let key = Hmac::<Sha256>::new_from_slice(HMAC_KEY.as_bytes()).expect("HMAC takes keys of any length");
         let mut head = String::new();
         for _ in 0..count {
@@ -51,9 +49,7 @@ impl Events {
                 body.len()
             );
             written.expect("a string takes all text");
-            all.bytes.extend_from_slice(head.as_bytes());
-            all.bytes.extend_from_slice(body.as_bytes());
-            all.ends.push(all.bytes.len());
+            all.push(&[head.as_bytes(), body.as_bytes()]);
         }
         all
     }
@@ -78,6 +74,45 @@ impl Events {
     }
 }
 
+/// What a client sends.
+pub(crate) trait Source {
+    /// `count` whole requests.
+    fn requests(&mut self, count: usize) -> Requests;
+}
+
+impl Source for Events {
+    fn requests(&mut self, count: usize) -> Requests {
+        self.made(count)
+    }
+}
+
+/// Asks for tokens, of accounts below a number in no order.
+pub(crate) struct Loans {
+    accounts: u64,
+    next: u64,
+}
+
+impl Loans {
+    pub(crate) fn of(accounts: u64) -> Self {
+        Self { accounts, next: 0 }
+    }
+}
+
+impl Source for Loans {
+    fn requests(&mut self, count: usize) -> Requests {
+        let mut all = Requests::with_capacity(count, 120);
+        for _ in 0..count {
+            self.next += 1;
+            let account = account(mix(self.next) % self.accounts);
+            let head = format!(
+                "POST /v1/accounts/{account}/token HTTP/1.1\r\nHost: ringhookd\r\nContent-Length: 0\r\n\r\n"
+            );
+            all.push(&[head.as_bytes()]);
+        }
+        all
+    }
+}
+
 /// Requests in one piece of memory, handed out once each.
 pub(crate) struct Requests {
     bytes: Vec<u8>,
@@ -86,6 +121,16 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
+    /// None yet; room for `count`, of `bytes` each.
+    fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(count * bytes), ends: Vec::with_capacity(count), at: 0 }
+    }
+
+    fn push(&mut self, pieces: &[&[u8]]) {
+        self.bytes.extend(pieces.iter().copied().flatten());
+        self.ends.push(self.bytes.len());
+    }
+
     pub(crate) fn next(&mut self) -> Option<&[u8]> {
         let end = *self.ends.get(self.at)?;
         let start = self.at.checked_sub(1).map_or(0, |before| self.ends[before]);

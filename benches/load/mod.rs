@@ -5,8 +5,10 @@
 
 pub(crate) mod events;
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use ringhookd::clock;
@@ -45,7 +47,8 @@ impl Round {
 }
 
 struct Line {
-    stream: TcpStream,
+    /// A socket; reading and writing is all that is done with it.
+    stream: File,
     sent: Option<Instant>,
     /// An answer that came in part.
     part: Vec<u8>,
@@ -58,13 +61,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn connect(address: SocketAddr, connections: usize) -> io::Result<Self> {
+    /// To an IP address with its port, or to the path of a Unix socket.
+    pub(crate) fn connect(address: &str, connections: usize) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut lines = Vec::with_capacity(connections);
         for number in 0..connections {
-            let stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
+            let stream = connected(address)?;
             epoll::add(&epoll, &stream, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
             lines.push(Line { stream, sent: None, part: Vec::new() });
         }
@@ -106,6 +108,18 @@ impl Client {
         }
         Ok(round)
     }
+}
+
+fn connected(address: &str) -> io::Result<File> {
+    if address.starts_with('/') {
+        let stream = UnixStream::connect(address)?;
+        stream.set_nonblocking(true)?;
+        return Ok(OwnedFd::from(stream).into());
+    }
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(OwnedFd::from(stream).into())
 }
 
 impl Line {

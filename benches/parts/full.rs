@@ -8,6 +8,7 @@ use super::rates::compare;
 use super::store::{self, Content};
 use super::{ACCOUNTS, Bench, CONNECTIONS};
 use crate::load::Client;
+use crate::load::events::Source;
 use crate::report::{Figure, median};
 use crate::servers::{Role, Server};
 
@@ -82,7 +83,7 @@ fn sizes(bench: &mut Bench, folder: &Path, content: &str) -> Result<f64, Box<dyn
     }
     for _ in 0..STARTS {
         let server = Server::start(Role::Durable, folder)?;
-        let mut client = Client::connect(server.address, 64)?;
+        let mut client = Client::connect(&server.address, 64)?;
         // Held or queued alike: the commits are what the kill cuts off.
         let mut requests = bench.events(ACCOUNTS).requests(20_000);
         client.run(&mut requests, Duration::from_millis(300))?;

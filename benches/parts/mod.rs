@@ -1,8 +1,12 @@
 //! What is measured, part by part, as the project's goals name them.
 
-mod disk;
-mod full;
-mod rates;
+pub(crate) mod beside;
+pub(crate) mod disk;
+pub(crate) mod full;
+pub(crate) mod loans;
+pub(crate) mod pace;
+pub(crate) mod rates;
+pub(crate) mod schedule;
 pub(crate) mod store;
 
 use std::error::Error;
@@ -12,12 +16,9 @@ use crate::load::Client;
 use crate::load::events::Events;
 use crate::report::{Figure, Report, median};
 use crate::servers::{Role, Server};
-use rates::{Pair, compare, once};
+use disk::fdatasync;
+use rates::{Effort, Pair, compare, once};
 use store::Content;
-
-pub(crate) use disk::fdatasync;
-pub(crate) use full::{Wanted, full};
-pub(crate) use rates::Effort;
 
 /// Numbers of connections.
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
@@ -84,7 +85,7 @@ pub(crate) fn latency(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Er
     store::make(folder)?;
     store::add(folder, Content { accounts: ACCOUNTS, ids: 0 })?;
     let server = Server::start(Role::Durable, folder)?;
-    let mut client = Client::connect(server.address, 1)?;
+    let mut client = Client::connect(&server.address, 1)?;
     let mut events = bench.events(ACCOUNTS);
     let (mut ratios, mut answers, mut syncs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..=bench.effort.rounds {

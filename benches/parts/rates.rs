@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::load::events::Events;
+use crate::load::events::{Requests, Source};
 use crate::load::{Client, Round};
 use crate::report::median;
 use crate::servers::{Server, busy};
@@ -40,6 +40,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// Of rounds that alternated.
+    pub(crate) fn of(ours: &[Rates], theirs: &[Rates]) -> Self {
+        let mut ratios: Vec<f64> =
+            ours.iter().zip(theirs).map(|(a, b)| a.per_second / b.per_second).collect();
+        Self { ratio: median(&mut ratios), ours: middle(ours), theirs: middle(theirs) }
+    }
+
     /// How many answers the processors allow, over how many they allow `theirs`: what the ratio is where nothing
     /// waits.
     pub(crate) fn by_processor(&self) -> f64 {
@@ -49,38 +56,56 @@ impl Pair {
 
 /// Alternates rounds of `ours` and `theirs`.
 pub(crate) fn compare(
-    [ours, theirs]: [&Server; 2],
+    servers: [&Server; 2],
     connections: usize,
-    events: &mut Events,
+    source: &mut impl Source,
     effort: Effort,
 ) -> Result<Pair, Box<dyn Error>> {
-    let mut under_test = [(ours, Vec::new()), (theirs, Vec::new())];
-    let mut clients =
-        [Client::connect(ours.address, connections)?, Client::connect(theirs.address, connections)?];
+    compare_at(servers.map(|server| (server, server.address.as_str())), connections, source, effort)
+}
+
+/// The same, at these addresses of the two.
+pub(crate) fn compare_at(
+    [ours, theirs]: [(&Server, &str); 2],
+    connections: usize,
+    source: &mut impl Source,
+    effort: Effort,
+) -> Result<Pair, Box<dyn Error>> {
+    let mut clients = [Client::connect(ours.1, connections)?, Client::connect(theirs.1, connections)?];
+    let mut under_test = [(ours.0, Vec::new()), (theirs.0, Vec::new())];
     // One round more: the first warms up and does not count.
     for round in 0..=effort.rounds {
         for (client, (server, rates)) in clients.iter_mut().zip(&mut under_test) {
-            let one = once(server, client, events, effort.span)?;
+            let one = once(server, client, source, effort.span)?;
             if round > 0 {
                 rates.push(one);
             }
         }
     }
     let [ours, theirs] = under_test.map(|(_, rates)| rates);
-    let mut ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a.per_second / b.per_second).collect();
-    Ok(Pair { ratio: median(&mut ratios), ours: middle(&ours), theirs: middle(&theirs) })
+    Ok(Pair::of(&ours, &theirs))
 }
 
 /// One round of one server, checked and counted.
 pub(crate) fn once(
     server: &Server,
     client: &mut Client,
-    events: &mut Events,
+    source: &mut impl Source,
     span: Duration,
 ) -> Result<Rates, Box<dyn Error>> {
-    let mut requests = events.requests((MADE_PER_SECOND * span.as_secs_f64()) as usize);
+    let mut requests = source.requests((MADE_PER_SECOND * span.as_secs_f64()) as usize);
+    with(server, client, &mut requests, span)
+}
+
+/// The same with requests that are made already.
+pub(crate) fn with(
+    server: &Server,
+    client: &mut Client,
+    requests: &mut Requests,
+    span: Duration,
+) -> Result<Rates, Box<dyn Error>> {
     let (server_before, load_before) = (server.busy()?, busy("self")?);
-    let mut round = client.run(&mut requests, span)?;
+    let mut round = client.run(requests, span)?;
     let (server_busy, load) = (server.busy()? - server_before, busy("self")? - load_before);
     if round.refused > 0 || round.answers == 0 {
         return Err(format!("{} answers, {} others were not 200", round.answers, round.refused).into());

@@ -1,5 +1,7 @@
 //! The stores that the daemon is started on: its configuration, and what is in them beforehand.
 
+pub(crate) mod due;
+
 use std::error::Error;
 use std::path::Path;
 
@@ -11,19 +13,22 @@ use ringhookd::domain::ids::{AccountId, DeviceId, UserId};
 use ringhookd::domain::tokens::{ACCESS_LIFE, Pair, Span};
 use ringhookd::store::{Import, NewTokens, Store};
 use ringhookd::vault::Vault;
-use tokio::task::JoinSet;
 
 use crate::load::events::{HMAC_KEY, account, device};
 
-/// Imports under way at a time: one commit takes so many.
-const AT_ONCE: u64 = 512;
+/// Accounts written in one commit.
+const AT_ONCE: u64 = 20_000;
 /// Rows written in one commit where nothing waits for it.
 const IN_BULK: u64 = 200_000;
 /// Bytes of a made-up token pair.
-const TOKENS: usize = 600;
+pub(crate) const TOKENS: usize = 600;
+
+/// What a part adds to the configuration lies here, in the folder of the store.
+const MORE: &str = "more.toml";
 
 /// The daemon's defaults, but for bounds that a bench would reach.
 pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {
+    let more = std::fs::read_to_string(folder.join(MORE)).unwrap_or_default();
     let folder = folder.display();
     let text = format!(
         r#"
@@ -41,6 +46,7 @@ pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {
         max_bytes = "800 GiB"
         [[socket]]
         path = "{folder}/admin.sock"
+        {more}
         "#
     );
     config::parse(&text).map_err(|problems| format!("{problems:?}").into())
@@ -64,14 +70,18 @@ pub(crate) fn make(folder: &Path) -> Result<(), Box<dyn Error>> {
 
 /// Adds `content` to a store that no daemon runs on; accounts are numbered from 0.
 pub(crate) fn add(folder: &Path, content: Content) -> Result<(), Box<dyn Error>> {
-    let config = config(folder)?;
-    let vault = Vault::from_hex(config.keys.master.read()?.expose(), None)?;
-    let store =
-        Store::open(&config.store.folder, &config.store.environment, vault, daemon::options(&config))?;
+    let store = open(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(fill(&store, content))?;
     store.close();
     Ok(())
+}
+
+/// The store, without a daemon.
+pub(crate) fn open(folder: &Path) -> Result<Store, Box<dyn Error>> {
+    let config = config(folder)?;
+    let vault = Vault::from_hex(config.keys.master.read()?.expose(), None)?;
+    Ok(Store::open(&config.store.folder, &config.store.environment, vault, daemon::options(&config))?)
 }
 
 /// Size of the store's file in bytes.
@@ -81,26 +91,23 @@ pub(crate) fn file_bytes(folder: &Path) -> Result<u64, Box<dyn Error>> {
 
 async fn fill(store: &Store, content: Content) -> Result<(), Box<dyn Error>> {
     for numbers in steps(content.accounts, AT_ONCE) {
-        let mut under_way = JoinSet::new();
-        for number in numbers {
-            let import = import(number)?;
-            let store = store.clone();
-            under_way.spawn(async move { store.import(import).await });
-        }
-        while let Some(done) = under_way.join_next().await {
-            done???;
-        }
+        store.fill_accounts(numbers.map(import).collect::<Result<_, _>>()?).await?;
     }
-    for numbers in steps(content.accounts, IN_BULK) {
+    fill_devices(store, content.accounts).await?;
+    for numbers in steps(content.ids, IN_BULK) {
+        let ids = numbers.map(|number| Identity::of(Some(&format!("gone-{number}")), b""));
+        store.fill_ids(ids.collect()).await?;
+    }
+    Ok(())
+}
+
+async fn fill_devices(store: &Store, accounts: u64) -> Result<(), Box<dyn Error>> {
+    for numbers in steps(accounts, IN_BULK) {
         let mut devices = Vec::new();
         for number in numbers {
             devices.push((AccountId::new(&account(number))?, DeviceId::new(&device(number))?));
         }
         store.fill_devices(devices).await?;
-    }
-    for numbers in steps(content.ids, IN_BULK) {
-        let ids = numbers.map(|number| Identity::of(Some(&format!("gone-{number}")), b""));
-        store.fill_ids(ids.collect()).await?;
     }
     Ok(())
 }
@@ -110,13 +117,15 @@ fn steps(count: u64, step: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
 }
 
 fn import(number: u64) -> Result<Import, Box<dyn Error>> {
+    let half = "x".repeat(TOKENS / 2);
+    import_with(number, Pair::of(Some(&half), &half), Span::from_now(clock::now(), ACCESS_LIFE))
+}
+
+fn import_with(number: u64, pair: Pair, span: Span) -> Result<Import, Box<dyn Error>> {
     Ok(Import {
         account: AccountId::new(&account(number))?,
         user: Some(UserId::new(&format!("user-{number}"))?),
-        tokens: Some(NewTokens {
-            pair: Pair::of(Some(&"x".repeat(TOKENS / 2)), &"x".repeat(TOKENS / 2)),
-            span: Span::from_now(clock::now(), ACCESS_LIFE),
-        }),
+        tokens: Some(NewTokens { pair, span }),
         replace: false,
     })
 }

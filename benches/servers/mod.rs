@@ -3,10 +3,9 @@
 pub(crate) mod roles;
 
 use std::error::Error;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use ringhookd::clock;
@@ -20,16 +19,22 @@ pub(crate) enum Role {
     Http,
     /// Verifies, parses, and answers once the event is durable.
     Durable,
+    /// The baseline on a Unix socket, with an answer as long as a token's.
+    Local,
+    /// The simulated Ring; told in a line, it says how it was used.
+    Ring,
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 3] = [Self::Baseline, Self::Http, Self::Durable];
+    pub(crate) const ALL: [Self; 5] = [Self::Baseline, Self::Http, Self::Durable, Self::Local, Self::Ring];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
             Self::Http => "http",
             Self::Durable => "durable",
+            Self::Local => "local",
+            Self::Ring => "ring",
         }
     }
 }
@@ -37,7 +42,9 @@ impl Role {
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
-    pub(crate) address: SocketAddr,
+    lines: BufReader<ChildStdout>,
+    /// An IP address with its port, or the path of a Unix socket.
+    pub(crate) address: String,
     /// From the start of the process until it accepts.
     pub(crate) started_in: Duration,
 }
@@ -52,23 +59,29 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut line = String::new();
-        let stdout = child.stdout.take().ok_or("the child has no output")?;
-        BufReader::new(stdout).read_line(&mut line)?;
+        let mut address = String::new();
+        let mut lines = BufReader::new(child.stdout.take().ok_or("the child has no output")?);
+        lines.read_line(&mut address)?;
         let started_in = before.elapsed();
-        if let Ok(address) = line.trim().parse() {
-            return Ok(Self { child, address, started_in });
+        address.truncate(address.trim_end().len());
+        let server = Self { child, lines, address, started_in };
+        if server.address.is_empty() {
+            return Err(format!("the {} server did not start", role.name()).into());
         }
-        child.kill()?;
-        Err(format!("the {} server did not start", role.name()).into())
+        Ok(server)
+    }
+
+    /// What it says of itself now; only the simulated Ring does.
+    pub(crate) fn ask(&mut self) -> Result<String, Box<dyn Error>> {
+        self.child.stdin.as_mut().ok_or("the child has no input")?.write_all(b"\n")?;
+        let mut line = String::new();
+        self.lines.read_line(&mut line)?;
+        Ok(line)
     }
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> Result<u64, Box<dyn Error>> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes * 1024)
+        resident(&self.child.id().to_string())
     }
 
     /// Processor time used so far, in seconds.
@@ -89,6 +102,14 @@ impl Server {
         self.child.wait()?;
         Ok(())
     }
+}
+
+/// Resident memory of a process by its id, or of this one by `self`, in bytes.
+pub(crate) fn resident(process: &str) -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
 }
 
 /// Processor time of a process by its id, or of this one by `self`, in seconds.

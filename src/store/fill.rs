@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::batch::Batch;
+use super::command::Import;
 use super::error::StoreError;
 use crate::domain::dedup::Identity;
 use crate::domain::ids::{AccountId, DeviceId};
@@ -14,6 +15,17 @@ impl Store {
     #[doc(hidden)]
     pub async fn fill_ids(&self, ids: Vec<Identity>) -> Result<(), StoreError> {
         self.write(move |batch: &mut Batch<'_>| ids.iter().try_for_each(|id| batch.remember(id))).await
+    }
+
+    /// Imports accounts, all in one commit.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    #[doc(hidden)]
+    pub async fn fill_accounts(&self, imports: Vec<Import>) -> Result<(), StoreError> {
+        let fill =
+            move |batch: &mut Batch<'_>| imports.iter().try_for_each(|import| batch.import(import).map(drop));
+        self.write(fill).await
     }
 
     /// Gives accounts the event key and the device that their first event would have, all in one commit.
