@@ -177,7 +177,7 @@ impl Desk {
         loop {
             let taken = self.planner().take_call(self.moment());
             match taken {
-                Ok(()) => return,
+                Ok(()) => return self.gate.pass().await,
                 Err(wait) => tokio::time::sleep(wait).await,
             }
         }

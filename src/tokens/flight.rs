@@ -55,6 +55,7 @@ impl Desk {
         if let Some(pair) = turn.kept.as_ref().and_then(|(answer, _)| read_pair(answer.expose())) {
             return (turn.which, self.adopt(&turn, pair).await);
         }
+        self.gate.pass().await;
         let exchange = api.refresh(&turn.token).await;
         failpoint!("refresh.answered");
         let landed = self.take(&turn, exchange).await;

@@ -1,7 +1,7 @@
 //! Keeps tokens alive and hands access tokens out: does what the schedule in `domain::refresh` decides.
 //!
 //! ```text
-//! schedule ──▶ refresher ──▶ flight: intent on disk ▶ epoch in the guard folder ▶ OAuth ▶ answer on disk ──▶ schedule
+//! schedule ──▶ refresher ──▶ flight: intent on disk ▶ epoch in the guard folder ▶ gate ▶ OAuth ▶ answer on disk ──▶ schedule
 //!    ▲                                                                                                        │
 //! lender ◀── workers ask                                                   herald: events and alerts ◀────────┘
 //! ```
@@ -12,6 +12,7 @@
 
 mod arrivals;
 mod flight;
+mod gate;
 mod guard;
 mod herald;
 mod lender;
@@ -33,6 +34,8 @@ use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
+
+use gate::Gate;
 
 pub use guard::Guard;
 
@@ -82,6 +85,7 @@ pub struct Desk {
     metrics: Metrics,
     clock: Clock,
     planner: Mutex<Planner>,
+    gate: Gate,
     /// Told when there may be something to do.
     wake: Notify,
     news: Notify,
@@ -137,6 +141,7 @@ impl Desk {
             metrics,
             clock,
             planner: Mutex::new(Planner::new(policy)),
+            gate: Gate::new(policy.per_second),
             wake: Notify::new(),
             news: Notify::new(),
             waiters: Mutex::default(),
