@@ -14,9 +14,10 @@ use crate::clock;
 use crate::config;
 use crate::daemon::{Daemon, Error};
 use crate::domain::ids::{AccountId, QueueName, UserId};
+use crate::domain::lending::Ask;
 use crate::domain::signature::sign;
 use crate::domain::tokens::{Pair, Span};
-use crate::sim::{KINDS, Sender, body};
+use crate::sim::{KINDS, Options, Ring, Sender, body};
 use crate::store::{Import, LeaseRequest, Leased, NewTokens, Outcome, Scope, Store};
 
 const KEY: &str = "made-up-signing-key-for-the-demo";
@@ -40,8 +41,9 @@ struct Arrival {
 /// When something did not come out as promised, or the daemon did not start.
 pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
     let folder = TemporaryFolder::new()?;
-    let daemon = Daemon::start(configuration(&folder.0)?).await?;
-    let mut stage = Stage::new(&daemon);
+    let oauth = Ring::start(Options::default())?;
+    let daemon = Daemon::start(configuration(&folder.0, &oauth)?).await?;
+    let mut stage = Stage::new(&daemon, &oauth);
     stage.opening(&folder.0);
     stage.links().await?;
     stage.every_kind().await?;
@@ -70,11 +72,19 @@ pub(super) enum DemoError {
     Broken(String),
 }
 
-fn configuration(folder: &Path) -> Result<config::Config, DemoError> {
+fn configuration(folder: &Path, oauth: &Ring) -> Result<config::Config, DemoError> {
     let mut text = format!(
         "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{0}/store\"\ncreate = true\n\
          environment = \"demo\"\nreserve = \"1 MiB\"\nmin_free = \"1 MiB\"\n[log]\nlevel = \"warn\"\n",
         folder.display()
+    );
+    let _ = write!(
+        text,
+        "[ring]\nclient_id = \"{}\"\nclient_secret = \"{}\"\noauth_url = \"{}\"\napi_url = \"{}\"\n",
+        oauth.client().id,
+        oauth.client().secret,
+        oauth.oauth_url(),
+        oauth.url()
     );
     for user in ["user-1", "user-2", "user-3"] {
         let _ = write!(text, "[[queue]]\nname = \"{user}\"\nkind = \"embedded\"\nusers = [\"{user}\"]\n");
@@ -88,6 +98,7 @@ fn configuration(folder: &Path) -> Result<config::Config, DemoError> {
 
 struct Stage<'d> {
     daemon: &'d Daemon,
+    oauth: &'d Ring,
     ring: Sender,
     arrivals: mpsc::Receiver<Arrival>,
     sent: u32,
@@ -95,13 +106,13 @@ struct Stage<'d> {
 }
 
 impl<'d> Stage<'d> {
-    fn new(daemon: &'d Daemon) -> Self {
+    fn new(daemon: &'d Daemon, oauth: &'d Ring) -> Self {
         let (sender, arrivals) = mpsc::channel(64);
         for queue in ["user-1", "user-2", "user-3"] {
             tokio::spawn(read(daemon.store().clone(), queue, sender.clone()));
         }
         let ring = Sender::new(daemon.address(), PATH, KEY.as_bytes());
-        Self { daemon, ring, arrivals, sent: 0, arrived: 0 }
+        Self { daemon, oauth, ring, arrivals, sent: 0, arrived: 0 }
     }
 
     fn opening(&self, folder: &Path) {
@@ -109,7 +120,8 @@ impl<'d> Stage<'d> {
             "A simulated Ring, the daemon, and a reader for each user's queue. All of it stays on this machine.\n"
         );
         println!("  store     {}", folder.join("store").display());
-        println!("  webhooks  http://{}{PATH}\n", self.daemon.address());
+        println!("  webhooks  http://{}{PATH}", self.daemon.address());
+        println!("  OAuth     {}\n", self.oauth.oauth_url());
     }
 
     async fn links(&mut self) -> Result<(), DemoError> {
@@ -118,13 +130,24 @@ impl<'d> Stage<'d> {
                 account: account_id(account)?,
                 user: Some(user_id(user)?),
                 tokens: Some(NewTokens {
-                    pair: Pair::of(None, "made up"),
-                    span: Span::from_now(clock::now(), Duration::ZERO),
+                    pair: Pair::of(None, &self.oauth.add_account(account).refresh),
+                    span: Span::of_import(None, clock::now()),
                 }),
                 replace: false,
             };
             self.daemon.store().import(import).await?.map_err(broken)?;
-            println!("  imported  {account} for {user}");
+            println!("  imported  {account} for {user}, with a refresh token");
+        }
+        for (user, account, _) in LINKS {
+            let ask = Ask { account: account_id(account)?, min_life: Duration::from_hours(1), refused: None };
+            let lent = self.daemon.desk().lend(&ask).await.map_err(|denied| broken(denied.reason.words()))?;
+            if !self.oauth.honours_access(lent.token.expose()) {
+                return Err(broken("Ring does not honour the access token"));
+            }
+            println!(
+                "  refreshed {account}: an access token for {user}'s workers, good until {}",
+                lent.expires_at.rfc3339()
+            );
         }
         println!("\n  {:<40} {:<6} {:<10} where it came out", "Ring sends", "answer", "it was");
         Ok(())

@@ -28,6 +28,7 @@ use crate::intake::{self, Intake, Settings};
 use crate::ring_api::SettingsError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
+use crate::tokens::Desk;
 
 pub use hardening::forbid_dumps;
 pub use setup::{create_store, options};
@@ -85,6 +86,7 @@ pub struct Daemon {
     metrics: Metrics,
     address: SocketAddr,
     admin: Arc<Admin>,
+    desk: Arc<Desk>,
     stop: watch::Sender<Option<Instant>>,
     tasks: JoinSet<()>,
 }
@@ -131,7 +133,7 @@ impl Daemon {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }
         tracing::info!(%address, queues = config.queues.len(), "ready for webhooks");
-        Ok(Self { store, intake, metrics, address, admin, stop, tasks })
+        Ok(Self { store, intake, metrics, address, admin, desk, stop, tasks })
     }
 
     /// Where webhooks are taken.
@@ -141,6 +143,11 @@ impl Daemon {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Where access tokens are to be had.
+    pub fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     pub fn metrics(&self) -> &Metrics {
