@@ -3,6 +3,10 @@
 //! `RINGHOOKD_SEED=N cargo test --test refresh` runs one seed again; a failure prints it.
 #![allow(clippy::unwrap_used, reason = "a test may fail here")]
 
+#[path = "refresh/alone.rs"]
+mod alone;
+#[path = "refresh/fleet.rs"]
+mod fleet;
 #[path = "refresh/oauth.rs"]
 mod oauth;
 #[path = "refresh/year.rs"]

@@ -39,6 +39,8 @@ pub enum Reason {
     NotConfigured,
     /// OAuth can't be reached, or fails.
     OauthDown,
+    /// OAuth asks us to send nothing for a while.
+    Throttled,
     /// OAuth does not honour our own client secret.
     ClientRefused,
     /// The last try for this account failed; the next comes.
@@ -63,6 +65,7 @@ impl Reason {
             Self::Guarded => "guarded",
             Self::NotConfigured => "not_configured",
             Self::OauthDown => "oauth_down",
+            Self::Throttled => "throttled",
             Self::ClientRefused => "client_refused",
             Self::Failing => "failing",
             Self::UnderWay => "under_way",
@@ -94,6 +97,7 @@ impl Reason {
                 "no access token that is here will do, and without [ring] client_id nothing is refreshed"
             }
             Self::OauthDown => "Ring's OAuth can't be reached, or fails; it is tried again",
+            Self::Throttled => "Ring's OAuth asks us to wait",
             Self::ClientRefused => "Ring's OAuth refuses our own client id or secret: see [ring]",
             Self::Failing => "the last refresh failed; it is tried again",
             Self::UnderWay => "the refresh takes longer than this call may; it goes on",

@@ -5,6 +5,9 @@
 //!    ▲                                                     └──success──▶ ramping, 1 in flight
 //!    └──as many in flight as are allowed── ramping ◀──doubles with each success──┘   (a fault: open)
 //! ```
+//!
+//! Faults of accounts that keep failing neither open it nor end the ramp: they are those accounts' own. As a probe they count,
+//! or nothing would pause between probes of an outage in which everybody has failed often.
 
 use std::time::Duration;
 
@@ -12,6 +15,10 @@ use crate::domain::backoff::Backoff;
 
 /// Faults in a row that are not one account's bad luck.
 const TRIPS_AT: u32 = 5;
+/// A request that is no refresh may be the probe; the next waits so long, or until that one came out.
+const CALL: Duration = Duration::from_secs(10);
+/// Until somebody who waits for one in flight asks again.
+const SOON: Duration = Duration::from_secs(1);
 /// Before a probe. An hour without an outage must be enough for everybody, so it stays far below that.
 const PAUSE: Backoff = Backoff { least: Duration::from_secs(2), most: Duration::from_mins(1) };
 
@@ -50,6 +57,19 @@ impl Breaker {
         }
     }
 
+    /// The same for a request that is not counted as in flight: where it may be the probe, it is.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn permit_call(&mut self, now: Duration, in_flight: usize) -> Result<(), Duration> {
+        let in_pause = matches!(self.state, State::Open { until } if now < until);
+        self.permit(now, in_flight).map_err(|wait| if in_pause { wait } else { wait.min(SOON) })?;
+        if let State::Open { until } = &mut self.state {
+            *until = now + CALL;
+        }
+        Ok(())
+    }
+
     /// OAuth answered as it should, whatever it said about the token.
     pub fn succeeded(&mut self, parallel: usize) {
         self.faults = 0;
@@ -61,8 +81,12 @@ impl Breaker {
         };
     }
 
-    /// OAuth could not be reached, or failed. Returns whether that opened the breaker.
-    pub fn failed(&mut self, now: Duration, random: u64) -> bool {
+    /// OAuth could not be reached, or failed; `often` for an account that keeps failing. Returns whether that opened the
+    /// breaker.
+    pub fn failed(&mut self, now: Duration, random: u64, often: bool) -> bool {
+        if often && !self.is_open() {
+            return false;
+        }
         self.faults = self.faults.saturating_add(1);
         if self.state == State::Closed && self.faults < TRIPS_AT {
             return false;
@@ -81,6 +105,11 @@ impl Breaker {
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
+
+    /// Whether requests may go out freely.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +120,7 @@ mod tests {
 
     fn open() -> Breaker {
         let mut breaker = Breaker::default();
-        let opened: Vec<_> = (0..5).map(|_| breaker.failed(SECOND, 0)).collect();
+        let opened: Vec<_> = (0..5).map(|_| breaker.failed(SECOND, 0, false)).collect();
         assert_eq!(opened, [false, false, false, false, true]);
         breaker
     }
@@ -100,7 +129,7 @@ mod tests {
     fn faults_between_successes_do_not_open_it() {
         let mut breaker = Breaker::default();
         for _ in 0..20 {
-            assert!(!(0..4).any(|_| breaker.failed(SECOND, 0)));
+            assert!(!(0..4).any(|_| breaker.failed(SECOND, 0, false)));
             breaker.succeeded(16);
         }
         assert_eq!(breaker.permit(SECOND, 15), Ok(()));
@@ -112,7 +141,7 @@ mod tests {
         assert_eq!(breaker.permit(SECOND, 0), Err(2 * SECOND));
         assert_eq!(breaker.permit(3 * SECOND, 0), Ok(()));
         assert!(breaker.permit(3 * SECOND, 1).is_err());
-        assert!(!breaker.failed(4 * SECOND, 0), "it was open");
+        assert!(!breaker.failed(4 * SECOND, 0, false), "it was open");
         assert_eq!(breaker.permit(4 * SECOND, 0), Err(2 * SECOND));
     }
 
@@ -120,9 +149,32 @@ mod tests {
     fn what_was_in_flight_does_not_lengthen_the_pause() {
         let mut breaker = open();
         for _ in 0..50 {
-            breaker.failed(2 * SECOND, u64::MAX);
+            breaker.failed(2 * SECOND, u64::MAX, false);
         }
         assert_eq!(breaker.permit(2 * SECOND, 0), Err(SECOND));
+    }
+
+    #[test]
+    fn an_account_that_keeps_failing_opens_nothing_but_is_a_probe_like_any() {
+        let mut breaker = Breaker::default();
+        assert!(!(0..50).any(|_| breaker.failed(SECOND, 0, true)) && breaker.is_closed());
+        let mut breaker = open();
+        breaker.failed(3 * SECOND, 0, true);
+        assert_eq!(breaker.permit(3 * SECOND, 0), Err(2 * SECOND));
+        breaker.succeeded(16);
+        assert!(!breaker.failed(9 * SECOND, 0, true) && !breaker.is_open(), "the ramp goes on");
+    }
+
+    #[test]
+    fn one_call_at_a_time_may_be_the_probe() {
+        let mut breaker = open();
+        assert_eq!(breaker.permit_call(SECOND, 0), Err(2 * SECOND));
+        assert_eq!(breaker.permit_call(3 * SECOND, 1), Err(SOON), "a refresh is the probe");
+        assert_eq!(breaker.permit_call(3 * SECOND, 0), Ok(()));
+        assert_eq!(breaker.permit_call(4 * SECOND, 0), Err(9 * SECOND));
+        assert!(breaker.permit(4 * SECOND, 0).is_err());
+        breaker.succeeded(16);
+        assert_eq!(breaker.permit_call(4 * SECOND, 0), Ok(()));
     }
 
     #[test]
@@ -131,7 +183,7 @@ mod tests {
         let mut now = SECOND;
         for _ in 0..100 {
             now += PAUSE.most;
-            breaker.failed(now, u64::MAX);
+            breaker.failed(now, u64::MAX, false);
             assert!(breaker.permit(now, 0).unwrap_err() <= PAUSE.most);
         }
     }
@@ -147,6 +199,6 @@ mod tests {
         assert_eq!(allowed, [1, 2, 4, 8, 99]);
         let mut ramping = open();
         ramping.succeeded(16);
-        assert!(ramping.failed(9 * SECOND, 0) && ramping.is_open());
+        assert!(ramping.failed(9 * SECOND, 0, false) && ramping.is_open());
     }
 }

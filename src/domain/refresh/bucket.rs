@@ -31,8 +31,7 @@ impl Bucket {
     /// # Errors
     /// How long to wait when none is left.
     pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
-        let paused = self.paused_until.saturating_sub(now);
-        if !paused.is_zero() {
+        if let Some(paused) = self.paused(now) {
             return Err(paused);
         }
         let full_at = self.full_at.max(now) + self.each;
@@ -42,6 +41,11 @@ impl Bucket {
         }
         self.full_at = full_at;
         Ok(())
+    }
+
+    /// How long the other side still wants nothing, if it asked for that.
+    pub fn paused(&self, now: Duration) -> Option<Duration> {
+        Some(self.paused_until.saturating_sub(now)).filter(|left| !left.is_zero())
     }
 
     /// Nothing goes out for this long: the other side asked for it. It starts without a burst afterwards.

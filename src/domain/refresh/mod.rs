@@ -5,7 +5,7 @@
 //! waiting ───────▶ ready ──next──▶ in flight ──renewed──▶ waiting (fresh)
 //!    ▲               ▲                 │
 //!    │               └──common fault───┤   the breaker or the bucket holds everybody back, not this account
-//!    └──────own fault: backoff─────────┤
+//!    └──────own fault: backoff─────────┤            (while that lasts, whoever has failed least goes first)
 //!                                      └──invalid_grant, twice, an hour apart──▶ revoked, or lapsed after day 30
 //! ```
 //!
@@ -24,6 +24,7 @@
 
 mod breaker;
 mod bucket;
+mod halt;
 mod notice;
 mod planner;
 mod queue;

@@ -5,16 +5,71 @@ use std::time::Duration;
 
 use super::slot::{Place, Slot};
 
-/// Every account's slot, by its dense number, and the two orders. About 50 bytes an account.
+/// Every account's slot, by its dense number, and the orders. About 50 bytes an account.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     slots: Vec<Slot>,
     /// (Due, account).
     waiting: BTreeSet<(u32, u32)>,
-    /// (Urgency, account).
-    ready: BTreeSet<(u32, u32)>,
+    ready: Ready,
     in_flight: usize,
-    scheduled: usize,
+    /// Those in flight that failed before.
+    failing_in_flight: usize,
+    living: usize,
+}
+
+/// Whom to send next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pick {
+    MostUrgent,
+    /// While it is not certain that OAuth works: whoever has failed least says most about it.
+    LeastFailed,
+}
+
+/// Accounts that are due.
+#[derive(Debug, Default)]
+struct Ready {
+    /// (Urgency, account), of those that nothing speaks against.
+    clean: BTreeSet<(u32, u32)>,
+    /// The same of the others.
+    failed: BTreeSet<(u32, u32)>,
+    /// Those once more: (failures, urgency, account).
+    by_failures: BTreeSet<(u16, u32, u32)>,
+}
+
+impl Ready {
+    fn insert(&mut self, account: u32, slot: &Slot) {
+        if slot.is_clean() {
+            self.clean.insert((slot.due, account));
+        } else {
+            self.failed.insert((slot.due, account));
+            self.by_failures.insert((slot.failures, slot.due, account));
+        }
+    }
+
+    fn remove(&mut self, account: u32, slot: &Slot) {
+        if slot.is_clean() {
+            self.clean.remove(&(slot.due, account));
+        } else {
+            self.failed.remove(&(slot.due, account));
+            self.by_failures.remove(&(slot.failures, slot.due, account));
+        }
+    }
+
+    fn first(&self, pick: Pick) -> Option<u32> {
+        let clean = self.clean.first().copied();
+        let first = match pick {
+            Pick::MostUrgent => clean.into_iter().chain(self.failed.first().copied()).min(),
+            Pick::LeastFailed => {
+                clean.or_else(|| self.by_failures.first().map(|&(_, due, account)| (due, account)))
+            }
+        };
+        first.map(|(_, account)| account)
+    }
+
+    fn len(&self) -> usize {
+        self.clean.len() + self.failed.len()
+    }
 }
 
 impl Queue {
@@ -30,7 +85,12 @@ impl Queue {
 
     /// Accounts with a place in the schedule.
     pub(super) fn len(&self) -> usize {
-        self.scheduled
+        self.waiting.len() + self.ready.len() + self.in_flight
+    }
+
+    /// Accounts whose tokens are not known to be dead.
+    pub(super) fn living(&self) -> usize {
+        self.living
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -56,21 +116,27 @@ impl Queue {
             Place::Ready => {
                 // Kept, so that the entry is found again whatever `now` is then.
                 slot.due = slot.urgency(now);
-                self.ready.insert((slot.due, account));
+                self.ready.insert(account, &slot);
             }
-            Place::InFlight => self.in_flight += 1,
+            Place::InFlight => {
+                self.in_flight += 1;
+                self.failing_in_flight += usize::from(slot.failures > 0);
+            }
         }
-        self.scheduled += usize::from(slot.place != Place::Nowhere);
+        self.living += usize::from(slot.is_living());
         self.slots[index] = slot;
     }
 
     fn take_out(&mut self, account: u32, slot: &Slot) {
-        self.scheduled -= usize::from(slot.place != Place::Nowhere);
+        self.living -= usize::from(slot.is_living());
         match slot.place {
             Place::Nowhere => {}
             Place::Waiting => drop(self.waiting.remove(&(slot.due, account))),
-            Place::Ready => drop(self.ready.remove(&(slot.due, account))),
-            Place::InFlight => self.in_flight -= 1,
+            Place::Ready => self.ready.remove(account, slot),
+            Place::InFlight => {
+                self.in_flight -= 1;
+                self.failing_in_flight -= usize::from(slot.failures > 0);
+            }
         }
     }
 
@@ -82,21 +148,30 @@ impl Queue {
         }
     }
 
-    /// The most urgent account that is ready; it is in flight from now on.
-    pub(super) fn start(&mut self, now: u32) -> Option<u32> {
-        let &(_, account) = self.ready.first()?;
+    /// The next account that is ready; it is in flight from now on. However many fail, they have at most half of the
+    /// places for themselves.
+    pub(super) fn start(&mut self, now: u32, pick: Pick, places: usize) -> Option<u32> {
+        let crowded = self.failing_in_flight * 2 >= places.max(2);
+        let account = self.ready.first(if crowded { Pick::LeastFailed } else { pick })?;
         self.change(account, now, |slot| slot.place = Place::InFlight);
         Some(account)
     }
 
+    /// Whether whoever is ready has failed often.
+    pub(super) fn has_only_failing(&self) -> bool {
+        let least = self.ready.by_failures.first();
+        self.ready.clean.is_empty()
+            && least.is_none_or(|&(_, _, account)| self.slots[account as usize].fails_often())
+    }
+
     /// Living accounts that wait, the next to come due first.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = u32> {
         let living = |account: &u32| self.slots[*account as usize].end.is_none();
         self.waiting.iter().map(|&(_, account)| account).filter(living)
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.ready.is_empty()
+        self.ready.len() == 0
     }
 
     /// Until the next account comes due; nothing when none waits.
@@ -109,7 +184,7 @@ impl Queue {
         for account in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
             self.change(account, now, |slot| {
                 slot.renewed_at = slot.renewed_at.saturating_sub(by).min(now);
-                slot.expires_at = slot.expires_at.saturating_sub(by);
+                slot.latest = slot.latest.saturating_sub(by);
                 slot.due = slot.due.saturating_sub(by);
             });
         }

@@ -8,6 +8,10 @@ use super::{LIFE, Millis};
 /// Past due for so long without success is worth a word.
 const LATE_AFTER: Duration = Duration::from_hours(1);
 
+/// An answer that was lost may be made good by asking again within a grace time of minutes; so many tries at once fit into
+/// that. Whoever has failed so often keeps failing for a reason of its own.
+const FIRST_TRIES: u16 = 5;
+
 /// How a refresh token ended, by OAuth's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -24,7 +28,7 @@ pub struct Record {
     pub renewed_at: Millis,
     /// When the access token runs out.
     pub expires_at: Millis,
-    /// Tried once a day until day 30 all the same.
+    /// Tried once a day until day 30 all the same, and then on while OAuth honours nobody.
     pub end: Option<End>,
     /// A request went out whose answer nobody knows: the sooner it is sent again, the better its chance.
     pub unsettled: bool,
@@ -76,7 +80,8 @@ pub(super) enum Place {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
     pub renewed_at: u32,
-    pub expires_at: u32,
+    /// It should have been renewed by then.
+    pub latest: u32,
     pub due: u32,
     pub failures: u16,
     pub place: Place,
@@ -94,7 +99,7 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) const EMPTY: Self = Self {
         renewed_at: 0,
-        expires_at: 0,
+        latest: 0,
         due: 0,
         failures: 0,
         place: Place::Nowhere,
@@ -124,23 +129,38 @@ impl Slot {
         self.renewed_at.saturating_add(to_seconds(LIFE))
     }
 
+    /// Whether it has failed so often that its faults say nothing about anybody else.
+    pub(super) fn fails_often(&self) -> bool {
+        self.failures >= FIRST_TRIES
+    }
+
+    /// Whether nothing speaks against its next try.
+    pub(super) fn is_clean(&self) -> bool {
+        self.failures == 0 && !self.unsettled
+    }
+
+    /// Whether it has tokens that are not known to be dead.
+    pub(super) fn is_living(&self) -> bool {
+        self.end.is_none() && self.is_known()
+    }
+
     /// The smaller, the more urgent: what may still be made good first, then the closest to its end. One that is asked
     /// for goes before all that have more than a day left.
     pub(super) fn urgency(&self, now: u32) -> u32 {
         match self {
-            Self { unsettled: true, .. } => 0,
+            Self { unsettled: true, .. } if !self.fails_often() => 0,
             Self { asked: true, .. } => self.lapses_at().min(now.saturating_add(86_400)),
             _ => self.lapses_at(),
         }
     }
 
-    /// `latest` is when it should have been renewed at the latest; so long before its end it is lapsing.
-    pub(super) fn health(&self, now: u32, latest: u32, lapsing_below: Duration) -> Health {
+    /// So long before its end it is lapsing.
+    pub(super) fn health(&self, now: u32, lapsing_below: Duration) -> Health {
         match self.end {
             Some(End::Lapsed) => Health::Lapsed,
             Some(End::Revoked) => Health::Revoked,
             None if now.saturating_add(to_seconds(lapsing_below)) >= self.lapses_at() => Health::Lapsing,
-            None if now > latest.saturating_add(to_seconds(LATE_AFTER)) => Health::Late,
+            None if now > self.latest.saturating_add(to_seconds(LATE_AFTER)) => Health::Late,
             None => Health::Fresh,
         }
     }

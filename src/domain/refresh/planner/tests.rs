@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::due::BEFORE_EXPIRY;
 use super::*;
+use crate::domain::lending::Reason;
+use crate::domain::refresh::{Health, Pace};
+use crate::domain::time::Millis;
 
 const HOUR: Duration = Duration::from_hours(1);
 const START: Millis = Millis(1_790_000_000_000);
@@ -46,7 +50,8 @@ fn whoever_is_closest_to_the_end_comes_first() {
     assert_eq!([(); 3].map(|()| planner.next(now)), [1, 3, 0].map(Next::Refresh));
     assert_eq!(planner.next(now), Next::Wait(LONGEST_NAP));
     assert_eq!(planner.nearest_lapse(), Some((1, START.plus(days(1)))));
-    let health: Vec<_> = (0..4).map(|account| planner.health(account, now).unwrap()).collect();
+    let hour = at(HOUR + Duration::from_secs(1));
+    let health: Vec<_> = (0..4).map(|account| planner.health(account, hour).unwrap()).collect();
     assert_eq!(health, [Health::Late, Health::Lapsing, Health::Fresh, Health::Late]);
 }
 
@@ -81,9 +86,26 @@ fn a_refusal_is_final_the_second_time_an_hour_later_and_tried_daily_until_day_30
     let second = answer(&mut planner, 0, Answer::Refused, HOUR);
     assert_eq!(second, Some(Ruling::Ended(End::Revoked)));
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Revoked));
-    assert_eq!(answer(&mut planner, 0, Answer::Refused, 25 * HOUR), Some(Ruling::StillEnded));
-    assert_eq!(planner.next(at(200 * HOUR)), Next::Wait(LONGEST_NAP), "day 30 is over");
+    let tries = tries_of_one_that_ended(&mut planner, HOUR, 20 * 24 * HOUR, Answer::Refused);
+    assert!((19..=20).contains(&tries), "{tries}: while OAuth honours nobody, a clock alone ends nothing");
+    planner.suspects.honoured(9, at(20 * 24 * HOUR));
+    tries_of_one_that_ended(&mut planner, 20 * 24 * HOUR, 20 * 24 * HOUR + HOUR, Answer::Refused);
+    planner.plan(1, &Record { end: Some(End::Lapsed), ..renewed(31 * 24 * HOUR) }, at(20 * 24 * HOUR), 0);
+    assert_eq!(planner.counts().0, 1, "day 30 is over, and OAuth honours others");
     assert_eq!(planner.health(0, at(200 * HOUR)), Some(Health::Revoked));
+}
+
+/// Account 0 alone, asked every ten minutes.
+fn tries_of_one_that_ended(planner: &mut Planner, from: Duration, to: Duration, heard: Answer) -> usize {
+    let (mut now, mut tries) = (from, 0);
+    while now < to {
+        now += Duration::from_mins(10);
+        if planner.next(at(now)) == Next::Refresh(0) {
+            tries += 1;
+            planner.answered(0, heard, at(now), 0);
+        }
+    }
+    tries
 }
 
 #[test]
@@ -91,8 +113,23 @@ fn what_ended_comes_back_if_oauth_takes_it_again() {
     let mut planner = planner(&[48 * HOUR]);
     answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
     answer(&mut planner, 0, Answer::Refused, HOUR);
-    assert_eq!(answer(&mut planner, 0, RENEWED, 25 * HOUR), Some(Ruling::Renewed));
-    assert_eq!(planner.health(0, at(25 * HOUR)), Some(Health::Fresh));
+    assert_eq!(answer(&mut planner, 0, RENEWED, 49 * HOUR), Some(Ruling::Renewed));
+    assert_eq!(planner.health(0, at(49 * HOUR)), Some(Health::Fresh));
+}
+
+#[test]
+fn what_ended_is_tried_daily_however_often_the_daemon_starts() {
+    for every in [HOUR / 6, 5 * HOUR, 12 * HOUR, 24 * HOUR] {
+        let ended = Record { end: Some(End::Revoked), ..renewed(HOUR) };
+        let (mut tries, mut now) = (0, Duration::ZERO);
+        while now < 20 * 24 * HOUR {
+            let mut planner = Planner::new(Policy::default());
+            planner.plan(0, &ended, at(now), 0);
+            tries += tries_of_one_that_ended(&mut planner, now, now + every, Answer::Refused);
+            now += every;
+        }
+        assert!((19..=21).contains(&tries), "{tries} in 20 days, started every {every:?}");
+    }
 }
 
 #[test]
@@ -111,8 +148,9 @@ fn our_own_wrong_secret_stops_everybody_and_marks_nobody() {
     for minutes in 0..15 {
         assert!(matches!(planner.next(at(Duration::from_mins(minutes))), Next::Wait(_)));
     }
-    assert_eq!(planner.health(1, at(HOUR)), Some(Health::Late));
-    assert_eq!(planner.next(at(CLIENT_PAUSE)), Next::Refresh(1));
+    assert_eq!(planner.health(1, at(2 * HOUR)), Some(Health::Late));
+    assert_eq!(planner.next(at(CLIENT_PAUSE)), Next::Refresh(0), "the one that got it lets others go first");
+    assert!(matches!(planner.next(at(CLIENT_PAUSE)), Next::Wait(_)), "one probe at a time");
 }
 
 #[test]
@@ -192,6 +230,113 @@ fn a_clock_set_back_between_the_plan_and_the_first_look_is_noticed() {
     let record = Record { renewed_at: ahead.wall.minus(30 * HOUR), ..renewed(HOUR) };
     planner.plan(0, &record, ahead, 0);
     assert_eq!(planner.next(at(Duration::from_secs(1))), Next::Refresh(0));
+}
+
+#[test]
+fn what_may_be_made_good_is_urgent_only_for_its_first_tries() {
+    let mut planner = planner(&[HOUR, 25 * HOUR]);
+    let (mut now, mut tries) = (Duration::ZERO, 0);
+    planner.plan(0, &Record { unsettled: true, ..renewed(HOUR) }, at(now), 0);
+    // OAuth answers others all the while, e.g. an arrival.
+    while planner.next(at(now)) == Next::Refresh(0) {
+        planner.answered(0, Answer::Unknown, at(now), 0);
+        planner.heard(Answer::Refused, at(now), 0);
+        now += Duration::from_secs(1);
+        tries += 1;
+        assert!(tries < 9, "the other waits");
+    }
+    assert_eq!(tries, 5);
+}
+
+#[test]
+fn who_has_failed_least_is_the_probe() {
+    let mut planner = planner(&[29 * 24 * HOUR, 2 * 24 * HOUR]);
+    for seconds in [0, 1, 2, 3, 4] {
+        assert_eq!(planner.next(at(Duration::from_secs(seconds))), Next::Refresh(0));
+        planner.answered(0, Answer::Unknown, at(Duration::from_secs(seconds)), 0);
+    }
+    assert_eq!(
+        planner.trouble(at(Duration::from_secs(4))),
+        Some((Reason::OauthDown, Duration::from_secs(2)))
+    );
+    assert_eq!(planner.next(at(Duration::from_secs(6))), Next::Refresh(1));
+}
+
+#[test]
+fn of_two_the_one_left_is_judged_though_the_other_is_dead() {
+    let mut planner = planner(&[48 * HOUR]);
+    planner.plan(1, &Record { end: Some(End::Revoked), ..renewed(HOUR) }, at(Duration::ZERO), 0);
+    assert_eq!(planner.next(at(Duration::ZERO)), Next::Refresh(0));
+    planner.answered(0, Answer::Refused, at(Duration::ZERO), 0);
+    planner.hasten(0, at(HOUR));
+    assert_eq!(planner.next(at(HOUR)), Next::Refresh(0));
+    assert_eq!(planner.answered(0, Answer::Refused, at(HOUR), 0), Some(Ruling::Ended(End::Revoked)));
+}
+
+#[test]
+fn after_day_30_very_many_are_believed_unless_the_clock_has_leapt() {
+    let ended = |leap: Duration, ago: Duration| {
+        let mut planner = planner(&[ago; 50]);
+        planner.next(at(Duration::ZERO));
+        planner.answered(0, Answer::Withheld, at(Duration::ZERO), 0);
+        let mut ended = 0;
+        for second in 1..4000 {
+            let moment = at(Duration::from_secs(second));
+            let moment = Moment { wall: moment.wall.plus(leap), ..moment };
+            while let Next::Refresh(account) = planner.next(moment) {
+                let ruling = planner.answered(account, Answer::Refused, moment, 0);
+                ended += usize::from(ruling == Some(Ruling::Ended(End::Lapsed)));
+            }
+        }
+        ended
+    };
+    assert_eq!(ended(Duration::ZERO, 31 * 24 * HOUR), 50);
+    assert_eq!(ended(29 * 24 * HOUR, 2 * 24 * HOUR), 0);
+}
+
+#[test]
+fn nobody_is_late_before_an_hour_has_passed_since_it_was_planned() {
+    for pace in [Pace::AlwaysFresh, Pace::Every(12 * HOUR), Pace::Every(24 * HOUR)] {
+        let mut planner = Planner::new(Policy { pace, ..Policy::default() });
+        let import = Record { expires_at: Millis(0), ..renewed(24 * HOUR) };
+        planner.plan(0, &import, at(Duration::ZERO), 0);
+        planner.plan(1, &Record { told: Notice::Late, ..import }, at(Duration::ZERO), 0);
+        assert_eq!(planner.news_of(0, at(HOUR)), None, "{pace:?}");
+        let later = at(HOUR + Duration::from_secs(1));
+        assert_eq!(planner.news_of(0, later), Some(Notice::Late), "{pace:?}");
+        assert_eq!(planner.news_of(1, later), None, "{pace:?}");
+    }
+    let mut planner = Planner::new(Policy { pace: Pace::AlwaysFresh, ..Policy::default() });
+    planner.plan(0, &Record { told: Notice::Late, ..renewed(HOUR) }, at(2 * HOUR), 0);
+    assert_eq!(planner.news_of(0, at(2 * HOUR)), None, "a start takes nothing back");
+}
+
+#[test]
+fn what_is_heard_of_others_holds_for_all_and_calls_wait_like_refreshes() {
+    let now = at(Duration::ZERO);
+    let mut throttled = planner(&[48 * HOUR]);
+    let wait = Duration::from_secs(40);
+    throttled.heard(Answer::Throttled { retry_after: Some(wait) }, now, 0);
+    assert_eq!(throttled.trouble(now), Some((Reason::Throttled, wait)));
+    assert_eq!((throttled.take_call(now), throttled.next(now)), (Err(wait), Next::Wait(wait)));
+    assert_eq!(throttled.trouble(at(wait)), None);
+
+    let mut halted = planner(&[48 * HOUR]);
+    halted.heard(Answer::ClientRefused, now, 0);
+    assert_eq!(halted.trouble(now), Some((Reason::ClientRefused, CLIENT_PAUSE)));
+    assert_eq!(halted.take_call(now), Err(CLIENT_PAUSE));
+
+    let mut down = planner(&[48 * HOUR]);
+    for _ in 0..5 {
+        down.heard(Answer::NotSent, now, 0);
+    }
+    let pause = Duration::from_secs(2);
+    assert_eq!(down.trouble(now), Some((Reason::OauthDown, pause)));
+    assert_eq!((down.take_call(now), down.next(now)), (Err(pause), Next::Wait(pause)));
+    assert_eq!(down.take_call(at(pause)), Ok(()), "a call may be the probe");
+    assert!(matches!(down.next(at(pause)), Next::Wait(_)));
+    down.heard(RENEWED, at(pause), 0);
+    assert_eq!(down.next(at(pause)), Next::Refresh(0));
 }
 
 #[test]
