@@ -181,15 +181,12 @@ impl Planner {
 
     /// A probe with one that always fails would tell nothing of the others, and none of them may be due for hours.
     fn hasten_one_without_failures(&mut self, now: Moment) {
-        let clean = |account: &u32| self.queue.get(*account).is_some_and(Slot::is_clean);
-        let other = self
-            .queue
-            .waiting()
-            .rev()
-            .take(PROBE_CANDIDATES)
-            .find(|account| clean(account) && !self.suspects.has(*account));
+        let wall = seconds(now.wall);
+        let suspects = &self.suspects;
+        let other = self.queue.clean_later(wall.saturating_add(to_seconds(CLIENT_BACKOFF.most)));
+        let other = other.take(PROBE_CANDIDATES).find(|&account| !suspects.has(account));
         if let Some(other) = other {
-            self.queue.change(other, seconds(now.wall), |slot| slot.place = Place::Ready);
+            self.queue.change(other, wall, |slot| slot.place = Place::Ready);
         }
     }
 

@@ -165,9 +165,20 @@ impl Queue {
     }
 
     /// Living accounts that wait, the next to come due first.
-    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = u32> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = u32> {
         let living = |account: &u32| self.slots[*account as usize].end.is_none();
         self.waiting.iter().map(|&(_, account)| account).filter(living)
+    }
+
+    /// Living accounts that nothing speaks against and that wait beyond `then`, as no failed one does; the last to come due
+    /// first.
+    pub(super) fn clean_later(&self, then: u32) -> impl Iterator<Item = u32> {
+        let clean = |account: &u32| {
+            let slot = &self.slots[*account as usize];
+            slot.end.is_none() && slot.is_clean()
+        };
+        let later = self.waiting.iter().rev().take_while(move |(due, _)| *due > then);
+        later.map(|&(_, account)| account).filter(clean)
     }
 
     pub(super) fn is_idle(&self) -> bool {
