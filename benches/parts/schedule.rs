@@ -88,7 +88,7 @@ pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Res
         let start = clock::instant();
         let store = store::open(folder)?;
         opens.push(start.elapsed().as_secs_f64());
-        let (mut planner, mut after, mut count) = (planner(), 0, 0);
+        let (mut planner, mut after, mut accounts_read) = (planner(), 0, 0);
         let start = clock::instant();
         loop {
             let page = store.token_records(after, PAGE)?;
@@ -96,14 +96,14 @@ pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Res
             for found in &page {
                 planner.plan(found.number, &found.record, now, mix(u64::from(found.number)));
             }
-            count += page.len() as u64;
+            accounts_read += page.len() as u64;
             let Some(last) = page.last() else { break };
             after = last.number;
         }
         builds.push(start.elapsed().as_secs_f64());
         store.close();
-        if count != accounts {
-            return Err(format!("{count} of {accounts} were count").into());
+        if accounts_read != accounts {
+            return Err(format!("{accounts_read} of {accounts} were read").into());
         }
     }
     let file = store::file_bytes(folder)? as f64 / 1_048_576.0;
