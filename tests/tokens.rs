@@ -265,3 +265,25 @@ async fn a_change_of_state_is_an_event_for_queues_that_ask_for_it() {
     assert_eq!(lines.iter().map(|l| l["id"].as_str()).collect::<std::collections::HashSet<_>>().len(), 4);
     assert_eq!(drain_keys(&store_, "all").await, ["1"], "a queue that takes everything takes Ring's alone");
 }
+
+#[tokio::test]
+async fn an_account_that_is_forgotten_answers_nothing_at_once_and_anew_only_with_its_new_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let store_ = store(&dir.path().join("store"), vec![]);
+    let numbers = [import(&store_, "a", "rt-a").await, import(&store_, "b", "rt-b").await];
+    // Twice each: the second time its number is at hand.
+    for id in ["a", "b", "a", "b"] {
+        assert_eq!(access(&store_, id).await, "at-0");
+        assert_eq!(store_.account(account(id)).await.unwrap().unwrap().account, account(id));
+    }
+    store_.forget(account("a")).await.unwrap().unwrap();
+    assert!(store_.access(account("a")).await.unwrap().is_none());
+    assert!(store_.account(account("a")).await.unwrap().is_none());
+    let again = import(&store_, "a", "rt-a").await;
+    assert!(!numbers.contains(&again));
+    let turn = begin(&store_, again, Which::Current).await.unwrap();
+    settle(&store_, &turn, renewed("at-1", "rt-1")).await;
+    assert_eq!((access(&store_, "a").await, access(&store_, "b").await), ("at-1".into(), "at-0".into()));
+    assert_eq!(store_.access(account("a")).await.unwrap().unwrap().number, again);
+    assert_eq!(store_.access(account("b")).await.unwrap().unwrap().number, numbers[1]);
+}

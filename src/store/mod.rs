@@ -28,6 +28,7 @@ mod inspect;
 mod keys;
 mod letters;
 mod load;
+mod numbers;
 mod open;
 mod options;
 mod reader;
@@ -330,8 +331,10 @@ impl Store {
     /// # Errors
     /// When the file can't be read.
     pub async fn account(&self, account: AccountId) -> Result<Option<AccountView>, StoreError> {
-        let Some(number) = self.number_of(account).await? else { return Ok(None) };
-        Ok(reader::account(&self.shared, number)?)
+        self.read_of(account, |shared, number, account| {
+            Ok(reader::account(shared, number)?.filter(|view| view.account == *account))
+        })
+        .await
     }
 
     /// Up to `limit` accounts behind the number `after` (0 for the first), and where to go on.
@@ -340,10 +343,6 @@ impl Store {
     /// When the file can't be read. Blocks for a short read.
     pub fn accounts(&self, after: u32, limit: usize) -> Result<(Vec<AccountView>, Option<u32>), StoreError> {
         Ok(reader::accounts(&self.shared, after, limit)?)
-    }
-
-    async fn number_of(&self, account: AccountId) -> Result<Option<u32>, StoreError> {
-        self.submit(false, move |batch| Ok(batch.core.accounts.find(&account))).await
     }
 
     // ── dead letters ──

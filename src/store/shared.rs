@@ -12,6 +12,7 @@ use super::command::{Published, QueueTotals};
 use super::error::{Fault, StoreError};
 use super::folder::{Folder, Identity};
 use super::index::Users;
+use super::numbers::Numbers;
 use super::options::{Options, QueueSpec};
 use super::seen::Row;
 use crate::domain::backlog::Backlog;
@@ -114,6 +115,7 @@ pub(super) struct Shared {
     queues: Mutex<Queues>,
     users: RwLock<Users>,
     health: Mutex<Health>,
+    pub numbers: Numbers,
     changed_tokens: Mutex<BTreeSet<u32>>,
     /// Told when something is put there.
     pub tokens_changed: Notify,
@@ -142,6 +144,7 @@ impl Shared {
             queues: Mutex::new(Queues::new()),
             users: RwLock::new(Users::default()),
             health: Mutex::new(Health::Ready),
+            numbers: Numbers::default(),
             changed_tokens: Mutex::default(),
             tokens_changed: Notify::new(),
             reloaded: AtomicBool::new(false),

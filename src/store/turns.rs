@@ -177,8 +177,7 @@ impl Store {
     /// # Errors
     /// When the file can't be read.
     pub async fn access(&self, account: AccountId) -> Result<Option<Access>, StoreError> {
-        let Some(number) = self.number_of(account.clone()).await? else { return Ok(None) };
-        Ok(reader::access(&self.shared, number, &account)?)
+        self.read_of(account, reader::access).await
     }
 
     /// The same, by number; also of one whose id is not known yet.
