@@ -11,7 +11,9 @@ use std::time::Duration;
 use admin::api::{Api, SOON, ids, rights};
 use common::*;
 use ringhookd::clock;
+use ringhookd::domain::arrival::Arrival;
 use ringhookd::domain::rights::Call;
+use ringhookd::domain::secret::Secret;
 use ringhookd::store::{Outcome, Which};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -486,4 +488,21 @@ async fn restricted_doors_have_dead_letters_of_their_own() {
     let left = open.ok("GET", "/v1/dead-letters", Value::Null).await;
     assert_eq!(ids(&left["letters"], |letter| &letter["key"]), ["b"]);
     assert_eq!(door.ok("POST", "/v1/dead-letters/replay", json!({"all": true})).await["done"], 0);
+}
+
+#[tokio::test]
+async fn a_door_that_sees_some_users_sees_nothing_of_what_arrives() {
+    let api = Api::start();
+    let arrival =
+        Arrival { refresh_token: Secret::new("rt".into()), user: Some(user("ann")), replace: false };
+    api.store.arrive(arrival).await.unwrap();
+    let open = api.open_door();
+    let all = open.ok("GET", "/v1/accounts", Value::Null).await;
+    let id = all["accounts"][0]["account_id"].as_str().unwrap().to_owned();
+    assert_eq!(all["accounts"][0]["state"], "arriving");
+    let anns = api.door("ann.sock", rights(&["*"], &["*"], &["ann"]));
+    let seen = anns.ok("GET", "/v1/accounts", Value::Null).await;
+    assert_eq!(seen["accounts"], json!([]));
+    assert_eq!(anns.get(&format!("/v1/accounts/{id}")).await.0, 404);
+    assert_eq!(anns.post(&format!("/v1/accounts/{id}/token"), json!({})).await.0, 404);
 }

@@ -24,7 +24,7 @@ use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
 use ringhookd::domain::lending::Reason;
 use ringhookd::domain::secret::Secret;
 use ringhookd::sim::{Plan, Policy};
-use ringhookd::store::Which;
+use ringhookd::store::{Identified, Which};
 
 const GRACE: Policy = Policy::Grace(Duration::from_mins(2));
 
@@ -144,8 +144,7 @@ async fn our_own_wrong_secret_ends_no_link() {
     let denied = room.lend("a").await.unwrap_err();
     assert_eq!(denied.reason, Reason::ClientRefused);
     assert!(denied.retry_after.unwrap() > Duration::from_mins(14));
-    let standing = room.desk().standing();
-    assert_eq!((standing.overview.failing, standing.overview.by_health[3..].iter().sum::<usize>()), (0, 0));
+    assert_eq!(room.desk().standing().overview.by_health[3..].iter().sum::<usize>(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,6 +180,12 @@ async fn an_older_copy_of_the_store_burns_nothing_until_told_to() {
     room.open().await;
     soon("it is noticed", || room.desk().standing().guarded).await;
     assert_eq!(room.refused_newer("a").await, Reason::Guarded);
+    for n in 0..20 {
+        room.import(&format!("imported-{n}")).await;
+    }
+    room.close().await;
+    room.open().await;
+    assert!(room.desk().standing().guarded, "imports take it no further");
     let unknown = Arrival { refresh_token: Secret::new("x".into()), user: None, replace: false };
     assert_eq!(room.desk().welcome(unknown).await, Err(Unwelcome::Guarded));
     assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
@@ -327,6 +332,66 @@ async fn an_arrival_that_ring_was_not_asked_about_is_kept() {
         }
         room.survives("X").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arrival_that_users_me_refuses_is_asked_about_again_and_not_refreshed_for_it() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    let pair = room.ring.add_account("X");
+    room.ring.inject(Plan { fault: "users-me-403".parse().unwrap(), times: None, account: None });
+    let arrival =
+        Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(room.ring.counts("X").granted, 1);
+    room.ring.clear_faults();
+    while !room.store.arriving().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    room.survives("X").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_of_a_token_is_turned_away_though_oauth_throttled_the_first_try() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("oauth-429:1", 1);
+    let arrival = Arrival { refresh_token: Secret::new("mistyped".into()), user: None, replace: false };
+    let outcome = room.desk().welcome(arrival).await;
+    assert!(matches!(outcome, Ok(Welcome::Pending(_)) | Err(Unwelcome::NotHonoured)), "{outcome:?}");
+    while !room.store.arriving().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arrival_is_not_given_away_while_its_refresh_is_under_way() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.stop().await;
+    let arrival =
+        Arrival { refresh_token: Secret::new("rt".into()), user: Some(user("ann")), replace: false };
+    let (number, is_new) = room.store.arrive(arrival).await.unwrap();
+    assert!(is_new);
+    let turn = room.store.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    let busy = room.store.identify(number, account("X")).await.unwrap();
+    assert!(matches!(busy, Identified::Busy), "{busy:?}");
+    let not_sent = Arc::new(ringhookd::store::Settled::NotSent);
+    room.store.settle_refresh(number, turn.fence, not_sent).await.unwrap();
+    let given = room.store.identify(number, account("X")).await.unwrap();
+    assert!(matches!(given, Identified::Given(Ok(_))), "{given:?}");
+    let gone = room.store.identify(number, account("X")).await.unwrap();
+    assert!(matches!(gone, Identified::Gone), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_import_can_be_corrected() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.stop().await;
+    for token in ["right", "wrong", "right"] {
+        room.import_pair("a", None, token).await;
+    }
+    let number = room.store.access(account("a")).await.unwrap().unwrap().number;
+    let turn = room.store.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    assert_eq!(turn.token.expose(), "right");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
+use crate::domain::link::LinkState;
 use crate::domain::refresh::Overview;
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
@@ -88,12 +89,15 @@ impl Admin {
         Ok(lent.and_then(|lent| if still { Ok(lent) } else { Err(Denied::for_good(Reason::NoTokens)) }))
     }
 
+    /// A door that does not see everything sees nothing of what arrives: whose it is is not known yet.
     async fn sees(&self, door: &Door, account: &AccountId) -> Result<bool, Refusal> {
         if door.sees_all() {
             return Ok(true);
         }
         let view = self.store.account(account.clone()).await?;
-        Ok(view.is_some_and(|view| door.sees(Some(&view.account), view.user.as_ref())))
+        Ok(view.is_some_and(|view| {
+            view.state != LinkState::Arriving && door.sees(Some(&view.account), view.user.as_ref())
+        }))
     }
 
     /// Lets a store that is an older copy refresh again.

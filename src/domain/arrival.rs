@@ -39,7 +39,7 @@ pub enum Unwelcome {
     )]
     Guarded,
     #[error(
-        "{account} belongs to user {user}, who keeps it, with these newer tokens; say --replace to move it"
+        "{account} belongs to user {user}, who keeps it, with these newer tokens; `ringhookd accounts set-user --replace` moves it"
     )]
     OtherUser { account: AccountId, user: UserId },
     #[error("the store can't be used now: {0}")]

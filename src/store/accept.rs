@@ -204,7 +204,8 @@ impl Batch<'_> {
         lapses_at: Option<Millis>,
     ) -> Result<(), Fault> {
         let Some(row) = self.read_account(number)? else { return Ok(()) };
-        let Some(account) = row.id else { return Ok(()) };
+        // Nobody knows yet whose it is, so nobody is told.
+        let Some(account) = row.id.filter(|_| row.state != LinkState::Arriving) else { return Ok(()) };
         let user = self.user_name(row.user);
         // The sequence makes the id unique for the life of the store.
         let key = format!("{}-{}", self.shared.identity.store, self.core.next_seq);

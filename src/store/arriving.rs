@@ -21,6 +21,16 @@ const OURS: &str = "ringhookd.arriving.";
 /// And what they end with where the account is to be taken over from another user.
 const REPLACE: &str = ".replace";
 
+/// What came of giving an arrival to its account.
+#[derive(Debug)]
+pub enum Identified {
+    Given(Result<Bound, AccountRefusal>),
+    /// A refresh of it is under way, or its outcome unknown: later.
+    Busy,
+    /// It is not here any more.
+    Gone,
+}
+
 impl Store {
     /// Takes in a refresh token. Returns the number of the account that stands for its own, and whether it is new; one that is
     /// here already is for the user who asked last.
@@ -40,15 +50,10 @@ impl Store {
     }
 
     /// Gives what arrived under `number` to its account, and the account to the user it arrived for, unless another one has it.
-    /// Nothing when it is not here any more.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn identify(
-        &self,
-        number: u32,
-        account: AccountId,
-    ) -> Result<Option<Result<Bound, AccountRefusal>>, StoreError> {
+    pub async fn identify(&self, number: u32, account: AccountId) -> Result<Identified, StoreError> {
         self.write(move |batch| batch.identify(number, &account)).await
     }
 
@@ -65,27 +70,31 @@ impl Batch<'_> {
     fn arrive(&mut self, arrival: &Arrival) -> Result<(u32, bool), Fault> {
         let token = arrival.refresh_token.expose();
         let digest = Sha256::digest(token.as_bytes());
-        let name =
-            format!("{OURS}{}{}", HEXLOWER.encode(&digest[..16]), if arrival.replace { REPLACE } else { "" });
-        let name = AccountId::new(&name).map_err(|_| Damaged("accounts"))?;
-        let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| self.user_number(user))?;
-        if let Some(number) = self.core.accounts.find(&name) {
-            let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-            self.set_link(number, &AccountRow { user, ..row })?;
+        let plain = format!("{OURS}{}", HEXLOWER.encode(&digest[..16]));
+        let name = |text: &str| AccountId::new(text).map_err(|_| Damaged("accounts"));
+        let (plain, replacing) = (name(&plain)?, name(&format!("{plain}{REPLACE}"))?);
+        for known in [&plain, &replacing] {
+            let Some(number) = self.core.accounts.find(known) else { continue };
+            if let Some(user) = &arrival.user {
+                let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
+                let user = self.user_number(user)?;
+                self.set_link(number, &AccountRow { user, ..row })?;
+            }
             return Ok((number, false));
         }
+        let name = if arrival.replace { replacing } else { plain };
+        let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| self.user_number(user))?;
         let number = self.add_account(&name, user, LinkState::Arriving)?;
         self.put_tokens(number, &name, &Pair::of(None, token), Span::of_import(None, self.now))?;
         Ok((number, true))
     }
 
-    fn identify(
-        &mut self,
-        number: u32,
-        account: &AccountId,
-    ) -> Result<Option<Result<Bound, AccountRefusal>>, Fault> {
-        let Some(opened) = self.sound_tokens(number)? else { return Ok(None) };
-        let Some((name, row)) = self.leave_arrival(number)? else { return Ok(None) };
+    fn identify(&mut self, number: u32, account: &AccountId) -> Result<Identified, Fault> {
+        if self.is_unsettled(number)? {
+            return Ok(Identified::Busy);
+        }
+        let Some(opened) = self.sound_tokens(number)? else { return Ok(Identified::Gone) };
+        let Some((name, row)) = self.leave_arrival(number)? else { return Ok(Identified::Gone) };
         let (pair, span) = (opened.pair, opened.row.span);
         let replace = name.as_str().ends_with(REPLACE);
         let user = self.user_name(row.user);
@@ -97,7 +106,7 @@ impl Batch<'_> {
             import.user = None;
             drop(self.import(&import)?);
         }
-        Ok(Some(done))
+        Ok(Identified::Given(done))
     }
 
     fn leave_arrival(&mut self, number: u32) -> Result<Option<(AccountId, AccountRow)>, Fault> {

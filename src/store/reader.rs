@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::tables::{
     ACCOUNTS, ASIDE, AsideKey, JOURNAL, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read,
 };
-use super::tokens::{Predecessor, TokenRow};
+use super::tokens::TokenRow;
 use super::turns::{Access, Entry, TokenRecord};
 use crate::domain::backlog::Taken;
 use crate::domain::event::Event;
@@ -268,7 +268,7 @@ pub(super) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result
             );
             continue;
         };
-        let predecessor = row.predecessor == Predecessor::Untried;
+        let predecessor = row.predecessor.may_be_tried();
         records.push(TokenRecord { number, record: row.record(unsettled), predecessor });
     }
     Ok(records)

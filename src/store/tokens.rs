@@ -26,6 +26,14 @@ pub(super) enum Predecessor {
     None = 0,
     Untried = 1,
     Tried = 2,
+    /// Not exchanged: other tokens were put in over it.
+    PutAside = 3,
+}
+
+impl Predecessor {
+    pub(super) fn may_be_tried(self) -> bool {
+        matches!(self, Self::Untried | Self::PutAside)
+    }
 }
 
 /// A row of `tokens`.
@@ -82,6 +90,7 @@ impl TokenRow {
             0 => Predecessor::None,
             1 => Predecessor::Untried,
             2 => Predecessor::Tried,
+            3 => Predecessor::PutAside,
             _ => return None,
         };
         let span = Span { renewed_at, expires_at };
@@ -189,7 +198,8 @@ impl Batch<'_> {
             known.as_ref().is_some_and(|token| token.expose() == pair.refresh_token.expose())
         };
         let lives = before.as_ref().is_some_and(|row| row.end.is_none());
-        if lives && (is_same(&present) || is_same(&replaced)) {
+        let exchanged = before.as_ref().is_some_and(|row| row.predecessor != Predecessor::PutAside);
+        if lives && (is_same(&present) || exchanged && is_same(&replaced)) {
             // Put in again, after it may have been exchanged: what OAuth gave for it is what lives.
             return Ok(());
         }
@@ -200,7 +210,7 @@ impl Batch<'_> {
         };
         let generation = self.next_generation(before.as_ref())?;
         let sealed = seal_pair(&key, account, generation, pair, present.as_ref())?;
-        let predecessor = if present.is_some() { Predecessor::Untried } else { Predecessor::None };
+        let predecessor = if present.is_some() { Predecessor::PutAside } else { Predecessor::None };
         let told = before.map_or(Notice::Fresh, |row| row.told);
         let row = TokenRow { generation, span, end: None, told, predecessor, sealed };
         self.write_token_row(number, &row)?;

@@ -267,7 +267,7 @@ impl Batch<'_> {
         let which = open.unwrap_or(which);
         let token = match which {
             Which::Current => pair.refresh_token,
-            Which::Predecessor => match previous.filter(|_| row.predecessor == Predecessor::Untried) {
+            Which::Predecessor => match previous.filter(|_| row.predecessor.may_be_tried()) {
                 Some(token) => token,
                 None => return Ok(Err(NoTurn::NoToken)),
             },
@@ -394,6 +394,11 @@ impl Batch<'_> {
         let epoch = self.core.epoch;
         self.note_fact(EPOCH, &epoch.to_be_bytes())?;
         Ok(epoch)
+    }
+
+    /// Whether a refresh is under way, or its outcome unknown.
+    pub(super) fn is_unsettled(&mut self, number: u32) -> Result<bool, Fault> {
+        Ok(self.core.turns.contains_key(&number) || self.journal(number)?.is_some())
     }
 
     /// Forgets what is under way with an account's tokens.

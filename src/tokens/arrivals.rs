@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::flight::Landed;
 use super::{Arriving, Desk};
+use crate::chance::random;
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
@@ -21,7 +22,7 @@ use crate::domain::lending::Reason;
 use crate::domain::refresh::{Answer, Ruling};
 use crate::failpoint;
 use crate::ring_api::{ApiError, RingApi};
-use crate::store::{AccountRefusal, StoreError};
+use crate::store::{AccountRefusal, Identified, StoreError};
 
 /// How long whoever brings a token waits for its account.
 const PATIENCE: Duration = Duration::from_millis(9500);
@@ -42,16 +43,17 @@ impl Desk {
         }
         let until = clock::ticks() + PATIENCE;
         let (tell, told) = oneshot::channel();
+        let (number, is_new) = self.store.arrive(arrival).await.map_err(|error| unkept(&error))?;
         {
-            // Held over the commit, so that whoever greets it finds us waiting.
             let mut arriving = self.arriving.lock().await;
-            let (number, is_new) = self.store.arrive(arrival).await.map_err(|error| unkept(&error))?;
-            let before = arriving.entry(number).or_insert(Arriving { untried: is_new, waits: None });
-            before.waits = Some(tell);
+            let before = arriving.entry(number).or_insert(Arriving { untried: is_new, waits: Vec::new() });
+            before.waits.push(tell);
         }
         failpoint!("arrival.noted");
-        // Whether it is new, or waits for its next try.
-        self.wake.notify_one();
+        // It may have been refreshed before we waited for it.
+        if let Some(api) = self.api.as_ref().filter(|_| self.is_refreshed(number)) {
+            self.greet(api, number).await;
+        }
         let trouble = || self.planner().trouble(self.moment()).map(|(reason, _)| reason);
         if let Some(why) = trouble() {
             return Ok(Welcome::Pending(why));
@@ -67,7 +69,7 @@ impl Desk {
         let numbers = self.store.arriving().await?;
         let mut arriving = self.arriving.lock().await;
         for number in numbers {
-            arriving.entry(number).or_insert(Arriving { untried: false, waits: None });
+            arriving.entry(number).or_insert(Arriving { untried: false, waits: Vec::new() });
         }
         Ok(())
     }
@@ -76,8 +78,10 @@ impl Desk {
     pub(super) async fn greet_all(self: Arc<Self>) {
         loop {
             let numbers: Vec<u32> = self.arriving.lock().await.keys().copied().collect();
-            for number in numbers {
-                self.greet(number).await;
+            if let Some(api) = self.api.as_ref().filter(|_| !self.is_guarded()) {
+                for number in numbers {
+                    self.greet(api, number).await;
+                }
             }
             tokio::time::sleep(ROUND).await;
         }
@@ -86,54 +90,70 @@ impl Desk {
     /// A refresh came out; it may be of something that arrives.
     pub(super) async fn landed_arriving(self: Arc<Self>, landed: Landed, ruling: Option<Ruling>) {
         let Landed { number, answer, .. } = landed;
-        let Some(untried) =
-            self.arriving.lock().await.get_mut(&number).map(|a| std::mem::replace(&mut a.untried, false))
-        else {
-            return;
+        let untried = {
+            let mut arriving = self.arriving.lock().await;
+            let Some(arriving) = arriving.get_mut(&number) else { return };
+            // Before an answer that nobody knows, whoever brought it still has it.
+            arriving.untried &= answer != Answer::Unknown;
+            arriving.untried
         };
+        let ended = matches!(ruling, Some(Ruling::Ended(_) | Ruling::StillEnded));
         match (ruling, answer) {
-            (Some(Ruling::Renewed), _) => self.greet(number).await,
-            // Whoever brought it still has it. After an answer that nobody knows, OAuth's word decides as for any account.
-            (_, Answer::Refused) if untried => {
+            (Some(Ruling::Renewed), _) => {
+                if let Some(api) = &self.api {
+                    self.greet(api, number).await;
+                }
+            }
+            (_, Answer::Refused) if untried || ended => {
                 let gone = self.store.turn_away(number).await;
                 let outcome = gone.map_err(|error| unkept(&error)).and(Err(Unwelcome::NotHonoured));
-                self.greeted(number, outcome, true).await;
+                self.greeted(number, &outcome, true).await;
             }
-            (_, Answer::ClientRefused) => {
-                self.greeted(number, Ok(Welcome::Pending(Reason::ClientRefused)), false).await;
-            }
-            _ => self.greeted(number, Ok(Welcome::Pending(Reason::OauthDown)), false).await,
+            (_, Answer::ClientRefused) => self.goes_on(number, Reason::ClientRefused).await,
+            (_, Answer::Refused) => self.goes_on(number, Reason::Failing).await,
+            _ => self.goes_on(number, Reason::OauthDown).await,
         }
     }
 
+    fn is_refreshed(&self, number: u32) -> bool {
+        self.store.access_of(number).is_ok_and(|access| access.is_some_and(|access| access.token.is_some()))
+    }
+
     /// Asks Ring whose the tokens are, if they have been refreshed, and gives them to that account.
-    async fn greet(&self, number: u32) {
-        let Some(api) = self.api.as_ref().filter(|_| !self.is_guarded()) else { return };
+    async fn greet(&self, api: &RingApi, number: u32) {
         let Ok(Some(account)) = self.whose(api, number).await else { return };
         failpoint!("arrival.known");
+        let shown = crate::log::text(account.as_str()).to_string();
         match self.store.identify(number, account.clone()).await {
-            Ok(Some(Ok(bound))) => {
-                tracing::info!(account = %crate::log::text(account.as_str()), "a token that was imported alone has its account");
+            Ok(Identified::Given(Ok(bound))) => {
+                tracing::info!(account = shown, "a token that was imported alone has its account");
                 let (created, released) = (bound.created, bound.released);
-                self.greeted(number, Ok(Welcome::Linked { account, created, released }), true).await;
+                self.greeted(number, &Ok(Welcome::Linked { account, created, released }), true).await;
             }
-            Ok(Some(Err(AccountRefusal::OtherUser(user)))) => {
-                tracing::warn!(account = %crate::log::text(account.as_str()), "imported tokens are of an account that another user has, who keeps it");
-                self.greeted(number, Err(Unwelcome::OtherUser { account, user }), true).await;
+            Ok(Identified::Given(Err(AccountRefusal::OtherUser(user)))) => {
+                tracing::warn!(
+                    account = shown,
+                    "imported tokens are of an account that another user has, who keeps it"
+                );
+                self.greeted(number, &Err(Unwelcome::OtherUser { account, user }), true).await;
             }
-            // Forgotten meanwhile.
-            Ok(Some(Err(AccountRefusal::Unknown)) | None) => {
-                self.greeted(number, Err(Unwelcome::NotHonoured), true).await;
+            Ok(Identified::Busy) => self.goes_on(number, Reason::UnderWay).await,
+            // Somebody else gave it to its account, and tells; or it was forgotten.
+            Ok(Identified::Given(Err(AccountRefusal::Unknown)) | Identified::Gone) => {
+                self.is_gone(number).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "an account that was identified could not be noted; trying again");
-                self.greeted(number, Ok(Welcome::Pending(Reason::Store)), false).await;
+                self.goes_on(number, Reason::Store).await;
             }
         }
     }
 
     async fn whose(&self, api: &RingApi, number: u32) -> Result<Option<AccountId>, StoreError> {
-        let Some(access) = self.store.access_of(number)? else { return Ok(None) };
+        let Some(access) = self.store.access_of(number)? else {
+            self.is_gone(number).await;
+            return Ok(None);
+        };
         let Some(token) = access.token else { return Ok(None) };
         if access.span.expires_at <= self.now() {
             self.bring_forward(number);
@@ -142,14 +162,15 @@ impl Desk {
         self.one_call().await;
         match api.me(&token).await {
             Ok(account) => return Ok(Some(account)),
+            // Also where it is refused: Ring says so before a link is confirmed, and another token would fare no better.
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "Ring does not say whose a token is; trying again");
-                if error == ApiError::Unauthorized {
-                    self.bring_forward(number);
+                if let ApiError::Throttled { retry_after } = error {
+                    self.planner().heard(Answer::Throttled { retry_after }, self.moment(), random());
                 }
             }
         }
-        self.greeted(number, Ok(Welcome::Pending(Reason::OauthDown)), false).await;
+        self.goes_on(number, Reason::OauthDown).await;
         Ok(None)
     }
 
@@ -159,16 +180,25 @@ impl Desk {
         self.wake.notify_one();
     }
 
-    async fn greeted(&self, number: u32, outcome: Result<Welcome, Unwelcome>, is_over: bool) {
+    async fn goes_on(&self, number: u32, why: Reason) {
+        self.greeted(number, &Ok(Welcome::Pending(why)), false).await;
+    }
+
+    /// Whoever waits for it is told by whoever took it, or hears that it takes long.
+    async fn is_gone(&self, number: u32) {
+        self.arriving.lock().await.remove(&number);
+    }
+
+    async fn greeted(&self, number: u32, outcome: &Result<Welcome, Unwelcome>, is_over: bool) {
         let mut arriving = self.arriving.lock().await;
         let waits = if is_over {
-            arriving.remove(&number).and_then(|arriving| arriving.waits)
+            arriving.remove(&number).map(|arriving| arriving.waits)
         } else {
-            arriving.get_mut(&number).and_then(|arriving| arriving.waits.take())
+            arriving.get_mut(&number).map(|arriving| std::mem::take(&mut arriving.waits))
         };
-        if let Some(waits) = waits {
+        for waits in waits.into_iter().flatten() {
             // Who has gone needs no answer.
-            let _ = waits.send(outcome);
+            let _ = waits.send(outcome.clone());
         }
     }
 

@@ -66,8 +66,11 @@ impl Guard {
     /// When the folder of a new store can't be written: later it would be missed.
     pub(super) fn look(&self, ours: u64) -> io::Result<bool> {
         // A store without a single token has nothing to burn.
-        let guarded = self.read().map_or(ours > 0, |noted| noted > ours);
-        if !guarded && let Err(error) = self.write(ours) {
+        let guarded = self.mark().exists() || self.read().map_or(ours > 0, |noted| noted > ours);
+        if guarded {
+            // It stays so until it is lifted, however far this copy comes meanwhile.
+            let _ = self.put(&self.mark(), b"");
+        } else if let Err(error) = self.write(ours) {
             if ours == 0 {
                 return Err(error);
             }
@@ -135,6 +138,16 @@ impl Guard {
         sync_folder(&self.folder).map_err(io::Error::other)
     }
 
+    /// The operator has accepted the store that is here.
+    pub(super) fn lift(&self) {
+        let _ = fs::remove_file(self.mark());
+    }
+
+    /// There while an older copy is not accepted.
+    fn mark(&self) -> PathBuf {
+        self.folder.join(format!("{}.guarded", self.store))
+    }
+
     fn epoch_file(&self) -> PathBuf {
         self.folder.join(format!("{}.epoch", self.store))
     }
@@ -170,12 +183,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let guard = Guard::new(&dir.path().join("guard"), "one");
         assert!(guard.look(7).unwrap(), "it is missing");
-        for (ours, guarded) in
-            [(0, false), (5, false), (5, false), (9, false), (8, true), (0, true), (9, false)]
-        {
-            assert_eq!(guard.look(ours).unwrap(), guarded, "{ours}");
+        guard.lift();
+        for ours in [0, 5, 5, 9] {
+            assert!(!guard.look(ours).unwrap(), "{ours}");
+        }
+        for ours in [8, 0, 9, 100] {
+            assert!(guard.look(ours).unwrap(), "{ours}: once an older copy, it stays one");
         }
         assert_eq!(guard.read(), Some(9));
+        guard.lift();
+        assert!(!guard.look(9).unwrap());
         fs::write(dir.path().join("file"), "").unwrap();
         let nowhere = Guard::new(&dir.path().join("file/guard"), "one");
         assert!(nowhere.look(0).is_err() && nowhere.look(3).unwrap());

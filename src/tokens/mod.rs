@@ -107,7 +107,7 @@ struct Arriving {
     /// OAuth has not been asked since it came.
     untried: bool,
     /// Who brought it.
-    waits: Option<oneshot::Sender<Result<Welcome, Unwelcome>>>,
+    waits: Vec<oneshot::Sender<Result<Welcome, Unwelcome>>>,
 }
 
 /// How the tokens of the whole daemon stand.
@@ -181,6 +181,7 @@ impl Desk {
         noted.map_err(|error| {
             StoreError::Unavailable(format!("{}: {error}", self.guard.folder().display()))
         })?;
+        self.guard.lift();
         self.guarded.store(false, Ordering::Release);
         tracing::warn!("the restored store was accepted; refreshes go on");
         self.wake.notify_one();
@@ -221,15 +222,19 @@ impl Desk {
     /// Resolves with the ruling over the account's next answer; with none when its tokens changed meanwhile.
     fn wait_for(&self, number: u32) -> oneshot::Receiver<Option<Ruling>> {
         let (told, tell) = oneshot::channel();
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = self.waiters();
         let waiting = waiters.entry(number).or_default();
         waiting.retain(|waiter| !waiter.is_closed());
         waiting.push(told);
         tell
     }
 
+    fn waiters(&self) -> MutexGuard<'_, HashMap<u32, Vec<oneshot::Sender<Option<Ruling>>>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell_waiters(&self, number: u32, ruling: Option<Ruling>) {
-        let waiting = self.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let waiting = self.waiters().remove(&number);
         for waiter in waiting.into_iter().flatten() {
             // Who has gone needs no answer.
             let _ = waiter.send(ruling);

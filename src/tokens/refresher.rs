@@ -103,11 +103,11 @@ impl Desk {
             );
             self.guard.drop_answer(number, fence);
         }
-        self.read_arriving().await?;
         self.plan_all().await
     }
 
     async fn plan_all(&self) -> Result<(), StoreError> {
+        self.read_arriving().await?;
         // What was noted as changed until now is read here.
         drop(self.store.changed_tokens());
         let mut after = 0;
@@ -118,13 +118,24 @@ impl Desk {
             let now = self.moment();
             let mut planner = self.planner();
             for found in &page {
+                if planner.knows(found.number, &found.record) {
+                    continue;
+                }
                 planner.plan(found.number, &found.record, now, random());
             }
             match page.last() {
                 Some(last) => after = last.number,
-                None => return Ok(()),
+                None => break,
             }
         }
+        // Who asked before an account was planned waits for it all the same.
+        let waited_for: Vec<u32> = self.waiters().keys().copied().collect();
+        let now = self.moment();
+        for number in waited_for {
+            // One whose last try failed comes in its own time.
+            let _ = self.planner().ask(number, now);
+        }
+        Ok(())
     }
 
     /// Sends off whatever may go now; returns how long nothing else will.
@@ -157,7 +168,9 @@ impl Desk {
     fn land(self: &Arc<Self>, landed: Landed) {
         let Landed { number, answer, which } = landed;
         let now = self.moment();
-        if which == Which::Predecessor && matches!(answer, Answer::NotSent | Answer::Withheld) {
+        if which == Which::Predecessor
+            && !matches!(answer, Answer::Renewed { .. } | Answer::Refused | Answer::Unknown)
+        {
             self.last_resort().insert(number);
         }
         let ruling = {
@@ -172,6 +185,11 @@ impl Desk {
             }
             ruling
         };
+        if ruling.is_none()
+            && let Err(error) = self.replan(number)
+        {
+            tracing::warn!(account_number = number, %error, "an account can't be planned anew");
+        }
         self.tell_waiters(number, ruling);
         self.news.notify_one();
         tokio::spawn(Arc::clone(self).landed_arriving(landed, ruling));

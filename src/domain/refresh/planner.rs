@@ -113,6 +113,12 @@ impl Planner {
         self.queue.change(account, wall, |slot| *slot = new.instead_of(slot));
     }
 
+    /// Whether the account is planned by such a record, or in flight, so that its answer will tell.
+    pub fn knows(&self, account: u32, record: &Record) -> bool {
+        let by = |slot: &Slot| slot.renewed_at == seconds(record.renewed_at) && slot.end == record.end;
+        self.queue.in_flight_of(account).is_some() || self.queue.get(account).is_some_and(by)
+    }
+
     /// Takes an account out, e.g. because its user removed the app. An answer that comes later is ignored.
     pub fn remove(&mut self, account: u32, now: Moment) {
         self.forget(account);
