@@ -53,6 +53,7 @@ impl Desk {
             }
             self.may_refresh(ask, &access)?;
             let outcome = self.wait_for(number);
+            self.plan_if_new(number)?;
             let asked = self.planner().ask(number, self.moment());
             asked.map_err(|wait| Denied::for_now(Reason::Failing, wait))?;
             self.wake.notify_one();
@@ -64,6 +65,14 @@ impl Desk {
                 Ok(_) | Err(_) => return Err(Denied::for_now(Reason::UnderWay, SOON)),
             }
         }
+    }
+
+    /// What was put in a moment ago, or before the schedule was read, is planned before it is asked for.
+    fn plan_if_new(&self, number: u32) -> Result<(), Denied> {
+        let unread = |_| Denied::for_now(Reason::Store, SOON);
+        let Some(found) = self.store.token_record(number).map_err(unread)? else { return Ok(()) };
+        let known = self.planner().knows(number, &found.record);
+        if known { Ok(()) } else { self.replan(number).map_err(unread) }
     }
 
     fn may_refresh(&self, ask: &Ask, access: &Access) -> Result<(), Denied> {
