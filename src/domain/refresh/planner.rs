@@ -1,5 +1,6 @@
 //! The schedule as a whole: asked what to do next, told how it came out.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::breaker::Breaker;
@@ -65,6 +66,8 @@ pub struct Planner {
     breaker: Breaker,
     suspects: Suspects,
     halt: Halt,
+    /// Accounts whose last failure was everybody's.
+    shared: HashSet<u32>,
     /// By so much the wall clock may be ahead: what it has leapt in this run.
     ahead: Duration,
     last: Option<Moment>,
@@ -79,6 +82,7 @@ impl Planner {
             breaker: Breaker::default(),
             suspects: Suspects::default(),
             halt: Halt::default(),
+            shared: HashSet::new(),
             ahead: Duration::ZERO,
             last: None,
         }
@@ -128,6 +132,7 @@ impl Planner {
     fn forget(&mut self, account: u32) {
         self.suspects.forget(account);
         self.halt.forget(account);
+        self.shared.remove(&account);
     }
 
     /// Somebody waits for a token of this account.
@@ -213,7 +218,9 @@ impl Planner {
     pub fn answered(&mut self, account: u32, answer: Answer, now: Moment, random: u64) -> Option<Ruling> {
         self.read_clocks(now);
         let slot = self.queue.in_flight_of(account);
-        self.hear(Some(account), slot.is_some_and(|slot| slot.fails_often()), answer, now, random);
+        let was_open = self.breaker.is_open();
+        let often = slot.is_some_and(|slot| slot.fails_often());
+        self.hear(Some(account), often, answer, now, random);
         let slot = slot?;
         if let Some(place) = slot.after {
             self.queue
@@ -225,13 +232,17 @@ impl Planner {
             Answer::Refused => self.refused(account, slot, now, random),
             Answer::Withheld | Answer::NotSent | Answer::Unknown => {
                 let failures = slot.failures.saturating_add(1);
-                let wait = self.policy.backoff.wait(u32::from(failures), random);
+                let own = if self.is_first_own(account, was_open) { 1 } else { failures };
+                let wait = self.policy.backoff.wait(u32::from(own), random);
                 self.again(account, wait, now, |slot| {
                     slot.failures = failures;
                     slot.unsettled |= answer == Answer::Unknown && slot.end.is_none();
                 })
             }
             Answer::ClientRefused => {
+                if self.halt.is_unproven() {
+                    self.shared.insert(account);
+                }
                 let failures = slot.failures.saturating_add(1);
                 let wait = CLIENT_BACKOFF.wait(u32::from(failures), random);
                 self.again(account, wait, now, |slot| slot.failures = failures)
@@ -295,6 +306,7 @@ impl Planner {
     fn renewed(&mut self, account: u32, expires_in: Duration, now: Moment, random: u64) -> Ruling {
         let wall = seconds(now.wall);
         self.suspects.honoured(account, now);
+        self.shared.remove(&account);
         let (pace, expires_at) = (self.policy.pace, wall.saturating_add(to_seconds(expires_in)));
         self.queue.change(account, wall, |slot| {
             *slot = Slot {
@@ -339,6 +351,16 @@ impl Planner {
                 Ruling::Ended(end)
             }
         }
+    }
+
+    /// Whether this failure is the account's first since one that everybody had: an answer that is lost after an outage is
+    /// asked for again soon, however often the account failed in it.
+    fn is_first_own(&mut self, account: u32, shared: bool) -> bool {
+        if shared {
+            self.shared.insert(account);
+            return false;
+        }
+        self.shared.remove(&account)
     }
 
     /// Whether an end may be the work of an OAuth that honours nobody and a wall clock that is ahead.

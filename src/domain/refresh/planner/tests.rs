@@ -263,6 +263,29 @@ fn who_has_failed_least_is_the_probe() {
 }
 
 #[test]
+fn an_answer_lost_after_an_outage_is_asked_for_as_soon_as_any() {
+    let mut planner = planner(&[48 * HOUR]);
+    let mut now = Duration::ZERO;
+    while now < 6 * HOUR {
+        now += Duration::from_secs(1);
+        if planner.next(at(now)) == Next::Refresh(0) {
+            planner.answered(0, Answer::Unknown, at(now), u64::MAX);
+        }
+    }
+    assert!(planner.is_oauth_down());
+    for _ in 0..9 {
+        planner.heard(RENEWED, at(now), 0);
+    }
+    planner.hasten(0, at(now));
+    assert_eq!(planner.next(at(now)), Next::Refresh(0));
+    let ruling = planner.answered(0, Answer::Unknown, at(now), u64::MAX);
+    assert!(
+        matches!(ruling, Some(Ruling::Retry { within }) if within < Duration::from_secs(3)),
+        "{ruling:?}"
+    );
+}
+
+#[test]
 fn of_two_the_one_left_is_judged_though_the_other_is_dead() {
     let mut planner = planner(&[48 * HOUR]);
     planner.plan(1, &Record { end: Some(End::Revoked), ..renewed(HOUR) }, at(Duration::ZERO), 0);
