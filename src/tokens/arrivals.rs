@@ -159,7 +159,10 @@ impl Desk {
             self.bring_forward(number);
             return Ok(None);
         }
-        self.one_call().await;
+        if !self.one_call().await {
+            self.goes_on(number, Reason::OauthDown).await;
+            return Ok(None);
+        }
         match api.me(&token).await {
             Ok(account) => return Ok(Some(account)),
             // Also where it is refused: Ring says so before a link is confirmed, and another token would fare no better.
@@ -202,12 +205,16 @@ impl Desk {
         }
     }
 
-    /// Waits until a request may go out.
-    async fn one_call(&self) {
+    /// Waits until a request may go out; not for long, since the next round comes.
+    async fn one_call(&self) -> bool {
         loop {
             let taken = self.planner().take_call(self.moment());
             match taken {
-                Ok(()) => return self.gate.pass().await,
+                Ok(()) => {
+                    self.gate.pass().await;
+                    return true;
+                }
+                Err(wait) if wait > ROUND => return false,
                 Err(wait) => tokio::time::sleep(wait).await,
             }
         }
