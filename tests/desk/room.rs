@@ -32,6 +32,7 @@ pub(crate) struct Room {
     pub(crate) ring: Ring,
     pub(crate) store: Store,
     desk: Arc<Desk>,
+    pub(crate) metrics: Metrics,
     /// Milliseconds that its clocks are ahead.
     shift: Arc<AtomicU64>,
     running: tokio::sync::Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
@@ -65,9 +66,9 @@ impl Room {
 
     /// A desk over that store, which does not run yet.
     pub(crate) fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
-        let shift = Arc::default();
-        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift);
-        Self { dir, ring, store, desk, shift, running: tokio::sync::Mutex::new(None) }
+        let (shift, metrics) = (Arc::default(), Metrics::default());
+        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift, &metrics);
+        Self { dir, ring, store, desk, metrics, shift, running: tokio::sync::Mutex::new(None) }
     }
 
     /// Lets so much time pass, for Ring too, while nothing is under way.
@@ -123,7 +124,7 @@ impl Room {
     /// Goes on with that store.
     pub(crate) async fn reopen(&mut self, store: Store) {
         self.store = store;
-        self.desk = desk(&self.store, &self.ring, &self.dir.path().join("guard"), &self.shift);
+        self.desk = desk(&self.store, &self.ring, &self.dir.path().join("guard"), &self.shift, &self.metrics);
         self.let_go().await;
     }
 
@@ -201,7 +202,7 @@ impl Room {
     }
 }
 
-fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>) -> Arc<Desk> {
+fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>, metrics: &Metrics) -> Arc<Desk> {
     let (shift, started) = (Arc::clone(shift), clock::ticks());
     let client = ring.client();
     let api = RingApi::new(Settings {
@@ -220,7 +221,7 @@ fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>) -> Arc
         policy: Schedule::default(),
         call_timeout: CALL_TIMEOUT,
         guard: Guard::new(guard, &store.identity().store),
-        metrics: Metrics::default(),
+        metrics: metrics.clone(),
         clock: Clock::new(move || {
             let by = Duration::from_millis(shift.load(Ordering::Relaxed));
             Moment { wall: clock::now().plus(by), ticks: clock::ticks() - started + by }
