@@ -124,8 +124,11 @@ fn what_cannot_be_had_is_said_and_exits_1() {
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("line 1: ") && refused.err.contains("no refresh token"), "{refused:?}");
     assert!(refused.err.contains("Playground") && !refused.err.contains(&playground), "{refused:?}");
-    let used = place.import(&json!({"refresh_token": given.refresh}));
+    let used = place.import(&json!({"refresh_token": "sim-rt-that-nobody-knows"}));
     assert!(used.code == 1 && used.err.contains("invalid_grant"), "{used:?}");
+    // A file that is run again does no harm.
+    let again = place.import(&json!({"refresh_token": given.refresh}));
+    assert!(again.code == 0 && again.out.contains("line 1 is account A"), "{again:?}");
 }
 
 #[test]

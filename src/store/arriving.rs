@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::accounts::AccountRow;
 use super::batch::Batch;
-use super::codec::Damaged;
+use super::codec::{Damaged, stamp, stamped};
 use super::command::{AccountRefusal, Bound, Import, NewTokens};
 use super::error::Fault;
 use super::index::NO_USER;
@@ -14,12 +14,26 @@ use super::{Store, StoreError};
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
 use crate::domain::link::LinkState;
+use crate::domain::refresh::LIFE;
+use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 
 /// What names of ours begin with. Ring's ids begin otherwise.
 const OURS: &str = "ringhookd.arriving.";
 /// And what they end with where the account is to be taken over from another user.
 const REPLACE: &str = ".replace";
+/// So many accounts pass between two looks for what is too old.
+const CLEAN_EVERY: u32 = 256;
+
+/// What a refresh token is taken for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// The number of the account that stands for its own, and whether it is new.
+    Arriving { number: u32, is_new: bool },
+    /// It came before, and its account has what OAuth gave for it: it must not be sent again. The account is the user's now, or
+    /// another one's still.
+    Known(AccountId, Result<Bound, AccountRefusal>),
+}
 
 /// What came of giving an arrival to its account.
 #[derive(Debug)]
@@ -32,12 +46,11 @@ pub enum Identified {
 }
 
 impl Store {
-    /// Takes in a refresh token. Returns the number of the account that stands for its own, and whether it is new; one that is
-    /// here already is for the user who asked last.
+    /// Takes in a refresh token; one that is here already is for the user who asked last.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn arrive(&self, arrival: Arrival) -> Result<(u32, bool), StoreError> {
+    pub async fn arrive(&self, arrival: Arrival) -> Result<Arrived, StoreError> {
         self.write(move |batch| batch.arrive(&arrival)).await
     }
 
@@ -67,7 +80,7 @@ impl Store {
 }
 
 impl Batch<'_> {
-    fn arrive(&mut self, arrival: &Arrival) -> Result<(u32, bool), Fault> {
+    fn arrive(&mut self, arrival: &Arrival) -> Result<Arrived, Fault> {
         let token = arrival.refresh_token.expose();
         let digest = Sha256::digest(token.as_bytes());
         let plain = format!("{OURS}{}", HEXLOWER.encode(&digest[..16]));
@@ -80,13 +93,19 @@ impl Batch<'_> {
                 let user = self.user_number(user)?;
                 self.set_link(number, &AccountRow { user, ..row })?;
             }
-            return Ok((number, false));
+            return Ok(Arrived::Arriving { number, is_new: false });
+        }
+        if let Some(account) = self.account_of_token(&digest[..16])? {
+            let Arrival { user, replace, .. } = arrival;
+            let import =
+                Import { account: account.clone(), user: user.clone(), tokens: None, replace: *replace };
+            return Ok(Arrived::Known(account, self.import(&import)?));
         }
         let name = if arrival.replace { replacing } else { plain };
         let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| self.user_number(user))?;
         let number = self.add_account(&name, user, LinkState::Arriving)?;
         self.put_tokens(number, &name, &Pair::of(None, token), Span::of_import(None, self.now))?;
-        Ok((number, true))
+        Ok(Arrived::Arriving { number, is_new: true })
     }
 
     fn identify(&mut self, number: u32, account: &AccountId) -> Result<Identified, Fault> {
@@ -106,7 +125,40 @@ impl Batch<'_> {
             import.user = None;
             drop(self.import(&import)?);
         }
+        self.note_arrived(&name, account)?;
         Ok(Identified::Given(done))
+    }
+
+    /// Whose a refresh token is that came before, while its link lives.
+    fn account_of_token(&mut self, digest: &[u8]) -> Result<Option<AccountId>, Fault> {
+        let number = {
+            let table = self.tables.arrived()?;
+            let Some(value) = redb::ReadableTable::get(table, digest)? else { return Ok(None) };
+            let known = stamped("arrived", digest, value.value()).ok();
+            known.and_then(|body| body.first_chunk::<4>()).map(|number| u32::from_be_bytes(*number))
+        };
+        let Some(number) = number else { return Ok(None) };
+        let lives = self.sound_tokens(number)?.is_some_and(|opened| opened.row.end.is_none());
+        if lives { Ok(self.read_account(number)?.and_then(|row| row.id)) } else { Ok(None) }
+    }
+
+    /// Kept for as long as a refresh token may live; what is older goes now and then.
+    fn note_arrived(&mut self, name: &AccountId, account: &AccountId) -> Result<(), Fault> {
+        let hex = name.as_str().trim_start_matches(OURS).trim_end_matches(REPLACE);
+        let Ok(digest) = HEXLOWER.decode(hex.as_bytes()) else { return Ok(()) };
+        let Some(number) = self.core.accounts.find(account) else { return Ok(()) };
+        let mut value = number.to_be_bytes().to_vec();
+        value.extend_from_slice(&self.now.0.to_be_bytes());
+        stamp("arrived", &digest, &mut value);
+        let before = self.now.minus(LIFE);
+        let table = self.tables.arrived()?;
+        table.insert(digest.as_slice(), value.as_slice())?;
+        if number % CLEAN_EVERY == 0 {
+            let at =
+                |value: &[u8]| value.get(4..12).and_then(|at| at.try_into().ok()).map(u64::from_be_bytes);
+            table.retain(|_, value| at(value).is_some_and(|at| Millis(at) >= before))?;
+        }
+        Ok(())
     }
 
     fn leave_arrival(&mut self, number: u32) -> Result<Option<(AccountId, AccountRow)>, Fault> {

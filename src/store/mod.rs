@@ -65,7 +65,7 @@ use crate::telemetry::Metrics;
 pub use crate::domain::backlog::Scope;
 pub use crate::domain::link::LinkState;
 
-pub use self::arriving::Identified;
+pub use self::arriving::{Arrived, Identified};
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
     Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals, QueueView,

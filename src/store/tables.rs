@@ -22,6 +22,8 @@ pub(super) const ACCOUNTS: TableDefinition<u32, Bytes> = TableDefinition::new("a
 pub(super) const TOKENS: TableDefinition<u32, Bytes> = TableDefinition::new("tokens");
 /// Account to the refresh that is under way, or whose outcome nobody knows.
 pub(super) const JOURNAL: TableDefinition<u32, Bytes> = TableDefinition::new("journal");
+/// Hash of a refresh token that came without its account to that account, and when it was given to it.
+pub(super) const ARRIVED: TableDefinition<Bytes, Bytes> = TableDefinition::new("arrived");
 /// (Account, purpose) to a wrapped data key.
 pub(super) const KEYS: TableDefinition<(u32, u8), Bytes> = TableDefinition::new("keys");
 pub(super) const USERS: TableDefinition<u32, Bytes> = TableDefinition::new("users");
@@ -90,6 +92,7 @@ tables! {
     accounts: ACCOUNTS<u32>,
     tokens: TOKENS<u32>,
     journal: JOURNAL<u32>,
+    arrived: ARRIVED<Bytes>,
     keys: KEYS<(u32, u8)>,
     users: USERS<u32>,
     devices: DEVICES<Bytes>,

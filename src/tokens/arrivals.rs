@@ -22,7 +22,7 @@ use crate::domain::lending::Reason;
 use crate::domain::refresh::{Answer, Ruling};
 use crate::failpoint;
 use crate::ring_api::{ApiError, RingApi};
-use crate::store::{AccountRefusal, Identified, StoreError};
+use crate::store::{AccountRefusal, Arrived, Bound, Identified, StoreError};
 
 /// How long whoever brings a token waits for its account.
 const PATIENCE: Duration = Duration::from_millis(9500);
@@ -43,7 +43,17 @@ impl Desk {
         }
         let until = clock::ticks() + PATIENCE;
         let (tell, told) = oneshot::channel();
-        let (number, is_new) = self.store.arrive(arrival).await.map_err(|error| unkept(&error))?;
+        let (number, is_new) = match self.store.arrive(arrival).await.map_err(|error| unkept(&error))? {
+            Arrived::Arriving { number, is_new } => (number, is_new),
+            Arrived::Known(account, Ok(bound)) => {
+                let Bound { created, released } = bound;
+                return Ok(Welcome::Linked { account, created, released });
+            }
+            Arrived::Known(account, Err(AccountRefusal::OtherUser(user))) => {
+                return Err(Unwelcome::OtherUser { account, user });
+            }
+            Arrived::Known(_, Err(AccountRefusal::Unknown)) => return Err(Unwelcome::NotHonoured),
+        };
         {
             let mut arriving = self.arriving.lock().await;
             let before = arriving.entry(number).or_insert(Arriving { untried: is_new, waits: Vec::new() });
