@@ -286,11 +286,7 @@ async fn the_same_token_that_arrives_twice_is_exchanged_once() {
     for n in 0..5 {
         let id = format!("X{n}");
         let pair = room.ring.add_account(&id);
-        let arrive = |name: &str| Arrival {
-            refresh_token: Secret::new(pair.refresh.clone()),
-            user: Some(user(name)),
-            replace: false,
-        };
+        let arrive = |name: &str| arrival_of(&pair.refresh, name);
         let (first, second) =
             tokio::join!(room.desk().welcome(arrive("ann")), room.desk().welcome(arrive("ann")));
         assert!(first.is_ok() || second.is_ok(), "{first:?} {second:?}");
@@ -304,11 +300,7 @@ async fn an_arrival_outlives_its_access_token_and_goes_to_the_user_who_was_named
     let room = Room::new(Policy::DeadAtOnce).await;
     let pair = room.ring.add_account("X");
     room.ring.inject(Plan { fault: "users-me-503".parse().unwrap(), times: None, account: None });
-    let arrive = |name: &str| Arrival {
-        refresh_token: Secret::new(pair.refresh.clone()),
-        user: Some(user(name)),
-        replace: false,
-    };
+    let arrive = |name: &str| arrival_of(&pair.refresh, name);
     let pending = Ok(Welcome::Pending(Reason::OauthDown));
     assert_eq!(room.desk().welcome(arrive("wrong")).await, pending);
     room.advance(Duration::from_hours(5)).await;
@@ -316,9 +308,7 @@ async fn an_arrival_outlives_its_access_token_and_goes_to_the_user_who_was_named
     // Asked again by whoever corrects it.
     let again = room.desk().welcome(arrive("right")).await;
     assert!(again.is_ok(), "{again:?}");
-    while !room.store.arriving().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    room.all_have_arrived().await;
     assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("right")));
     room.survives("X").await;
 }
@@ -329,13 +319,10 @@ async fn an_arrival_that_ring_was_not_asked_about_is_kept() {
         let room = Room::new(Policy::DeadAtOnce).await;
         let pair = room.ring.add_account("X");
         room.fault(fault, 1);
-        let arrival =
-            Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+        let arrival = arrival_of(&pair.refresh, "ann");
         let outcome = room.desk().welcome(arrival).await;
         assert!(matches!(outcome, Ok(Welcome::Pending(_) | Welcome::Linked { .. })), "{fault}: {outcome:?}");
-        while !room.store.arriving().await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        room.all_have_arrived().await;
         room.survives("X").await;
     }
 }
@@ -345,15 +332,12 @@ async fn an_arrival_that_users_me_refuses_is_asked_about_again_and_not_refreshed
     let room = Room::new(Policy::DeadAtOnce).await;
     let pair = room.ring.add_account("X");
     room.ring.inject(Plan { fault: "users-me-403".parse().unwrap(), times: None, account: None });
-    let arrival =
-        Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+    let arrival = arrival_of(&pair.refresh, "ann");
     assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(room.ring.counts("X").granted, 1);
     room.ring.clear_faults();
-    while !room.store.arriving().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    room.all_have_arrived().await;
     room.survives("X").await;
 }
 
@@ -364,9 +348,7 @@ async fn a_slip_of_a_token_is_turned_away_though_oauth_throttled_the_first_try()
     let arrival = Arrival { refresh_token: Secret::new("mistyped".into()), user: None, replace: false };
     let outcome = room.desk().welcome(arrival).await;
     assert!(matches!(outcome, Ok(Welcome::Pending(_)) | Err(Unwelcome::NotHonoured)), "{outcome:?}");
-    while !room.store.arriving().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    room.all_have_arrived().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -405,15 +387,11 @@ async fn an_arrival_whose_account_ring_does_not_tell_goes_on_by_itself() {
     let mut room = Room::new(Policy::DeadAtOnce).await;
     let pair = room.ring.add_account("X");
     room.fault("users-me-500", 1);
-    let arrival =
-        Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+    let arrival = arrival_of(&pair.refresh, "ann");
     assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
     room.close().await;
     room.open().await;
-    let store = room.store.clone();
-    while !store.arriving().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    room.all_have_arrived().await;
     assert!(room.ring.honours_access(room.lend("X").await.unwrap().token.expose()));
     assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("ann")));
 }
@@ -423,16 +401,13 @@ async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
     let mut room = Room::new(Policy::DeadAtOnce).await;
     let pair = room.ring.add_account("X");
     room.fault("oauth-lost-request", 1);
-    let arrival =
-        Arrival { refresh_token: Secret::new(pair.refresh), user: Some(user("ann")), replace: false };
+    let arrival = arrival_of(&pair.refresh, "ann");
     assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
     room.close().await;
     let copy = room.folder().join("copy");
     copy_folder(&room.folder().join("store"), &copy);
     room.open().await;
-    while !room.store.arriving().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    room.all_have_arrived().await;
     room.close().await;
     fs::remove_dir_all(room.folder().join("store")).unwrap();
     fs::rename(&copy, room.folder().join("store")).unwrap();
@@ -442,6 +417,10 @@ async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
     room.stop().await;
     assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
     assert_eq!(room.store.arriving().await.unwrap().len(), 1);
+}
+
+fn arrival_of(refresh: &str, name: &str) -> Arrival {
+    Arrival { refresh_token: Secret::new(refresh.to_owned()), user: Some(user(name)), replace: false }
 }
 
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {

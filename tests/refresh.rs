@@ -9,6 +9,9 @@ mod alone;
 mod fleet;
 #[path = "refresh/oauth.rs"]
 mod oauth;
+#[path = "faults/rng.rs"]
+#[allow(dead_code, reason = "the fault tests use all of it")]
+mod rng;
 #[path = "refresh/year.rs"]
 mod year;
 

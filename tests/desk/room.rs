@@ -187,6 +187,15 @@ impl Room {
         assert_eq!(self.ring.counts(id).granted, before + 1);
     }
 
+    /// Waits until Ring has told the account of everything that arrived.
+    pub(crate) async fn all_have_arrived(&self) {
+        let deadline = clock::ticks() + PATIENCE;
+        while !self.store.arriving().await.unwrap().is_empty() {
+            assert!(clock::ticks() < deadline, "something is still arriving");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The account ends with tokens that Ring honours, however often asked.
     pub(crate) async fn survives(&self, id: &str) {
         let deadline = clock::ticks() + PATIENCE;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use ringhookd::domain::refresh::{Answer, Health, Moment, Next, Notice, Planner, Policy, Record, Ruling};
 use ringhookd::domain::time::Millis;
 
+use crate::rng::Rng;
+
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 const START: Millis = Millis(1_790_000_000_000);
@@ -22,7 +24,7 @@ pub(crate) struct Fleet {
     records: Vec<Record>,
     /// (When, account).
     coming: BinaryHeap<Reverse<(Duration, u32)>>,
-    random: u64,
+    random: Rng,
     pub(crate) now: Duration,
     started: Duration,
     pub(crate) tries: usize,
@@ -44,7 +46,7 @@ impl Fleet {
             planner: Planner::new(Policy::default()),
             records: vec![record; accounts],
             coming: BinaryHeap::new(),
-            random: 1,
+            random: Rng(1),
             now: Duration::ZERO,
             started: Duration::ZERO,
             tries: 0,
@@ -148,10 +150,6 @@ impl Fleet {
     }
 
     fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.random.next()
     }
 }

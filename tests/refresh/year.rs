@@ -11,6 +11,8 @@ use ringhookd::domain::time::Millis;
 
 use super::oauth::{OAuth, Policy, Weather};
 
+use crate::rng::Rng;
+
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const START: Millis = Millis(1_790_000_000_000);
@@ -57,7 +59,7 @@ struct Counts {
 
 pub(crate) struct Year {
     setting: Setting,
-    random: u64,
+    random: Rng,
     /// What passes really; the monotonic clock is this less what it slept or ran before the last start.
     now: Duration,
     started: Duration,
@@ -87,7 +89,7 @@ impl Year {
         };
         let kept = Kept { token: 1, record, answer_lost: false, in_flight: false };
         let mut year = Self {
-            random: setting.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            random: Rng(setting.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             now: Duration::ZERO,
             started: Duration::ZERO,
             wall_error: 0,
@@ -314,11 +316,7 @@ impl Year {
     }
 
     fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.random.next()
     }
 }
 
