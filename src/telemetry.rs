@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::domain::ids::QueueName;
+use crate::domain::refresh::Health;
 use crate::domain::verdict::Verdict;
 
 /// The values of a label, as an enum and as text.
@@ -40,6 +41,12 @@ macro_rules! label {
             }
         }
     };
+}
+
+impl EncodeLabelValue for Health {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
 }
 
 impl EncodeLabelValue for Verdict {
@@ -116,16 +123,6 @@ label! {
     }
 }
 label! {
-    /// How an account's tokens are.
-    TokenState {
-        Fresh = "fresh",
-        Late = "late",
-        Lapsing = "lapsing",
-        Lapsed = "lapsed",
-        Revoked = "revoked",
-    }
-}
-label! {
     /// What the store does with a write.
     StoreState {
         Open = "open",
@@ -156,7 +153,7 @@ labels!(AsideLabel { kind: Aside });
 labels!(StateLabel { state: StoreState });
 labels!(RefreshLabel { outcome: Refresh });
 labels!(LoanLabel { outcome: Loan });
-labels!(TokenLabel { state: TokenState });
+labels!(TokenLabel { state: Health });
 
 /// All metrics of one daemon. Clones share them.
 #[derive(Debug, Clone)]
@@ -284,7 +281,7 @@ impl Metrics {
         for &outcome in Loan::ALL {
             drop(self.loans.get_or_create(&LoanLabel { outcome }));
         }
-        for &state in TokenState::ALL {
+        for state in Health::ALL {
             drop(self.link_changes.get_or_create(&TokenLabel { state }));
         }
     }
@@ -340,12 +337,12 @@ impl Metrics {
     }
 
     /// A link's token state is this now.
-    pub fn link_is(&self, state: TokenState) {
+    pub fn link_is(&self, state: Health) {
         self.link_changes.get_or_create(&TokenLabel { state }).inc();
     }
 
     /// Accounts in a token state.
-    pub fn tokens(&self, state: TokenState) -> Gauge {
+    pub fn tokens(&self, state: Health) -> Gauge {
         self.tokens.get_or_create_owned(&TokenLabel { state })
     }
 

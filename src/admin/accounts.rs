@@ -13,7 +13,7 @@ use crate::domain::ids::{AccountId, UserId};
 use crate::domain::refresh::LIFE;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
-use crate::store::{AccountRefusal, AccountView, LinkState};
+use crate::store::{AccountRefusal, AccountView};
 
 const PAGE: usize = 200;
 const MAX_PAGE: usize = 1000;
@@ -36,7 +36,7 @@ impl Admin {
         let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let store = self.store.clone();
         let (page, next) = blocking(move || store.accounts(after, limit)).await?;
-        let seen = page.iter().filter(|view| shows(door, view));
+        let seen = page.iter().filter(|view| door.shows(view));
         ok(&json!({"accounts": seen.map(shown).collect::<Vec<_>>(), "next": next}))
     }
 
@@ -65,15 +65,9 @@ impl Admin {
 
     async fn seen_account(&self, door: &Door, account: AccountId) -> Result<AccountView, Refusal> {
         let view = self.store.account(account).await?;
-        let seen = view.filter(|view| shows(door, view));
+        let seen = view.filter(|view| door.shows(view));
         seen.ok_or_else(|| AccountRefusal::Unknown.into())
     }
-}
-
-/// Whose an arrival is is not known, so only a door that sees everything shows it.
-fn shows(door: &Door, view: &AccountView) -> bool {
-    let is_known = view.state != LinkState::Arriving || door.sees_all();
-    is_known && door.sees(Some(&view.account), view.user.as_ref())
 }
 
 /// Refused unless the door would still see the account with this user.

@@ -10,7 +10,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::rights::{Call, Rights};
 use crate::domain::routing::Selection;
-use crate::store::{Scope, StoreError};
+use crate::store::{AccountView, LinkState, Scope, StoreError};
 use crate::vault::VaultError;
 
 #[derive(Debug)]
@@ -36,6 +36,12 @@ impl Door {
 
     pub(super) fn allows(&self, call: Call, queue: Option<&QueueName>) -> bool {
         self.rights.allows(call, queue)
+    }
+
+    /// Whether an account is shown. Whose an arrival is is not known, so only a door that sees everything shows it.
+    pub(super) fn shows(&self, view: &AccountView) -> bool {
+        let is_known = view.state != LinkState::Arriving || self.sees_all();
+        is_known && self.sees(Some(&view.account), view.user.as_ref())
     }
 
     pub(super) fn sees(&self, account: Option<&AccountId>, user: Option<&UserId>) -> bool {

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Admin;
 use crate::clock;
-use crate::domain::refresh::LIFE;
-use crate::store::Health;
-use crate::telemetry::{Aside, Fate, StoreState, TokenState};
+use crate::domain::refresh::{Health, LIFE};
+use crate::store::Health as StoreHealth;
+use crate::telemetry::{Aside, Fate, StoreState};
 
 impl Admin {
     pub(super) fn refresh_metrics(&self) {
@@ -21,13 +21,13 @@ impl Admin {
             self.metrics.aside(kind).set(signed(count));
         }
         self.metrics.store_is(match self.store.health() {
-            Health::Ready => StoreState::Open,
-            Health::LowDisk { .. } => StoreState::LowDisk,
-            Health::Failing { .. } => StoreState::Failing,
-            Health::Damaged { .. } => StoreState::Damaged,
+            StoreHealth::Ready => StoreState::Open,
+            StoreHealth::LowDisk { .. } => StoreState::LowDisk,
+            StoreHealth::Failing { .. } => StoreState::Failing,
+            StoreHealth::Damaged { .. } => StoreState::Damaged,
         });
         let standing = self.tokens.standing();
-        for (&state, count) in TokenState::ALL.iter().zip(standing.overview.by_health) {
+        for (state, count) in Health::ALL.into_iter().zip(standing.overview.by_health) {
             self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         // Without a link there is nothing to warn of.

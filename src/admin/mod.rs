@@ -37,7 +37,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::vault::VaultError;
 
-pub use self::tokens::{TokenDesk, TokenFacts};
+pub use self::tokens::TokenDesk;
 
 /// How long a reader may wait for events in one call.
 pub const MAX_WAIT: Duration = Duration::from_mins(1);

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::door::Door;
 use super::request::ok;
-use super::{Admin, KeyProof, Reply, TokenFacts};
+use super::{Admin, KeyProof, Reply};
 use crate::clock;
+use crate::domain::lending::Standing;
 use crate::domain::refresh::Health;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
@@ -135,13 +136,13 @@ pub(super) fn key_proof(proof: &KeyProof) -> Value {
     })
 }
 
-fn token_facts(facts: &TokenFacts, now: Millis) -> Value {
+fn token_facts(facts: &Standing, now: Millis) -> Value {
     let overview = &facts.overview;
     let state = match facts {
-        TokenFacts { guarded: true, .. } => {
+        Standing { guarded: true, .. } => {
             "held back: the store is an older copy, see `ringhookd restore accept`"
         }
-        TokenFacts { configured: false, .. } => "not refreshed: the configuration has no [ring] client_id",
+        Standing { configured: false, .. } => "not refreshed: the configuration has no [ring] client_id",
         _ if overview.halted => "halted: OAuth refuses our own client id or secret",
         _ if overview.oauth_down => "OAuth is down; it is tried again",
         _ if facts.unrecorded > 0 => {

@@ -18,9 +18,7 @@ use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
-use crate::domain::lending::{Ask, Denied, Lent, Reason};
-use crate::domain::link::LinkState;
-use crate::domain::refresh::Overview;
+use crate::domain::lending::{Ask, Denied, Lent, Reason, Standing};
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
 use crate::store::StoreError;
@@ -40,19 +38,7 @@ pub trait TokenDesk: fmt::Debug + Send + Sync {
     /// Takes in a refresh token whose account is not known.
     fn welcome(&self, arrival: Arrival) -> Boxed<'_, Result<Welcome, Unwelcome>>;
     fn accept_restored(&self) -> Boxed<'_, Result<(), StoreError>>;
-    fn standing(&self) -> TokenFacts;
-}
-
-/// How all tokens stand.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TokenFacts {
-    /// Whether the configuration says who we are at Ring.
-    pub configured: bool,
-    /// Nothing is refreshed since the store is an older copy.
-    pub guarded: bool,
-    pub overview: Overview,
-    /// Answers of OAuth that the store has not taken.
-    pub unrecorded: usize,
+    fn standing(&self) -> Standing;
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,15 +75,12 @@ impl Admin {
         Ok(lent.and_then(|lent| if still { Ok(lent) } else { Err(Denied::for_good(Reason::NoTokens)) }))
     }
 
-    /// A door that does not see everything sees nothing of what arrives: whose it is is not known yet.
     async fn sees(&self, door: &Door, account: &AccountId) -> Result<bool, Refusal> {
         if door.sees_all() {
             return Ok(true);
         }
         let view = self.store.account(account.clone()).await?;
-        Ok(view.is_some_and(|view| {
-            view.state != LinkState::Arriving && door.sees(Some(&view.account), view.user.as_ref())
-        }))
+        Ok(view.is_some_and(|view| door.shows(&view)))
     }
 
     /// Lets a store that is an older copy refresh again.

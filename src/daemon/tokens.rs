@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Error;
-use crate::admin::{TokenDesk, TokenFacts};
+use crate::admin::TokenDesk;
 use crate::config::{self, ClientSecret, Config, SecretError};
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
-use crate::domain::lending::{Ask, Denied, Lent};
+use crate::domain::lending::{Ask, Denied, Lent, Standing};
 use crate::domain::refresh::{Policy, Warnings};
 use crate::domain::secret::Secret;
 use crate::ring_api::{RingApi, Settings};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::tokens::{Clock, Desk, Guard, Parts, Standing};
+use crate::tokens::{Clock, Desk, Guard, Parts};
 
 /// Largest answer of Ring's that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -96,8 +96,7 @@ impl TokenDesk for TokensBehind {
         Box::pin(self.0.accept_restored())
     }
 
-    fn standing(&self) -> TokenFacts {
-        let Standing { configured, guarded, overview, unrecorded } = self.0.standing();
-        TokenFacts { configured, guarded, overview, unrecorded }
+    fn standing(&self) -> Standing {
+        self.0.standing()
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ids::AccountId;
+use super::refresh::Overview;
 use super::secret::Secret;
 use super::time::Millis;
 
@@ -108,6 +109,18 @@ impl Reason {
             Self::Store => "the store can't be used now",
         }
     }
+}
+
+/// How the tokens of the whole daemon stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standing {
+    /// Whether the configuration says who we are at Ring.
+    pub configured: bool,
+    /// Nothing is refreshed, since the store is an older copy or nobody can tell.
+    pub guarded: bool,
+    pub overview: Overview,
+    /// Answers of OAuth that are not in the store yet.
+    pub unrecorded: usize,
 }
 
 /// There is no token, and when to ask again, where that may help.

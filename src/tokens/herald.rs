@@ -7,7 +7,6 @@ use tokio::task::JoinSet;
 
 use super::Desk;
 use crate::domain::refresh::{LIFE, Notice};
-use crate::telemetry::TokenState;
 
 /// How often all accounts are looked at: some of what there is to tell comes with time alone.
 const ROUND: Duration = Duration::from_secs(20);
@@ -75,13 +74,7 @@ impl Desk {
             return self.replan(number).is_ok();
         };
         self.planner().told(number, notice, now);
-        self.metrics.link_is(match notice {
-            Notice::Fresh => TokenState::Fresh,
-            Notice::Late => TokenState::Late,
-            Notice::Lapsing(_) => TokenState::Lapsing,
-            Notice::Lapsed => TokenState::Lapsed,
-            Notice::Revoked => TokenState::Revoked,
-        });
+        self.metrics.link_is(notice.health());
         let days_left = lapses_at.since(now.wall).as_secs() / 86_400;
         let (account, state) = (crate::log::text(account.as_str()), notice.as_str());
         match notice {

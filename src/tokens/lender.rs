@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Desk;
+use crate::chance::random;
 use crate::clock;
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::domain::refresh::{End, Ruling};
@@ -71,8 +72,11 @@ impl Desk {
     fn plan_if_new(&self, number: u32) -> Result<(), Denied> {
         let unread = |_| Denied::for_now(Reason::Store, SOON);
         let Some(found) = self.store.token_record(number).map_err(unread)? else { return Ok(()) };
-        let known = self.planner().knows(number, &found.record);
-        if known { Ok(()) } else { self.replan(number).map_err(unread) }
+        let (now, mut planner) = (self.moment(), self.planner());
+        if !planner.knows(number, &found.record) {
+            planner.plan(number, &found.record, now, random());
+        }
+        Ok(())
     }
 
     fn may_refresh(&self, ask: &Ask, access: &Access) -> Result<(), Denied> {

@@ -29,7 +29,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::chance::random;
 use crate::clock;
 use crate::domain::arrival::{Unwelcome, Welcome};
-use crate::domain::refresh::{Moment, Overview, Planner, Policy, Ruling};
+use crate::domain::lending::Standing;
+use crate::domain::refresh::{Moment, Planner, Policy, Ruling};
 use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
 use crate::store::{Store, StoreError};
@@ -108,17 +109,6 @@ struct Arriving {
     untried: bool,
     /// Who brought it.
     waits: Vec<oneshot::Sender<Result<Welcome, Unwelcome>>>,
-}
-
-/// How the tokens of the whole daemon stand.
-#[derive(Debug, Clone, Copy)]
-pub struct Standing {
-    pub configured: bool,
-    /// The store is an older copy, or nobody can tell.
-    pub guarded: bool,
-    pub overview: Overview,
-    /// Answers of OAuth that are not in the store yet.
-    pub unrecorded: usize,
 }
 
 impl Desk {

@@ -11,9 +11,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ringhookd::admin::{Admin, Facts, KeyProof, Parts, QueueFacts, Reporter, TokenDesk, TokenFacts, limits};
+use ringhookd::admin::{Admin, Facts, KeyProof, Parts, QueueFacts, Reporter, TokenDesk, limits};
 use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
-use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
+use ringhookd::domain::lending::{Ask, Denied, Lent, Reason, Standing};
 use ringhookd::domain::rights::{Grant, Rights};
 use ringhookd::domain::routing::Selection;
 use ringhookd::domain::time::Millis;
@@ -53,8 +53,8 @@ impl TokenDesk for NoDesk {
         Box::pin(async { Ok(()) })
     }
 
-    fn standing(&self) -> TokenFacts {
-        TokenFacts::default()
+    fn standing(&self) -> Standing {
+        Standing::default()
     }
 }
 

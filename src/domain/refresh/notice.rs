@@ -40,15 +40,20 @@ impl Notice {
         }
     }
 
+    /// How the tokens are that it tells of.
+    pub fn health(self) -> Health {
+        match self {
+            Self::Fresh => Health::Fresh,
+            Self::Late => Health::Late,
+            Self::Lapsing(_) => Health::Lapsing,
+            Self::Lapsed => Health::Lapsed,
+            Self::Revoked => Health::Revoked,
+        }
+    }
+
     /// The state's name, as events and lists show it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fresh => Health::Fresh.as_str(),
-            Self::Late => Health::Late.as_str(),
-            Self::Lapsing(_) => Health::Lapsing.as_str(),
-            Self::Lapsed => Health::Lapsed.as_str(),
-            Self::Revoked => Health::Revoked.as_str(),
-        }
+        self.health().as_str()
     }
 
     /// How the tokens ended, if they did.
