@@ -124,7 +124,8 @@ pub fn sign(key: &[u8], body: &[u8]) -> String {
     format!("sha256={}", HEXLOWER.encode(&keyed(key).chain_update(body).finalize().into_bytes()))
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
+/// A state that has taken in the key, to be cloned for each message.
+pub(super) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of any length: longer ones are hashed (RFC 2104).
     <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap_or_else(|_| unreachable!("any length is taken"))
 }
