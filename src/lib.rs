@@ -13,6 +13,7 @@ pub mod domain;
 pub mod failpoint;
 pub mod http;
 pub mod intake;
+pub mod linking;
 pub mod log;
 pub mod ring_api;
 pub mod sim;
