@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use crate::domain::claim::Outcome;
+use crate::domain::code::CodeEnd;
 use crate::domain::ids::QueueName;
 use crate::domain::refresh::Health;
 use crate::domain::verdict::Verdict;
@@ -44,6 +46,12 @@ macro_rules! label {
 }
 
 impl EncodeLabelValue for Health {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for CodeEnd {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         encoder.write_str(self.as_str())
     }
@@ -123,6 +131,23 @@ label! {
     }
 }
 label! {
+    /// How a call of the token exchange URL was answered.
+    CodeRequest {
+        /// 200: it is durable, or came before.
+        Taken = "taken",
+        /// 400: there is no code in it.
+        Unreadable = "unreadable",
+        /// 503: over the share that codes have.
+        TooMany = "too_many",
+        /// 503: the store, or the configuration.
+        Unavailable = "unavailable",
+        /// 413.
+        TooLarge = "too_large",
+        /// The body did not come, or not in time.
+        NoBody = "no_body",
+    }
+}
+label! {
     /// What the store does with a write.
     StoreState {
         Open = "open",
@@ -154,6 +179,9 @@ labels!(StateLabel { state: StoreState });
 labels!(RefreshLabel { outcome: Refresh });
 labels!(LoanLabel { outcome: Loan });
 labels!(TokenLabel { state: Health });
+labels!(CodeLabel { outcome: CodeEnd });
+labels!(CodeRequestLabel { outcome: CodeRequest });
+labels!(ClaimLabel { outcome: &'static str });
 
 /// All metrics of one daemon. Clones share them.
 #[derive(Debug, Clone)]
@@ -171,6 +199,9 @@ pub struct Metrics {
     refreshes: Family<RefreshLabel, Counter>,
     loans: Family<LoanLabel, Counter>,
     tokens: Family<TokenLabel, Gauge>,
+    codes: Family<CodeLabel, Counter>,
+    code_requests: Family<CodeRequestLabel, Counter>,
+    claims: Family<ClaimLabel, Counter>,
     link_changes: Family<TokenLabel, Counter>,
     /// Until the first of all living links would lapse, in seconds.
     pub nearest_lapse: Gauge,
@@ -218,6 +249,9 @@ impl Default for Metrics {
             refreshes: Family::default(),
             loans: Family::default(),
             tokens: Family::default(),
+            codes: Family::default(),
+            code_requests: Family::default(),
+            claims: Family::default(),
             link_changes: Family::default(),
             nearest_lapse: Gauge::default(),
             guarded: Gauge::default(),
@@ -257,6 +291,9 @@ impl Metrics {
         names.add("token_requests", "Access tokens that workers asked for", &self.loans);
         names.add("tokens", "Accounts by the state of their tokens", &self.tokens);
         names.add("link_changes", "Changes of a link's token state, by the new one", &self.link_changes);
+        names.add("code_requests", "Calls of the token exchange URL", &self.code_requests);
+        names.add("codes", "Authorization codes by what became of them", &self.codes);
+        names.add("claims", "Claims of accounts by what they were answered", &self.claims);
         let help = "Until the first of all living links would lapse";
         names.add_in(Unit::Seconds, "nearest_lapse", help, &self.nearest_lapse);
         let help = "1 while nothing is refreshed since the store is an older copy";
@@ -280,6 +317,15 @@ impl Metrics {
         }
         for &outcome in Loan::ALL {
             drop(self.loans.get_or_create(&LoanLabel { outcome }));
+        }
+        for outcome in CodeEnd::ALL {
+            drop(self.codes.get_or_create(&CodeLabel { outcome }));
+        }
+        for &outcome in CodeRequest::ALL {
+            drop(self.code_requests.get_or_create(&CodeRequestLabel { outcome }));
+        }
+        for outcome in Outcome::NAMES {
+            drop(self.claims.get_or_create(&ClaimLabel { outcome }));
         }
         for state in Health::ALL {
             drop(self.link_changes.get_or_create(&TokenLabel { state }));
@@ -339,6 +385,19 @@ impl Metrics {
     /// A link's token state is this now.
     pub fn link_is(&self, state: Health) {
         self.link_changes.get_or_create(&TokenLabel { state }).inc();
+    }
+
+    pub fn code(&self, outcome: CodeEnd) {
+        self.codes.get_or_create(&CodeLabel { outcome }).inc();
+    }
+
+    pub fn code_request(&self, outcome: CodeRequest) {
+        self.code_requests.get_or_create(&CodeRequestLabel { outcome }).inc();
+    }
+
+    pub fn claim(&self, outcome: Outcome) {
+        let outcome = outcome.as_str();
+        self.claims.get_or_create(&ClaimLabel { outcome }).inc();
     }
 
     /// Accounts in a token state.

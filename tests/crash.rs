@@ -16,6 +16,7 @@ mod crash {
     pub(crate) mod kills;
     pub(crate) mod ledger;
     pub(crate) mod line;
+    pub(crate) mod linking;
     pub(crate) mod load;
     pub(crate) mod points;
     pub(crate) mod random;

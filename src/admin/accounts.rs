@@ -9,6 +9,7 @@ use super::refusal::Refusal;
 use super::request::{Query, account_id, ok, user_id};
 use super::{Admin, Reply, blocking};
 use crate::clock;
+use crate::domain::confirm::Step;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::refresh::LIFE;
 use crate::domain::rights::Call;
@@ -85,6 +86,8 @@ fn shown(view: &AccountView) -> Value {
     json!({
         "account_id": view.account.as_str(),
         "user": view.user.as_ref().map(UserId::as_str),
+        "former_user": view.former_user.as_ref().map(UserId::as_str),
+        "claim": view.claim.map(Step::as_str),
         "state": view.state.name(),
         "created_at": view.created_at.rfc3339(),
         "linked_at": view.linked_at.map(Millis::rfc3339),

@@ -65,6 +65,10 @@ impl Door {
         self.accounts.clone()
     }
 
+    pub(super) fn selected_accounts(&self) -> &Selection {
+        self.rights.accounts()
+    }
+
     /// Whether neither accounts nor users are restricted.
     pub(super) fn sees_all(&self) -> bool {
         self.users.is_none() && self.accounts.is_none()

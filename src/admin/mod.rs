@@ -4,6 +4,7 @@
 //! anything else, and says what is wrong as a `Refusal`, which becomes `{"error": "…"}`.
 
 mod accounts;
+mod claims;
 mod door;
 mod import;
 mod keys;
@@ -37,6 +38,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::vault::VaultError;
 
+pub use self::claims::LinkDesk;
 pub use self::tokens::TokenDesk;
 
 /// How long a reader may wait for events in one call.
@@ -69,6 +71,7 @@ pub struct Parts {
     pub queues: Vec<QueueFacts>,
     pub facts: Reporter,
     pub tokens: Arc<dyn TokenDesk>,
+    pub links: Arc<dyn LinkDesk>,
 }
 
 /// What the configuration says of a queue.
@@ -118,6 +121,7 @@ pub struct Admin {
     queues: Vec<QueueFacts>,
     facts: Reporter,
     tokens: Arc<dyn TokenDesk>,
+    links: Arc<dyn LinkDesk>,
     seal: LeaseSeal,
     doors: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -129,11 +133,11 @@ impl Admin {
     /// # Errors
     /// When the system gives no random numbers for the seal of leases.
     pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
-        let Parts { store, server, metrics, queues, facts, tokens } = parts;
+        let Parts { store, server, metrics, queues, facts, tokens, links } = parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
         let doors = AtomicU64::new(0);
-        Ok(Arc::new(Self { store, server, metrics, queues, facts, tokens, seal, doors, stopping }))
+        Ok(Arc::new(Self { store, server, metrics, queues, facts, tokens, links, seal, doors, stopping }))
     }
 
     /// What one socket answers. A lease taken through one door can't be settled through another.
@@ -168,6 +172,7 @@ impl Admin {
             ("DELETE", ["v1", "accounts", id]) => self.forget_account(door, id).await,
             ("POST", ["v1", "accounts", id, "user"]) => self.set_user(door, id, body).await,
             ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(door, id, body).await,
+            ("POST", ["v1", "claims"]) => self.claim(door, body).await,
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(door).await,
             ("GET", ["v1", "queues"]) => self.list_queues(door),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(door, name).await,

@@ -1,12 +1,17 @@
 //! Why a call was not done, as a status and words that a person can act on.
 
 use hyper::StatusCode;
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
+use crate::domain::claim::Unanswered;
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
 use crate::log::text;
 use crate::store::{AccountRefusal, StoreError};
+
+/// When it is worth asking again, in seconds.
+const SOON_S: u32 = 2;
 
 /// An answer that is no.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +64,11 @@ impl Refusal {
     }
 
     pub(super) fn into_answer(self) -> Answer {
-        answer::json(self.status, json!({"error": self.words}).to_string())
+        let mut answer = answer::json(self.status, json!({"error": self.words}).to_string());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(SOON_S));
+        }
+        answer
     }
 }
 
@@ -72,6 +81,12 @@ impl From<StoreError> for Refusal {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, unanswered.to_string())
     }
 }
 

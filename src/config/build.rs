@@ -20,7 +20,7 @@ use super::secrets::SecretSource;
 use super::value::{
     Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
 };
-use super::{queues, ring, sockets};
+use super::{linking, queues, ring, sockets};
 use crate::domain::routing::Selection;
 use crate::domain::secret::Secret;
 
@@ -79,6 +79,9 @@ fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Optio
     let keys = master_keys(root.section("keys"), &store.folder);
     let ring = ring::ring(root.section("ring"));
     let tokens = ring::tokens(root.section("tokens"), &store_section, &store.folder);
+    // Without [ring] nothing goes out.
+    let per_second = ring.as_ref().map_or(0, |ring| ring.per_second);
+    let linking = linking::linking(root.section("linking"), &webhook, per_second);
     let seen = seen(root.section("seen"));
     let held = held(root.section("held"));
     let dead_letters = dead_letters(root.section("dead_letters"));
@@ -109,6 +112,7 @@ fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Optio
         keys,
         ring,
         tokens,
+        linking,
         seen,
         held,
         dead_letters,
@@ -312,7 +316,7 @@ fn address(text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| Wrong::Form("an IP address with a port"))
 }
 
-fn url_path(text: &str) -> Result<String, Wrong> {
+pub(super) fn url_path(text: &str) -> Result<String, Wrong> {
     let fits = text.starts_with('/')
         && text.len() <= 255
         && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'));

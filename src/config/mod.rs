@@ -5,6 +5,7 @@
 
 mod build;
 mod doc;
+mod linking;
 mod model;
 mod problem;
 mod queues;
@@ -26,8 +27,8 @@ use zeroize::Zeroizing;
 
 pub use doc::Key;
 pub use model::{
-    ClientSecret, Config, DeadLetters, Format, Held, Http, Log, LogFormat, LogLevel, MasterKeys, Pace,
-    Quarantine, Queue, QueueKind, Ring, Seen, Socket, Store, Tokens, Unclaimed, Unrouted, Webhook,
+    ClientSecret, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, MasterKeys,
+    Pace, Quarantine, Queue, QueueKind, Ring, Seen, Socket, Store, Tokens, Unclaimed, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

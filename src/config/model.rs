@@ -26,6 +26,7 @@ pub struct Config {
     /// Without it no token is refreshed.
     pub ring: Option<Ring>,
     pub tokens: Tokens,
+    pub linking: Linking,
     pub seen: Seen,
     pub held: Held,
     pub dead_letters: DeadLetters,
@@ -123,6 +124,21 @@ pub struct Tokens {
     pub warn_before: [Duration; 3],
     /// Not inside [`Store::folder`].
     pub guard_folder: PathBuf,
+}
+
+/// Where account links begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linking {
+    /// Where Ring brings authorization codes; not [`Webhook::path`].
+    pub code_path: String,
+    /// Where Ring sends the user's browser; another one.
+    pub link_path: String,
+    /// The partner's page that `link_path` leads to; without it there is nothing.
+    pub sign_in_url: Option<String>,
+    /// Codes that are taken; with [`Ring::per_second`] within what Ring allows.
+    pub codes_per_second: u32,
+    /// How far ahead of our clock the time of a visit may be.
+    pub clock_skew: Duration,
 }
 
 /// The memory of request ids.

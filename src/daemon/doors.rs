@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::linking::LinksBehind;
 use super::queues::States;
 use super::tokens::TokensBehind;
 use super::{Error, sockets};
@@ -17,6 +18,7 @@ use crate::domain::signature::Proof;
 use crate::domain::time::Millis;
 use crate::http::Server;
 use crate::intake::Intake;
+use crate::linking::Linking;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
 use crate::tokens::Desk;
@@ -28,6 +30,7 @@ pub(super) struct Behind<'a> {
     pub intake: &'a Arc<Intake>,
     pub deliveries: &'a States,
     pub desk: &'a Arc<Desk>,
+    pub linking: &'a Arc<Linking>,
     pub metrics: &'a Metrics,
 }
 
@@ -41,7 +44,7 @@ pub(super) fn open<F>(
 where
     F: Future<Output = Instant> + Send + 'static,
 {
-    let Behind { store, intake, deliveries, desk, metrics } = behind;
+    let Behind { store, intake, deliveries, desk, linking, metrics } = behind;
     let server = || Server::new(limits(), metrics.http(Door::Admin));
     let parts = Parts {
         store: store.clone(),
@@ -50,6 +53,7 @@ where
         queues: config.queues.iter().map(queue_facts).collect(),
         facts: reporter(Arc::clone(intake), Arc::clone(deliveries)),
         tokens: Arc::new(TokensBehind(Arc::clone(desk))),
+        links: Arc::new(LinksBehind(Arc::clone(linking))),
     };
     let admin = Admin::new(parts).map_err(StoreError::from)?;
     let bound: Result<Vec<_>, _> = config.sockets.iter().map(sockets::bind).collect();

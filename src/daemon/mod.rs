@@ -2,6 +2,7 @@
 
 mod doors;
 mod hardening;
+mod linking;
 mod queues;
 mod setup;
 mod sockets;
@@ -12,6 +13,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,8 +26,9 @@ use crate::admin::Admin;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::domain::signature::Keys;
-use crate::http::{Limits, Server};
+use crate::http::{Handler, Limits, Peer, Server};
 use crate::intake::{self, Intake, Settings};
+use crate::linking::Endpoint;
 use crate::ring_api::SettingsError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
@@ -109,23 +113,25 @@ impl Daemon {
         let address = listener.local_addr()?;
         let server = Server::new(public_limits(&config), metrics.http(Door::Public));
         let intake = Arc::new(make_intake(&config, &store, &server, &metrics));
-        let public = Arc::clone(&intake);
-        let handler = move |request, _| Arc::clone(&public).handle(request);
+        let api = config.ring.as_ref().map(ring_api).transpose()?;
+        let desk = tokens::desk(&config, &store, api.clone(), &metrics)?;
+        let endpoint = linking::endpoint(&config, &desk, &server, &metrics);
+        let handler = public_handler(&intake, endpoint);
         let serving = server.serve(listener, handler, stopping(stopped.clone()));
         tasks.spawn(async move {
             let _ = serving.await;
         });
         tasks.spawn(keep_proofs(Arc::clone(&intake), store.clone(), stopped.clone()));
         let states = queues::start(&config, &store, &mut tasks, || stopping(stopped.clone()));
-        let desk = tokens::desk(&config, &store, &metrics)?;
-        let stop_desk = stopping(stopped.clone());
-        let running = Arc::clone(&desk);
-        tasks.spawn(async move { running.run(stop_desk).await });
+        tasks.spawn(Arc::clone(&desk).run(stopping(stopped.clone())));
+        let linking = linking::linking(&config, &store, api, &desk, &metrics);
+        tasks.spawn(Arc::clone(&linking).run(stopping(stopped.clone())));
         let parts = doors::Behind {
             store: &store,
             intake: &intake,
             deliveries: &states,
             desk: &desk,
+            linking: &linking,
             metrics: &metrics,
         };
         let admin = doors::open(&config, parts, &mut tasks, || stopping(stopped.clone()))?;
@@ -223,6 +229,21 @@ fn make_intake(config: &Config, store: &Store, server: &Arc<Server>, metrics: &M
     let keys = Keys::new(config.hmac_keys.iter().map(|key| key.expose().as_slice()));
     let noted = intake::noted(store);
     Intake::new(settings, keys, &noted, store.clone(), Arc::clone(server), metrics.clone())
+}
+
+/// Webhooks, and what belongs to linking.
+fn public_handler(intake: &Arc<Intake>, endpoint: Arc<Endpoint>) -> impl Handler {
+    let intake = Arc::clone(intake);
+    move |request: Request<Incoming>, _: Peer| {
+        let (intake, endpoint) = (Arc::clone(&intake), Arc::clone(&endpoint));
+        async move {
+            if endpoint.is_for(request.uri().path()) {
+                endpoint.handle(request).await
+            } else {
+                intake.handle(request).await
+            }
+        }
+    }
 }
 
 /// Resolves to the drain's deadline when the daemon shall stop.

@@ -20,8 +20,12 @@ use crate::tokens::{Clock, Desk, Guard, Parts};
 const MAX_ANSWER: usize = 64 << 10;
 
 /// The desk of this store.
-pub(super) fn desk(config: &Config, store: &Store, metrics: &Metrics) -> Result<Arc<Desk>, Error> {
-    let api = config.ring.as_ref().map(ring_api).transpose()?;
+pub(super) fn desk(
+    config: &Config,
+    store: &Store,
+    api: Option<RingApi>,
+    metrics: &Metrics,
+) -> Result<Arc<Desk>, Error> {
     if api.is_none() {
         tracing::warn!("[ring] client_id is not set: no tokens are refreshed");
     }
@@ -39,6 +43,7 @@ pub(super) fn desk(config: &Config, store: &Store, metrics: &Metrics) -> Result<
         api,
         policy,
         call_timeout: config.ring.as_ref().map(|ring| ring.call_timeout).unwrap_or_default(),
+        codes_per_second: config.linking.codes_per_second,
         guard: Guard::new(&config.tokens.guard_folder, &store.identity().store),
         metrics: metrics.clone(),
         clock: Clock::of_the_machine(),

@@ -52,6 +52,8 @@ pub enum Reason {
     TooLong,
     /// The one that was refused has just been made: a newer one would be refused as well.
     JustRenewed,
+    /// Ring's API can't be reached, or fails.
+    ApiDown,
     /// The store can't be read or written.
     Store,
 }
@@ -72,6 +74,7 @@ impl Reason {
             Self::UnderWay => "under_way",
             Self::TooLong => "too_long",
             Self::JustRenewed => "just_renewed",
+            Self::ApiDown => "api_down",
             Self::Store => "store",
         }
     }
@@ -106,6 +109,7 @@ impl Reason {
             Self::JustRenewed => {
                 "that token was made a moment ago: what Ring refused it for, a newer one won't mend"
             }
+            Self::ApiDown => "Ring's API can't be reached, or fails; it is tried again",
             Self::Store => "the store can't be used now",
         }
     }

@@ -6,7 +6,7 @@
 //!                                    │       Ring refuses▼    │claim                 │                              │
 //!                                    │                 refused┘                      │                              │
 //!                                    └──────────the operator gives a user────────────┤                              │
-//!                  unclaimed ◀──new tokens, no user known──┐                         │                              │
+//!         unclaimed ◀──Ring's code, or no user known────────┐                         │                              │
 //!                                                          └─────────────────────────┴──new tokens, its user known──┘
 //! any of them ──forget──▶ forgotten
 //! ```
@@ -17,7 +17,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum LinkState {
-    /// Events came for it, or tokens, but no user has it.
+    /// Events came for it, or tokens, but no user has it. One who had it before the app was removed stays noted.
     Unclaimed = 1,
     Linked = 2,
     /// Ring said that the user removed the app; the user stays noted for late events.
@@ -41,6 +41,8 @@ pub enum Change {
     Tokens {
         has_user: bool,
     },
+    /// Ring gave a code for it: its user adds the app.
+    Code,
     /// A user claims it with Ring's nonce.
     Claim,
     Confirmed,
@@ -86,18 +88,24 @@ impl LinkState {
             (Self::Forgotten, _) | (_, Change::Forget) => Self::Forgotten,
             // Linked once its own id is known; until then nobody else speaks of it.
             (Self::Arriving, _) => Self::Arriving,
-            (Self::Removed, Change::Tokens { has_user: false }) => Self::Unclaimed,
+            // Whoever claims it next has it, though it was somebody's.
+            (Self::Removed, Change::Tokens { has_user: false } | Change::Code) => Self::Unclaimed,
             (Self::Removed, Change::Tokens { has_user: true })
-            | (Self::Claiming, Change::Confirmed)
+            | (Self::Claiming | Self::Refused, Change::Confirmed)
             | (Self::Unclaimed | Self::Linked | Self::Claiming | Self::Refused, Change::User) => Self::Linked,
             // A removed link comes back with new tokens only: a user alone is no link.
             (_, Change::AppRemoved) | (Self::Removed, _) => Self::Removed,
             // A claim never moves a live link.
             (Self::Unclaimed | Self::Refused, Change::Claim) => Self::Claiming,
             (Self::Claiming, Change::RefusedByRing) => Self::Refused,
-            (state, Change::Tokens { .. } | Change::Claim | Change::Confirmed | Change::RefusedByRing) => {
-                state
-            }
+            (
+                state,
+                Change::Tokens { .. }
+                | Change::Code
+                | Change::Claim
+                | Change::Confirmed
+                | Change::RefusedByRing,
+            ) => state,
         }
     }
 }
@@ -128,16 +136,32 @@ mod tests {
         assert_eq!(
             walk(
                 LinkState::Removed,
-                &[User, Claim, Confirmed, tokens(false), User, AppRemoved, tokens(true)]
+                &[User, Claim, Confirmed, tokens(false), User, AppRemoved, tokens(true), AppRemoved, Code]
             ),
-            ["removed", "removed", "removed", "unclaimed", "linked", "removed", "linked"]
+            [
+                "removed",
+                "removed",
+                "removed",
+                "unclaimed",
+                "linked",
+                "removed",
+                "linked",
+                "removed",
+                "unclaimed"
+            ]
         );
+        assert_eq!(
+            walk(LinkState::Linked, &[Code, Claim, Confirmed, RefusedByRing]),
+            ["linked"; 4],
+            "a code never loses a live link"
+        );
+        assert_eq!(walk(LinkState::Refused, &[Code, Confirmed]), ["refused", "linked"], "Ring's event tells");
     }
 
     #[test]
     fn what_is_forgotten_stays_so_and_what_arrives_only_arrives() {
         use Change::*;
-        let all = [User, Tokens { has_user: true }, Claim, Confirmed, RefusedByRing, AppRemoved];
+        let all = [User, Tokens { has_user: true }, Code, Claim, Confirmed, RefusedByRing, AppRemoved];
         for state in LinkState::ALL {
             assert_eq!(state.after(Forget), LinkState::Forgotten);
             assert_eq!(LinkState::from_u8(state as u8), Some(state));

@@ -3,7 +3,10 @@
 pub mod arrival;
 pub mod backlog;
 pub mod backoff;
+pub mod claim;
 pub mod cloudevent;
+pub mod code;
+pub mod confirm;
 pub mod dedup;
 pub mod envelope;
 pub mod event;

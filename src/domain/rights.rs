@@ -20,10 +20,11 @@ pub enum Call {
     Metrics,
     TokensLend,
     TokensManage,
+    LinksClaim,
 }
 
 impl Call {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -36,6 +37,7 @@ impl Call {
         Self::Metrics,
         Self::TokensLend,
         Self::TokensManage,
+        Self::LinksClaim,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -53,6 +55,7 @@ impl Call {
             Self::Metrics => "metrics",
             Self::TokensLend => "tokens.lend",
             Self::TokensManage => "tokens.manage",
+            Self::LinksClaim => "links.claim",
         }
     }
 }

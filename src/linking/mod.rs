@@ -1,3 +1,107 @@
-//! How an account comes to be linked: a code from Ring's backend, then a browser with a nonce.
+//! Account linking: takes Ring's authorization codes, matches a user's visit to a Ring account, and tells Ring.
+//!
+//! ```text
+//! Ring ──code──▶ endpoint ──▶ tokens: exchanged, their account known: unclaimed
+//! partner's web app ──claim──▶ claims: whose nonce is it? ──the user's, on disk──▶ confirm ──POST, PATCH──▶ Ring
+//! ```
+//!
+//! What a claim may do is `domain::claim`'s to decide, what Ring's answers mean `domain::confirm`'s.
 
+mod claims;
+mod confirm;
+mod endpoint;
 pub mod request;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::domain::code::{Grant, NoRoom};
+use crate::domain::lending::{Ask, Denied, Lent, Reason};
+use crate::domain::nonce::Nonces;
+use crate::ring_api::RingApi;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+pub use endpoint::{Endpoint, Settings};
+
+/// Looks for a nonce that run at a time: each goes over every account that may be claimed.
+const SEARCHES: usize = 1;
+/// Links that Ring is told of at a time.
+const PARALLEL: usize = 8;
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whoever keeps the tokens.
+pub trait Tokens: fmt::Debug + Send + Sync {
+    /// The code is durable when this comes back, and will be exchanged.
+    fn take_code(&self, grant: Grant) -> Boxed<'_, Result<(), NoRoom>>;
+    /// Whether an account may be about to come of which nobody knows yet.
+    fn expects_accounts(&self) -> bool;
+    fn lend<'a>(&'a self, ask: &'a Ask) -> Boxed<'a, Result<Lent, Denied>>;
+    /// Waits until a call may go out within Ring's rate; whether it may.
+    fn one_call(&self) -> Boxed<'_, bool>;
+    /// Ring asks us to send nothing for a while.
+    fn throttled(&self, retry_after: Option<Duration>);
+}
+
+/// What linking works on.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    /// Without it nothing can be claimed.
+    pub api: Option<RingApi>,
+    pub tokens: Arc<dyn Tokens>,
+    pub nonces: Nonces,
+    /// How far ahead of our clock the time of a visit may be.
+    pub clock_skew: Duration,
+    pub metrics: Metrics,
+}
+
+/// Claims of one daemon, from the nonce to Ring's confirmation.
+#[derive(Debug)]
+pub struct Linking {
+    store: Store,
+    api: Option<RingApi>,
+    tokens: Arc<dyn Tokens>,
+    nonces: Nonces,
+    clock_skew: Duration,
+    metrics: Metrics,
+    searches: Arc<Semaphore>,
+    calls: Semaphore,
+    /// Claims that Ring is being told of, by account; each is nudged when something about it changed.
+    under_way: Mutex<HashMap<u32, Arc<Notify>>>,
+    /// Why it takes long with some of them.
+    troubles: Mutex<HashMap<u32, Reason>>,
+}
+
+impl Linking {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { store, api, tokens, nonces, clock_skew, metrics } = parts;
+        Arc::new(Self {
+            store,
+            api,
+            tokens,
+            nonces,
+            clock_skew,
+            metrics,
+            searches: Arc::new(Semaphore::new(SEARCHES)),
+            calls: Semaphore::new(PARALLEL),
+            under_way: Mutex::default(),
+            troubles: Mutex::default(),
+        })
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<u32, Arc<Notify>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, HashMap<u32, Reason>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

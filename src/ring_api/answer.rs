@@ -10,7 +10,8 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{ApiError, Exchange, TokenPair};
+use super::{ApiError, Exchange, Integration, TokenPair};
+use crate::domain::confirm::Heard;
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
 
@@ -19,6 +20,9 @@ const USUAL_LIFE: Duration = Duration::from_hours(4);
 /// Less would have us refresh without end, more would be believed longer than any access token lives.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
+
+/// Bytes of Ring's own words that are passed on.
+const MOST_WORDS: usize = 200;
 
 /// An answer, as far as it came and under the cap.
 pub(super) struct Reply {
@@ -37,6 +41,7 @@ impl Reply {
             },
             429 => Exchange::Throttled { retry_after: self.retry_after },
             400 | 401 => self.refusal(),
+            status @ 500.. => Exchange::Failed { why: format!("HTTP {status}") },
             _ => Exchange::Unknown { why: format!("HTTP {}", self.status.as_u16()) },
         }
     }
@@ -71,6 +76,23 @@ impl Reply {
         Exchange::Unknown { why }
     }
 
+    /// As the answer of app-integrations.
+    pub(super) fn integration(&self) -> Integration {
+        let status = self.status.as_u16();
+        let heard = match status {
+            200..300 => Heard::Accepted,
+            400 => Heard::Invalid,
+            401 | 403 => Heard::Unauthorized,
+            404 => Heard::Missing,
+            429 => Heard::NotSent,
+            402..500 => Heard::Rejected,
+            _ => Heard::Unknown,
+        };
+        let why = problem(&self.body)
+            .map_or_else(|| format!("HTTP {status}"), |why| format!("HTTP {status}, {why}"));
+        Integration { heard, why, retry_after: self.retry_after }
+    }
+
     /// As the answer to `GET /v1/users/me`.
     pub(super) fn account(&self) -> Result<AccountId, ApiError> {
         let unavailable = |why: String| Err(ApiError::Unavailable { why });
@@ -85,6 +107,24 @@ impl Reply {
             status => Err(ApiError::Refused { status }),
         }
     }
+}
+
+/// The first error of a JSON:API document, as `title: detail`; nothing where there is none.
+fn problem(raw: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Document {
+        errors: Vec<Problem>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Problem {
+        title: Option<String>,
+        detail: Option<String>,
+    }
+    let first = object::<Document>(raw)?.errors.into_iter().next()?;
+    let words: Vec<_> = [first.title, first.detail].into_iter().flatten().collect();
+    let words = words.join(": ");
+    let end = words.floor_char_boundary(MOST_WORDS);
+    (end > 0).then(|| words[..end].to_owned())
 }
 
 /// The pair in an answer of OAuth; `None` unless it is one JSON object with an access token that can be used, and a refresh

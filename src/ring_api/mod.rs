@@ -8,7 +8,7 @@
 //! connect ──▶ send ──▶ status ──▶ body
 //!    │          │         │         │
 //!    │          │         │         └─ 2xx: Renewed, or Unreadable with whatever came
-//!    │          │         └─ 429: Throttled; 400, 401: Refused, ClientRefused; all else: Unknown
+//!    │          │         └─ 429: Throttled; 400, 401: Refused, ClientRefused; 5xx: Failed; all else: Unknown
 //!    │          └─ Unknown
 //!    └─ NotSent
 //! ```
@@ -17,7 +17,7 @@
 //! head and an answer lie until their connection ends or uses that room again.
 //!
 //! Facts: `POST` of a form to the token endpoint, answers and errors as in RFC 6749 (§4.1.3, §5, §6), and `GET /v1/users/me`
-//! right after a code's exchange: Ring's partner documentation. That the errors of Ring's OAuth are RFC 6749's is assumed.
+//! right after a code's exchange, `POST` and `PATCH /v1/accounts/me/app-integrations`: Ring's partner documentation. That the errors of Ring's OAuth are RFC 6749's is assumed.
 
 mod answer;
 mod connect;
@@ -31,7 +31,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::{Request, Uri};
+use hyper::{Method, Request, Uri};
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
@@ -40,6 +41,7 @@ pub use answer::read_pair;
 pub use settings::{Settings, SettingsError};
 
 use crate::clock;
+use crate::domain::confirm::Heard;
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
 use answer::Reply;
@@ -58,6 +60,8 @@ pub enum Exchange {
     NotSent { why: String },
     /// Whether the pair was replaced is unknown: no answer, part of one, or one that says nothing about a token.
     Unknown { why: String },
+    /// 5xx. Most likely nothing was replaced, but it may have been.
+    Failed { why: String },
     /// 429, with the `Retry-After` that came as seconds.
     Throttled { retry_after: Option<Duration> },
     /// `invalid_grant`: the token or code is not honoured.
@@ -92,6 +96,22 @@ pub enum ApiError {
     Refused { status: u16 },
 }
 
+/// How a call to Ring's app-integrations came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integration {
+    pub heard: Heard,
+    /// Ring's own words, shortened, or ours where there are none.
+    pub why: String,
+    /// What a 429 asks for.
+    pub retry_after: Option<Duration>,
+}
+
+impl Integration {
+    fn new(heard: Heard, why: String) -> Self {
+        Self { heard, why, retry_after: None }
+    }
+}
+
 /// Ring, as one partner app sees it. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct RingApi(Arc<Inner>);
@@ -101,6 +121,7 @@ struct Inner {
     client: Client,
     token_endpoint: Uri,
     users_me: Uri,
+    integrations: Uri,
     client_id: String,
     client_secret: Secret<String>,
     call_timeout: Duration,
@@ -118,6 +139,7 @@ impl RingApi {
             client: connect::client(checked.tls, settings.connect_timeout),
             token_endpoint: checked.token_endpoint,
             users_me: checked.users_me,
+            integrations: checked.integrations,
             client_id: settings.client_id,
             client_secret: settings.client_secret,
             call_timeout: settings.call_timeout,
@@ -148,6 +170,45 @@ impl RingApi {
         match self.0.call(request).await {
             Ok(reply) => reply.account(),
             Err(Failure::NotSent(why) | Failure::Unknown(why)) => Err(ApiError::Unavailable { why }),
+        }
+    }
+
+    /// Tells Ring that a user who came with `nonce` has signed in; `identifier` is the user's masked name, shown to the Ring
+    /// user. Ring mails that one, so it is not to be repeated lightly.
+    pub async fn begin_link(
+        &self,
+        access_token: &Secret<String>,
+        nonce: &str,
+        identifier: Option<&str>,
+    ) -> Integration {
+        let mut document = json!({ "nonce": nonce });
+        if let Some(identifier) = identifier {
+            document["account_identifier"] = identifier.into();
+        }
+        self.integrate(Method::POST, access_token, &document).await
+    }
+
+    /// Tells Ring that the link is complete.
+    pub async fn complete_link(&self, access_token: &Secret<String>) -> Integration {
+        self.integrate(Method::PATCH, access_token, &json!({ "status": "completed" })).await
+    }
+
+    async fn integrate(
+        &self,
+        method: Method,
+        access_token: &Secret<String>,
+        document: &Value,
+    ) -> Integration {
+        let Some(request) = request::json(method, &self.0.integrations, access_token, document) else {
+            return Integration::new(
+                Heard::Unauthorized,
+                "the access token can't stand in a header".to_owned(),
+            );
+        };
+        match self.0.call(request).await {
+            Ok(reply) => reply.integration(),
+            Err(Failure::NotSent(why)) => Integration::new(Heard::NotSent, why),
+            Err(Failure::Unknown(why)) => Integration::new(Heard::Unknown, why),
         }
     }
 

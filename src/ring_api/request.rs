@@ -5,6 +5,7 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::domain::secret::Secret;
@@ -21,12 +22,27 @@ pub(super) fn post(to: &Uri, fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
     request
 }
 
-/// With a bearer token; `None` if it can't stand in a header.
+/// `None` if the token can't stand in a header.
 pub(super) fn get(from: &Uri, token: &Secret<String>) -> Option<Request<Full<Bytes>>> {
+    with_bearer(request(Method::GET, from, Bytes::new()), token)
+}
+
+/// A JSON document; `None` if the token can't stand in a header.
+pub(super) fn json(
+    method: Method,
+    to: &Uri,
+    token: &Secret<String>,
+    document: &Value,
+) -> Option<Request<Full<Bytes>>> {
+    let mut request = request(method, to, document.to_string().into());
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    with_bearer(request, token)
+}
+
+fn with_bearer(mut request: Request<Full<Bytes>>, token: &Secret<String>) -> Option<Request<Full<Bytes>>> {
     let value = Zeroizing::new([b"Bearer ", token.expose().as_bytes()].concat());
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
     value.set_sensitive(true);
-    let mut request = request(Method::GET, from, Bytes::new());
     request.headers_mut().insert(AUTHORIZATION, value);
     Some(request)
 }

@@ -17,7 +17,7 @@ use crate::domain::secret::Secret;
 pub struct Settings {
     /// The whole token endpoint, e.g. `https://oauth.ring.com/oauth/token`.
     pub oauth_url: String,
-    /// What `/v1/users/me` is appended to, e.g. `https://api.amazonvision.com`.
+    /// What `/v1/…` is appended to, e.g. `https://api.amazonvision.com`.
     pub api_url: String,
     pub client_id: String,
     pub client_secret: Secret<String>,
@@ -62,6 +62,7 @@ pub enum SettingsError {
 pub(super) struct Checked {
     pub(super) token_endpoint: Uri,
     pub(super) users_me: Uri,
+    pub(super) integrations: Uri,
     pub(super) tls: ClientConfig,
 }
 
@@ -72,14 +73,14 @@ impl Settings {
         if api.query().is_some() {
             return Err(SettingsError::Query { at: "api_url" });
         }
-        let users_me = format!("{}/v1/users/me", self.api_url.trim_end_matches('/'));
-        let users_me = address("api_url", &users_me)?;
+        let at = |path: &str| address("api_url", &format!("{}{path}", self.api_url.trim_end_matches('/')));
+        let (users_me, integrations) = (at("/v1/users/me")?, at("/v1/accounts/me/app-integrations")?);
         if self.connect_timeout >= self.call_timeout {
             return Err(SettingsError::Timeouts);
         }
         let any_https = [&token_endpoint, &users_me].iter().any(|uri| uri.scheme_str() == Some("https"));
         let tls = tls(self.ca_pem.as_deref(), any_https)?;
-        Ok(Checked { token_endpoint, users_me, tls })
+        Ok(Checked { token_endpoint, users_me, integrations, tls })
     }
 }
 

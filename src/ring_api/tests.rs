@@ -46,6 +46,7 @@ fn told(exchange: &Exchange) -> String {
         Exchange::Unreadable(raw) => format!("unreadable: {}", String::from_utf8_lossy(raw.expose())),
         Exchange::NotSent { why } => format!("not sent: {why}"),
         Exchange::Unknown { why } => format!("unknown: {why}"),
+        Exchange::Failed { why } => format!("failed: {why}"),
         Exchange::Throttled { retry_after } => format!("throttled: {retry_after:?}"),
         Exchange::Refused => "refused".to_owned(),
         Exchange::ClientRefused { why } => {
@@ -78,7 +79,8 @@ async fn every_answer_of_oauth() {
         cases.push((http("200 OK", body), format!("unreadable: {body}")));
     }
     for status in ["403 Forbidden", "404 Not Found", "408 Timeout", "500 Internal Server Error", "503 Busy"] {
-        let told = format!("unknown: HTTP {}", &status[..3]);
+        let told = if status.starts_with('5') { "failed" } else { "unknown" };
+        let told = format!("{told}: HTTP {}", &status[..3]);
         cases.push((http(status, r#"{"error":"invalid_grant"}"#), told));
     }
     for (code, expected) in [

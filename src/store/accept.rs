@@ -115,8 +115,15 @@ impl Batch<'_> {
         if owner.number == NO_ACCOUNT {
             return Ok(());
         }
-        if event.kind == "app_integration_removed" {
-            return self.unlink(owner.number, event.time.unwrap_or(event.received_at));
+        match event.kind.as_str() {
+            "app_integration_removed" => {
+                return self.unlink(owner.number, event.time.unwrap_or(event.received_at));
+            }
+            // One that does not say when it happened may be of a link before.
+            "app_integration_added" => {
+                event.time.map_or(Ok(()), |at| self.confirm_claim(owner.number, at))?;
+            }
+            _ => {}
         }
         let mut devices = event.device.iter().chain(related);
         if event.kind == "device_removed" {
@@ -205,8 +212,9 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         let Some(row) = self.read_account(number)? else { return Ok(()) };
         // Nobody knows yet whose it is, so nobody is told.
-        let Some(account) = row.id.filter(|_| row.state != LinkState::Arriving) else { return Ok(()) };
-        let user = self.user_name(row.user);
+        let (state_of_link, holder) = (row.state, row.holder());
+        let Some(account) = row.id.filter(|_| state_of_link != LinkState::Arriving) else { return Ok(()) };
+        let user = self.user_name(holder);
         // The sequence makes the id unique for the life of the store.
         let key = format!("{}-{}", self.shared.identity.store, self.core.next_seq);
         let event = Event::of_link(key, state, account, user, lapses_at, self.now);
@@ -216,7 +224,7 @@ impl Batch<'_> {
         if queues.is_empty() || full || self.event_key(number).is_err() {
             return Ok(());
         }
-        let seq = self.append(number, row.user, &event, queues.clone())?;
+        let seq = self.append(number, holder, &event, queues.clone())?;
         self.publish(seq, &queues, &event);
         Ok(())
     }
@@ -355,6 +363,9 @@ impl Batch<'_> {
             return Ok(());
         }
         self.destroy_tokens(account)?;
+        if let Some(id) = &row.id {
+            self.undo_claim(account, id, happened_at)?;
+        }
         let state = row.state.after(Change::AppRemoved);
         self.set_link(account, &AccountRow { state, ..row })
     }

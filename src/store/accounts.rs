@@ -8,6 +8,7 @@ use super::command::{AccountRefusal, Bound, Class, Import};
 use super::error::Fault;
 use super::index::NO_USER;
 use super::shared::bump;
+use super::tokens::Origin;
 use crate::domain::cloudevent::Mark;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::{Change, LinkState};
@@ -32,7 +33,7 @@ impl Batch<'_> {
             None => self.add_account(&import.account, NO_USER, LinkState::Unclaimed)?,
         };
         if let Some(tokens) = &import.tokens {
-            self.put_tokens(number, &import.account, &tokens.pair, tokens.span)?;
+            self.put_tokens(number, &import.account, &tokens.pair, tokens.span, Origin::PutIn)?;
         }
         let released = match &import.user {
             Some(user) => self.bind(number, user)?,
@@ -60,6 +61,7 @@ impl Batch<'_> {
     pub(super) fn forget(&mut self, account: &AccountId) -> Result<Result<(), AccountRefusal>, Fault> {
         let Some(number) = self.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
         self.destroy_tokens(number)?;
+        self.drop_claim(number)?;
         self.tables.keys()?.remove((number, Purpose::Events as u8))?;
         self.core.drop_key(number);
         let gone = AccountRow {
@@ -85,6 +87,9 @@ impl Batch<'_> {
         let row =
             AccountRow { id: Some(id.clone()), user, state, created_at: self.now, linked_at: Millis(0) };
         self.write_account(number, &row)?;
+        if state == LinkState::Unclaimed {
+            self.open_claim(number, id, None)?;
+        }
         Ok(number)
     }
 
@@ -101,10 +106,12 @@ impl Batch<'_> {
         let state = row.state.after(Change::User);
         let linked_at = if row.linked_at == Millis(0) { self.now } else { row.linked_at };
         self.set_link(number, &AccountRow { user: user_number, state, linked_at, ..row })?;
+        self.give_claim(number, user_number)?;
         self.release(number, user_number, user)
     }
 
-    fn release(&mut self, number: u32, user_number: u32, user: &UserId) -> Result<u64, Fault> {
+    /// Lets held events go to the user's queues, in the order in which they came.
+    pub(super) fn release(&mut self, number: u32, user_number: u32, user: &UserId) -> Result<u64, Fault> {
         let mut released = 0;
         for seq in self.held_of(number)? {
             failpoint!("store.releasing");
@@ -171,9 +178,15 @@ impl Batch<'_> {
     /// Writes how the account is linked, and tells it where it changed.
     pub(super) fn set_link(&mut self, number: u32, row: &AccountRow) -> Result<(), Fault> {
         let before = self.core.accounts.get(number).map(|slot| slot.state);
-        self.core.accounts.set_link(number, row.user, row.state);
+        self.core.accounts.set_link(number, row.holder(), row.state);
         self.write_account(number, row)?;
-        if before == Some(row.state) { Ok(()) } else { self.announce(number, row.state.name(), None) }
+        if before == Some(row.state) {
+            return Ok(());
+        }
+        if let (LinkState::Unclaimed, Some(id)) = (row.state, &row.id) {
+            self.open_claim(number, id, None)?;
+        }
+        self.announce(number, row.state.name(), None)
     }
 
     /// The number of a user; added when new.
@@ -210,6 +223,7 @@ impl Batch<'_> {
 pub(super) struct AccountRow {
     /// Nothing once forgotten.
     pub id: Option<AccountId>,
+    /// While unclaimed, who had it before the app was removed: see [`AccountRow::holder`].
     pub user: u32,
     pub state: LinkState,
     pub created_at: Millis,
@@ -218,6 +232,11 @@ pub(super) struct AccountRow {
 }
 
 impl AccountRow {
+    /// Whose the account is, so who gets its events and tokens.
+    pub(super) fn holder(&self) -> u32 {
+        if self.state == LinkState::Unclaimed { NO_USER } else { self.user }
+    }
+
     pub(super) fn encode(&self, number: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
         out.put_u8(ACCOUNT_VERSION);

@@ -1,4 +1,4 @@
-//! Refresh tokens whose account is not known yet. Each is an account under a name of ours until Ring has told its own: so it is
+//! Tokens whose account is not known yet. Each is an account under a name of ours until Ring has told its own: so it is
 //! refreshed, journalled and guarded like any other.
 
 use data_encoding::HEXLOWER;
@@ -10,6 +10,7 @@ use super::codec::{Damaged, stamp, stamped};
 use super::command::{AccountRefusal, Bound, Import, NewTokens};
 use super::error::Fault;
 use super::index::NO_USER;
+use super::tokens::Origin;
 use super::{Store, StoreError};
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
@@ -22,6 +23,8 @@ use crate::domain::tokens::{Pair, Span};
 const OURS: &str = "ringhookd.arriving.";
 /// And what they end with where the account is to be taken over from another user.
 const REPLACE: &str = ".replace";
+/// Or where Ring gave a code for it.
+const BY_CODE: &str = ".code";
 /// So many accounts pass between two looks for what is too old.
 const CLEAN_EVERY: u32 = 256;
 
@@ -104,8 +107,34 @@ impl Batch<'_> {
         let name = if arrival.replace { replacing } else { plain };
         let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| self.user_number(user))?;
         let number = self.add_account(&name, user, LinkState::Arriving)?;
-        self.put_tokens(number, &name, &Pair::of(None, token), Span::of_import(None, self.now))?;
+        let span = Span::of_import(None, self.now);
+        self.put_tokens(number, &name, &Pair::of(None, token), span, Origin::PutIn)?;
         Ok(Arrived::Arriving { number, is_new: true })
+    }
+
+    /// Takes in what OAuth gave for a code that came at `at`.
+    pub(super) fn arrive_by_code(&mut self, pair: &Pair, span: Span, at: Millis) -> Result<u32, Fault> {
+        let digest = Sha256::digest(pair.refresh_token.expose().as_bytes());
+        let name = format!("{OURS}{}{BY_CODE}", HEXLOWER.encode(&digest[..16]));
+        let name = AccountId::new(&name).map_err(|_| Damaged("accounts"))?;
+        let number = match self.core.accounts.find(&name) {
+            Some(number) => number,
+            None => self.add_account(&name, NO_USER, LinkState::Arriving)?,
+        };
+        self.put_tokens(number, &name, pair, span, Origin::Code { at })?;
+        Ok(number)
+    }
+
+    /// Gives tokens that a code brought to their account, whatever state it is in. It keeps its user.
+    fn take_up(&mut self, account: &AccountId, tokens: &NewTokens, at: Millis) -> Result<Bound, Fault> {
+        let known = self.core.accounts.find(account);
+        let number = match known {
+            Some(number) => number,
+            None => self.add_account(account, NO_USER, LinkState::Unclaimed)?,
+        };
+        self.put_tokens(number, account, &tokens.pair, tokens.span, Origin::Code { at })?;
+        self.open_claim(number, account, Some(at))?;
+        Ok(Bound { created: known.is_none(), released: 0 })
     }
 
     fn identify(&mut self, number: u32, account: &AccountId) -> Result<Identified, Fault> {
@@ -115,6 +144,11 @@ impl Batch<'_> {
         let Some(opened) = self.sound_tokens(number)? else { return Ok(Identified::Gone) };
         let Some((name, row)) = self.leave_arrival(number)? else { return Ok(Identified::Gone) };
         let (pair, span) = (opened.pair, opened.row.span);
+        if name.as_str().ends_with(BY_CODE) {
+            let bound = self.take_up(account, &NewTokens { pair, span }, row.linked_at)?;
+            self.note_arrived(&name, account)?;
+            return Ok(Identified::Given(Ok(bound)));
+        }
         let replace = name.as_str().ends_with(REPLACE);
         let user = self.user_name(row.user);
         let mut import =
@@ -144,7 +178,7 @@ impl Batch<'_> {
 
     /// Kept for as long as a refresh token may live; what is older goes now and then.
     fn note_arrived(&mut self, name: &AccountId, account: &AccountId) -> Result<(), Fault> {
-        let hex = name.as_str().trim_start_matches(OURS).trim_end_matches(REPLACE);
+        let hex = name.as_str().trim_start_matches(OURS).trim_end_matches(REPLACE).trim_end_matches(BY_CODE);
         let Ok(digest) = HEXLOWER.decode(hex.as_bytes()) else { return Ok(()) };
         let Some(number) = self.core.accounts.find(account) else { return Ok(()) };
         let mut value = number.to_be_bytes().to_vec();

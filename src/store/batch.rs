@@ -42,6 +42,10 @@ pub(super) enum Staged {
     Tokens {
         account: u32,
     },
+    /// Who may claim the account changed, or how far its claim is.
+    Claim {
+        account: u32,
+    },
     /// The queue was removed with all that waited in it.
     Forget {
         queue: u16,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::domain::backlog::Scope;
 use crate::domain::cloudevent::Marks;
+use crate::domain::confirm::Step;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
@@ -151,7 +152,11 @@ pub enum AccountRefusal {
 pub struct AccountView {
     pub account: AccountId,
     pub user: Option<UserId>,
+    /// Who had it before the app was removed, while nobody has it.
+    pub former_user: Option<UserId>,
     pub state: LinkState,
+    /// How far Ring has been told of a claim, while that is not done.
+    pub claim: Option<Step>,
     pub created_at: Millis,
     pub linked_at: Option<Millis>,
     pub tokens: Option<TokensView>,

@@ -194,8 +194,8 @@ fn load_accounts(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
             return Err(Damaged("accounts").into());
         }
         match row.id {
-            Some(id) => {
-                core.accounts.add(&id, row.user, row.state);
+            Some(ref id) => {
+                core.accounts.add(id, row.holder(), row.state);
             }
             None => core.accounts.add_forgotten(),
         }

@@ -15,7 +15,9 @@ mod accounts;
 mod arriving;
 mod aside;
 mod batch;
+mod claims;
 mod codec;
+mod codes;
 mod command;
 mod committer;
 mod core;
@@ -66,6 +68,8 @@ pub use crate::domain::backlog::Scope;
 pub use crate::domain::link::LinkState;
 
 pub use self::arriving::{Arrived, Identified};
+pub use self::claims::{Claim, Claimed};
+pub use self::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
     Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals, QueueView,

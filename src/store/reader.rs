@@ -6,9 +6,11 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::accounts::AccountRow;
 use super::batch::PARKED;
+use super::claims::step_of;
 use super::codec::{Aside, ChunkHead, Damaged, chunk_head};
 use super::command::{AccountView, Letter, LetterFilter, LetterId, TokensView};
 use super::error::Fault;
+use super::index::NO_USER;
 use super::keys::open_event;
 use super::letters::{letter_id, letter_key, letter_keys};
 use super::shared::Shared;
@@ -19,7 +21,8 @@ use super::tokens::TokenRow;
 use super::turns::{Access, Entry, TokenRecord};
 use crate::domain::backlog::Taken;
 use crate::domain::event::Event;
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, UserId};
+use crate::domain::link::LinkState;
 use crate::vault::{DataKey, Purpose, wrapped_by};
 
 /// What became of reading a record.
@@ -185,7 +188,7 @@ pub(super) fn accounts(
     for row in txn.open_table(ACCOUNTS)?.range(after.saturating_add(1)..)?.take(limit) {
         let (number, value) = row?;
         let row = AccountRow::decode(number.value(), value.value())?;
-        out.extend(account_view(shared, &tokens, number.value(), row)?);
+        out.extend(account_view(shared, &txn, &tokens, number.value(), row)?);
         last = Some(number.value());
     }
     let more = out.len() >= limit || last.is_some_and(|l| (l - after) as usize >= limit);
@@ -194,16 +197,24 @@ pub(super) fn accounts(
 
 fn account_view(
     shared: &Shared,
+    txn: &ReadTransaction,
     tokens: &ReadOnlyTable<u32, &'static [u8]>,
     number: u32,
     row: AccountRow,
 ) -> Result<Option<AccountView>, Fault> {
+    let holder = row.holder();
+    let claim = match row.state {
+        LinkState::Claiming | LinkState::Refused => step_of(txn, number)?,
+        _ => None,
+    };
     let Some(account) = row.id else { return Ok(None) };
-    let user = shared.users().name(row.user).and_then(|name| crate::domain::ids::UserId::new(name).ok());
+    let name = |user| shared.users().name(user).and_then(|name| UserId::new(name).ok());
     Ok(Some(AccountView {
         account,
-        user,
+        user: name(holder),
+        former_user: if holder == NO_USER { name(row.user) } else { None },
         state: row.state,
+        claim,
         created_at: row.created_at,
         linked_at: Some(row.linked_at).filter(|at| at.0 != 0),
         tokens: tokens.get(number)?.and_then(|value| tokens_view(number, value.value()).ok()),
@@ -221,7 +232,7 @@ pub(super) fn account(shared: &Shared, number: u32) -> Result<Option<AccountView
     let table = txn.open_table(ACCOUNTS)?;
     let Some(value) = table.get(number)? else { return Ok(None) };
     let row = AccountRow::decode(number, value.value())?;
-    account_view(shared, &txn.open_table(TOKENS)?, number, row)
+    account_view(shared, &txn, &txn.open_table(TOKENS)?, number, row)
 }
 
 /// The access token of an account, opened.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 use std::time::Duration;
 
 use redb::Database;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::command::{Published, QueueTotals};
 use super::error::{Fault, StoreError};
@@ -119,6 +119,9 @@ pub(super) struct Shared {
     changed_tokens: Mutex<BTreeSet<u32>>,
     /// Told when something is put there.
     pub tokens_changed: Notify,
+    changed_claims: Mutex<BTreeSet<u32>>,
+    /// Counts what is put there.
+    pub claims_changed: watch::Sender<u64>,
     /// The file was read anew: any account's tokens may be others than before.
     pub reloaded: AtomicBool,
 }
@@ -147,6 +150,8 @@ impl Shared {
             numbers: Numbers::default(),
             changed_tokens: Mutex::default(),
             tokens_changed: Notify::new(),
+            changed_claims: Mutex::default(),
+            claims_changed: watch::Sender::new(0),
             reloaded: AtomicBool::new(false),
         }
     }
@@ -169,6 +174,11 @@ impl Shared {
     /// Accounts whose tokens others changed, for whoever plans their refreshes.
     pub(super) fn changed_tokens(&self) -> MutexGuard<'_, BTreeSet<u32>> {
         self.changed_tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accounts whose claims changed, for whoever tells Ring of them.
+    pub(super) fn changed_claims(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.changed_claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn users(&self) -> RwLockReadGuard<'_, Users> {

@@ -24,6 +24,10 @@ pub(super) const TOKENS: TableDefinition<u32, Bytes> = TableDefinition::new("tok
 pub(super) const JOURNAL: TableDefinition<u32, Bytes> = TableDefinition::new("journal");
 /// Hash of a refresh token that came without its account to that account, and when it was given to it.
 pub(super) const ARRIVED: TableDefinition<Bytes, Bytes> = TableDefinition::new("arrived");
+/// Account to who may claim it, and how far its last claim is.
+pub(super) const CLAIMS: TableDefinition<u32, Bytes> = TableDefinition::new("claims");
+/// Hash of an authorization code to what became of it.
+pub(super) const CODES: TableDefinition<Bytes, Bytes> = TableDefinition::new("codes");
 /// (Account, purpose) to a wrapped data key.
 pub(super) const KEYS: TableDefinition<(u32, u8), Bytes> = TableDefinition::new("keys");
 pub(super) const USERS: TableDefinition<u32, Bytes> = TableDefinition::new("users");
@@ -93,6 +97,8 @@ tables! {
     tokens: TOKENS<u32>,
     journal: JOURNAL<u32>,
     arrived: ARRIVED<Bytes>,
+    claims: CLAIMS<u32>,
+    codes: CODES<Bytes>,
     keys: KEYS<(u32, u8)>,
     users: USERS<u32>,
     devices: DEVICES<Bytes>,

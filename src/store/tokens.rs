@@ -116,6 +116,16 @@ impl TokenRow {
     }
 }
 
+/// Where a pair comes from that no refresh gave.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    PutIn,
+    /// OAuth gave it for a code that came then.
+    Code {
+        at: Millis,
+    },
+}
+
 /// The refresh token that a pair replaced.
 pub(super) type Previous = Option<Secret<String>>;
 
@@ -180,13 +190,14 @@ fn pair_aad(generation: u64, account: &AccountId) -> Vec<u8> {
 }
 
 impl Batch<'_> {
-    /// Gives an account tokens that somebody put in: a new link, whatever was there before.
+    /// Gives an account tokens that no refresh brought: a new link, whatever was there before.
     pub(super) fn put_tokens(
         &mut self,
         number: u32,
         account: &AccountId,
         pair: &Pair,
         span: Span,
+        origin: Origin,
     ) -> Result<(), Fault> {
         // What does not open is of no use any more, and is replaced here.
         let before = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
@@ -217,8 +228,12 @@ impl Batch<'_> {
         self.drop_turn(number)?;
         // New tokens are a new link: a removal from before them is old news.
         let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-        let state = row.state.after(Change::Tokens { has_user: row.user != NO_USER });
-        self.set_link(number, &super::accounts::AccountRow { state, linked_at: self.now, ..row })?;
+        let (change, linked_at) = match origin {
+            Origin::PutIn => (Change::Tokens { has_user: row.user != NO_USER }, self.now),
+            Origin::Code { at } => (Change::Code, at),
+        };
+        let state = row.state.after(change);
+        self.set_link(number, &super::accounts::AccountRow { state, linked_at, ..row })?;
         self.staged.push(Staged::Tokens { account: number });
         Ok(())
     }

@@ -254,6 +254,7 @@ impl Writer {
     fn apply(&mut self, staged: Vec<Staged>, now: Millis) {
         let mut queues = self.shared.queues();
         let mut woken = std::collections::BTreeSet::new();
+        let mut claims_changed = false;
         for change in staged {
             let queue = match change {
                 Staged::Push { queue, account, entry } => {
@@ -277,6 +278,11 @@ impl Writer {
                     self.shared.tokens_changed.notify_one();
                     continue;
                 }
+                Staged::Claim { account } => {
+                    self.shared.changed_claims().insert(account);
+                    claims_changed = true;
+                    continue;
+                }
                 Staged::Forget { queue } => {
                     // Who waits for it must learn that it is gone.
                     if let Some(state) = queues.remove(&queue) {
@@ -297,6 +303,9 @@ impl Writer {
             if let Some(state) = queues.get(&queue) {
                 state.wake.notify_waiters();
             }
+        }
+        if claims_changed {
+            self.shared.claims_changed.send_modify(|changes| *changes += 1);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Refresh tokens whose account nobody knows: refreshed like any other, then Ring is asked whose they are.
+//! Tokens whose account nobody knows, put in or brought by a code: refreshed like any other, then Ring is asked whose they are.
 //!
 //! ```text
 //! arriving ──refreshed──▶ users/me ──▶ its account's, and its user's
@@ -130,13 +130,13 @@ impl Desk {
     }
 
     /// Asks Ring whose the tokens are, if they have been refreshed, and gives them to that account.
-    async fn greet(&self, api: &RingApi, number: u32) {
+    pub(super) async fn greet(&self, api: &RingApi, number: u32) {
         let Ok(Some(account)) = self.whose(api, number).await else { return };
         failpoint!("arrival.known");
         let shown = crate::log::text(account.as_str()).to_string();
         match self.store.identify(number, account.clone()).await {
             Ok(Identified::Given(Ok(bound))) => {
-                tracing::info!(account = shown, "a token that was imported alone has its account");
+                tracing::info!(account = shown, "tokens that arrived have their account");
                 let (created, released) = (bound.created, bound.released);
                 self.greeted(number, &Ok(Welcome::Linked { account, created, released }), true).await;
             }
@@ -179,7 +179,7 @@ impl Desk {
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "Ring does not say whose a token is; trying again");
                 if let ApiError::Throttled { retry_after } = error {
-                    self.planner().heard(Answer::Throttled { retry_after }, self.moment(), random());
+                    self.throttled(retry_after);
                 }
             }
         }
@@ -215,8 +215,13 @@ impl Desk {
         }
     }
 
+    /// Ring asks us to send nothing for a while.
+    pub fn throttled(&self, retry_after: Option<Duration>) {
+        self.planner().heard(Answer::Throttled { retry_after }, self.moment(), random());
+    }
+
     /// Waits until a request may go out; not for long, since the next round comes.
-    async fn one_call(&self) -> bool {
+    pub async fn one_call(&self) -> bool {
         loop {
             let taken = self.planner().take_call(self.moment());
             match taken {

@@ -97,7 +97,7 @@ impl Desk {
                 tracing::warn!(%account, %why, "refresh not sent");
                 (Settled::NotSent, Answer::NotSent, Refresh::NotSent)
             }
-            Exchange::Unknown { why } => {
+            Exchange::Unknown { why } | Exchange::Failed { why } => {
                 tracing::warn!(%account, %why, "whether the tokens were refreshed is not known");
                 (Settled::Unknown, Answer::Unknown, Refresh::Unknown)
             }
@@ -135,7 +135,7 @@ impl Desk {
             waits.get_or_insert_with(|| Unrecorded::new(&self.unrecorded));
             kept_aside = kept_aside || self.keep_aside(turn, &answer);
             tracing::error!(account = %turn.account, %error, kept_aside, "the store can't take new tokens; trying again");
-            if kept_aside && self.stopping.load(Ordering::Acquire) {
+            if kept_aside && *self.stopping.borrow() {
                 tracing::warn!(account = %turn.account, "the next start takes its new tokens from the guard folder");
                 return;
             }
@@ -163,10 +163,10 @@ impl Desk {
 }
 
 /// One more answer that the store has not taken, while this lives.
-struct Unrecorded<'a>(&'a AtomicUsize);
+pub(super) struct Unrecorded<'a>(&'a AtomicUsize);
 
 impl<'a> Unrecorded<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+    pub(super) fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }

@@ -24,8 +24,11 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(per_second: u32) -> Self {
-        let bucket = Mutex::new(Bucket::new(per_second, BURST.min(per_second)));
-        Self { bucket, opened: clock::ticks() }
+        Self::with_burst(per_second, BURST.min(per_second))
+    }
+
+    pub(super) fn with_burst(per_second: u32, burst: u32) -> Self {
+        Self { bucket: Mutex::new(Bucket::new(per_second, burst)), opened: clock::ticks() }
     }
 
     /// Waits until the next request may go out.

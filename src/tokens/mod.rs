@@ -11,6 +11,7 @@
 //! OAuth has refused it for good is the one before it tried, once, and only if the refused one had never been accepted.
 
 mod arrivals;
+mod codes;
 mod flight;
 mod gate;
 mod guard;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::chance::random;
 use crate::clock;
@@ -36,6 +37,7 @@ use crate::ring_api::RingApi;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
+use codes::Codes;
 use gate::Gate;
 
 pub use guard::Guard;
@@ -49,6 +51,8 @@ pub struct Parts {
     pub policy: Policy,
     /// How long a call of `api` takes at most.
     pub call_timeout: Duration,
+    /// Authorization codes that are taken, and sent, a second.
+    pub codes_per_second: u32,
     pub guard: Guard,
     pub metrics: Metrics,
     pub clock: Clock,
@@ -96,8 +100,9 @@ pub struct Desk {
     arriving: tokio::sync::Mutex<HashMap<u32, Arriving>>,
     /// Accounts whose next try is with the predecessor of their token.
     last_resort: Mutex<HashSet<u32>>,
+    codes: Codes,
     guarded: AtomicBool,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
     /// Answers of OAuth that the store has not taken yet.
     unrecorded: AtomicUsize,
 }
@@ -117,7 +122,7 @@ impl Desk {
     /// # Errors
     /// When the store can't be read, or the guard folder of a new one can't be written. Blocks for a short read and a small file.
     pub fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts { store, api, policy, call_timeout, guard, metrics, clock } = parts;
+        let Parts { store, api, policy, call_timeout, codes_per_second, guard, metrics, clock } = parts;
         // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
         let folder = guard.folder().display().to_string();
         let guarded = guard.look(store.epoch()?);
@@ -138,7 +143,8 @@ impl Desk {
             arriving: tokio::sync::Mutex::default(),
             last_resort: Mutex::default(),
             guarded: AtomicBool::new(guarded),
-            stopping: AtomicBool::new(false),
+            codes: Codes::new(codes_per_second),
+            stopping: watch::Sender::new(false),
             unrecorded: AtomicUsize::new(0),
         }))
     }

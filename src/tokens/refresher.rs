@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
@@ -62,13 +61,14 @@ impl Desk {
         let complaint = tokio::spawn(Arc::clone(&self).complain());
         let herald = tokio::spawn(Arc::clone(&self).herald());
         let pending = tokio::spawn(Arc::clone(&self).greet_all());
-        let mut flights = Flights::default();
+        let (mut flights, mut codes) = (Flights::default(), JoinSet::new());
         let mut unread = BTreeSet::new();
         let mut reload = false;
         loop {
             // It may have kept what it said it had not.
             reload = (reload || self.store.was_reloaded()) && self.plan_all().await.is_err();
             self.catch_up(&mut unread);
+            self.send_codes(&mut codes);
             let settled = unread.is_empty() && !reload;
             let wait = self.depart(&mut flights).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
             tokio::select! {
@@ -77,18 +77,20 @@ impl Desk {
                 () = self.wake.notified() => {}
                 () = self.store.tokens_changed() => {}
                 Some(landed) = flights.land() => self.land(landed),
+                Some(_) = codes.join_next() => {}
             }
         }
         herald.abort();
         pending.abort();
         complaint.abort();
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.send_replace(true);
         if !flights.tasks.is_empty() {
             tracing::info!(under_way = flights.tasks.len(), "waiting for refreshes that are under way");
         }
         while let Some(landed) = flights.land().await {
             self.land(landed);
         }
+        while codes.join_next().await.is_some() {}
     }
 
     /// Reads the schedule, and what a run before left to be done.
@@ -103,6 +105,7 @@ impl Desk {
             );
             self.guard.drop_answer(number, fence);
         }
+        self.read_codes().await?;
         self.plan_all().await
     }
 

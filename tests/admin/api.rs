@@ -11,8 +11,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ringhookd::admin::{Admin, Facts, KeyProof, Parts, QueueFacts, Reporter, TokenDesk, limits};
+use ringhookd::admin::{Admin, Facts, KeyProof, LinkDesk, Parts, QueueFacts, Reporter, TokenDesk, limits};
 use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
+use ringhookd::domain::claim::{Bid, Told, Unanswered};
 use ringhookd::domain::lending::{Ask, Denied, Lent, Reason, Standing};
 use ringhookd::domain::rights::{Grant, Rights};
 use ringhookd::domain::routing::Selection;
@@ -58,6 +59,16 @@ impl TokenDesk for NoDesk {
     }
 }
 
+/// Has no accounts to link.
+#[derive(Debug)]
+struct NoLinks;
+
+impl LinkDesk for NoLinks {
+    fn claim(&self, _: Bid) -> Pin<Box<dyn Future<Output = Result<Told, Unanswered>> + Send + '_>> {
+        Box::pin(async { Err(Unanswered::NotConfigured) })
+    }
+}
+
 /// One socket, and calls through it.
 pub(crate) struct Door_ {
     pub(crate) path: PathBuf,
@@ -90,8 +101,8 @@ impl Api {
         let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
         let server_ = Arc::clone(&server);
         let facts = Reporter::new(report);
-        let tokens = Arc::new(NoDesk);
-        let parts = Parts { store: store.clone(), server: server_, metrics, queues, facts, tokens };
+        let (tokens, links) = (Arc::new(NoDesk), Arc::new(NoLinks));
+        let parts = Parts { store: store.clone(), server: server_, metrics, queues, facts, tokens, links };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
 

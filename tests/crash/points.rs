@@ -31,6 +31,14 @@ pub(crate) const REFRESHING: &[&str] =
 /// Passed by each refresh token that comes without its account, in this order.
 pub(crate) const ARRIVING: &[&str] = &["arrival.noted", "arrival.known"];
 
+/// Passed by each authorization code, in this order.
+pub(crate) const CODES: &[&str] =
+    &["code.kept", "code.sending", "code.answered", "code.recorded", "arrival.known"];
+
+/// Passed by each claim, in this order.
+pub(crate) const CLAIMING: &[&str] =
+    &["claim.taken", "claim.posting", "claim.posted", "claim.patching", "claim.patched"];
+
 /// Passed while events leave a queue by its bounds.
 pub(crate) const EXPIRING: &str = "store.expiring";
 

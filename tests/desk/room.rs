@@ -229,6 +229,7 @@ fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>, metric
         api: Some(api.unwrap()),
         policy: Schedule::default(),
         call_timeout: CALL_TIMEOUT,
+        codes_per_second: 10,
         guard: Guard::new(guard, &store.identity().store),
         metrics: metrics.clone(),
         clock: Clock::new(move || {

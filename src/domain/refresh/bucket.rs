@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Empty at first. Time is the monotonic clock's from the start of the process, which never goes back.
+/// Time is the monotonic clock's from the start of the process, which never goes back.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     /// Between two requests once the burst is used up.
@@ -14,7 +14,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// `per_second` requests a second, of which `burst` may come at once; neither below one.
+    /// `per_second` requests a second, of which `burst` may come at once; neither below one. Empty at first.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let (each, burst) = (Duration::from_secs(1) / per_second.max(1), burst.max(1));
         Self {
@@ -24,6 +24,11 @@ impl Bucket {
             full_at: each * burst,
             paused_until: Duration::ZERO,
         }
+    }
+
+    /// The same, full at first: for what comes in, of which a start has to take what is there.
+    pub fn full(per_second: u32, burst: u32) -> Self {
+        Self { full_at: Duration::ZERO, ..Self::new(per_second, burst) }
     }
 
     /// Takes one request out.
@@ -62,6 +67,13 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_full_one_has_its_burst_from_the_start() {
+        let mut bucket = Bucket::full(10, 2);
+        assert_eq!([(); 3].map(|()| bucket.take(Duration::ZERO)), [Ok(()), Ok(()), Err(100 * MS)]);
+        assert!(Bucket::new(10, 2).take(Duration::ZERO).is_err());
+    }
 
     #[test]
     fn a_burst_goes_at_once_and_the_rest_at_the_rate() {

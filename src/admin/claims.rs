@@ -1,0 +1,88 @@
+//! Claims: a partner's web app brings a user who has signed in and the nonce that Ring gave to the browser.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::door::Door;
+use super::refusal::Refusal;
+use super::request::user_id;
+use super::{Admin, Reply};
+use crate::domain::claim::{Bid, Outcome, Told, Unanswered};
+use crate::domain::ids::AccountId;
+use crate::domain::rights::Call;
+use crate::domain::visit::Visit;
+use crate::http::{Answer, answer};
+
+/// A masked name is short.
+const MOST_IDENTIFIER: usize = 256;
+
+/// Whoever links accounts.
+pub trait LinkDesk: fmt::Debug + Send + Sync {
+    /// Comes back within 10 s.
+    fn claim(&self, bid: Bid) -> Pin<Box<dyn Future<Output = Result<Told, Unanswered>> + Send + '_>>;
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claim {
+    nonce: String,
+    time: String,
+    user: String,
+    account_identifier: Option<String>,
+}
+
+impl Admin {
+    /// The outcome in a word and in words that a page can show.
+    pub(super) async fn claim(&self, door: &Door, body: Incoming) -> Reply {
+        door.may(Call::LinksClaim, None)?;
+        let claim: Claim = self.json(body).await?;
+        let user = user_id(&claim.user)?;
+        if !door.sees_user(&user) {
+            return Err(Refusal::forbidden("this socket sees only some users, and not this one"));
+        }
+        if claim.account_identifier.as_ref().is_some_and(|text| text.len() > MOST_IDENTIFIER) {
+            return Err(Refusal::bad(format!("account_identifier is longer than {MOST_IDENTIFIER} bytes")));
+        }
+        // A browser brings these: what is wrong with them is no mistake of the web app's.
+        let Ok(visit) = Visit::new(&claim.nonce, &claim.time) else {
+            return Ok(told(&Told { outcome: Outcome::NoMatch, account: None }));
+        };
+        let identifier = claim.account_identifier.filter(|text| !text.is_empty());
+        let bid = Bid { visit, user, identifier, accounts: door.selected_accounts().clone() };
+        Ok(told(&self.links.claim(bid).await?))
+    }
+}
+
+fn told(Told { outcome, account }: &Told) -> Answer {
+    let status = match outcome {
+        Outcome::Linked | Outcome::AlreadyLinked => StatusCode::OK,
+        Outcome::Pending(_) => StatusCode::ACCEPTED,
+        Outcome::NoMatch => StatusCode::NOT_FOUND,
+        Outcome::OtherUser => StatusCode::CONFLICT,
+        Outcome::Expired => StatusCode::GONE,
+        Outcome::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let mut document = json!({
+        "outcome": outcome.as_str(),
+        "message": outcome.words(),
+        "account_id": account.as_ref().map(AccountId::as_str),
+    });
+    match outcome {
+        Outcome::Pending(why) => {
+            document["reason"] = why.as_str().into();
+            document["detail"] = why.words().into();
+        }
+        Outcome::Refused(why) => {
+            document["reason"] = why.as_str().into();
+            document["detail"] = why.words().into();
+        }
+        _ => {}
+    }
+    answer::json(status, document.to_string())
+}

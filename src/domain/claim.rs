@@ -1,0 +1,273 @@
+//! A partner's user claims a Ring account with the nonce that Ring gave to the browser: who may, and what is answered.
+//!
+//! Source: Ring's partner documentation on one-way account linking.
+
+use std::time::Duration;
+
+use super::confirm::{Refusal, Step};
+use super::ids::{AccountId, UserId};
+use super::lending::Reason;
+use super::link::LinkState;
+use super::routing::Selection;
+use super::time::Millis;
+use super::visit::Visit;
+
+/// How old a visit may be; Ring says so.
+pub const VISIT_LIFE: Duration = Duration::from_mins(10);
+/// So long after a claim it can still be asked how it stands.
+pub const ANSWERED_FOR: Duration = Duration::from_mins(15);
+
+/// A user of the partner's, signed in, who came with Ring's visit.
+#[derive(Debug, Clone)]
+pub struct Bid {
+    pub visit: Visit,
+    pub user: UserId,
+    /// The user's masked name, for the Ring user to see.
+    pub identifier: Option<String>,
+    /// The accounts that whoever asks may see.
+    pub accounts: Selection,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Linked,
+    /// To this user, by an earlier claim or the operator.
+    AlreadyLinked,
+    /// It is claimed, and goes on by itself; why it is not done yet.
+    Pending(Reason),
+    OtherUser,
+    NoMatch,
+    Expired,
+    Refused(Refusal),
+}
+
+impl Outcome {
+    /// All their words.
+    pub const NAMES: [&str; 7] =
+        ["linked", "already_linked", "pending", "linked_to_another_user", "no_match", "expired", "refused"];
+
+    /// A word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linked => "linked",
+            Self::AlreadyLinked => "already_linked",
+            Self::Pending(_) => "pending",
+            Self::OtherUser => "linked_to_another_user",
+            Self::NoMatch => "no_match",
+            Self::Expired => "expired",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// Words that a web app can show.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Linked => "Your Ring account is linked. Return to the Ring app.",
+            Self::AlreadyLinked => "Your Ring account was linked to you before. Return to the Ring app.",
+            Self::Pending(_) => {
+                "Ring has not confirmed the link yet. It goes on by itself: return to the Ring app and look again in a few minutes."
+            }
+            Self::OtherUser => "This Ring account is linked to another user.",
+            Self::NoMatch => "No Ring account waits for this link. Begin again in the Ring app.",
+            Self::Expired => "This link has expired. Begin again in the Ring app.",
+            Self::Refused(_) => "Ring did not confirm the link. Begin again in the Ring app.",
+        }
+    }
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub outcome: Outcome,
+    /// Where it is the user's.
+    pub account: Option<AccountId>,
+}
+
+/// Why there is no answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    #[error("links can't be confirmed: the configuration has no [ring] client_id")]
+    NotConfigured,
+    #[error("too many claims are being looked at")]
+    Busy,
+    #[error("the store can't be used now: {0}")]
+    Store(String),
+}
+
+/// How the account stands that a visit is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    pub link: LinkState,
+    /// Whose it is; a removed link is nobody's.
+    pub holder: Option<&'a UserId>,
+    /// Nobody has claimed it since it came, or since Ring gave a code for it last.
+    pub open: bool,
+    pub removed_at: Option<Millis>,
+    pub last: Option<Last<'a>>,
+}
+
+/// The account's last claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Last<'a> {
+    pub nonce: &'a [u8; 32],
+    /// The nonce's.
+    pub time: Millis,
+    /// Who made it.
+    pub user: &'a UserId,
+    pub step: Step,
+}
+
+/// What a bid amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// The account is the user's, and Ring is to be told.
+    Take,
+    /// It is the claim that was made already.
+    Repeat,
+    Already,
+    OtherUser,
+    Expired,
+    NoMatch,
+}
+
+/// Whether a nonce of this time may be used now; one a little ahead may be a clock that is.
+pub fn is_fresh(time: Millis, now: Millis, skew: Duration) -> bool {
+    now.since(time) <= VISIT_LIFE && time.since(now) <= skew
+}
+
+impl Standing<'_> {
+    /// Rules on a visit that is this account's.
+    pub fn rule(&self, visit: &Visit, user: &UserId, now: Millis, skew: Duration) -> Ruling {
+        let lives = matches!(self.link, LinkState::Linked | LinkState::Claiming);
+        let others = lives && self.holder.is_some_and(|holder| holder != user);
+        if let Some(last) = self.last.filter(|last| last.nonce == visit.nonce()) {
+            return match (last.user == user, others) {
+                (true, _) => Ruling::Repeat,
+                (false, true) => Ruling::OtherUser,
+                (false, false) => Ruling::Expired,
+            };
+        }
+        // A claim never moves a live link.
+        if others {
+            return Ruling::OtherUser;
+        }
+        let is_used = self.last.is_some_and(|last| visit.at() <= last.time);
+        let is_undone = self.removed_at.is_some_and(|removed| visit.at() <= removed);
+        if !is_fresh(visit.at(), now, skew) || !lives && (is_used || is_undone) {
+            return Ruling::Expired;
+        }
+        match self.link {
+            LinkState::Linked if !self.wants_more() || is_used => Ruling::Already,
+            LinkState::Claiming if is_used => Ruling::Repeat,
+            // Ring gives a new code for it first, which may still be on its way.
+            LinkState::Removed | LinkState::Arriving | LinkState::Forgotten => Ruling::NoMatch,
+            LinkState::Linked | LinkState::Claiming | LinkState::Unclaimed | LinkState::Refused => {
+                Ruling::Take
+            }
+        }
+    }
+
+    /// Ring is not done with a link that is one here already.
+    fn wants_more(&self) -> bool {
+        self.open || self.last.is_some_and(|last| last.step != Step::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(1_700_000_000_000);
+    const SKEW: Duration = Duration::from_secs(5);
+
+    fn user(name: &str) -> UserId {
+        UserId::new(name).unwrap()
+    }
+
+    /// A visit of so many seconds ago; each time has a nonce of its own.
+    fn visit(age: u64) -> Visit {
+        let time = NOW.0 - age * 1000;
+        let mut nonce = [0; 32];
+        nonce[..8].copy_from_slice(&time.to_be_bytes());
+        Visit::new(&data_encoding::BASE64URL_NOPAD.encode(&nonce), &time.to_string()).unwrap()
+    }
+
+    fn standing(link: LinkState, holder: Option<&UserId>) -> Standing<'_> {
+        Standing { link, holder, open: link == LinkState::Unclaimed, removed_at: None, last: None }
+    }
+
+    fn last<'a>(visit: &'a Visit, user: &'a UserId, step: Step) -> Last<'a> {
+        Last { nonce: visit.nonce(), time: visit.at(), user, step }
+    }
+
+    #[test]
+    fn what_nobody_has_is_taken_while_the_visit_is_fresh() {
+        let (me, unclaimed) = (user("me"), standing(LinkState::Unclaimed, None));
+        for (age, ruling) in [(0, Ruling::Take), (600, Ruling::Take), (601, Ruling::Expired)] {
+            assert_eq!(unclaimed.rule(&visit(age), &me, NOW, SKEW), ruling, "{age} s");
+        }
+        let ahead = |by: u64| Millis(NOW.0 - by * 1000);
+        assert_eq!(unclaimed.rule(&visit(0), &me, ahead(5), SKEW), Ruling::Take);
+        assert_eq!(unclaimed.rule(&visit(0), &me, ahead(6), SKEW), Ruling::Expired);
+    }
+
+    #[test]
+    fn a_live_link_is_never_moved() {
+        let (me, other) = (user("me"), user("other"));
+        for link in [LinkState::Linked, LinkState::Claiming] {
+            for open in [false, true] {
+                let standing = Standing { open, ..standing(link, Some(&me)) };
+                assert_eq!(standing.rule(&visit(1), &other, NOW, SKEW), Ruling::OtherUser);
+            }
+        }
+        let mine = standing(LinkState::Linked, Some(&me));
+        assert_eq!(mine.rule(&visit(1), &me, NOW, SKEW), Ruling::Already);
+        assert_eq!(Standing { open: true, ..mine }.rule(&visit(1), &me, NOW, SKEW), Ruling::Take);
+        let before = visit(9);
+        let step = Step::Refused(Refusal::Other);
+        let refused =
+            Standing { last: Some(last(&before, &me, step)), ..standing(LinkState::Refused, Some(&me)) };
+        assert_eq!(refused.rule(&visit(1), &other, NOW, SKEW), Ruling::Take, "Ring refused it: it is free");
+    }
+
+    #[test]
+    fn a_nonce_works_once_and_tells_its_user_how_it_stands() {
+        let (me, other, first) = (user("me"), user("other"), visit(60));
+        for (link, step) in [
+            (LinkState::Claiming, Step::Posting),
+            (LinkState::Linked, Step::Done),
+            (LinkState::Refused, Step::Refused(Refusal::Nonce)),
+            (LinkState::Removed, Step::Undone),
+        ] {
+            let standing = Standing { last: Some(last(&first, &me, step)), ..standing(link, Some(&me)) };
+            let ruling = |visit, user| standing.rule(visit, user, NOW, SKEW);
+            assert_eq!(ruling(&first, &me), Ruling::Repeat, "{link:?}");
+            let lives = matches!(link, LinkState::Claiming | LinkState::Linked);
+            let others = if lives { Ruling::OtherUser } else { Ruling::Expired };
+            assert_eq!(ruling(&first, &other), others, "{link:?}");
+            // Older than the one that was used.
+            let older = match link {
+                LinkState::Claiming => Ruling::Repeat,
+                LinkState::Linked => Ruling::Already,
+                _ => Ruling::Expired,
+            };
+            assert_eq!(ruling(&visit(70), &me), older, "{link:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_removal_the_next_visit_decides_and_no_earlier_one() {
+        let (me, other, before) = (user("me"), user("other"), visit(90));
+        let standing = Standing {
+            removed_at: Some(Millis(NOW.0 - 50_000)),
+            last: Some(last(&before, &me, Step::Undone)),
+            ..standing(LinkState::Unclaimed, None)
+        };
+        assert_eq!(standing.rule(&visit(60), &other, NOW, SKEW), Ruling::Expired, "from before the removal");
+        assert_eq!(standing.rule(&before, &other, NOW, SKEW), Ruling::Expired);
+        assert_eq!(standing.rule(&visit(40), &other, NOW, SKEW), Ruling::Take);
+        let waits = Standing { link: LinkState::Removed, open: false, ..standing };
+        assert_eq!(waits.rule(&visit(40), &me, NOW, SKEW), Ruling::NoMatch, "its code comes first");
+    }
+}

@@ -1,0 +1,148 @@
+//! A claim: whose nonce it is, the account given to the user, and an answer within ten seconds.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Linking;
+use crate::clock;
+use crate::domain::claim::{Bid, Outcome, Ruling, Told, Unanswered, is_fresh};
+use crate::domain::confirm::Step;
+use crate::domain::ids::AccountId;
+use crate::domain::lending::Reason;
+use crate::failpoint;
+use crate::log;
+use crate::store::{Claimed, StoreError};
+
+/// An answer comes within this.
+const PATIENCE: Duration = Duration::from_secs(9);
+/// While an account may still come, its nonce is looked for again this long after the last time.
+const SEARCH_AGAIN: Duration = Duration::from_millis(500);
+
+/// An account that a visit is for.
+struct Found {
+    number: u32,
+    account: AccountId,
+}
+
+impl Linking {
+    /// Claims a Ring account for a user who has signed in; the same again tells how that stands.
+    ///
+    /// # Errors
+    /// [`Unanswered`]: it may be asked again.
+    pub async fn claim(&self, bid: Bid) -> Result<Told, Unanswered> {
+        if self.api.is_none() {
+            return Err(Unanswered::NotConfigured);
+        }
+        let told = self.answer(&bid, clock::ticks() + PATIENCE).await?;
+        self.metrics.claim(told.outcome);
+        let (outcome, account) = (told.outcome.as_str(), told.account.as_ref().map(AccountId::as_str));
+        let user = log::text(bid.user.as_str());
+        tracing::info!(%user, outcome, account = account.map(|id| log::text(id).to_string()), "claim answered");
+        Ok(told)
+    }
+
+    async fn answer(&self, bid: &Bid, deadline: Instant) -> Result<Told, Unanswered> {
+        let nobody = |outcome| Ok(Told { outcome, account: None });
+        let mut changes = self.store.claims_changed();
+        loop {
+            changes.mark_unchanged();
+            let ruling = match self.find(bid, deadline).await? {
+                Some(found) => match self
+                    .store
+                    .claim(found.number, bid.clone(), self.clock_skew)
+                    .await
+                    .map_err(|error| said(&error))?
+                {
+                    Claimed::Taken { released } => {
+                        failpoint!("claim.taken");
+                        tracing::info!(account_number = found.number, released, "an account is claimed");
+                        return self.outcome(found, deadline).await;
+                    }
+                    Claimed::Not(Ruling::Repeat) => return self.outcome(found, deadline).await,
+                    Claimed::Not(Ruling::Already) => {
+                        let account = Some(found.account);
+                        return Ok(Told { outcome: Outcome::AlreadyLinked, account });
+                    }
+                    Claimed::Not(ruling) => ruling,
+                },
+                None if is_fresh(bid.visit.at(), clock::now(), self.clock_skew) => Ruling::NoMatch,
+                None => Ruling::Expired,
+            };
+            match ruling {
+                Ruling::OtherUser => return nobody(Outcome::OtherUser),
+                Ruling::Expired => return nobody(Outcome::Expired),
+                // Ring's order is not guaranteed: the code of the account may still be on its way.
+                _ if self.comes_more(&mut changes, deadline).await => {}
+                _ => return nobody(Outcome::NoMatch),
+            }
+        }
+    }
+
+    /// Whether an account came, or changed, that a visit may be for; false when none is to be expected.
+    async fn comes_more(&self, changes: &mut tokio::sync::watch::Receiver<u64>, deadline: Instant) -> bool {
+        while self.tokens.expects_accounts() && clock::ticks() < deadline {
+            tokio::time::sleep(SEARCH_AGAIN).await;
+            if changes.has_changed().unwrap_or(false) {
+                return true;
+            }
+        }
+        // It may have come just before nothing was expected any more.
+        changes.has_changed().unwrap_or(false) && clock::ticks() < deadline
+    }
+
+    /// Compares the visit's nonce with that of every account that may be claimed, whichever it is found with.
+    async fn find(&self, bid: &Bid, deadline: Instant) -> Result<Option<Found>, Unanswered> {
+        let turn = timeout_at(deadline, self.searches.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| Unanswered::Busy)?.map_err(|_| Unanswered::Busy)?;
+        let (store, matcher) = (self.store.clone(), self.nonces.of(&bid.visit));
+        let search = tokio::task::spawn_blocking(move || {
+            let mut found = None;
+            let stale = store.claimable(clock::now(), |number, account| {
+                if matcher.matches(account) {
+                    found = Some((number, account.to_owned()));
+                }
+            });
+            // Held until here, even where nobody waits any more.
+            drop(turn);
+            stale.map(|stale| (found, stale))
+        });
+        let (found, stale) = search
+            .await
+            .map_err(|_| Unanswered::Store("looking for a nonce panicked".into()))?
+            .map_err(|error| said(&error))?;
+        if !stale.is_empty() {
+            let store = self.store.clone();
+            // Nothing depends on it.
+            tokio::spawn(async move { store.forget_claims(stale).await });
+        }
+        let found = found.filter(|(_, account)| bid.accounts.holds(Some(account)));
+        let found = found
+            .and_then(|(number, account)| Some(Found { number, account: AccountId::new(&account).ok()? }));
+        Ok(found)
+    }
+
+    /// How a claim stands, when Ring has been told or at `deadline`.
+    async fn outcome(&self, Found { number, account }: Found, deadline: Instant) -> Result<Told, Unanswered> {
+        let mut changes = self.store.claims_changed();
+        let outcome = loop {
+            changes.mark_unchanged();
+            match self.store.claim_of(number).map_err(|error| said(&error))?.map(|claim| claim.progress.step)
+            {
+                Some(Step::Done) => break Outcome::Linked,
+                Some(Step::Refused(why)) => break Outcome::Refused(why),
+                Some(Step::Undone) | None => break Outcome::Expired,
+                Some(_) => {}
+            }
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                let why = self.troubles().get(&number).copied();
+                break Outcome::Pending(why.unwrap_or(Reason::UnderWay));
+            }
+        };
+        Ok(Told { outcome, account: Some(account) })
+    }
+}
+
+fn said(error: &StoreError) -> Unanswered {
+    Unanswered::Store(error.to_string())
+}

@@ -1,0 +1,253 @@
+//! Tells Ring of claimed links, one persisted step after the other, until each is confirmed or refused.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Linking;
+use crate::chance::random;
+use crate::clock;
+use crate::domain::backoff::Backoff;
+use crate::domain::claim::VISIT_LIFE;
+use crate::domain::confirm::{Call, Heard, Pause, Progress, Refusal, Step};
+use crate::domain::lending::{Ask, Denied, Lent, Reason};
+use crate::failpoint;
+use crate::log;
+use crate::ring_api::{Integration, RingApi};
+use crate::store::{Claim, StoreError};
+
+/// Between two tries; the longest is how late Ring may be told after an outage of its own.
+const AGAIN: Backoff = Backoff { least: Duration::from_millis(500), most: Duration::from_mins(5) };
+/// What a claim needs of its access token.
+const MIN_LIFE: Duration = Duration::from_mins(1);
+/// How often all claims are looked at, for one whose change nobody was told of.
+const ROUND: Duration = Duration::from_mins(10);
+
+/// What one look at a claim left to be done.
+enum Looked {
+    /// It is at its end.
+    Over,
+    /// The next step may follow at once, with an access token that is newer than this one.
+    Next { refused: Option<u64> },
+    /// Not before something changed, or this long.
+    Later { refused: Option<u64>, wait: Option<Duration> },
+}
+
+impl Linking {
+    /// Tells Ring until `stop` resolves. What is under way then goes on at the next start, from its last step.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
+        let mut stop = std::pin::pin!(stop);
+        let mut changes = self.store.claims_changed();
+        let mut tasks = JoinSet::new();
+        let mut look_at_all = clock::ticks();
+        let mut ended = None;
+        loop {
+            let mut numbers = self.store.changed_claims();
+            // What changed while its task was ending is nobody's yet.
+            numbers.extend(ended.take());
+            if look_at_all <= clock::ticks() {
+                look_at_all = clock::ticks() + ROUND;
+                numbers.extend(self.all_under_way().await);
+            }
+            for number in numbers {
+                self.see_to(number, &mut tasks);
+            }
+            tokio::select! {
+                _ = &mut stop => break,
+                _ = changes.changed() => {}
+                Some(task) = tasks.join_next() => ended = task.ok(),
+                () = tokio::time::sleep_until(look_at_all) => {}
+            }
+        }
+        // A request without an answer is what every step is prepared for.
+        tasks.shutdown().await;
+    }
+
+    async fn all_under_way(&self) -> Vec<u32> {
+        let store = self.store.clone();
+        let read = tokio::task::spawn_blocking(move || store.claims_under_way()).await;
+        match read {
+            Ok(Ok(numbers)) => numbers,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the claims under way can't be read; trying again");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn see_to(self: &Arc<Self>, number: u32, tasks: &mut JoinSet<u32>) {
+        let mut under_way = self.under_way();
+        if let Some(nudge) = under_way.get(&number) {
+            nudge.notify_one();
+            return;
+        }
+        let open = self
+            .store
+            .claim_of(number)
+            .is_ok_and(|claim| claim.is_some_and(|claim| claim.progress.call().is_some()));
+        if let Some(api) = self.api.clone().filter(|_| open) {
+            let nudge = Arc::new(Notify::new());
+            under_way.insert(number, Arc::clone(&nudge));
+            drop(under_way);
+            let of = UnderWay { linking: Arc::clone(self), number };
+            tasks.spawn(async move {
+                of.linking.confirm(&api, number, &nudge).await;
+                number
+            });
+        }
+    }
+
+    /// Goes through the steps of one claim until its end.
+    async fn confirm(&self, api: &RingApi, number: u32, nudge: &Notify) {
+        let (mut refused, mut failures) = (None, 0);
+        loop {
+            let looked = match self.step(api, number, refused).await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::warn!(account_number = number, %error, "a claim waits for the store");
+                    self.troubles().insert(number, Reason::Store);
+                    Looked::Later { refused, wait: Some(Duration::ZERO) }
+                }
+            };
+            let wait = match looked {
+                Looked::Over => return,
+                Looked::Next { refused: generation } => {
+                    // A token that Ring refuses is replaced at once, but not again and again.
+                    let again = refused.is_some() && generation != refused;
+                    refused = generation;
+                    if !again {
+                        continue;
+                    }
+                    Some(Duration::ZERO)
+                }
+                Looked::Later { refused: generation, wait } => {
+                    refused = generation;
+                    wait
+                }
+            };
+            failures += 1;
+            let Some(least) = wait else {
+                nudge.notified().await;
+                continue;
+            };
+            let wait = AGAIN.wait(failures, random()).max(least);
+            // A nudge may be of our own step; what it is worth is looked at only after the shortest wait.
+            tokio::time::sleep(wait.min(AGAIN.least)).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait.saturating_sub(AGAIN.least)) => {}
+                () = nudge.notified() => {}
+            }
+        }
+    }
+
+    async fn step(&self, api: &RingApi, number: u32, refused: Option<u64>) -> Result<Looked, StoreError> {
+        let Some(claim) = self.store.claim_of(number)? else { return Ok(Looked::Over) };
+        let Some(call) = claim.progress.call() else { return Ok(Looked::Over) };
+        let is_old = clock::now().since(claim.visit.at()) > VISIT_LIFE;
+        let ask = Ask { account: claim.account.clone(), min_life: MIN_LIFE, refused };
+        let lent = match self.tokens.lend(&ask).await {
+            Ok(lent) => lent,
+            Err(denied) => return self.without_token(&claim, denied, refused, is_old).await,
+        };
+        let Ok(_turn) = self.calls.acquire().await else { return Ok(Looked::Over) };
+        if !self.tokens.one_call().await {
+            self.troubles().insert(number, Reason::OauthDown);
+            return Ok(Looked::Later { refused, wait: Some(Duration::ZERO) });
+        }
+        let sent = claim.progress.sending(call);
+        if !self.store.advance_claim(&claim, sent).await? {
+            return Ok(Looked::Next { refused });
+        }
+        let said = send(api, call, &claim, &lent).await;
+        if said.heard == Heard::NotSent && said.retry_after.is_some() {
+            self.tokens.throttled(said.retry_after);
+        }
+        let (next, pause) = claim.progress.heard(call, said.heard, is_old);
+        let claim = Claim { progress: sent, ..claim };
+        // Where this can't be noted, it stays a request without an answer.
+        self.store.advance_claim(&claim, next).await?;
+        self.tell(&claim, call, &said, next);
+        Ok(match pause {
+            _ if next.call().is_none() => Looked::Over,
+            Pause::None => Looked::Next { refused: None },
+            Pause::NewToken => Looked::Next { refused: Some(lent.generation) },
+            Pause::Backoff => Looked::Later { refused, wait: Some(said.retry_after.unwrap_or_default()) },
+        })
+    }
+
+    /// There is no access token now: the code may still be on its way, or OAuth down; or there will be none.
+    async fn without_token(
+        &self,
+        claim: &Claim,
+        denied: Denied,
+        refused: Option<u64>,
+        is_old: bool,
+    ) -> Result<Looked, StoreError> {
+        let Denied { reason, retry_after } = denied;
+        let dead = matches!(reason, Reason::Lapsed | Reason::Revoked);
+        if dead || is_old && reason == Reason::JustRenewed {
+            let refused = Progress { step: Step::Refused(Refusal::Token), ..claim.progress };
+            self.store.advance_claim(claim, refused).await?;
+            return Ok(Looked::Over);
+        }
+        self.troubles().insert(claim.number, reason);
+        // Where it came to no tokens, others change that, and nudge.
+        let wait = if reason == Reason::NoTokens { None } else { Some(retry_after.unwrap_or_default()) };
+        Ok(Looked::Later { refused, wait })
+    }
+
+    fn tell(&self, claim: &Claim, call: Call, said: &Integration, next: Progress) {
+        let account = log::text(claim.account.as_str());
+        let why = &said.why;
+        match next.step {
+            Step::Done => tracing::info!(%account, "Ring has confirmed the link"),
+            Step::Refused(refusal) => {
+                tracing::error!(%account, %why, reason = refusal.as_str(), "Ring refuses to confirm the link; it may be claimed again");
+            }
+            _ if said.heard == Heard::Accepted => {
+                tracing::debug!(%account, ?call, "Ring has taken a step of the link");
+            }
+            _ => {
+                self.troubles().insert(claim.number, Reason::ApiDown);
+                tracing::warn!(%account, ?call, %why, "Ring has not confirmed the link yet; trying again");
+            }
+        }
+    }
+}
+
+async fn send(api: &RingApi, call: Call, claim: &Claim, lent: &Lent) -> Integration {
+    match call {
+        Call::Post => {
+            failpoint!("claim.posting");
+            let nonce = BASE64URL_NOPAD.encode(claim.visit.nonce());
+            let said = api.begin_link(&lent.token, &nonce, claim.identifier.as_deref()).await;
+            failpoint!("claim.posted");
+            said
+        }
+        Call::Patch => {
+            failpoint!("claim.patching");
+            let said = api.complete_link(&lent.token).await;
+            failpoint!("claim.patched");
+            said
+        }
+    }
+}
+
+/// Ends with the task, however that ends.
+struct UnderWay {
+    linking: Arc<Linking>,
+    number: u32,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.linking.under_way().remove(&self.number);
+        self.linking.troubles().remove(&self.number);
+    }
+}

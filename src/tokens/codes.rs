@@ -1,0 +1,261 @@
+//! Authorization codes: kept before Ring has its answer, exchanged within their minute, and what they brought given to its
+//! account like any other tokens that arrive.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
+
+use super::flight::Unrecorded;
+use super::gate::Gate;
+use super::{Arriving, Desk};
+use crate::chance::random;
+use crate::clock;
+use crate::domain::backoff::Backoff;
+use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, TRIES};
+use crate::domain::refresh::Bucket;
+use crate::domain::tokens::{Pair, Span};
+use crate::failpoint;
+use crate::ring_api::{Exchange, RingApi, TokenPair};
+use crate::store::{CodeId, Exchanged, KeptCode, StoreError, WaitingCode};
+
+/// Between two tries of one code.
+const AGAIN: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_secs(8) };
+/// Between two tries to record what came of one.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// A user may be waiting: Ring is asked at these times whose the tokens are, before it is asked at leisure.
+const GREET: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
+
+/// What one try at OAuth left to be done.
+enum Tried {
+    Given(TokenPair),
+    /// OAuth does not honour it.
+    Refused,
+    /// OAuth gave something for it that is of no use.
+    Unusable,
+    /// It is at its end already.
+    Gone,
+    /// OAuth has done nothing with it.
+    Unsent(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+impl Desk {
+    /// Takes a code, which is durable when this returns, and will be exchanged. One that came before is not exchanged again.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: nothing of it is kept, and it may come again.
+    pub async fn take_code(&self, grant: Grant) -> Result<(), NoRoom> {
+        if self.api.is_none() {
+            return Err(NoRoom::NotConfigured);
+        }
+        let share = self.codes.share.lock().unwrap_or_else(PoisonError::into_inner).take(self.moment().ticks);
+        share.map_err(|_| NoRoom::TooMany)?;
+        let received_at = self.now();
+        let kept = self.store.keep_code(grant).await.map_err(|error| NoRoom::Store(error.to_string()))?;
+        failpoint!("code.kept");
+        match kept {
+            KeptCode::Known => tracing::info!("a code came again; it is not exchanged again"),
+            KeptCode::New(id) => {
+                self.codes.new_ones().push(WaitingCode { id, received_at, tries: 0 });
+                self.codes.under_way.fetch_add(1, Ordering::Relaxed);
+                self.wake.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an account may be about to come of which nobody knows yet.
+    pub fn expects_accounts(&self) -> bool {
+        self.codes.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    /// Reads what a run before left on its way.
+    pub(super) async fn read_codes(&self) -> Result<(), StoreError> {
+        let store = self.store.clone();
+        let waiting = tokio::task::spawn_blocking(move || store.waiting_codes()).await;
+        let waiting = waiting.map_err(|_| StoreError::Unavailable("reading the codes panicked".into()))??;
+        self.codes.under_way.fetch_add(waiting.len(), Ordering::Relaxed);
+        self.codes.new_ones().extend(waiting);
+        Ok(())
+    }
+
+    /// Sends off the codes that have come.
+    pub(super) fn send_codes(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let Some(api) = &self.api else { return };
+        for code in self.codes.new_ones().drain(..) {
+            let (desk, api) = (Arc::clone(self), api.clone());
+            tasks.spawn(async move {
+                desk.exchange(&api, code).await;
+                desk.codes.under_way.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    }
+
+    /// Until the code is at its end, or the daemon stops between two tries: the next start goes on then.
+    async fn exchange(&self, api: &RingApi, code: WaitingCode) {
+        let until = clock::ticks() + LIFE.saturating_sub(self.now().since(code.received_at));
+        let (mut sent, mut failures) = (code.tries, 0);
+        let end = loop {
+            let too_late = if sent == 0 { CodeEnd::Expired } else { CodeEnd::Lost };
+            if sent >= TRIES {
+                break CodeEnd::Lost;
+            }
+            match self.unless_stopping(timeout_at(until, self.codes.gate.pass())).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => break too_late,
+                None => return,
+            }
+            let why = match self.try_code(api, code.id).await {
+                Tried::Given(pair) => return self.take_in(api, code.id, pair).await,
+                Tried::Refused if sent > 0 => break CodeEnd::Lost,
+                Tried::Refused => break CodeEnd::Refused,
+                Tried::Unusable => break CodeEnd::Lost,
+                Tried::Gone => return,
+                Tried::Unsent(why) => why,
+                Tried::Unknown(why) => {
+                    sent += 1;
+                    why
+                }
+            };
+            failures += 1;
+            let wait = AGAIN.wait(failures, random());
+            tracing::warn!(%why, sent, "a code is not exchanged yet");
+            if clock::ticks() + wait >= until {
+                break if sent == 0 { CodeEnd::Expired } else { CodeEnd::Lost };
+            }
+            if self.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
+        };
+        self.end_code(code.id, end).await;
+    }
+
+    async fn try_code(&self, api: &RingApi, id: CodeId) -> Tried {
+        let grant = match self.store.send_code(id).await {
+            Ok(Some(grant)) => grant,
+            Ok(None) => return Tried::Gone,
+            Err(error) => return Tried::Unsent(error.to_string()),
+        };
+        failpoint!("code.sending");
+        let exchange = api.exchange_code(&grant.code, grant.verifier.as_ref()).await;
+        failpoint!("code.answered");
+        let unsent = match exchange {
+            Exchange::Renewed(pair) if pair.refresh_token.is_some() => return Tried::Given(pair),
+            Exchange::Renewed(_) | Exchange::Unreadable(_) => {
+                tracing::error!(
+                    "OAuth's answer to a code has no refresh token that can be read: the link can't be kept"
+                );
+                return Tried::Unusable;
+            }
+            Exchange::Refused => return Tried::Refused,
+            Exchange::Unknown { why } => return Tried::Unknown(why),
+            Exchange::NotSent { why } | Exchange::Failed { why } | Exchange::ClientRefused { why } => why,
+            Exchange::Throttled { retry_after } => {
+                self.throttled(retry_after);
+                "OAuth throttles us".to_owned()
+            }
+        };
+        if let Err(error) = self.store.unsend_code(id).await {
+            tracing::warn!(%error, "that a code was not sent could not be noted");
+        }
+        Tried::Unsent(unsent)
+    }
+
+    async fn end_code(&self, id: CodeId, end: CodeEnd) {
+        self.metrics.code(end);
+        let outcome = end.as_str();
+        if end == CodeEnd::Refused {
+            tracing::warn!(outcome, "OAuth does not honour a code: it was made up, or too old");
+        } else {
+            tracing::error!(
+                outcome,
+                "a code brought no tokens: the user has to remove the app in Ring and add it again"
+            );
+        }
+        while let Err(error) = self.store.end_code(id, end).await {
+            tracing::warn!(%error, "what became of a code could not be noted; trying again");
+            if self.unless_stopping(tokio::time::sleep(RECORD_AGAIN)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Does not come back before the tokens are on disk, but when the daemon stops on a store that takes nothing.
+    async fn take_in(&self, api: &RingApi, id: CodeId, pair: TokenPair) {
+        let Some(refresh_token) = pair.refresh_token else { return };
+        let span = Span::from_now(self.now(), pair.expires_in);
+        let pair = Pair { access_token: Some(pair.access_token), refresh_token, scope: pair.scope };
+        let exchanged = Arc::new(Exchanged { pair, span });
+        let mut waits = None;
+        let number = loop {
+            let error = match self.store.exchanged_code(id, Arc::clone(&exchanged)).await {
+                Ok(number) => break number,
+                Err(error) => error,
+            };
+            waits.get_or_insert_with(|| Unrecorded::new(&self.unrecorded));
+            tracing::error!(%error, "the store can't take the tokens that a code brought; trying again");
+            if self.unless_stopping(tokio::time::sleep(RECORD_AGAIN)).await.is_none() {
+                tracing::error!(
+                    "the tokens that a code brought are lost: the user has to add the app in Ring again"
+                );
+                return;
+            }
+        };
+        drop(waits);
+        failpoint!("code.recorded");
+        self.metrics.code(CodeEnd::Exchanged);
+        let arriving = Arriving { untried: false, waits: Vec::new() };
+        self.arriving.lock().await.entry(number).or_insert(arriving);
+        for wait in GREET {
+            if self.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
+            self.greet(api, number).await;
+            if !self.arriving.lock().await.contains_key(&number) {
+                return;
+            }
+        }
+    }
+
+    /// Nothing when the daemon stops first.
+    async fn unless_stopping<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => None,
+            done = wait => Some(done),
+        }
+    }
+}
+
+/// Codes on their way.
+#[derive(Debug)]
+pub(super) struct Codes {
+    /// What is taken a second: whoever knows the address can make codes up.
+    share: Mutex<Bucket>,
+    /// And what is sent, beside everything else that goes to Ring.
+    gate: Gate,
+    new: Mutex<Vec<WaitingCode>>,
+    under_way: AtomicUsize,
+}
+
+impl Codes {
+    /// For so many a second.
+    pub(super) fn new(per_second: u32) -> Self {
+        Self {
+            share: Mutex::new(Bucket::full(per_second, per_second)),
+            gate: Gate::with_burst(per_second, 1),
+            new: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+        }
+    }
+
+    fn new_ones(&self) -> MutexGuard<'_, Vec<WaitingCode>> {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
