@@ -14,6 +14,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use crate::domain::claim::Outcome;
 use crate::domain::code::CodeEnd;
 use crate::domain::ids::QueueName;
+use crate::domain::link::LinkState;
 use crate::domain::refresh::Health;
 use crate::domain::verdict::Verdict;
 
@@ -45,23 +46,18 @@ macro_rules! label {
     };
 }
 
-impl EncodeLabelValue for Health {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(self.as_str())
-    }
+/// Lets what the domain names be a label's value.
+macro_rules! label_values {
+    ($($type:ty: $name:ident),+ $(,)?) => {
+        $(impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+                encoder.write_str(self.$name())
+            }
+        })+
+    };
 }
 
-impl EncodeLabelValue for CodeEnd {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(self.as_str())
-    }
-}
-
-impl EncodeLabelValue for Verdict {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(self.as_str())
-    }
-}
+label_values! { Health: as_str, Verdict: as_str, CodeEnd: as_str, LinkState: name }
 
 label! {
     /// Why the HTTP room answered or closed in a handler's place.
@@ -179,6 +175,7 @@ labels!(StateLabel { state: StoreState });
 labels!(RefreshLabel { outcome: Refresh });
 labels!(LoanLabel { outcome: Loan });
 labels!(TokenLabel { state: Health });
+labels!(LinkLabel { state: LinkState });
 labels!(CodeLabel { outcome: CodeEnd });
 labels!(CodeRequestLabel { outcome: CodeRequest });
 labels!(ClaimLabel { outcome: &'static str });
@@ -199,10 +196,13 @@ pub struct Metrics {
     refreshes: Family<RefreshLabel, Counter>,
     loans: Family<LoanLabel, Counter>,
     tokens: Family<TokenLabel, Gauge>,
+    accounts: Family<LinkLabel, Gauge>,
     codes: Family<CodeLabel, Counter>,
     code_requests: Family<CodeRequestLabel, Counter>,
     claims: Family<ClaimLabel, Counter>,
     link_changes: Family<TokenLabel, Counter>,
+    /// Authorization codes that are not at their end.
+    pub codes_under_way: Gauge,
     /// Until the first of all living links would lapse, in seconds.
     pub nearest_lapse: Gauge,
     /// 1 while nothing is refreshed since the store is an older copy.
@@ -249,10 +249,12 @@ impl Default for Metrics {
             refreshes: Family::default(),
             loans: Family::default(),
             tokens: Family::default(),
+            accounts: Family::default(),
             codes: Family::default(),
             code_requests: Family::default(),
             claims: Family::default(),
             link_changes: Family::default(),
+            codes_under_way: Gauge::default(),
             nearest_lapse: Gauge::default(),
             guarded: Gauge::default(),
             unrecorded: Gauge::default(),
@@ -291,6 +293,8 @@ impl Metrics {
         names.add("token_requests", "Access tokens that workers asked for", &self.loans);
         names.add("tokens", "Accounts by the state of their tokens", &self.tokens);
         names.add("link_changes", "Changes of a link's token state, by the new one", &self.link_changes);
+        names.add("accounts", "Accounts by the state of their link", &self.accounts);
+        names.add("codes_under_way", "Authorization codes not at their end", &self.codes_under_way);
         names.add("code_requests", "Calls of the token exchange URL", &self.code_requests);
         names.add("codes", "Authorization codes by what became of them", &self.codes);
         names.add("claims", "Claims of accounts by what they were answered", &self.claims);
@@ -385,6 +389,11 @@ impl Metrics {
     /// A link's token state is this now.
     pub fn link_is(&self, state: Health) {
         self.link_changes.get_or_create(&TokenLabel { state }).inc();
+    }
+
+    /// Accounts in a state of their link.
+    pub fn accounts(&self, state: LinkState) -> Gauge {
+        self.accounts.get_or_create_owned(&LinkLabel { state })
     }
 
     pub fn code(&self, outcome: CodeEnd) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Admin;
 use crate::clock;
 use crate::domain::refresh::{Health, LIFE};
-use crate::store::Health as StoreHealth;
+use crate::store::{Health as StoreHealth, LinkState};
 use crate::telemetry::{Aside, Fate, StoreState};
 
 impl Admin {
@@ -26,6 +26,9 @@ impl Admin {
             StoreHealth::Failing { .. } => StoreState::Failing,
             StoreHealth::Damaged { .. } => StoreState::Damaged,
         });
+        for (state, count) in LinkState::ALL.into_iter().zip(&stats.accounts) {
+            self.metrics.accounts(state).set(signed(count));
+        }
         let standing = self.tokens.standing();
         for (state, count) in Health::ALL.into_iter().zip(standing.overview.by_health) {
             self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -34,6 +37,7 @@ impl Admin {
         let left = standing.overview.nearest_lapse.map_or(LIFE, |(_, at)| at.since(clock::now())).as_secs();
         self.metrics.nearest_lapse.set(i64::try_from(left).unwrap_or(i64::MAX));
         self.metrics.guarded.set(i64::from(standing.guarded));
+        self.metrics.codes_under_way.set(i64::try_from(standing.codes).unwrap_or(i64::MAX));
         self.metrics.unrecorded.set(i64::try_from(standing.unrecorded).unwrap_or(i64::MAX));
         for queue in self.store.queues() {
             let totals = [

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::door::Door;
 use super::request::ok;
@@ -15,7 +15,7 @@ use crate::domain::refresh::Health;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
 use crate::http::answer;
-use crate::store::Health as StoreHealth;
+use crate::store::{Health as StoreHealth, LinkState};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -119,12 +119,13 @@ impl Admin {
     }
 
     fn account_counts(&self) -> Value {
-        let stats = self.store.stats();
-        json!({
-            "unclaimed": get(&stats.accounts_unclaimed),
-            "linked": get(&stats.accounts_linked),
-            "removed": get(&stats.accounts_removed),
-        })
+        let counts = LinkState::ALL.into_iter().zip(&self.store.stats().accounts);
+        // What is forgotten is no account any more.
+        let counts = counts.filter(|(state, _)| *state != LinkState::Forgotten);
+        counts
+            .map(|(state, count)| (state.name().to_owned(), get(count).into()))
+            .collect::<Map<_, _>>()
+            .into()
     }
 }
 
@@ -159,6 +160,7 @@ fn token_facts(facts: &Standing, now: Millis) -> Value {
         "nearest_lapse": overview.nearest_lapse.map(|(_, at)| at.rfc3339()),
         "nearest_lapse_days": overview.nearest_lapse.map(|(_, at)| at.since(now).as_secs() / 86_400),
         "unrecorded": facts.unrecorded,
+        "codes_under_way": facts.codes,
     });
     for (health, count) in Health::ALL.iter().zip(overview.by_health) {
         document[health.as_str()] = count.into();

@@ -125,6 +125,8 @@ pub struct Standing {
     pub overview: Overview,
     /// Answers of OAuth that are not in the store yet.
     pub unrecorded: usize,
+    /// Authorization codes that are not at their end.
+    pub codes: usize,
 }
 
 /// There is no token, and when to ask again, where that may help.

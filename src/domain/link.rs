@@ -14,7 +14,7 @@
 //! How its tokens are is another machine: see [`super::refresh`].
 
 /// A link's state. Its number rests on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum LinkState {
     /// Events came for it, or tokens, but no user has it. One who had it before the app was removed stays noted.

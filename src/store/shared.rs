@@ -17,6 +17,7 @@ use super::options::{Options, QueueSpec};
 use super::seen::Row;
 use crate::domain::backlog::Backlog;
 use crate::domain::ids::QueueName;
+use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::telemetry::Metrics;
 use crate::vault::Vault;
@@ -71,9 +72,8 @@ pub struct Stats {
     pub dead_events: AtomicU64,
     pub unrouted_events: AtomicU64,
     pub quarantined_events: AtomicU64,
-    pub accounts_unclaimed: AtomicU64,
-    pub accounts_linked: AtomicU64,
-    pub accounts_removed: AtomicU64,
+    /// In the order of [`LinkState::ALL`].
+    pub accounts: [AtomicU64; LinkState::ALL.len()],
 }
 
 pub(super) fn bump(counter: &AtomicU64) {

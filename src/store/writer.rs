@@ -357,9 +357,9 @@ impl Writer {
         set(&stats.dead_events, letters(Class::Dead));
         set(&stats.unrouted_events, letters(Class::Unrouted));
         set(&stats.quarantined_events, letters(Class::Quarantined));
-        set(&stats.accounts_unclaimed, core.accounts.count(LinkState::Unclaimed));
-        set(&stats.accounts_linked, core.accounts.count(LinkState::Linked));
-        set(&stats.accounts_removed, core.accounts.count(LinkState::Removed));
+        for (state, count) in LinkState::ALL.into_iter().zip(&stats.accounts) {
+            set(count, core.accounts.count(state));
+        }
         set(&stats.ids_since, core.oldest_at.0);
     }
 }

@@ -71,7 +71,7 @@ impl Desk {
 
     /// Whether an account may be about to come of which nobody knows yet.
     pub fn expects_accounts(&self) -> bool {
-        self.codes.under_way.load(Ordering::Relaxed) > 0
+        self.codes.under_way() > 0
     }
 
     /// Reads what a run before left on its way.
@@ -253,6 +253,10 @@ impl Codes {
             new: Mutex::default(),
             under_way: AtomicUsize::new(0),
         }
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     fn new_ones(&self) -> MutexGuard<'_, Vec<WaitingCode>> {

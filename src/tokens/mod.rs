@@ -156,6 +156,7 @@ impl Desk {
             guarded: self.is_guarded(),
             overview: self.planner().overview(self.moment()),
             unrecorded: self.unrecorded.load(Ordering::Relaxed),
+            codes: self.codes.under_way(),
         }
     }
 
