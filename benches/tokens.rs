@@ -1,6 +1,6 @@
-//! The bench of tokens: what the schedule of a million accounts costs, and refreshes, loans and webhooks beside each other.
+//! The bench of tokens: what the schedule of a million accounts costs, and refreshes, loans, webhooks beside each other, and claims.
 //!
-//! `cargo bench --bench tokens -- [a] [b] [c] [d] [--rounds N] [--seconds S] [--accounts N] [--json]`; without a part, all of
+//! `cargo bench --bench tokens -- [a] [b] [c] [d] [e] [--rounds N] [--seconds S] [--accounts N] [--json]`; without a part, all of
 //! them. Daemon, simulated Ring and baseline are child processes; what is printed first says on what it was measured.
 #![expect(
     clippy::cast_possible_truncation,
@@ -19,7 +19,7 @@ mod servers;
 use std::error::Error;
 
 use command::Command;
-use parts::{Bench, beside, loans, pace, schedule};
+use parts::{Bench, beside, claims, loans, pace, schedule};
 
 fn main() -> Result<(), Box<dyn Error>> {
     command::run(measure)
@@ -51,8 +51,13 @@ fn measure(command: &Command) -> Result<(), Box<dyn Error>> {
     if wanted("d") {
         beside::webhooks(&mut bench, &at("d"))?;
     }
+    if wanted("e") {
+        for unclaimed in [10_000, 100_000] {
+            claims::among(&mut bench, &at(&format!("e{unclaimed}")), unclaimed)?;
+        }
+    }
     bench.report.finish();
     Ok(())
 }
 
-const PARTS: [&str; 4] = ["a", "b", "c", "d"];
+const PARTS: [&str; 5] = ["a", "b", "c", "d", "e"];

@@ -3,6 +3,7 @@
 
 mod common;
 mod desk {
+    pub(crate) mod codes;
     pub(crate) mod ends;
     pub(crate) mod full_disk;
     pub(crate) mod room;

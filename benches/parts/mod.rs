@@ -1,6 +1,7 @@
 //! What is measured, part by part, as the project's goals name them.
 
 pub(crate) mod beside;
+pub(crate) mod claims;
 pub(crate) mod disk;
 pub(crate) mod full;
 pub(crate) mod loans;

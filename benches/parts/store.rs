@@ -121,7 +121,7 @@ fn import(number: u64) -> Result<Import, Box<dyn Error>> {
     import_with(number, Pair::of(Some(&half), &half), Span::from_now(clock::now(), ACCESS_LIFE))
 }
 
-fn import_with(number: u64, pair: Pair, span: Span) -> Result<Import, Box<dyn Error>> {
+pub(crate) fn import_with(number: u64, pair: Pair, span: Span) -> Result<Import, Box<dyn Error>> {
     Ok(Import {
         account: AccountId::new(&account(number))?,
         user: Some(UserId::new(&format!("user-{number}"))?),

@@ -40,6 +40,8 @@ enum Tried {
     Gone,
     /// OAuth has done nothing with it.
     Unsent(String),
+    /// OAuth says that it failed: most likely it has done nothing with it.
+    Failed(String),
     /// Nobody knows.
     Unknown(String),
 }
@@ -99,24 +101,27 @@ impl Desk {
     /// Until the code is at its end, or the daemon stops between two tries: the next start goes on then.
     async fn exchange(&self, api: &RingApi, code: WaitingCode) {
         let until = clock::ticks() + LIFE.saturating_sub(self.now().since(code.received_at));
-        let (mut sent, mut failures) = (code.tries, 0);
+        let (mut sent, mut failures, mut doubtful) = (code.tries, 0, false);
         let end = loop {
-            let too_late = if sent == 0 { CodeEnd::Expired } else { CodeEnd::Lost };
             if sent >= TRIES {
                 break CodeEnd::Lost;
             }
             match self.unless_stopping(timeout_at(until, self.codes.gate.pass())).await {
                 Some(Ok(())) => {}
-                Some(Err(_)) => break too_late,
+                Some(Err(_)) => break too_late(sent, doubtful),
                 None => return,
             }
             let why = match self.try_code(api, code.id).await {
                 Tried::Given(pair) => return self.take_in(api, code.id, pair).await,
-                Tried::Refused if sent > 0 => break CodeEnd::Lost,
+                Tried::Refused if sent > 0 || doubtful => break CodeEnd::Lost,
                 Tried::Refused => break CodeEnd::Refused,
                 Tried::Unusable => break CodeEnd::Lost,
                 Tried::Gone => return,
                 Tried::Unsent(why) => why,
+                Tried::Failed(why) => {
+                    doubtful = true;
+                    why
+                }
                 Tried::Unknown(why) => {
                     sent += 1;
                     why
@@ -126,7 +131,7 @@ impl Desk {
             let wait = AGAIN.wait(failures, random());
             tracing::warn!(%why, sent, "a code is not exchanged yet");
             if clock::ticks() + wait >= until {
-                break if sent == 0 { CodeEnd::Expired } else { CodeEnd::Lost };
+                break too_late(sent, doubtful);
             }
             if self.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
                 return;
@@ -144,7 +149,7 @@ impl Desk {
         failpoint!("code.sending");
         let exchange = api.exchange_code(&grant.code, grant.verifier.as_ref()).await;
         failpoint!("code.answered");
-        let unsent = match exchange {
+        let tried = match exchange {
             Exchange::Renewed(pair) if pair.refresh_token.is_some() => return Tried::Given(pair),
             Exchange::Renewed(_) | Exchange::Unreadable(_) => {
                 tracing::error!(
@@ -154,16 +159,17 @@ impl Desk {
             }
             Exchange::Refused => return Tried::Refused,
             Exchange::Unknown { why } => return Tried::Unknown(why),
-            Exchange::NotSent { why } | Exchange::Failed { why } | Exchange::ClientRefused { why } => why,
+            Exchange::NotSent { why } | Exchange::ClientRefused { why } => Tried::Unsent(why),
+            Exchange::Failed { why } => Tried::Failed(why),
             Exchange::Throttled { retry_after } => {
                 self.throttled(retry_after);
-                "OAuth throttles us".to_owned()
+                Tried::Unsent("OAuth throttles us".to_owned())
             }
         };
         if let Err(error) = self.store.unsend_code(id).await {
             tracing::warn!(%error, "that a code was not sent could not be noted");
         }
-        Tried::Unsent(unsent)
+        tried
     }
 
     async fn end_code(&self, id: CodeId, end: CodeEnd) {
@@ -185,7 +191,7 @@ impl Desk {
         }
     }
 
-    /// Does not come back before the tokens are on disk, but when the daemon stops on a store that takes nothing.
+    /// Does not come back before the tokens are on disk, also when the daemon is to stop: they are in memory alone.
     async fn take_in(&self, api: &RingApi, id: CodeId, pair: TokenPair) {
         let Some(refresh_token) = pair.refresh_token else { return };
         let span = Span::from_now(self.now(), pair.expires_in);
@@ -199,12 +205,7 @@ impl Desk {
             };
             waits.get_or_insert_with(|| Unrecorded::new(&self.unrecorded));
             tracing::error!(%error, "the store can't take the tokens that a code brought; trying again");
-            if self.unless_stopping(tokio::time::sleep(RECORD_AGAIN)).await.is_none() {
-                tracing::error!(
-                    "the tokens that a code brought are lost: the user has to add the app in Ring again"
-                );
-                return;
-            }
+            tokio::time::sleep(RECORD_AGAIN).await;
         };
         drop(waits);
         failpoint!("code.recorded");
@@ -231,6 +232,11 @@ impl Desk {
             done = wait => Some(done),
         }
     }
+}
+
+/// What a code is whose minute is over.
+fn too_late(sent: u8, doubtful: bool) -> CodeEnd {
+    if sent == 0 && !doubtful { CodeEnd::Expired } else { CodeEnd::Lost }
 }
 
 /// Codes on their way.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Desk;
@@ -77,7 +77,7 @@ impl Desk {
                 () = self.wake.notified() => {}
                 () = self.store.tokens_changed() => {}
                 Some(landed) = flights.land() => self.land(landed),
-                Some(_) = codes.join_next() => {}
+                Some(ended) = codes.join_next() => said(&ended),
             }
         }
         herald.abort();
@@ -90,7 +90,9 @@ impl Desk {
         while let Some(landed) = flights.land().await {
             self.land(landed);
         }
-        while codes.join_next().await.is_some() {}
+        while let Some(ended) = codes.join_next().await {
+            said(&ended);
+        }
     }
 
     /// Reads the schedule, and what a run before left to be done.
@@ -214,5 +216,12 @@ impl Desk {
                 true
             }
         }
+    }
+}
+
+/// A code whose exchange panicked is sent once more at the next start, if its minute lasts.
+fn said(ended: &Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the exchange of a code ended in a panic");
     }
 }

@@ -95,6 +95,24 @@ async fn with_no_place_at_all_it_does_not_stop() {
     is_well(&room).await;
 }
 
+/// A code is good once: what OAuth gave for it is nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_code_brought_is_not_let_go_before_it_is_on_disk() {
+    let (room, disk) = room().await;
+    room.fault("oauth-slow-after:700ms", 1);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("OAuth has given tokens", || room.ring.counts("a").granted == 1).await;
+    disk.fail(ALL_FULL);
+    soon("they have nowhere to go", || room.desk().standing().unrecorded == 1).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(3), room.stop()).await;
+    assert!(stopped.is_err(), "it stopped with tokens in memory alone");
+    disk.heal();
+    soon("they are recorded", || room.desk().standing().unrecorded == 0).await;
+    room.let_go().await;
+    room.all_have_arrived().await;
+    is_well(&room).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_cannot_be_written_starts_no_refresh() {
     let (room, disk) = room().await;

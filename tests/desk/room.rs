@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringhookd::chance;
 use ringhookd::clock;
+use ringhookd::domain::code::{Grant, NoRoom};
 use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
 use ringhookd::domain::refresh::{Moment, Policy as Schedule};
 use ringhookd::domain::routing::{Filter, TypePattern};
@@ -130,6 +131,18 @@ impl Room {
 
     pub(crate) fn fault(&self, fault: &str, times: u64) {
         self.ring.inject(Plan { fault: fault.parse().unwrap(), times: Some(times), account: None });
+    }
+
+    /// Ring brings a code.
+    pub(crate) async fn take_code(&self, code: &str) -> Result<(), NoRoom> {
+        self.desk.take_code(Grant { code: Secret::new(code.to_owned()), verifier: None }).await
+    }
+
+    /// How many codes came to an end, by its name.
+    pub(crate) fn codes(&self, outcome: &str) -> u64 {
+        let line = format!("ringhookd_codes_total{{outcome=\"{outcome}\"}} ");
+        let text = self.metrics.render();
+        text.split_once(&line).unwrap().1.lines().next().unwrap().parse().unwrap()
     }
 
     /// Puts an account in with its refresh token alone, so that it is refreshed at once.

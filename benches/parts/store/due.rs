@@ -48,7 +48,15 @@ pub(crate) fn make_due(folder: &Path, accounts: u64) -> Result<Server, Box<dyn E
 
 /// A daemon on this store refreshes so many a second from now on; with none, nothing at all.
 pub(crate) fn let_refresh(folder: &Path, ring: &Server, per_second: u32) -> Result<(), Box<dyn Error>> {
-    let (address, client) = (&ring.address, Options::default().client);
+    if per_second == 0 {
+        return Ok(fs::write(folder.join(MORE), "")?);
+    }
+    ring_settings(folder, &ring.address, per_second)
+}
+
+/// A daemon on this store has a Ring there.
+pub(crate) fn ring_settings(folder: &Path, address: &str, per_second: u32) -> Result<(), Box<dyn Error>> {
+    let client = Options::default().client;
     let (id, secret) = (client.id, client.secret);
     let text = format!(
         r#"
@@ -58,9 +66,11 @@ pub(crate) fn let_refresh(folder: &Path, ring: &Server, per_second: u32) -> Resu
         oauth_url = "http://{address}/oauth/token"
         api_url = "http://{address}"
         requests_per_second = {per_second}
+        [linking]
+        codes_per_second = 5
         "#
     );
-    Ok(fs::write(folder.join(MORE), if per_second == 0 { String::new() } else { text })?)
+    Ok(fs::write(folder.join(MORE), text)?)
 }
 
 pub(crate) fn used(ring: &mut Server) -> Result<Used, Box<dyn Error>> {

@@ -1,0 +1,101 @@
+//! Authorization codes: exchanged within their minute whatever goes wrong, once, and what they bring is kept alive.
+
+use std::time::Duration;
+
+use ringhookd::sim::{Place, Policy};
+
+use crate::common::account;
+use crate::desk::room::{Room, soon};
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_nobody_claims_is_kept_alive_like_any_other() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    room.all_have_arrived().await;
+    for day in 1..40 {
+        room.advance(DAY + Duration::from_hours(1)).await;
+        soon("it is refreshed", || room.ring.counts("a").granted > day).await;
+    }
+    room.survives("a").await;
+    let view = room.store.account(account("a")).await.unwrap().unwrap();
+    assert_eq!((view.user, view.state.name()), (None, "unclaimed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_oauth_has_not_worked_on_is_sent_again() {
+    for fault in ["oauth-503", "oauth-429:1", "oauth-invalid-client", "oauth-lost-request"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        room.fault(fault, 1);
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+        room.all_have_arrived().await;
+        room.survives("a").await;
+        assert!(!room.desk().standing().overview.halted, "{fault}: a stranger may have made it up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_lost_is_asked_for_once_more_and_then_the_code_is_lost() {
+    for fault in ["oauth-lost-answer", "oauth-503-after-work"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        room.fault(fault, 1);
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the code is lost", || room.codes("lost") == 1).await;
+        assert_eq!(room.ring.requests(Place::OAuth), 2, "{fault}");
+        assert!(room.store.account(account("a")).await.unwrap().is_none());
+        // The user removes the app and adds it again.
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the next one is exchanged", || room.codes("exchanged") == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_answers_in_a_row_that_nobody_heard_are_the_end_of_a_code() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("oauth-lost-request", 9);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("the code is lost", || room.codes("lost") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_tokens_that_can_be_kept_is_said_to_be_lost() {
+    for fault in ["oauth-truncated", "oauth-no-refresh-token", "oauth-html"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        room.fault(fault, 1);
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the code is lost", || room.codes("lost") == 1).await;
+        assert_eq!(room.ring.requests(Place::OAuth), 1, "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_whose_minute_passed_while_nobody_ran_is_not_sent() {
+    let mut room = Room::new(Policy::DeadAtOnce).await;
+    room.hold_back().await;
+    let (code, other) = (room.ring.new_code("a"), room.ring.new_code("b"));
+    room.take_code(&code).await.unwrap();
+    room.close().await;
+    room.advance(Duration::from_secs(61)).await;
+    room.open().await;
+    soon("the code has expired", || room.codes("expired") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 0);
+    room.take_code(&code).await.unwrap();
+    room.take_code(&other).await.unwrap();
+    soon("the other has its answer", || room.codes("refused") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 1, "the expired one was not sent again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_the_tokens_are_is_asked_until_ring_tells() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("users-me-500", 2);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    room.all_have_arrived().await;
+    room.survives("a").await;
+    assert_eq!(room.ring.counts("a").granted, 1);
+}
