@@ -113,7 +113,7 @@ def claim(ringhookd, attempt):
         call.sock.connect(ringhookd)
         call.request("POST", "/v1/claims", body, {"Content-Type": "application/json"})
         answer = call.getresponse()
-        outcome = json.loads(answer.read(65536)).get("outcome")
+        outcome = json.loads(answer.read()).get("outcome")
     except (OSError, http.client.HTTPException, ValueError, AttributeError):
         return "busy"  # whether it came through is not known
     finally:

@@ -128,7 +128,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 def log(line):
     """Nothing of a request goes in."""
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(line + "\n")
 
 
 def serve(listen, visit, submit, secure):
