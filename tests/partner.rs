@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 
-use partner::app::{Daemon, PASSWORD, Partner, Reply, command};
+use partner::app::{Daemon, PASSWORD, Partner, Reply, command, python};
 use partner::browser::{Answer, Browser, form_of, raw};
 use serde_json::{Value, json};
 
@@ -396,6 +396,24 @@ fn browser_cookies(page: &Answer) -> std::collections::BTreeMap<String, String> 
     let pairs =
         page.headers("set-cookie").into_iter().filter_map(|line| line.split(';').next()?.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// What only time, or other users, would show.
+#[test]
+fn attempts_age_and_identifiers_are_masked() {
+    const CODE: &str = "
+import partner
+for partner.LIFE in 600, -1:
+    shown = partner.visit('nonce=a&time=1')
+    form = f'token={shown.token}&user=user-1&password={partner.PASSWORD}'
+    print(partner.submit(shown.cookie.split(';')[0], form, '/nonexistent/admin.sock').page)
+for email in 'someone@example.com', 'abc@example.com', 'a@example.com':
+    print(partner.masked(email))
+";
+    let done = python(&["-c", CODE]).current_dir("examples/partner").output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    let expected = "busy\nout_of_date\ns***e@example.com\na***@example.com\na***@example.com\n";
+    assert_eq!(said, expected, "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[test]

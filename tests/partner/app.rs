@@ -16,8 +16,15 @@ pub(crate) const PASSWORD: &str = "made-up-password";
 
 pub(crate) fn command(args: &[&str]) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/partner/partner.py");
+    let mut command = python(&[script.to_str().unwrap()]);
+    command.args(args);
+    command
+}
+
+/// Leaves no compiled files beside the example.
+pub(crate) fn python(args: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command.arg("-B").arg(script).args(args).env_remove("PARTNER_PASSWORD");
+    command.arg("-B").args(args).env_remove("PARTNER_PASSWORD");
     command
 }
 
