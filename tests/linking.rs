@@ -4,6 +4,7 @@
 
 mod common;
 mod linking {
+    pub(crate) mod faults;
     pub(crate) mod house;
 }
 
@@ -13,7 +14,7 @@ use common::account;
 use linking::house::{House, join_all, raw};
 use ringhookd::clock;
 use ringhookd::domain::lending::Ask;
-use ringhookd::sim::{LinkState, Options, Place, Visit};
+use ringhookd::sim::{CodeShape, LinkState, Options, Place, Visit};
 use serde_json::{Value, json};
 
 /// How a code is brought: method, path, content type, and the body around it.
@@ -158,7 +159,7 @@ async fn the_same_user_twice_at_once_is_one_claim() {
     let visit = house.visit(A);
     let (one, two) = tokio::join!(house.outcome(&visit, "ann"), house.outcome(&visit, "ann"));
     assert_eq!([one, two], ["linked", "linked"]);
-    assert_eq!(house.ring.requests(Place::Integrations), 2, "one POST and one PATCH");
+    assert_eq!((house.ring.requests(Place::LinkPost), house.ring.requests(Place::LinkPatch)), (1, 1));
 }
 
 #[tokio::test]
@@ -262,7 +263,8 @@ async fn a_late_removal_undoes_nothing_and_a_late_confirmation_completes_nothing
     tokio::time::sleep(Duration::from_millis(20)).await;
     house.add_app(A).await;
     // Ring can't be reached, so that the claim stays where it is.
-    house.inject("integrations-503", None);
+    house.inject("link-post-503", None);
+    house.inject("link-patch-503", None);
     let visit = house.visit(A);
     let claiming = house.claim(&visit, "ann");
     let story = async {
@@ -279,6 +281,34 @@ async fn a_late_removal_undoes_nothing_and_a_late_confirmation_completes_nothing
     house.event_at("app_integration_removed", A, before).await;
     assert_eq!(house.state(A).await, "linked");
     assert!(house.show(A).await["has_tokens"] == true);
+}
+
+/// As Ring does it by itself, in each shape that a code may have.
+#[tokio::test]
+async fn ring_plays_the_story_by_itself() {
+    let house = House::new().await;
+    for shape in CodeShape::ALL {
+        let account = format!("account-{}", shape.name());
+        house.let_ring_call(shape);
+        house.ring.install(&account).unwrap();
+        house.arrived(&account).await;
+        assert_eq!(house.outcome(&house.visit(&account), "ann").await, "linked");
+        let mut kinds = Vec::new();
+        while kinds.len() < 3 {
+            kinds.extend(house.kinds("ann").await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        kinds.sort();
+        assert_eq!(kinds, ["app_integration_added", "device_added", "device_added"]);
+        assert!(house.ring.revoke(&account));
+        house.is(&account, "removed").await;
+        house.soon("nothing of it waits", async || house.kinds("ann").await.is_empty()).await;
+        house.ring.install(&account).unwrap();
+        house.is(&account, "unclaimed").await;
+        house.arrived(&account).await;
+        assert_eq!(house.outcome(&house.visit(&account), "ann").await, "linked", "anew");
+        house.soon("its events have come", async || house.kinds("ann").await.len() + 1 > 0).await;
+    }
 }
 
 #[tokio::test]

@@ -186,7 +186,8 @@ fn developers_steer_it_while_it_runs() {
         ("advance", json!({ "by": "soon" }), "is not a time"),
         ("revoke", json!({ "account": "nobody" }), "no account `nobody`"),
         ("send", json!({ "event": "button_press" }), "no webhook URL"),
-        ("visit", json!({ "account": "nobody" }), "POST /sim/code first"),
+        ("visit", json!({ "account": "nobody" }), "install it first"),
+        ("install", json!({ "account": "new" }), "no token exchange URL"),
         ("code", json!({ "acount": "x" }), "unknown field"),
         ("other", json!({}), "there are state, fault"),
     ] {

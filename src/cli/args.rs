@@ -49,7 +49,7 @@ pub(super) enum Command {
     ///
     /// It prints its addresses, made-up credentials and ready curl lines, tells on standard error what is asked and
     /// answered, and runs until Ctrl-C. docs/SIMULATE.md describes scenarios and the endpoints under /sim/.
-    Simulate(Wishes),
+    Simulate(Box<Wishes>),
     /// How the running daemon stands; exit 1 when its store is not ready.
     Status,
     /// Accounts and whose they are.

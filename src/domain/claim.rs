@@ -142,9 +142,9 @@ impl Standing<'_> {
         let lives = matches!(self.link, LinkState::Linked | LinkState::Claiming);
         let others = lives && self.holder.is_some_and(|holder| holder != user);
         if let Some(last) = self.last.filter(|last| last.nonce == visit.nonce()) {
-            return match (last.user == user, others) {
-                (true, _) => Ruling::Repeat,
-                (false, true) => Ruling::OtherUser,
+            return match (others, last.user == user) {
+                (true, _) => Ruling::OtherUser,
+                (false, true) => Ruling::Repeat,
                 (false, false) => Ruling::Expired,
             };
         }

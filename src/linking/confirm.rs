@@ -196,6 +196,11 @@ impl Linking {
             self.store.advance_claim(claim, refused).await?;
             return Ok(Looked::Over);
         }
+        if reason == Reason::JustRenewed {
+            // Ring may refuse it for a while before a link is confirmed; it is the newest there is.
+            self.troubles().insert(claim.number, Reason::ApiDown);
+            return Ok(Looked::Later { refused: None, wait: Some(Duration::ZERO) });
+        }
         self.troubles().insert(claim.number, reason);
         // Where it came to no tokens, others change that, and nudge.
         let wait = if reason == Reason::NoTokens { None } else { Some(retry_after.unwrap_or_default()) };

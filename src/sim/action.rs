@@ -20,6 +20,10 @@ pub enum Action {
         event: String,
         account: Option<String>,
     },
+    /// The user adds the app.
+    Install(String),
+    /// The user goes on to sign in with the partner.
+    Visit(String),
     /// The user removes the app.
     Revoke(String),
     /// Lets time pass for tokens.
@@ -36,7 +40,12 @@ impl Action {
             Self::Fault(plan) => shared.world().faults.add(plan),
             Self::ClearFaults => shared.world().faults.clear(),
             Self::Send { event, account } => return shared.send(&event, account.as_deref()),
-            Self::Revoke(account) if !shared.revoke(&account) => return Err(no_account(&account)),
+            Self::Install(account) => return shared.install(&account),
+            Self::Visit(account) => {
+                let (visit, url) = shared.visit(&account).ok_or_else(|| not_added(&account))?;
+                shared.say(|| url.unwrap_or(format!("visit nonce={}&time={}", visit.nonce, visit.time)));
+            }
+            Self::Revoke(account) if !shared.revoke(&account, true) => return Err(no_account(&account)),
             Self::Revoke(_) => {}
             Self::Advance(by) => shared.clock.advance(by),
         }
@@ -55,6 +64,8 @@ impl fmt::Display for Action {
             }
             Self::ClearFaults => f.write_str("no more faults"),
             Self::Send { event, .. } => write!(f, "send {event}"),
+            Self::Install(account) => write!(f, "install {account}"),
+            Self::Visit(account) => write!(f, "visit {account}"),
             Self::Revoke(account) => write!(f, "revoke {account}"),
             Self::Advance(by) => write!(f, "advance {}", humantime::format_duration(*by)),
         }
@@ -63,6 +74,10 @@ impl fmt::Display for Action {
 
 pub(super) fn no_account(account: &str) -> String {
     format!("there is no account `{account}`")
+}
+
+pub(super) fn not_added(account: &str) -> String {
+    format!("the app is not added to `{account}`: install it first")
 }
 
 /// A fault by its text, `times` and account; all of them words from outside.

@@ -1,5 +1,6 @@
 //! The API's documents: a user, and the devices that every simulated account has.
 
+use hyper::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -10,12 +11,13 @@ use super::fault::Place;
 pub(super) const TOKEN_PATH: &str = "/oauth/token";
 pub(super) const USERS_ME_PATH: &str = "/v1/users/me";
 
-pub(super) fn place(path: &str) -> Option<Place> {
+pub(super) fn place(method: &Method, path: &str) -> Option<Place> {
     match path {
         TOKEN_PATH => Some(Place::OAuth),
         USERS_ME_PATH => Some(Place::UsersMe),
         "/v1/devices" => Some(Place::Devices),
-        "/v1/accounts/me/app-integrations" => Some(Place::Integrations),
+        "/v1/accounts/me/app-integrations" if *method == Method::PATCH => Some(Place::LinkPatch),
+        "/v1/accounts/me/app-integrations" => Some(Place::LinkPost),
         _ => None,
     }
 }

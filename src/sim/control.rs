@@ -23,6 +23,7 @@ struct Body {
     clear: Option<bool>,
     by: Option<String>,
     event: Option<String>,
+    silent: Option<bool>,
 }
 
 /// Nothing when the path is not one of these.
@@ -53,6 +54,11 @@ fn posted(shared: &Arc<Shared>, name: &str, call: &Call) -> Result<Value, String
             Action::Advance(action::duration(&due(body.by, "by")?)?).perform(shared)?;
             return Ok(json!({ "now": shared.clock.now().rfc3339() }));
         }
+        "install" => Action::Install(due(body.account, "account")?).perform(shared)?,
+        "revoke" if body.silent == Some(true) => {
+            let account = due(body.account, "account")?;
+            shared.revoke(&account, false).then_some(()).ok_or_else(|| action::no_account(&account))?;
+        }
         "revoke" => Action::Revoke(due(body.account, "account")?).perform(shared)?,
         "send" => {
             let event = action::event(&due(body.event, "event")?)?;
@@ -68,11 +74,14 @@ fn posted(shared: &Arc<Shared>, name: &str, call: &Call) -> Result<Value, String
         }
         "visit" => {
             let account = due(body.account, "account")?;
-            let visit = shared.world().integrations.visit(&account, now);
-            let visit = visit.ok_or("the app is not added to this account: POST /sim/code first")?;
-            return Ok(json!({ "nonce": visit.nonce, "time": visit.time }));
+            let (visit, url) = shared.visit(&account).ok_or_else(|| action::not_added(&account))?;
+            return Ok(json!({ "nonce": visit.nonce, "time": visit.time, "url": url }));
         }
-        _ => return Err("there are state, fault, advance, revoke, send, code, account and visit".into()),
+        _ => {
+            return Err(
+                "there are state, fault, advance, install, visit, revoke, send, code and account".into()
+            );
+        }
     }
     Ok(json!({ "status": "ok" }))
 }
@@ -86,6 +95,7 @@ fn state(shared: &Shared) -> Value {
             "account": **id,
             "refresh_token": world.oauth.live(id, now),
             "link": world.integrations.state(id).map(super::LinkState::name),
+            "mails": world.integrations.mails(id),
             "exchanges": counts.granted,
             "in_flight": counts.in_flight,
             "most_in_flight": counts.most_in_flight,

@@ -13,18 +13,22 @@ pub enum Place {
     OAuth,
     UsersMe,
     Devices,
-    Integrations,
+    /// The POST of app-integrations.
+    LinkPost,
+    /// The PATCH of app-integrations.
+    LinkPatch,
 }
 
 impl Place {
-    pub const ALL: [Self; 4] = [Self::OAuth, Self::UsersMe, Self::Devices, Self::Integrations];
+    pub const ALL: [Self; 5] = [Self::OAuth, Self::UsersMe, Self::Devices, Self::LinkPost, Self::LinkPatch];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::OAuth => "oauth",
             Self::UsersMe => "users-me",
             Self::Devices => "devices",
-            Self::Integrations => "integrations",
+            Self::LinkPost => "link-post",
+            Self::LinkPatch => "link-patch",
         }
     }
 }
@@ -94,7 +98,7 @@ pub const KINDS: [(&str, &str); 16] = [
 /// Why a text names no fault.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoFault {
-    #[error("`{0}` is no fault: it begins with oauth-, users-me-, devices- or integrations-")]
+    #[error("`{0}` is no fault: it begins with oauth-, users-me-, devices-, link-post- or link-patch-")]
     Place(String),
     #[error("`{0}` is no fault: there is no kind `{1}`; `ringhookd simulate --help` lists the kinds")]
     Kind(String, String),
@@ -221,7 +225,7 @@ mod tests {
         assert_eq!(kind("oauth-429:30"), Kind::Throttled(30));
         assert_eq!(kind("users-me-slow-after:20ms"), Kind::SlowAfter(Duration::from_millis(20)));
         assert_eq!(kind("oauth-absurd-expires-in:-1"), Kind::AbsurdExpiresIn((-1).into()));
-        assert_eq!(kind("integrations-503-after-work"), Kind::StatusAfterWork(503));
+        assert_eq!(kind("link-patch-503-after-work"), Kind::StatusAfterWork(503));
     }
 
     #[test]

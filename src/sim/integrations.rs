@@ -1,7 +1,7 @@
 //! One-way account linking as Ring keeps it: added, awaiting, completed, and the nonce that ties a browser to an account.
 //!
 //! The user adds the app (a code is made) → added → POST with a good nonce → awaiting → PATCH → completed; PATCH can pause it
-//! back to awaiting, and the user's removal ends it.
+//! back to awaiting, and the user's removal ends it. Each POST mails the user. A link that is completed has used up its nonces.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -57,11 +57,15 @@ struct Link {
 pub(super) struct Integrations {
     key: Vec<u8>,
     links: HashMap<Arc<str>, Link>,
+    /// Sent to each account's user.
+    mails: HashMap<Arc<str>, u64>,
+    /// Completed since somebody asked.
+    completed: Vec<Arc<str>>,
 }
 
 impl Integrations {
     pub(super) fn new(key: &[u8]) -> Self {
-        Self { key: key.to_owned(), links: HashMap::new() }
+        Self { key: key.to_owned(), links: HashMap::new(), mails: HashMap::new(), completed: Vec::new() }
     }
 
     /// Puts an account's link into a state, nonces and all forgotten.
@@ -76,6 +80,16 @@ impl Integrations {
 
     pub(super) fn state(&self, account: &str) -> Option<LinkState> {
         self.links.get(account).map(|link| link.state)
+    }
+
+    /// The confirmation mails that the account's user has had.
+    pub(super) fn mails(&self, account: &str) -> u64 {
+        self.mails.get(account).copied().unwrap_or(0)
+    }
+
+    /// The accounts whose links were completed since this was last asked.
+    pub(super) fn take_completed(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.completed)
     }
 
     /// The user taps *Sign In*; nothing where the app is not added.
@@ -101,6 +115,7 @@ impl Integrations {
         }
         link.identifier = body["account_identifier"].as_str().map(Into::into);
         link.state = LinkState::Awaiting;
+        *self.mails.entry(account.into()).or_default() += 1;
         Reply::json(200, &json!({ "status": "awaiting" }))
     }
 
@@ -115,6 +130,10 @@ impl Integrations {
                 return Reply::problem(400, "Invalid Status Transition", &detail);
             }
         };
+        if link.state == LinkState::Completed {
+            link.nonces.clear();
+            self.completed.push(account.into());
+        }
         let updated_at = now.rfc3339();
         let (identifier, status) = (&link.identifier, link.state.name());
         Reply::json(
@@ -156,6 +175,11 @@ mod tests {
         let mut patch = |status: &str| links.patch("a", &json!({ "status": status }), T0).status;
         assert_eq!((patch("awaiting"), patch("completed"), patch("completed")), (400, 200, 400));
         assert_eq!(patch("awaiting"), 200, "a pause");
+        assert!(
+            links.post("a", &json!({ "nonce": of_a.nonce }), T0).body.contains("Invalid Nonce"),
+            "used up"
+        );
+        assert_eq!((links.mails("a"), links.mails("b")), (1, 0));
         assert_eq!(links.patch("b", &json!({ "status": "completed" }), T0).status, 400);
         assert_eq!(links.patch("c", &json!({ "status": "completed" }), T0).status, 404);
     }

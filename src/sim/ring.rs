@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::action::Action;
 use super::api;
 use super::clock::SimClock;
+use super::codes::CodeSender;
 use super::fault::Place;
 use super::faults::Plan;
 use super::integrations::{Integrations, LinkState, Visit};
@@ -37,8 +38,9 @@ pub struct Options {
     pub client: Client,
     /// Signs nonces.
     pub hmac_key: String,
-    /// Where events go that are asked for.
-    pub webhook: Option<Sender>,
+    pub partner: Partner,
+    /// Whether a completed link is told as `app_integration_added`.
+    pub tells_added: bool,
     /// Whether developers find their endpoints under `/sim/`.
     pub control: bool,
     /// Told of every request and webhook in a line, from the thread that serves them.
@@ -56,11 +58,23 @@ impl Default for Options {
             seed: 1,
             client,
             hmac_key: "sim-hmac-key-made-up".into(),
-            webhook: None,
+            partner: Partner::default(),
+            tells_added: true,
             control: false,
             narrate: None,
         }
     }
+}
+
+/// What Ring calls of the partner's.
+#[derive(Debug, Clone, Default)]
+pub struct Partner {
+    /// Where events go.
+    pub webhook: Option<Sender>,
+    /// Where codes go of accounts that add the app.
+    pub codes: Option<CodeSender>,
+    /// The Account Link URL, to which a user's browser is sent.
+    pub link_url: Option<String>,
 }
 
 /// A simulated Ring that runs on a thread of its own. Ends when dropped.
@@ -149,7 +163,25 @@ impl Ring {
 
     /// The user goes on to sign in with the partner; nothing where the app is not added.
     pub fn visit(&self, account: &str) -> Option<Visit> {
-        self.shared.world().integrations.visit(account, self.shared.clock.now())
+        self.shared.visit(account).map(|(visit, _)| visit)
+    }
+
+    /// From now on this is the partner that is called.
+    pub fn set_partner(&self, partner: Partner) {
+        self.shared.set_partner(partner);
+    }
+
+    /// The user adds the app: its devices and its code are sent on their way.
+    ///
+    /// # Errors
+    /// Words that say why not.
+    pub fn install(&self, account: &str) -> Result<(), String> {
+        self.shared.install(account)
+    }
+
+    /// The confirmation mails that the account's user has had.
+    pub fn mails(&self, account: &str) -> u64 {
+        self.shared.world().integrations.mails(account)
     }
 
     /// How far the account's link is; nothing where the app is not added.
@@ -165,7 +197,7 @@ impl Ring {
     /// The user removes the app: none of the account's tokens is good any more, and the webhook, if there is one, is told.
     /// Whether the account was known.
     pub fn revoke(&self, account: &str) -> bool {
-        self.shared.revoke(account)
+        self.shared.revoke(account, true)
     }
 
     /// Does what a scenario's step says.

@@ -15,7 +15,8 @@ pub struct Step {
     pub action: Action,
 }
 
-const FIELDS: [&str; 8] = ["after", "fault", "times", "account", "clear_faults", "send", "revoke", "advance"];
+const FIELDS: [&str; 10] =
+    ["after", "fault", "times", "account", "clear_faults", "send", "install", "visit", "revoke", "advance"];
 
 /// Reads a scenario for these accounts.
 ///
@@ -35,9 +36,15 @@ pub fn scenario(text: &str, accounts: &[Arc<str>]) -> Result<Vec<Step>, Vec<Stri
     let written = file.get("step").and_then(|steps| steps.get_ref().as_array());
     let written = written.ok_or_else(|| vec!["there is no [[step]]".to_owned()])?;
     let (mut steps, mut problems) = (Vec::new(), Vec::new());
+    let mut accounts = accounts.to_vec();
     for raw in written {
-        match step(raw.get_ref().as_table(), accounts) {
-            Ok(step) => steps.push(step),
+        match step(raw.get_ref().as_table(), &accounts) {
+            Ok(step) => {
+                if let Action::Install(new) = &step.action {
+                    accounts.push(new.as_str().into());
+                }
+                steps.push(step);
+            }
             Err(words) => problems.push(format!("the step at line {}: {words}", line(raw.span().start))),
         }
     }
@@ -55,6 +62,7 @@ fn step(table: Option<&DeTable<'_>>, accounts: &[Arc<str>]) -> Result<Step, Stri
     }
     let after = fields.text("after")?.map_or(Ok(Duration::ZERO), action::duration)?;
     let (fault, send, advance) = (fields.text("fault")?, fields.text("send")?, fields.text("advance")?);
+    let (install, visit) = (fields.text("install")?, fields.text("visit")?);
     let (times, clear) = (fields.number("times")?, fields.is_set("clear_faults")?);
     if times.is_some() && fault.is_none() {
         return Err("`times` goes with `fault`".into());
@@ -63,13 +71,23 @@ fn step(table: Option<&DeTable<'_>>, accounts: &[Arc<str>]) -> Result<Step, Stri
         return Err("`account` goes with `fault` or `send`".into());
     }
     let account = account.map(str::to_owned);
-    let action = match (fault, clear, send, revoke, advance) {
-        (Some(fault), false, None, None, None) => Action::Fault(action::plan(fault, times, account)?),
-        (None, true, None, None, None) => Action::ClearFaults,
-        (None, false, Some(event), None, None) => Action::Send { event: action::event(event)?, account },
-        (None, false, None, Some(account), None) => Action::Revoke(account.to_owned()),
-        (None, false, None, None, Some(by)) => Action::Advance(action::duration(by)?),
-        _ => return Err("exactly one of fault, clear_faults, send, revoke, advance is due".into()),
+    let mut actions = Vec::new();
+    if let Some(fault) = fault {
+        actions.push(Action::Fault(action::plan(fault, times, account.clone())?));
+    }
+    if let Some(event) = send {
+        actions.push(Action::Send { event: action::event(event)?, account });
+    }
+    if let Some(by) = advance {
+        actions.push(Action::Advance(action::duration(by)?));
+    }
+    actions.extend(clear.then_some(Action::ClearFaults));
+    // Whoever adds the app need not be known before.
+    actions.extend(install.map(|account| Action::Install(account.to_owned())));
+    actions.extend(visit.map(|account| Action::Visit(account.to_owned())));
+    actions.extend(revoke.map(|account| Action::Revoke(account.to_owned())));
+    let (Some(action), true) = (actions.pop(), actions.is_empty()) else {
+        return Err("exactly one of fault, clear_faults, send, install, visit, revoke, advance is due".into());
     };
     Ok(Step { after, action })
 }
@@ -127,6 +145,9 @@ mod tests {
         assert_eq!(steps[0], Step { after: Duration::from_secs(5), action: Action::Fault(plan) });
         assert_eq!(steps[3].action, Action::Advance(Duration::from_hours(25 * 24)));
         assert_eq!(steps.len(), 5);
+        let link = read("[[step]]\ninstall = \"new\"\n[[step]]\nvisit = \"new\"\n").unwrap();
+        assert_eq!(link[0].action, Action::Install("new".into()));
+        assert_eq!(link[1].action, Action::Visit("new".into()));
     }
 
     #[test]

@@ -6,15 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use hyper::Request;
 
+use super::peer::Peer;
 use crate::domain::signature::sign;
 
-/// How long Ring waits for an answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// When Ring tries again, counted from the attempt before.
 const RETRIES: [Duration; 6] = [
     Duration::from_secs(1),
@@ -36,15 +32,14 @@ pub struct Delivery {
 /// Ring's side of the webhook.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    to: SocketAddr,
-    path: String,
+    to: Peer,
     key: Vec<u8>,
 }
 
 impl Sender {
     /// Posts to `path` at `to`, signing with `key`.
     pub fn new(to: SocketAddr, path: &str, key: &[u8]) -> Self {
-        Self { to, path: path.to_owned(), key: key.to_owned() }
+        Self { to: Peer { to, path: path.to_owned() }, key: key.to_owned() }
     }
 
     /// Posts once. The answer's status.
@@ -60,7 +55,10 @@ impl Sender {
     /// # Errors
     /// As [`Sender::post`].
     pub async fn post_signed(&self, body: &[u8], signature: &str) -> io::Result<u16> {
-        timeout(TIMEOUT, self.exchange(body, signature)).await?.map(|status| status.as_u16())
+        let request = Request::post(&self.to.path)
+            .header("content-type", "application/json")
+            .header("x-signature", signature);
+        self.to.send(request, Full::new(Bytes::copy_from_slice(body))).await
     }
 
     /// Posts until it is answered for good, as Ring does: 2xx and 4xx are final, the rest is tried again. Ring's waits
@@ -76,23 +74,6 @@ impl Sender {
             let Some(wait) = wait else { return Delivery { status, attempts } };
             tokio::time::sleep(*wait / haste.max(1)).await;
         }
-    }
-
-    async fn exchange(&self, body: &[u8], signature: &str) -> io::Result<StatusCode> {
-        let stream = TcpStream::connect(self.to).await?;
-        let (mut send, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // Aborted when dropped, so that nothing goes on after Ring's patience has ended.
-        let mut connections = tokio::task::JoinSet::new();
-        connections.spawn(connection);
-        let request = Request::post(&self.path)
-            .header("host", self.to.to_string())
-            .header("content-type", "application/json")
-            .header("x-signature", signature)
-            .body(Full::new(Bytes::copy_from_slice(body)))
-            .map_err(io::Error::other)?;
-        let answer = send.send_request(request).await.map_err(io::Error::other);
-        answer.map(|answer| answer.status())
     }
 }
 

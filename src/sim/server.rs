@@ -1,5 +1,6 @@
 //! The simulated Ring's sockets: reads requests, lets the world answer, and waits or hangs up as a fault demands.
 
+use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +19,13 @@ use tokio::sync::oneshot;
 
 use super::call::{Call, Reply};
 use super::clock::SimClock;
-use super::ring::Options;
-use super::sender::{Delivery, Sender};
+use super::integrations::Visit;
+use super::ring::{Options, Partner};
+use super::sender::Delivery;
 use super::world::World;
 use super::{api, control, events};
 use crate::clock;
+use crate::domain::time::Millis;
 
 /// Longer bodies are cut off with their connection.
 const MAX_BODY: usize = 64 * 1024;
@@ -33,8 +36,10 @@ pub(super) struct Shared {
     world: Mutex<World>,
     pub(super) clock: SimClock,
     started: Instant,
-    /// Where webhooks go, and the runtime that sends them.
-    webhook: Option<Sender>,
+    partner: Mutex<Partner>,
+    /// Whether `app_integration_added` is sent.
+    tells_added: bool,
+    /// What sends to the partner.
     runtime: Handle,
     sent: AtomicU64,
     /// Told of every request and webhook in a line.
@@ -49,7 +54,8 @@ impl Shared {
             world: Mutex::new(world),
             clock: SimClock::default(),
             started: clock::instant(),
-            webhook: options.webhook.clone(),
+            partner: Mutex::new(options.partner.clone()),
+            tells_added: options.tells_added,
             runtime,
             sent: AtomicU64::new(0),
             narrate: options.narrate,
@@ -61,6 +67,14 @@ impl Shared {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn set_partner(&self, partner: Partner) {
+        *self.partner.lock().unwrap_or_else(PoisonError::into_inner) = partner;
+    }
+
+    fn partner(&self) -> Partner {
+        self.partner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn say(&self, line: impl FnOnce() -> String) {
         if let Some(narrate) = self.narrate {
             narrate(&line());
@@ -69,31 +83,86 @@ impl Shared {
 
     /// Sends an event on its way, to be delivered as Ring does; of the first account when none is named.
     pub(super) fn send(self: &Arc<Self>, event: &str, account: Option<&str>) -> Result<(), String> {
-        let webhook = self.webhook.clone().ok_or("there is no webhook URL to send to")?;
         let account = account.map(Arc::from).or_else(|| self.world().oauth.accounts().next().cloned());
         let account = account.ok_or("there is no account")?;
-        let now = self.clock.now();
+        let [device, _] = api::device_ids(&account);
+        let sending = self.event(event, &account, &device, self.clock.now());
+        self.runtime.spawn(sending.ok_or("there is no webhook URL to send to")?);
+        Ok(())
+    }
+
+    /// The delivery of an event of that time; nothing where there is no webhook.
+    fn event(
+        self: &Arc<Self>,
+        event: &str,
+        account: &str,
+        device: &str,
+        at: Millis,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let webhook = self.partner().webhook?;
         // The wall clock is in the id, so that no run repeats another's.
         let id = format!("sim-{}-{}", clock::now().0, self.sent.fetch_add(1, Ordering::Relaxed));
-        let [device, _] = api::device_ids(&account);
-        let body = events::body(event, &id, &account, &device, now);
-        let (shared, event) = (Arc::clone(self), event.to_owned());
-        self.runtime.spawn(async move {
+        let body = events::body(event, &id, account, device, at);
+        let (shared, event, account) = (Arc::clone(self), event.to_owned(), account.to_owned());
+        Some(async move {
             let Delivery { status, attempts } = webhook.deliver(&body, 1).await;
             let status = status.map_or("no answer".to_owned(), |status| status.to_string());
             shared.say(|| format!("webhook {event} {status} {account} (attempt {attempts})"));
+        })
+    }
+
+    /// The user adds the app: its devices and its code are sent, the devices first, since Ring promises no order.
+    pub(super) fn install(self: &Arc<Self>, account: &str) -> Result<(), String> {
+        let codes = self.partner().codes.ok_or("there is no token exchange URL to bring a code to")?;
+        let now = self.clock.now();
+        let code = self.world().install(account, now);
+        let devices = api::device_ids(account);
+        let added: Vec<_> =
+            devices.iter().filter_map(|device| self.event("device_added", account, device, now)).collect();
+        let (shared, account) = (Arc::clone(self), account.to_owned());
+        self.runtime.spawn(async move {
+            for added in added {
+                added.await;
+            }
+            let status = codes.bring(&code).await;
+            let status = status.map_or("no answer".to_owned(), |status| status.to_string());
+            shared.say(|| format!("code {status} {account}"));
         });
         Ok(())
     }
 
-    /// The user removes the app, and the webhook hears of it. Whether there was such an account.
-    pub(super) fn revoke(self: &Arc<Self>, account: &str) -> bool {
+    /// What a browser is sent to the partner with, and the whole address if that is known.
+    pub(super) fn visit(&self, account: &str) -> Option<(Visit, Option<String>)> {
+        let visit = self.world().integrations.visit(account, self.clock.now())?;
+        let url = self.partner().link_url.map(|url| {
+            let joint = if url.contains('?') { '&' } else { '?' };
+            format!("{url}{joint}nonce={}&time={}", visit.nonce, visit.time)
+        });
+        Some((visit, url))
+    }
+
+    /// The user removes the app, and the webhook hears of it, unless that is lost. Whether there was such an account.
+    pub(super) fn revoke(self: &Arc<Self>, account: &str, is_told: bool) -> bool {
         let known = self.world().revoke(account);
-        if known && self.webhook.is_some() {
-            // Refused only where there is no webhook.
-            let _ = self.send("app_integration_removed", Some(account));
+        if known && is_told {
+            let now = self.clock.now();
+            let devices = api::device_ids(account);
+            let removed = devices.iter().map(|device| ("device_removed", device));
+            for (event, device) in std::iter::once(("app_integration_removed", &devices[0])).chain(removed) {
+                let _ = self.event(event, account, device, now).map(|sending| self.runtime.spawn(sending));
+            }
         }
         known
+    }
+
+    /// A link that was completed is said to be, whether or not the partner heard the answer.
+    fn tell_completed(self: &Arc<Self>) {
+        let completed = self.world().integrations.take_completed();
+        for account in completed.into_iter().filter(|_| self.tells_added) {
+            let [device, _] = api::device_ids(&account);
+            let added = self.event("app_integration_added", &account, &device, self.clock.now());
+            let _ = added.map(|sending| self.runtime.spawn(sending));
+        }
     }
 }
 
@@ -146,6 +215,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
             tokio::time::sleep(begun.due.before).await;
             let now = shared.clock.now();
             let reply = shared.world().work(&call, &begun, now);
+            shared.tell_completed();
             shared.say(|| line(&call, begun.account.as_deref(), reply.as_ref()));
             tokio::time::sleep(begun.due.after).await;
             reply

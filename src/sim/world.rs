@@ -65,7 +65,7 @@ impl World {
     /// # Errors
     /// The answer to one that is not let in.
     pub(super) fn begin(&mut self, call: &Call, now: Millis, at: Duration) -> Result<Begun, Reply> {
-        let Some(place) = api::place(&call.path) else {
+        let Some(place) = api::place(&call.method, &call.path) else {
             return Err(Reply::problem(404, "Not Found", "there is no such path"));
         };
         *self.requests.entry(place).or_default() += 1;
@@ -183,9 +183,9 @@ impl World {
         match (place, call.method.as_str()) {
             (Place::UsersMe, "GET") => api::user(&account),
             (Place::Devices, "GET") => api::devices(&account),
-            (Place::Integrations, "POST") => self.integrations.post(&account, &body(), now),
-            (Place::Integrations, "PATCH") => self.integrations.patch(&account, &body(), now),
-            (Place::Integrations, "DELETE") => {
+            (Place::LinkPost, "POST") => self.integrations.post(&account, &body(), now),
+            (Place::LinkPatch, "PATCH") => self.integrations.patch(&account, &body(), now),
+            (Place::LinkPost, "DELETE") => {
                 Reply::problem(403, "Forbidden", "one-way apps are removed by the user")
             }
             _ => Reply::problem(405, "Method Not Allowed", "not at this path"),
@@ -203,6 +203,12 @@ impl World {
         if self.integrations.state(account).is_none() {
             self.integrations.set(account, LinkState::Added);
         }
+        self.oauth.new_code(account, now)
+    }
+
+    /// The user adds the app, whatever there was of it before.
+    pub(super) fn install(&mut self, account: &str, now: Millis) -> String {
+        self.integrations.set(account, LinkState::Added);
         self.oauth.new_code(account, now)
     }
 

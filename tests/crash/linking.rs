@@ -130,6 +130,6 @@ fn a_claim_that_was_cut_off_anywhere_goes_on_by_itself() {
         assert_eq!(scene.show()["user"], "ann", "{point}");
         assert_eq!(scene.ring.link_state(A), Some(LinkState::Completed), "{point}");
         // Wherever it died, the user was mailed once.
-        //MAILS assert_eq!(scene.ring.mails(A), 1, "{point}");
+        assert_eq!(scene.ring.mails(A), 1, "{point}");
     }
 }

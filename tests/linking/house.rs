@@ -12,7 +12,7 @@ use ringhookd::clock;
 use ringhookd::config;
 use ringhookd::daemon::Daemon;
 use ringhookd::domain::time::Millis;
-use ringhookd::sim::{Options, Plan, Ring, Sender, Visit, body};
+use ringhookd::sim::{CodeSender, CodeShape, Options, Partner, Peer, Plan, Ring, Sender, Visit, body};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -107,6 +107,16 @@ path = "FOLDER/admin.sock"
 
     pub(crate) fn inject(&self, fault: &str, times: Option<u64>) {
         self.ring.inject(Plan { fault: fault.parse().unwrap(), times, account: None });
+    }
+
+    /// From now on Ring sends its events, and brings its codes in that shape.
+    pub(crate) fn let_ring_call(&self, shape: CodeShape) {
+        let to = self.daemon().address();
+        self.ring.set_partner(Partner {
+            webhook: Some(Sender::new(to, "/webhooks/ring", KEY.as_bytes())),
+            codes: Some(CodeSender::new(Peer { to, path: "/ring/token".into() }, shape)),
+            link_url: None,
+        });
     }
 
     /// The user adds the app in Ring: its code comes, and is exchanged.

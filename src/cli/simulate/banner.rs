@@ -77,6 +77,8 @@ fn words(ring: &Ring, linked: &[Linked], hmac_key: Option<&str>) -> Vec<String> 
         format!("  curl {url}/sim/fault -d '{{\"fault\":\"oauth-500\",\"times\":3}}'"),
         format!("  curl {url}/sim/advance -d '{{\"by\":\"25d\"}}'"),
         format!("  curl {url}/sim/revoke -d '{{\"account\":\"{account}\"}}'"),
+        format!("  curl {url}/sim/install -d '{{\"account\":\"{account}\"}}'   # with --token-exchange-url"),
+        format!("  curl {url}/sim/visit -d '{{\"account\":\"{account}\"}}'"),
         format!("  curl {url}/sim/state"),
         String::new(),
     ]);

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use hyper::Uri;
 
 use crate::cli::failure::Failure;
-use crate::sim::{FAULT_KINDS, Options, Plan, Policy, Sender};
+use crate::sim::{CodeSender, CodeShape, FAULT_KINDS, Options, Partner, Peer, Plan, Policy, Sender};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = kinds())]
@@ -37,6 +37,15 @@ pub(crate) struct Wishes {
     /// Send signed events to this http:// address.
     #[arg(long, value_name = "URL", requires = "hmac_key_file")]
     pub(super) webhook_url: Option<Uri>,
+    /// Bring the codes of /sim/install to this http:// address.
+    #[arg(long, value_name = "URL")]
+    pub(super) token_exchange_url: Option<Uri>,
+    /// How a code is written: form, json, query or multipart. Ring does not say which it is.
+    #[arg(long, value_name = "SHAPE", default_value = "form", value_parser = str::parse::<CodeShape>)]
+    code_shape: CodeShape,
+    /// The partner's page that a user's browser is sent to, for the address that /sim/visit answers.
+    #[arg(long, value_name = "URL")]
+    pub(super) account_link_url: Option<Uri>,
     /// The key that signs events and nonces: the file's text, without the line end.
     #[arg(long, value_name = "FILE")]
     pub(super) hmac_key_file: Option<PathBuf>,
@@ -62,8 +71,11 @@ enum PolicyName {
 impl Wishes {
     pub(super) fn options(&self) -> Result<Options, Failure> {
         let default = Options::default();
-        let hmac_key = self.hmac_key_file.as_deref().map_or(Ok(default.hmac_key), key)?;
-        let webhook = self.webhook_url.as_ref().map(|url| sender(url, &hmac_key)).transpose()?;
+        let made_up = || Ok(default.hmac_key.clone());
+        let hmac_key = self.hmac_key_file.as_deref().map_or_else(made_up, key)?;
+        let to = |flag, url: &Option<Uri>| url.as_ref().map(|url| peer(flag, url)).transpose();
+        let webhook = to("--webhook-url", &self.webhook_url)?;
+        let codes = to("--token-exchange-url", &self.token_exchange_url)?;
         let policy = match self.policy {
             PolicyName::DeadAtOnce => Policy::DeadAtOnce,
             PolicyName::Grace => Policy::Grace(self.grace),
@@ -74,11 +86,14 @@ impl Wishes {
             reuse_revokes: self.reuse_revokes,
             rate: (self.rate > 0).then_some(self.rate),
             seed: self.seed,
-            client: default.client,
+            partner: Partner {
+                webhook: webhook.map(|to| Sender::new(to.to, &to.path, hmac_key.as_bytes())),
+                codes: codes.map(|to| CodeSender::new(to, self.code_shape)),
+                link_url: self.account_link_url.as_ref().map(Uri::to_string),
+            },
             hmac_key,
-            webhook,
             control: true,
-            narrate: None,
+            ..default
         })
     }
 }
@@ -90,16 +105,16 @@ fn key(path: &Path) -> Result<String, Failure> {
     if key.is_empty() { Err(named("there is no key in it".into())) } else { Ok(key.to_owned()) }
 }
 
-fn sender(url: &Uri, hmac_key: &str) -> Result<Sender, Failure> {
-    let wrong = |why: &str| Failure::Usage(format!("--webhook-url {url}: {why}"));
+fn peer(flag: &str, url: &Uri) -> Result<Peer, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("{flag} {url}: {why}"));
     if url.scheme_str() != Some("http") {
         return Err(wrong("an address with http:// is due; TLS is for a real Ring"));
     }
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     let address = (host, url.port_u16().unwrap_or(80)).to_socket_addrs().ok().and_then(|mut all| all.next());
-    let address = address.ok_or_else(|| wrong("the host has no address"))?;
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    Ok(Sender::new(address, path, hmac_key.as_bytes()))
+    let to = address.ok_or_else(|| wrong("the host has no address"))?;
+    let path = url.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    Ok(Peer { to, path })
 }
 
 fn plan(text: &str) -> Result<Plan, String> {
@@ -116,7 +131,7 @@ fn plan(text: &str) -> Result<Plan, String> {
 fn kinds() -> String {
     let kinds = FAULT_KINDS.map(|(name, what)| format!("  {name:<23} {what}\n"));
     format!(
-        "Faults are PLACE-KIND, the places being oauth, users-me, devices and integrations; the kinds:\n{}\
+        "Faults are PLACE-KIND, the places being oauth, users-me, devices, link-post and link-patch; the kinds:\n{}\
          For example: --fault oauth-500=3 --fault users-me-slow-after:2s",
         kinds.concat()
     )

@@ -1,0 +1,182 @@
+//! Ring's side of a claim goes wrong in every way: the link is completed all the same, or said to be refused.
+
+use std::time::Duration;
+
+use ringhookd::clock;
+use ringhookd::sim::{LinkState, Options, Place};
+use serde_json::json;
+
+use crate::linking::house::House;
+
+const A: &str = "ava1.ring.account.A";
+
+/// What is lost, or answered instead, once; the user is mailed once all the same.
+#[tokio::test]
+async fn what_goes_wrong_once_is_made_good_without_a_second_mail() {
+    for kind in ["lost-request", "lost-answer", "500", "503-after-work", "429:1", "404", "truncated", "html"]
+    {
+        for place in ["link-post", "link-patch"] {
+            // A page of a proxy with 200 says nothing, but that it was 200.
+            if kind == "html" {
+                continue;
+            }
+            let house = House::new().await;
+            house.add_app(A).await;
+            house.inject(&format!("{place}-{kind}"), Some(1));
+            assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked", "{place}-{kind}");
+            assert_eq!(house.ring.link_state(A), Some(LinkState::Completed), "{place}-{kind}");
+            assert_eq!(house.ring.mails(A), 1, "{place}-{kind}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_post_without_an_answer_is_followed_by_a_patch() {
+    for (fault, posts) in [("link-post-lost-answer", 1), ("link-post-lost-request", 2)] {
+        let house = House::new().await;
+        house.add_app(A).await;
+        house.inject(fault, Some(1));
+        assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked");
+        assert_eq!(house.ring.requests(Place::LinkPost), posts, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ring_refuses_is_refreshed_once_and_the_call_repeated() {
+    let houses = ["link-post-401", "link-post-403", "link-patch-401"].map(async |fault| {
+        let house = House::new().await;
+        house.add_app(A).await;
+        // One that was just made would be refused again, and is sent again without.
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        house.inject(fault, Some(1));
+        assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked", "{fault}");
+        assert_eq!((house.ring.mails(A), house.ring.counts(A).granted), (1, 2), "{fault}");
+    });
+    let [one, two, three] = houses;
+    tokio::join!(one, two, three);
+}
+
+#[tokio::test]
+async fn a_new_token_that_ring_does_not_take_yet_is_sent_again() {
+    for fault in ["link-post-401", "link-post-403", "link-patch-403"] {
+        let house = House::new().await;
+        house.add_app(A).await;
+        house.inject(fault, Some(2));
+        assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked", "{fault}");
+        assert_eq!((house.ring.mails(A), house.ring.counts(A).granted), (1, 1), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn what_takes_long_is_pending_and_goes_on_by_itself() {
+    let mut house = House::new().await;
+    house.add_app(A).await;
+    house.inject("link-post-503", None);
+    let visit = house.visit(A);
+    let began = clock::ticks();
+    let (status, told) = house.claim(&visit, "ann").await;
+    println!("pending after {:?}", began.elapsed());
+    assert_eq!((status, &told["outcome"], &told["account_id"]), (202, &"pending".into(), &A.into()));
+    assert!(
+        told["reason"] == "api_down" && told["message"].as_str().unwrap().contains("by itself"),
+        "{told}"
+    );
+    let shown = house.show(A).await;
+    assert!(shown["state"] == "claiming" && shown["claim"].is_string(), "{shown}");
+    // A restart in the middle, and another visit of the same user.
+    house.stop().await;
+    house.start().await;
+    house.ring.clear_faults();
+    house.soon("it is linked", async || house.state(A).await == "linked").await;
+    assert_eq!(house.outcome(&visit, "ann").await, "linked");
+    assert_eq!(house.ring.mails(A), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_says_why_and_leaves_the_account_to_be_claimed() {
+    let house = House::new().await;
+    house.add_app(A).await;
+    let held = house.event("device_added", A).await;
+    house.inject("link-post-400", Some(1));
+    let visit = house.visit(A);
+    let (status, told) = house.claim(&visit, "ann").await;
+    assert_eq!(
+        (status, &told["outcome"], &told["reason"]),
+        (422, &"refused".into(), &"invalid_nonce".into())
+    );
+    let shown = house.show(A).await;
+    assert!(shown["state"] == "refused" && shown["claim"] == "invalid_nonce", "{shown}");
+    assert_eq!(house.events("ann").await, [held]);
+    assert_eq!(house.outcome(&visit, "ann").await, "refused", "asked again, it is the same");
+    assert_eq!(house.outcome(&visit, "bob").await, "expired", "a nonce works once");
+    assert_eq!(house.outcome(&house.visit(A), "bob").await, "linked");
+    assert_eq!(house.show(A).await["user"], "bob");
+    let news = house.kinds("news").await;
+    assert_eq!(news, ["link.claiming", "link.refused", "link.claiming", "link.linked"]);
+    let metrics = house.daemon().metrics().render();
+    assert!(metrics.contains("ringhookd_claims_total{outcome=\"refused\"} 2\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_ring_will_not_complete_ends_after_three_mails() {
+    let house = House::new().await;
+    house.add_app(A).await;
+    house.inject("link-patch-400", None);
+    let visit = house.visit(A);
+    let _ = house.outcome(&visit, "ann").await;
+    house.is(A, "refused").await;
+    assert_eq!(house.show(A).await["claim"], "invalid_transition");
+    assert_eq!(house.ring.mails(A), 3);
+}
+
+/// The PATCH arrived, its answer and the POST's did not: only Ring's own event tells.
+#[tokio::test]
+async fn rings_event_completes_what_our_calls_could_not_tell() {
+    let house = House::new().await;
+    house.add_app(A).await;
+    house.inject("link-post-400", Some(1));
+    assert_eq!(house.outcome(&house.visit(A), "ann").await, "refused");
+    house.event("app_integration_added", A).await;
+    house.is(A, "linked").await;
+    assert_eq!(house.show(A).await["user"], "ann");
+}
+
+#[tokio::test]
+async fn an_app_that_is_removed_in_the_middle_ends_the_claim() {
+    let house = House::new().await;
+    house.add_app(A).await;
+    house.inject("link-post-503", None);
+    let visit = house.visit(A);
+    let claim = async { house.outcome(&visit, "ann").await };
+    let remove = async {
+        house.is(A, "claiming").await;
+        house.ring.revoke(A);
+        house.event("app_integration_removed", A).await;
+    };
+    let (outcome, ()) = tokio::join!(claim, remove);
+    assert_eq!(outcome, "expired");
+    assert_eq!(house.state(A).await, "removed");
+    let posts = house.ring.requests(Place::LinkPost);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(house.ring.requests(Place::LinkPost) <= posts + 1, "nothing goes on");
+}
+
+#[tokio::test]
+async fn an_operator_who_gives_the_account_away_ends_the_claim() {
+    let house = House::with("", Options { tells_added: false, ..Options::default() }).await;
+    house.add_app(A).await;
+    house.inject("link-post-503", None);
+    let visit = house.visit(A);
+    let claim = async { house.outcome(&visit, "ann").await };
+    let give = async {
+        house.is(A, "claiming").await;
+        let path = format!("/v1/accounts/{A}/user");
+        let (status, told) = house.admin("POST", &path, &json!({"user": "bob", "replace": true})).await;
+        assert_eq!(status, 200, "{told}");
+    };
+    let (outcome, ()) = tokio::join!(claim, give);
+    assert_eq!(outcome, "expired");
+    let shown = house.show(A).await;
+    assert!(shown["user"] == "bob" && shown["state"] == "linked", "{shown}");
+    assert_eq!(house.outcome(&visit, "ann").await, "linked_to_another_user");
+}
