@@ -4,9 +4,15 @@
 
 mod common;
 mod linking {
+    pub(crate) mod browsers;
     pub(crate) mod faults;
     pub(crate) mod house;
 }
+#[path = "partner/app.rs"]
+mod app;
+#[path = "partner/browser.rs"]
+#[allow(dead_code, reason = "the example's own tests use all of it")]
+mod browser;
 
 use std::time::Duration;
 
