@@ -11,7 +11,6 @@ mod linking {
 #[path = "partner/app.rs"]
 mod app;
 #[path = "partner/browser.rs"]
-#[allow(dead_code, reason = "the example's own tests use all of it")]
 mod browser;
 
 use std::time::Duration;
