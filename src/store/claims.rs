@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use data_encoding::BASE64URL_NOPAD;
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::accounts::AccountRow;
 use super::batch::{Batch, Staged};
 use super::codec::{Damaged, get_text, put_text, stamp, stamped};
 use super::error::Fault;
 use super::shared::Shared;
-use super::tables::{CLAIMS, begin_read};
+use super::tables::{ACCOUNTS, CLAIMS, begin_read};
 use super::{Store, StoreError};
 use crate::domain::claim::{ANSWERED_FOR, Bid, Last, Ruling, Standing};
 use crate::domain::confirm::{Progress, Step};
@@ -156,6 +156,21 @@ fn each_row(
         }
     }
     Ok(None)
+}
+
+/// Lets every account that nobody has be claimed, in a file from before there were claims.
+pub(super) fn open_unclaimed(txn: &WriteTransaction) -> Result<(), Fault> {
+    let (accounts, mut claims) = (txn.open_table(ACCOUNTS)?, txn.open_table(CLAIMS)?);
+    for row in accounts.iter()? {
+        let (number, value) = row?;
+        let number = number.value();
+        let row = AccountRow::decode(number, value.value())?;
+        if let (LinkState::Unclaimed, Some(account)) = (row.state, &row.id) {
+            let row = ClaimRow { open: true, ..ClaimRow::new(account) };
+            claims.insert(number, row.encode(number).as_slice())?;
+        }
+    }
+    Ok(())
 }
 
 /// How far the account's last claim is.
@@ -419,5 +434,78 @@ impl LastClaim {
         let visit = Visit::new(&BASE64URL_NOPAD.encode(&nonce), &get_text(&mut from)??).ok()?;
         let identifier = get_text(&mut from)?;
         Some(Self { visit, user, identifier, progress, claimed_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::Database;
+
+    use super::*;
+    use crate::store::tables::{begin_write, create_all};
+
+    fn visit(time: &str) -> Visit {
+        Visit::new(&BASE64URL_NOPAD.encode(&[7; 32]), time).unwrap()
+    }
+
+    fn rows() -> Vec<ClaimRow> {
+        let account = AccountId::new("a").unwrap();
+        let claim = |identifier: Option<&str>| LastClaim {
+            visit: visit("1700000000000"),
+            user: 3,
+            identifier: identifier.map(str::to_owned),
+            progress: Progress { step: Step::Patching { posted: true, again: false }, posts: 2 },
+            claimed_at: Millis(9),
+        };
+        [None, Some(claim(None)), Some(claim(Some("a***@example.com")))]
+            .map(|last| ClaimRow { open: true, code_at: Millis(1), last, ..ClaimRow::new(&account) })
+            .into()
+    }
+
+    #[test]
+    fn rows_come_back_and_belong_to_their_account() {
+        for row in rows() {
+            let value = row.encode(3);
+            assert_eq!(ClaimRow::decode(3, &value).unwrap().encode(3), value);
+            assert!(ClaimRow::decode(4, &value).is_err());
+            for at in 0..value.len() {
+                let mut changed = value.clone();
+                changed[at] ^= 1;
+                assert!(ClaimRow::decode(3, &changed).is_err(), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_can_be_asked_about_for_a_while_and_is_forgotten_then() {
+        let row = |step, open| {
+            let mut row = rows().remove(1);
+            row.open = open;
+            row.last.as_mut().unwrap().progress.step = step;
+            row
+        };
+        let (soon, later) = (Millis(9).plus(ANSWERED_FOR), Millis(10).plus(ANSWERED_FOR));
+        assert!(row(Step::Done, false).is_claimable(soon) && !row(Step::Done, false).is_claimable(later));
+        assert!(row(Step::Done, true).is_claimable(later) && row(Step::Posting, false).is_claimable(later));
+        assert!(row(Step::Done, false).is_stale(later) && !row(Step::Posting, false).is_stale(later));
+        let removed = ClaimRow { removed_at: later, ..row(Step::Undone, false) };
+        assert!(!removed.is_stale(later), "no visit from before the removal counts");
+    }
+
+    #[test]
+    fn what_nobody_had_before_there_were_claims_may_be_claimed() {
+        let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let txn = begin_write(&db).unwrap();
+        create_all(&txn).unwrap();
+        for (number, state) in (1..).zip(LinkState::ALL) {
+            let id = (state != LinkState::Forgotten).then(|| AccountId::new(state.name()).unwrap());
+            let never = Millis(0);
+            let row = AccountRow { id, user: 0, state, created_at: never, linked_at: never };
+            txn.open_table(ACCOUNTS).unwrap().insert(number, row.encode(number).as_slice()).unwrap();
+        }
+        open_unclaimed(&txn).unwrap();
+        let claims = txn.open_table(CLAIMS).unwrap();
+        let found: Vec<_> = claims.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+        assert_eq!(found, [1], "the unclaimed one");
     }
 }

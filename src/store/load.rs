@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    WriteTransaction,
 };
 
 use super::accounts::AccountRow;
@@ -16,6 +15,7 @@ use super::error::{Fault, StoreError};
 use super::folder::Identity;
 use super::index::{Users, seconds};
 use super::options::{Options, QueueSpec};
+use super::schema;
 use super::seen::Row;
 use super::settle::Attempts;
 use super::shared::{QueueState, Queues};
@@ -30,9 +30,6 @@ use crate::domain::ids::{QueueName, UserId};
 use crate::failpoint;
 use crate::vault::{Purpose, Vault, VaultError};
 
-/// The schema that this program writes.
-pub(super) const SCHEMA: u32 = 1;
-const SCHEMA_KEY: &str = "schema";
 const STORE_KEY: &str = "store";
 pub(super) const CANARY: &str = "canary";
 /// The same under the newer master key while keys are being put under it: from the first start with both, data keys
@@ -40,18 +37,14 @@ pub(super) const CANARY: &str = "canary";
 pub(super) const NEXT_CANARY: &str = "next_canary";
 pub(super) const PROOFS: &str = "hmac-proofs";
 
-/// Brings a file from the schema of its index to the next one.
-type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
-const MIGRATIONS: &[Migration] = &[create_all];
-
 /// Writes schema, identity and canary into a file that was just made.
 pub(super) fn initialise(db: &Database, identity: &Identity, vault: &Vault) -> Result<(), Fault> {
     let txn = begin_write(db)?;
     create_all(&txn)?;
     failpoint!("create.tables");
+    schema::note(&txn)?;
     {
         let mut meta = txn.open_table(META)?;
-        meta.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()[..])?;
         let mut name = identity.store.as_bytes().to_vec();
         stamp("meta", STORE_KEY.as_bytes(), &mut name);
         meta.insert(STORE_KEY, name.as_slice())?;
@@ -61,9 +54,9 @@ pub(super) fn initialise(db: &Database, identity: &Identity, vault: &Vault) -> R
     Ok(txn.commit()?)
 }
 
-/// Checks that the file is this store, of a schema that we know, under a master key that we have; migrates it.
+/// Checks that the file is this store, of a schema that we know, under a master key that we have.
 pub(super) fn verify(db: &Database, identity: &Identity, vault: &Vault) -> Result<(), StoreError> {
-    migrate(db, MIGRATIONS)?;
+    schema::is_known(db)?;
     let (name, canaries) = read_meta(db)?;
     if name != identity.store {
         return Err(StoreError::Foreign { found: name, expected: identity.store.clone() });
@@ -84,10 +77,7 @@ fn opens(vault: &Vault, canary: &[u8]) -> Result<(), StoreError> {
 
 /// Checks without writing that the file is this store, of a schema that we know.
 pub(super) fn identify(db: &impl ReadableDatabase, identity: &Identity) -> Result<(), StoreError> {
-    let found = schema(db)?;
-    if found > SCHEMA {
-        return Err(StoreError::Newer { found, known: SCHEMA });
-    }
+    schema::is_known(db)?;
     let (name, _) = read_meta(db)?;
     if name == identity.store {
         Ok(())
@@ -114,34 +104,6 @@ fn read_meta(db: &impl ReadableDatabase) -> Result<(String, Vec<Vec<u8>>), Fault
     let mut canaries = vec![meta.get(CANARY)?.ok_or_else(damaged)?.value().to_vec()];
     canaries.extend(meta.get(NEXT_CANARY)?.map(|next| next.value().to_vec()));
     Ok((String::from_utf8(name).map_err(|_| damaged())?, canaries))
-}
-
-fn migrate(db: &Database, migrations: &[Migration]) -> Result<(), StoreError> {
-    let known = to_u32(migrations.len());
-    let found = schema(db)?;
-    if found > known {
-        return Err(StoreError::Newer { found, known });
-    }
-    if found < known {
-        run_migrations(db, &migrations[found as usize..], known)?;
-    }
-    Ok(())
-}
-
-fn schema(db: &impl ReadableDatabase) -> Result<u32, Fault> {
-    let damaged = || Fault::Damaged(Damaged("meta"));
-    let meta = begin_read(db)?.open_table(META)?;
-    let value = meta.get(SCHEMA_KEY)?.ok_or_else(damaged)?;
-    Ok(u32::from_be_bytes(value.value().try_into().map_err(|_| damaged())?))
-}
-
-fn run_migrations(db: &Database, steps: &[Migration], schema: u32) -> Result<(), Fault> {
-    let txn = begin_write(db)?;
-    for step in steps {
-        step(&txn)?;
-    }
-    txn.open_table(META)?.insert(SCHEMA_KEY, &schema.to_be_bytes()[..])?;
-    Ok(txn.commit()?)
 }
 
 /// What is known of a file after reading it.
@@ -414,35 +376,6 @@ mod tests {
 
     fn identity() -> Identity {
         Identity { store: "one".into(), environment: "test".into(), created: "now".into() }
-    }
-
-    #[test]
-    fn a_newer_schema_is_refused_and_an_older_one_migrated() {
-        let db = database();
-        initialise(&db, &identity(), &vault()).unwrap();
-        verify(&db, &identity(), &vault()).unwrap();
-
-        let mark = |txn: &WriteTransaction| {
-            txn.open_table(META)?.insert("marked", &b"yes"[..])?;
-            Ok(())
-        };
-        migrate(&db, &[create_all, mark]).unwrap();
-        assert!(begin_read(&db).unwrap().open_table(META).unwrap().get("marked").unwrap().is_some());
-        let refused = verify(&db, &identity(), &vault()).unwrap_err();
-        assert_eq!(refused, StoreError::Newer { found: 2, known: 1 });
-    }
-
-    #[test]
-    fn a_migration_is_all_or_nothing() {
-        let db = database();
-        initialise(&db, &identity(), &vault()).unwrap();
-        let half = |txn: &WriteTransaction| {
-            txn.open_table(META)?.insert("marked", &b"half"[..])?;
-            Err(Fault::Closed)
-        };
-        assert!(migrate(&db, &[create_all, half]).is_err());
-        assert!(begin_read(&db).unwrap().open_table(META).unwrap().get("marked").unwrap().is_none());
-        verify(&db, &identity(), &vault()).unwrap();
     }
 
     #[test]

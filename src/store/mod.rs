@@ -36,6 +36,7 @@ mod options;
 mod reader;
 mod remember;
 mod retention;
+mod schema;
 mod scope;
 mod seen;
 mod settle;

@@ -13,6 +13,7 @@ use super::error::{Fault, StoreError};
 use super::folder::{Folder, Identity, write_new};
 use super::load;
 use super::options::Options;
+use super::schema;
 use super::shared::{OpenFn, Shared};
 use super::writer::{Command, Writer};
 use crate::vault::Vault;
@@ -133,6 +134,7 @@ pub(super) fn prepare(
     let read = std::panic::AssertUnwindSafe(|| {
         let db = (shared.open)().map_err(StoreError::from)?;
         load::verify(&db, &shared.identity, &shared.vault)?;
+        schema::migrate(&db)?;
         load::note_master(&db, &shared.vault)?;
         let loaded = load::load(&db, &shared.options)?;
         Ok::<_, StoreError>((db, loaded))
