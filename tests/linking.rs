@@ -51,26 +51,32 @@ async fn the_whole_story_from_the_code_to_a_link_that_is_made_anew() {
     assert_eq!(house.state(A).await, "linked");
     assert_eq!(house.outcome(&visit, "ann").await, "linked", "the same again tells how it stands");
 
+    let linked = clock::now();
+    tokio::time::sleep(Duration::from_millis(5)).await;
     house.ring.revoke(A);
     house.event("app_integration_removed", A).await;
     house.is(A, "removed").await;
     assert_eq!(house.outcome(&visit, "ann").await, "expired", "an old claim does not revive");
     house.events("ann").await;
 
-    // Whoever claims next has it; nobody has its events until then.
-    let late = house.event("device_online", A).await;
-    assert_eq!(house.events("ann").await, [late], "it was Ann's");
+    // Whoever claims next has it; until then nobody has its events, but what is left of the link before.
+    let late = house.event_at("device_online", A, linked).await;
+    let farewell = house.event("device_removed", A).await;
+    let first = house.event("device_added", A).await;
+    assert_eq!(house.events("ann").await, [late, farewell]);
     house.add_app(A).await;
     let shown = house.show(A).await;
     assert!(
         shown["state"] == "unclaimed" && shown["user"].is_null() && shown["former_user"] == "ann",
         "{shown}"
     );
+    let late = house.event_at("motion_detected", A, linked).await;
+    assert_eq!(house.events("ann").await, [late]);
     let held = house.event("device_added", A).await;
     assert!(house.events("ann").await.is_empty() && house.events("bob").await.is_empty());
     assert_eq!(house.outcome(&visit, "ann").await, "expired");
     assert_eq!(house.outcome(&house.visit(A), "bob").await, "linked");
-    assert_eq!(house.events("bob").await, [held]);
+    assert_eq!(house.events("bob").await, [first, held]);
     assert_eq!(house.show(A).await["former_user"], Value::Null);
 }
 

@@ -28,7 +28,7 @@ use crate::config::{self, Config};
 use crate::domain::signature::Keys;
 use crate::http::{Handler, Limits, Peer, Server};
 use crate::intake::{self, Intake, Settings};
-use crate::linking::Endpoint;
+use crate::linking::{Endpoint, Linking};
 use crate::ring_api::SettingsError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
@@ -91,6 +91,7 @@ pub struct Daemon {
     address: SocketAddr,
     admin: Arc<Admin>,
     desk: Arc<Desk>,
+    linking: Arc<Linking>,
     stop: watch::Sender<Option<Instant>>,
     tasks: JoinSet<()>,
 }
@@ -139,7 +140,7 @@ impl Daemon {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }
         tracing::info!(%address, queues = config.queues.len(), "ready for webhooks");
-        Ok(Self { store, intake, metrics, address, admin, desk, stop, tasks })
+        Ok(Self { store, intake, metrics, address, admin, desk, linking, stop, tasks })
     }
 
     /// Where webhooks are taken.
@@ -154,6 +155,11 @@ impl Daemon {
     /// Where access tokens are to be had.
     pub fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Where accounts are claimed.
+    pub fn linking(&self) -> &Arc<Linking> {
+        &self.linking
     }
 
     pub fn metrics(&self) -> &Metrics {

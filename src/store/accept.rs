@@ -104,7 +104,13 @@ impl Batch<'_> {
             let mark = if event.account.is_some() { Mark::AccountByDevice } else { Mark::NoAccount };
             event.marks.insert(mark);
         }
-        let user_number = self.core.accounts.get(number).map_or(NO_USER, |slot| slot.user);
+        let user_number = match self.core.accounts.get(number) {
+            Some(slot) if matches!(slot.state, LinkState::Removed | LinkState::Unclaimed) => {
+                let row = self.read_account(number)?;
+                row.map_or(NO_USER, |row| row.owner(&event.kind, event.time))
+            }
+            slot => slot.map_or(NO_USER, |slot| slot.user),
+        };
         let user = self.user_name(user_number);
         event.user.clone_from(&user);
         Ok(Owner { number, id: event.account.clone(), user_number, user })
@@ -363,11 +369,9 @@ impl Batch<'_> {
             return Ok(());
         }
         self.destroy_tokens(account)?;
-        if let Some(id) = &row.id {
-            self.undo_claim(account, id, happened_at)?;
-        }
+        self.undo_claim(account)?;
         let state = row.state.after(Change::AppRemoved);
-        self.set_link(account, &AccountRow { state, ..row })
+        self.set_link(account, &AccountRow { state, removed_at: happened_at, ..row })
     }
 }
 

@@ -16,7 +16,9 @@ use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::vault::Purpose;
 
-const ACCOUNT_VERSION: u8 = 1;
+const ACCOUNT_VERSION: u8 = 2;
+/// The same without the last removal.
+const BEFORE_REMOVALS: u8 = 1;
 
 impl Batch<'_> {
     /// Gives an account its user and tokens.
@@ -70,6 +72,7 @@ impl Batch<'_> {
             state: LinkState::Forgotten,
             created_at: Millis(0),
             linked_at: Millis(0),
+            removed_at: Millis(0),
         };
         self.write_account(number, &gone)?;
         self.core.accounts.forget(number);
@@ -84,8 +87,15 @@ impl Batch<'_> {
 
     pub(super) fn add_account(&mut self, id: &AccountId, user: u32, state: LinkState) -> Result<u32, Fault> {
         let number = self.core.accounts.add(id, user, state);
-        let row =
-            AccountRow { id: Some(id.clone()), user, state, created_at: self.now, linked_at: Millis(0) };
+        let never = Millis(0);
+        let row = AccountRow {
+            id: Some(id.clone()),
+            user,
+            state,
+            created_at: self.now,
+            linked_at: never,
+            removed_at: never,
+        };
         self.write_account(number, &row)?;
         if state == LinkState::Unclaimed {
             self.open_claim(number, id, None)?;
@@ -229,12 +239,25 @@ pub(super) struct AccountRow {
     pub created_at: Millis,
     /// When the present link began; 0 without one.
     pub linked_at: Millis,
+    /// When the app was removed last; 0 where it was not.
+    pub removed_at: Millis,
 }
 
 impl AccountRow {
     /// Whose the account is, so who gets its events and tokens.
     pub(super) fn holder(&self) -> u32 {
         if self.state == LinkState::Unclaimed { NO_USER } else { self.user }
+    }
+
+    /// Whose an event is: between two links only what still belongs to the one before is anybody's.
+    pub(super) fn owner(&self, kind: &str, happened_at: Option<Millis>) -> u32 {
+        let before = happened_at.is_some_and(|at| at <= self.removed_at);
+        match self.state {
+            LinkState::Removed if before || is_farewell(kind) => self.user,
+            LinkState::Unclaimed if before => self.user,
+            LinkState::Removed | LinkState::Unclaimed => NO_USER,
+            _ => self.user,
+        }
     }
 
     pub(super) fn encode(&self, number: u32) -> Vec<u8> {
@@ -244,6 +267,7 @@ impl AccountRow {
         out.put_u8(self.state as u8);
         out.put_u64(self.created_at.0);
         out.put_u64(self.linked_at.0);
+        out.put_u64(self.removed_at.0);
         put_text(&mut out, self.id.as_ref().map(AccountId::as_str));
         stamp("accounts", &number.to_be_bytes(), &mut out);
         out
@@ -255,7 +279,8 @@ impl AccountRow {
     }
 
     fn read(mut from: &[u8]) -> Option<Self> {
-        if from.try_get_u8().ok()? != ACCOUNT_VERSION {
+        let version = from.try_get_u8().ok()?;
+        if !matches!(version, BEFORE_REMOVALS | ACCOUNT_VERSION) {
             return None;
         }
         Some(Self {
@@ -263,10 +288,54 @@ impl AccountRow {
             state: LinkState::from_u8(from.try_get_u8().ok()?)?,
             created_at: Millis(from.try_get_u64().ok()?),
             linked_at: Millis(from.try_get_u64().ok()?),
+            removed_at: if version == BEFORE_REMOVALS { Millis(0) } else { Millis(from.try_get_u64().ok()?) },
             id: match get_text(&mut from)? {
                 Some(text) => Some(AccountId::new(&text).ok()?),
                 None => None,
             },
         })
+    }
+}
+
+/// What Ring says when the app is removed, and with it.
+fn is_farewell(kind: &str) -> bool {
+    matches!(kind, "app_integration_removed" | "device_removed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(state: LinkState) -> AccountRow {
+        let id = Some(AccountId::new("a").unwrap());
+        let (created_at, linked_at, removed_at) = (Millis(1), Millis(2), Millis(50));
+        AccountRow { id, user: 7, state, created_at, linked_at, removed_at }
+    }
+
+    #[test]
+    fn rows_come_back_also_those_from_before_removals_were_noted() {
+        let row = row(LinkState::Removed);
+        let value = row.encode(3);
+        assert_eq!(AccountRow::decode(3, &value), Ok(row.clone()));
+        let mut older = value[..value.len() - 8].to_vec();
+        older[0] = BEFORE_REMOVALS;
+        older.drain(22..30);
+        stamp("accounts", &3_u32.to_be_bytes(), &mut older);
+        assert_eq!(AccountRow::decode(3, &older), Ok(AccountRow { removed_at: Millis(0), ..row }));
+    }
+
+    #[test]
+    fn between_two_links_events_are_the_former_users_only_if_they_are_of_the_link_before() {
+        let owner = |state, kind, at| row(state).owner(kind, at) == 7;
+        for state in [LinkState::Removed, LinkState::Unclaimed] {
+            assert!(owner(state, "motion_detected", Some(Millis(50))), "late, and theirs");
+            assert!(!owner(state, "device_added", Some(Millis(51))), "of the link that comes");
+            assert!(!owner(state, "device_added", None));
+        }
+        assert!(owner(LinkState::Removed, "device_removed", Some(Millis(60))), "it comes with the removal");
+        assert!(!owner(LinkState::Unclaimed, "device_removed", Some(Millis(60))));
+        for state in [LinkState::Linked, LinkState::Claiming, LinkState::Refused] {
+            assert!(owner(state, "device_added", None));
+        }
     }
 }

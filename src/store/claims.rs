@@ -65,7 +65,7 @@ impl Store {
                 rows += 1;
                 if row.is_claimable(now) {
                     show(number, row.account.as_str());
-                } else if row.is_stale(now) && stale.len() < STALE {
+                } else if stale.len() < STALE {
                     stale.push(number);
                 }
                 rows < PAGE
@@ -208,7 +208,7 @@ impl Batch<'_> {
             link: row.state,
             holder: holder.as_ref(),
             open: claim.open,
-            removed_at: Some(claim.removed_at).filter(|at| at.0 != 0),
+            removed_at: Some(row.removed_at).filter(|at| at.0 != 0),
             last,
         };
         let ruling = standing.rule(&bid.visit, &bid.user, self.now, skew);
@@ -288,17 +288,13 @@ impl Batch<'_> {
         self.drop_claim(number)
     }
 
-    /// The user removed the app: what was claimed before is at its end, and no visit from before counts.
-    pub(super) fn undo_claim(
-        &mut self,
-        number: u32,
-        account: &AccountId,
-        removed_at: Millis,
-    ) -> Result<(), Fault> {
-        let mut row = self.claim_row(number)?.unwrap_or_else(|| ClaimRow::new(account));
-        (row.open, row.removed_at) = (false, removed_at);
-        if let Some(last) = &mut row.last {
-            last.progress.step = Step::Undone;
+    /// The user removed the app: nobody waits to be claimed, and what was claimed is at its end.
+    pub(super) fn undo_claim(&mut self, number: u32) -> Result<(), Fault> {
+        let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
+        row.open = false;
+        match &mut row.last {
+            Some(last) => last.progress.step = Step::Undone,
+            None => return self.drop_claim(number),
         }
         self.write_claim(number, &row)
     }
@@ -306,7 +302,8 @@ impl Batch<'_> {
     /// `app_integration_added`: Ring has completed what was claimed, if it speaks of this link and not of one before.
     pub(super) fn confirm_claim(&mut self, number: u32, happened_at: Millis) -> Result<(), Fault> {
         let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
-        let before = if row.code_at == Millis(0) { row.removed_at } else { row.code_at };
+        let removed_at = self.read_account(number)?.map_or(Millis(0), |row| row.removed_at);
+        let before = row.code_at.max(removed_at);
         let Some(last) = row.last.as_mut().filter(|_| happened_at > before) else { return Ok(()) };
         if matches!(last.progress.step, Step::Done | Step::Undone) {
             return Ok(());
@@ -317,7 +314,7 @@ impl Batch<'_> {
     }
 
     fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {
-        let is_stale = self.claim_row(number)?.is_some_and(|row| row.is_stale(self.now));
+        let is_stale = self.claim_row(number)?.is_some_and(|row| !row.is_claimable(self.now));
         if is_stale { self.drop_claim(number) } else { Ok(()) }
     }
 
@@ -355,8 +352,6 @@ struct ClaimRow {
     open: bool,
     /// When Ring gave the last code for it; 0 where none came.
     code_at: Millis,
-    /// When the app was removed last; 0 where it was not.
-    removed_at: Millis,
     last: Option<LastClaim>,
 }
 
@@ -371,13 +366,7 @@ struct LastClaim {
 
 impl ClaimRow {
     fn new(account: &AccountId) -> Self {
-        let never = Millis(0);
-        Self { account: account.clone(), open: false, code_at: never, removed_at: never, last: None }
-    }
-
-    /// Nothing of it can matter any more: no visit from before the removal is fresh.
-    fn is_stale(&self, now: Millis) -> bool {
-        !self.is_claimable(now) && now.since(self.removed_at) > ANSWERED_FOR
+        Self { account: account.clone(), open: false, code_at: Millis(0), last: None }
     }
 
     fn is_claimable(&self, now: Millis) -> bool {
@@ -393,7 +382,6 @@ impl ClaimRow {
         out.put_u8(VERSION);
         out.put_u8(u8::from(self.open));
         out.put_u64(self.code_at.0);
-        out.put_u64(self.removed_at.0);
         put_text(&mut out, Some(self.account.as_str()));
         if let Some(last) = &self.last {
             out.extend_from_slice(last.visit.nonce());
@@ -417,10 +405,10 @@ impl ClaimRow {
             return None;
         }
         let open = from.try_get_u8().ok()? != 0;
-        let (code_at, removed_at) = (Millis(from.try_get_u64().ok()?), Millis(from.try_get_u64().ok()?));
+        let code_at = Millis(from.try_get_u64().ok()?);
         let account = AccountId::new(&get_text(&mut from)??).ok()?;
         let last = if from.is_empty() { None } else { Some(LastClaim::read(from)?) };
-        Some(Self { account, open, code_at, removed_at, last })
+        Some(Self { account, open, code_at, last })
     }
 }
 
@@ -487,9 +475,6 @@ mod tests {
         let (soon, later) = (Millis(9).plus(ANSWERED_FOR), Millis(10).plus(ANSWERED_FOR));
         assert!(row(Step::Done, false).is_claimable(soon) && !row(Step::Done, false).is_claimable(later));
         assert!(row(Step::Done, true).is_claimable(later) && row(Step::Posting, false).is_claimable(later));
-        assert!(row(Step::Done, false).is_stale(later) && !row(Step::Posting, false).is_stale(later));
-        let removed = ClaimRow { removed_at: later, ..row(Step::Undone, false) };
-        assert!(!removed.is_stale(later), "no visit from before the removal counts");
     }
 
     #[test]
@@ -500,7 +485,8 @@ mod tests {
         for (number, state) in (1..).zip(LinkState::ALL) {
             let id = (state != LinkState::Forgotten).then(|| AccountId::new(state.name()).unwrap());
             let never = Millis(0);
-            let row = AccountRow { id, user: 0, state, created_at: never, linked_at: never };
+            let row =
+                AccountRow { id, user: 0, state, created_at: never, linked_at: never, removed_at: never };
             txn.open_table(ACCOUNTS).unwrap().insert(number, row.encode(number).as_slice()).unwrap();
         }
         open_unclaimed(&txn).unwrap();
