@@ -67,10 +67,13 @@ pub enum Refusal {
     Token = 3,
     Transition = 4,
     Other = 5,
+    /// Ring never gave tokens for the account.
+    NoCode = 6,
 }
 
 impl Refusal {
-    const ALL: [Self; 5] = [Self::Nonce, Self::NoIntegration, Self::Token, Self::Transition, Self::Other];
+    const ALL: [Self; 6] =
+        [Self::Nonce, Self::NoIntegration, Self::Token, Self::Transition, Self::Other, Self::NoCode];
 
     /// A word for programs.
     pub fn as_str(self) -> &'static str {
@@ -80,6 +83,7 @@ impl Refusal {
             Self::Token => "token_not_honoured",
             Self::Transition => "invalid_transition",
             Self::Other => "rejected",
+            Self::NoCode => "no_code",
         }
     }
 
@@ -91,6 +95,7 @@ impl Refusal {
             Self::Token => "Ring does not honour the account's access token",
             Self::Transition => "Ring does not let the link be completed",
             Self::Other => "Ring refuses the link",
+            Self::NoCode => "Ring has given no tokens for the account",
         }
     }
 }

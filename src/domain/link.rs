@@ -13,6 +13,8 @@
 //!
 //! How its tokens are is another machine: see [`super::refresh`].
 
+use super::time::Millis;
+
 /// A link's state. Its number rests on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -49,7 +51,34 @@ pub enum Change {
     RefusedByRing,
     /// `app_integration_removed`.
     AppRemoved,
+    /// The same, of the link before: the app was added again since, and nobody has claimed that yet.
+    RemovedBefore,
     Forget,
+}
+
+/// What a removal amounts to that may be late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// The account was linked anew since.
+    OldNews,
+    /// It is the present link's.
+    Ends,
+    /// It is of the link before, whose user must not have what came since.
+    EndsBefore,
+}
+
+impl Removal {
+    /// Of a removal at `at` of a link that began at `linked_at`, for which a code came that nobody has claimed since, if there is
+    /// `before`: when the link before it began.
+    pub fn of(at: Millis, linked_at: Millis, before: Option<Millis>) -> Self {
+        if at >= linked_at {
+            Self::Ends
+        } else if before.is_some_and(|before| at >= before) {
+            Self::EndsBefore
+        } else {
+            Self::OldNews
+        }
+    }
 }
 
 impl LinkState {
@@ -89,7 +118,8 @@ impl LinkState {
             // Linked once its own id is known; until then nobody else speaks of it.
             (Self::Arriving, _) => Self::Arriving,
             // Whoever claims it next has it, though it was somebody's.
-            (Self::Removed, Change::Tokens { has_user: false } | Change::Code) => Self::Unclaimed,
+            (Self::Removed, Change::Tokens { has_user: false } | Change::Code)
+            | (_, Change::RemovedBefore) => Self::Unclaimed,
             (Self::Removed, Change::Tokens { has_user: true })
             | (Self::Claiming | Self::Refused, Change::Confirmed)
             | (Self::Unclaimed | Self::Linked | Self::Claiming | Self::Refused, Change::User) => Self::Linked,
@@ -159,9 +189,28 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_ends_the_link_that_it_is_of() {
+        let of = |at, before: Option<u64>| Removal::of(Millis(at), Millis(50), before.map(Millis));
+        assert_eq!((of(50, None), of(49, None)), (Removal::Ends, Removal::OldNews));
+        assert_eq!((of(49, Some(20)), of(19, Some(20))), (Removal::EndsBefore, Removal::OldNews));
+        for state in [LinkState::Linked, LinkState::Claiming, LinkState::Refused, LinkState::Unclaimed] {
+            assert_eq!(state.after(Change::RemovedBefore), LinkState::Unclaimed);
+        }
+    }
+
+    #[test]
     fn what_is_forgotten_stays_so_and_what_arrives_only_arrives() {
         use Change::*;
-        let all = [User, Tokens { has_user: true }, Code, Claim, Confirmed, RefusedByRing, AppRemoved];
+        let all = [
+            User,
+            Tokens { has_user: true },
+            Code,
+            Claim,
+            Confirmed,
+            RefusedByRing,
+            AppRemoved,
+            RemovedBefore,
+        ];
         for state in LinkState::ALL {
             assert_eq!(state.after(Forget), LinkState::Forgotten);
             assert_eq!(LinkState::from_u8(state as u8), Some(state));

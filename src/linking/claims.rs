@@ -111,15 +111,19 @@ impl Linking {
             .await
             .map_err(|_| Unanswered::Store("looking for a nonce panicked".into()))?
             .map_err(|error| said(&error))?;
-        if !stale.is_empty() {
-            let store = self.store.clone();
-            // Nothing depends on it.
-            tokio::spawn(async move { store.forget_claims(stale).await });
-        }
+        self.forget(stale);
         let found = found.filter(|(_, account)| bid.accounts.holds(Some(account)));
         let found = found
             .and_then(|(number, account)| Some(Found { number, account: AccountId::new(&account).ok()? }));
         Ok(found)
+    }
+
+    /// What need not be looked at again is taken away; nothing depends on it.
+    pub(super) fn forget(&self, stale: Vec<u32>) {
+        if !stale.is_empty() {
+            let store = self.store.clone();
+            tokio::spawn(async move { store.forget_claims(stale).await });
+        }
     }
 
     /// How a claim stands, when Ring has been told or at `deadline`.

@@ -25,6 +25,8 @@ use crate::store::{Claim, StoreError};
 const AGAIN: Backoff = Backoff { least: Duration::from_millis(500), most: Duration::from_mins(5) };
 /// What a claim needs of its access token.
 const MIN_LIFE: Duration = Duration::from_mins(1);
+/// Beyond the life of a visit, so that it is over for sure.
+const A_MOMENT: Duration = Duration::from_secs(1);
 /// How often all claims are looked at, for one whose change nobody was told of.
 const ROUND: Duration = Duration::from_mins(10);
 
@@ -34,8 +36,8 @@ enum Looked {
     Over,
     /// The next step may follow at once, with an access token that is newer than this one.
     Next { refused: Option<u64> },
-    /// Not before something changed, or this long.
-    Later { refused: Option<u64>, wait: Option<Duration> },
+    /// Not before this long, or before the claim is something else than what was left.
+    Later { refused: Option<u64>, wait: Duration, left: Claim },
 }
 
 impl Linking {
@@ -70,9 +72,13 @@ impl Linking {
 
     async fn all_under_way(&self) -> Vec<u32> {
         let store = self.store.clone();
-        let read = tokio::task::spawn_blocking(move || store.claims_under_way()).await;
+        let look = move || Ok((store.claims_under_way()?, store.claimable(clock::now(), |_, _| {})?));
+        let read: Result<Result<_, StoreError>, _> = tokio::task::spawn_blocking(look).await;
         match read {
-            Ok(Ok(numbers)) => numbers,
+            Ok(Ok((numbers, stale))) => {
+                self.forget(stale);
+                numbers
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the claims under way can't be read; trying again");
                 Vec::new()
@@ -112,10 +118,12 @@ impl Linking {
                 Err(error) => {
                     tracing::warn!(account_number = number, %error, "a claim waits for the store");
                     self.troubles().insert(number, Reason::Store);
-                    Looked::Later { refused, wait: Some(Duration::ZERO) }
+                    failures += 1;
+                    tokio::time::sleep(AGAIN.wait(failures, random())).await;
+                    continue;
                 }
             };
-            let wait = match looked {
+            let (least, left) = match looked {
                 Looked::Over => return,
                 Looked::Next { refused: generation } => {
                     // A token that Ring refuses is replaced at once, but not again and again.
@@ -124,24 +132,34 @@ impl Linking {
                     if !again {
                         continue;
                     }
-                    Some(Duration::ZERO)
+                    (Duration::ZERO, None)
                 }
-                Looked::Later { refused: generation, wait } => {
+                Looked::Later { refused: generation, wait, left } => {
                     refused = generation;
-                    wait
+                    (wait, Some(left))
                 }
             };
             failures += 1;
-            let Some(least) = wait else {
-                nudge.notified().await;
-                continue;
-            };
-            let wait = AGAIN.wait(failures, random()).max(least);
-            // A nudge may be of our own step; what it is worth is looked at only after the shortest wait.
-            tokio::time::sleep(wait.min(AGAIN.least)).await;
+            let until = clock::ticks() + AGAIN.wait(failures, random()).max(least);
+            if self.wait(number, until, nudge, left.as_ref()).await {
+                failures = 0;
+            }
+        }
+    }
+
+    /// Waits until then, or until something else than our own steps has changed the claim; whether it did.
+    async fn wait(&self, number: u32, until: Instant, nudge: &Notify, left: Option<&Claim>) -> bool {
+        let mark = |claim: &Claim| (*claim.visit.nonce(), claim.progress, claim.code_at);
+        loop {
             tokio::select! {
-                () = tokio::time::sleep(wait.saturating_sub(AGAIN.least)) => {}
+                () = tokio::time::sleep_until(until) => return false,
                 () = nudge.notified() => {}
+            }
+            // Where it can't be read, time will tell.
+            if let (Some(left), Ok(now)) = (left, self.store.claim_of(number))
+                && now.as_ref().map(mark) != Some(mark(left))
+            {
+                return true;
             }
         }
     }
@@ -153,12 +171,12 @@ impl Linking {
         let ask = Ask { account: claim.account.clone(), min_life: MIN_LIFE, refused };
         let lent = match self.tokens.lend(&ask).await {
             Ok(lent) => lent,
-            Err(denied) => return self.without_token(&claim, denied, refused, is_old).await,
+            Err(denied) => return self.without_token(claim, denied, refused, is_old).await,
         };
         let Ok(_turn) = self.calls.acquire().await else { return Ok(Looked::Over) };
         if !self.tokens.one_call().await {
             self.troubles().insert(number, Reason::OauthDown);
-            return Ok(Looked::Later { refused, wait: Some(Duration::ZERO) });
+            return Ok(Looked::Later { refused, wait: Duration::ZERO, left: claim });
         }
         let sent = claim.progress.sending(call);
         if !self.store.advance_claim(&claim, sent).await? {
@@ -177,34 +195,47 @@ impl Linking {
             _ if next.call().is_none() => Looked::Over,
             Pause::None => Looked::Next { refused: None },
             Pause::NewToken => Looked::Next { refused: Some(lent.generation) },
-            Pause::Backoff => Looked::Later { refused, wait: Some(said.retry_after.unwrap_or_default()) },
+            Pause::Backoff => {
+                let wait = said.retry_after.unwrap_or_default();
+                Looked::Later { refused, wait, left: Claim { progress: next, ..claim } }
+            }
         })
     }
 
     /// There is no access token now: the code may still be on its way, or OAuth down; or there will be none.
     async fn without_token(
         &self,
-        claim: &Claim,
+        claim: Claim,
         denied: Denied,
         refused: Option<u64>,
         is_old: bool,
     ) -> Result<Looked, StoreError> {
         let Denied { reason, retry_after } = denied;
-        let dead = matches!(reason, Reason::Lapsed | Reason::Revoked);
-        if dead || is_old && reason == Reason::JustRenewed {
-            let refused = Progress { step: Step::Refused(Refusal::Token), ..claim.progress };
-            self.store.advance_claim(claim, refused).await?;
-            return Ok(Looked::Over);
+        let refusal = match reason {
+            Reason::Lapsed | Reason::Revoked => Some(Refusal::Token),
+            Reason::JustRenewed if is_old => Some(Refusal::Token),
+            // Ring would take its nonce no more, if the code came now.
+            Reason::NoTokens if is_old => Some(Refusal::NoCode),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            let refused = Progress { step: Step::Refused(refusal), ..claim.progress };
+            if self.store.advance_claim(&claim, refused).await? {
+                let (account, reason) = (log::text(claim.account.as_str()), refusal.as_str());
+                tracing::error!(%account, reason, "a link can't be confirmed; it may be claimed again");
+            }
+            return Ok(Looked::Next { refused: None });
         }
         if reason == Reason::JustRenewed {
             // Ring may refuse it for a while before a link is confirmed; it is the newest there is.
             self.troubles().insert(claim.number, Reason::ApiDown);
-            return Ok(Looked::Later { refused: None, wait: Some(Duration::ZERO) });
+            return Ok(Looked::Later { refused: None, wait: Duration::ZERO, left: claim });
         }
         self.troubles().insert(claim.number, reason);
-        // Where it came to no tokens, others change that, and nudge.
-        let wait = if reason == Reason::NoTokens { None } else { Some(retry_after.unwrap_or_default()) };
-        Ok(Looked::Later { refused, wait })
+        // Where there are no tokens yet, the code brings them, and nudges.
+        let until_old = (VISIT_LIFE + A_MOMENT).saturating_sub(clock::now().since(claim.visit.at()));
+        let wait = if reason == Reason::NoTokens { until_old } else { retry_after.unwrap_or_default() };
+        Ok(Looked::Later { refused, wait, left: claim })
     }
 
     fn tell(&self, claim: &Claim, call: Call, said: &Integration, next: Progress) {

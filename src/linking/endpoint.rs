@@ -23,7 +23,7 @@ use crate::telemetry::{CodeRequest as Answered, Metrics};
 
 /// A code with everything around it is far below this.
 const MAX_BODY: usize = 16 << 10;
-/// Calls of the token exchange URL that are worked on at a time: whoever knows the address can call it.
+/// Codes that wait for the disk at a time: whoever knows the address can call it.
 const AT_ONCE: usize = 32;
 /// Log lines a minute for each way to answer.
 const LINES: u32 = 6;
@@ -89,10 +89,6 @@ impl Endpoint {
 
     async fn code(&self, request: Request<Body>) -> Result<(), Answered> {
         let started = clock::ticks();
-        let Ok(_room) = self.room.try_acquire() else {
-            self.say(Answered::TooMany, &"too many calls at once", None);
-            return Err(Answered::TooMany);
-        };
         let (head, body) = request.into_parts();
         let deadline = started + self.settings.body_timeout;
         let body = body::read(body, MAX_BODY, deadline, self.server.bytes()).await.map_err(|error| {
@@ -104,6 +100,10 @@ impl Endpoint {
             self.say(answered, &error, None);
             answered
         })?;
+        let Ok(_room) = self.room.try_acquire() else {
+            self.say(Answered::TooMany, &"too many calls at once", None);
+            return Err(Answered::TooMany);
+        };
         let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let found = request::read(head.uri.query(), content_type, &body);
         let CodeRequest { code, verifier, shape, .. } = found.map_err(|error| {

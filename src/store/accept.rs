@@ -19,8 +19,11 @@ use crate::domain::cloudevent::Mark;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, UserId};
-use crate::domain::link::{Change, LinkState};
+use crate::domain::link::{Change, LinkState, Removal};
 use crate::domain::time::Millis;
+
+/// 2020: a time before it is none, or not in milliseconds.
+const FIRST: Millis = Millis(1_577_836_800_000);
 
 /// Whose an event is.
 struct Owner {
@@ -121,13 +124,14 @@ impl Batch<'_> {
         if owner.number == NO_ACCOUNT {
             return Ok(());
         }
+        let happened_at = plausible(event.time, event.received_at);
         match event.kind.as_str() {
             "app_integration_removed" => {
-                return self.unlink(owner.number, event.time.unwrap_or(event.received_at));
+                return self.unlink(owner.number, happened_at.unwrap_or(event.received_at));
             }
             // One that does not say when it happened may be of a link before.
             "app_integration_added" => {
-                event.time.map_or(Ok(()), |at| self.confirm_claim(owner.number, at))?;
+                happened_at.map_or(Ok(()), |at| self.confirm_claim(owner.number, at))?;
             }
             _ => {}
         }
@@ -363,16 +367,28 @@ impl Batch<'_> {
 
     /// Destroys tokens and their key, unless the account was linked anew since. The user stays noted: what waits in
     /// queues, and what comes late, is still theirs.
-    pub(super) fn unlink(&mut self, account: u32, happened_at: Millis) -> Result<(), Fault> {
+    fn unlink(&mut self, account: u32, happened_at: Millis) -> Result<(), Fault> {
         let Some(row) = self.read_account(account)? else { return Ok(()) };
-        if happened_at < row.linked_at || row.state == LinkState::Forgotten {
-            return Ok(());
-        }
-        self.destroy_tokens(account)?;
-        self.undo_claim(account)?;
-        let state = row.state.after(Change::AppRemoved);
+        let before = self.link_before(account)?;
+        let change = match Removal::of(happened_at, row.linked_at, before) {
+            _ if row.state == LinkState::Forgotten => return Ok(()),
+            Removal::OldNews => return Ok(()),
+            Removal::Ends => {
+                self.destroy_tokens(account)?;
+                Change::AppRemoved
+            }
+            Removal::EndsBefore => Change::RemovedBefore,
+        };
+        self.undo_claim(account, change == Change::RemovedBefore)?;
+        let state = row.state.after(change);
         self.set_link(account, &AccountRow { state, removed_at: happened_at, ..row })
     }
+}
+
+/// When a removal or a confirmation happened, as far as that can be: not after it came, and not before there was Ring's Appstore.
+/// Nothing where it does not say.
+fn plausible(at: Option<Millis>, received_at: Millis) -> Option<Millis> {
+    at.map(|at| at.min(received_at)).filter(|at| *at >= FIRST)
 }
 
 fn device_key(device: &DeviceId) -> [u8; 16] {

@@ -98,7 +98,7 @@ impl Batch<'_> {
         };
         self.write_account(number, &row)?;
         if state == LinkState::Unclaimed {
-            self.open_claim(number, id, None)?;
+            self.open_claim(number, id)?;
         }
         Ok(number)
     }
@@ -194,7 +194,7 @@ impl Batch<'_> {
             return Ok(());
         }
         if let (LinkState::Unclaimed, Some(id)) = (row.state, &row.id) {
-            self.open_claim(number, id, None)?;
+            self.open_claim(number, id)?;
         }
         self.announce(number, row.state.name(), None)
     }

@@ -132,8 +132,13 @@ impl Batch<'_> {
             Some(number) => number,
             None => self.add_account(account, NO_USER, LinkState::Unclaimed)?,
         };
-        self.put_tokens(number, account, &tokens.pair, tokens.span, Origin::Code { at })?;
-        self.open_claim(number, account, Some(at))?;
+        let before = self.read_account(number)?.ok_or(Damaged("accounts"))?;
+        // Another code came later, or the app was removed since: these are of no use any more.
+        let is_late = known.is_some() && (at < self.last_code(number)? || at <= before.removed_at);
+        if !is_late {
+            self.put_tokens(number, account, &tokens.pair, tokens.span, Origin::Code { at })?;
+            self.code_came(number, account, at, before.linked_at)?;
+        }
         Ok(Bound { created: known.is_none(), released: 0 })
     }
 
@@ -155,12 +160,20 @@ impl Batch<'_> {
             Import { account: account.clone(), user, tokens: Some(NewTokens { pair, span }), replace };
         let done = self.import(&import)?;
         if done.is_err() {
-            // OAuth may have replaced the tokens that its user has by these.
-            import.user = None;
-            drop(self.import(&import)?);
+            // OAuth may have replaced the tokens that its user has by these. A link that was removed is nobody's.
+            let is_removed = self.state_of(account) == Some(LinkState::Removed);
+            match import.tokens.take() {
+                Some(tokens) if is_removed => drop(self.take_up(account, &tokens, self.now)?),
+                tokens => drop(self.import(&Import { user: None, tokens, ..import })?),
+            }
         }
         self.note_arrived(&name, account)?;
         Ok(Identified::Given(done))
+    }
+
+    fn state_of(&self, account: &AccountId) -> Option<LinkState> {
+        let number = self.core.accounts.find(account)?;
+        self.core.accounts.get(number).map(|slot| slot.state)
     }
 
     /// Whose a refresh token is that came before, while its link lives.

@@ -39,6 +39,8 @@ pub struct Claim {
     pub visit: Visit,
     pub identifier: Option<String>,
     pub progress: Progress,
+    /// When Ring gave the last code for the account; 0 where none came.
+    pub code_at: Millis,
 }
 
 /// What came of a bid, durably.
@@ -115,13 +117,20 @@ impl Store {
     /// # Errors
     /// When the file can't be read. Blocks for a read of every account that may be claimed.
     pub fn claims_under_way(&self) -> Result<Vec<u32>, StoreError> {
-        let mut numbers = Vec::new();
-        each_row(&self.shared, None, |number, row| {
-            let under_way = row.last.as_ref().is_some_and(|last| last.progress.call().is_some());
-            numbers.extend(under_way.then_some(number));
-            true
-        })?;
-        Ok(numbers)
+        let (mut after, mut numbers) = (None, Vec::new());
+        loop {
+            let mut rows = 0;
+            let read = |number, row: &ClaimRow| {
+                rows += 1;
+                let under_way = row.last.as_ref().is_some_and(|last| last.progress.call().is_some());
+                numbers.extend(under_way.then_some(number));
+                rows < PAGE
+            };
+            match each_row(&self.shared, after, read)? {
+                Some(last) => after = Some(last),
+                None => return Ok(numbers),
+            }
+        }
     }
 
     /// Accounts whose claims changed since this was last asked; [`Store::claims_changed`] tells when.
@@ -185,11 +194,11 @@ fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fault> {
     let txn = shared.with_db(begin_read)?;
     let table = txn.open_table(CLAIMS)?;
     let Some(value) = table.get(number)? else { return Ok(None) };
-    let ClaimRow { account, last, .. } = ClaimRow::decode(number, value.value())?;
+    let ClaimRow { account, code_at, last, .. } = ClaimRow::decode(number, value.value())?;
     let Some(LastClaim { visit, user, identifier, progress, .. }) = last else { return Ok(None) };
     let user = shared.users().name(user).and_then(|name| UserId::new(name).ok());
     let user = user.ok_or(Damaged("claims"))?;
-    Ok(Some(Claim { number, account, user, visit, identifier, progress }))
+    Ok(Some(Claim { number, account, user, visit, identifier, progress, code_at }))
 }
 
 impl Batch<'_> {
@@ -216,9 +225,10 @@ impl Batch<'_> {
             return Ok(Claimed::Not(ruling));
         }
         let user = self.user_number(&bid.user)?;
-        // Where Ring may have taken a POST of the claim before, it need not be mailed again.
+        // Where Ring may have taken a POST of the claim before, it need not be mailed again; what it gave a code for since, it has
+        // taken nothing of.
         let progress = match &claim.last {
-            Some(last) if row.state == LinkState::Claiming => last.progress,
+            Some(last) if row.state == LinkState::Claiming && !claim.open => last.progress,
             _ => Progress::NEW,
         };
         let (visit, identifier) = (bid.visit.clone(), bid.identifier.clone());
@@ -246,6 +256,7 @@ impl Batch<'_> {
             return Ok(false);
         }
         last.progress = to;
+        last.forget_if_over();
         self.write_claim(number, &row)?;
         match to.step {
             Step::Done => self.change_link(number, Change::Confirmed)?,
@@ -261,17 +272,42 @@ impl Batch<'_> {
         self.set_link(number, &AccountRow { state, ..row })
     }
 
-    /// Nobody has claimed the account since it came, or since Ring gave a code for it, at `code_at`.
-    pub(super) fn open_claim(
+    /// Nobody has claimed the account since it came.
+    pub(super) fn open_claim(&mut self, number: u32, account: &AccountId) -> Result<(), Fault> {
+        let row = self.claim_row(number)?.unwrap_or_else(|| ClaimRow::new(account));
+        self.write_claim(number, &ClaimRow { open: true, ..row })
+    }
+
+    /// Ring gave a code for the account, at `code_at`, over a link that began at `linked_at`. A claim that is under way is for
+    /// it too, and Ring has taken nothing of that; else it waits to be claimed.
+    pub(super) fn code_came(
         &mut self,
         number: u32,
         account: &AccountId,
-        code_at: Option<Millis>,
+        code_at: Millis,
+        linked_at: Millis,
     ) -> Result<(), Fault> {
         let mut row = self.claim_row(number)?.unwrap_or_else(|| ClaimRow::new(account));
+        if !row.open {
+            row.before = linked_at;
+        }
+        row.code_at = code_at;
         row.open = true;
-        row.code_at = code_at.unwrap_or(row.code_at);
+        if let Some(last) = row.last.as_mut().filter(|last| last.progress.call().is_some()) {
+            (last.progress, row.open) = (Progress::NEW, false);
+        }
         self.write_claim(number, &row)
+    }
+
+    /// When the last code came for the account; 0 where none did.
+    pub(super) fn last_code(&mut self, number: u32) -> Result<Millis, Fault> {
+        Ok(self.claim_row(number)?.map_or(Millis(0), |row| row.code_at))
+    }
+
+    /// When the link before the present tokens began, while nobody has claimed the account since they came.
+    pub(super) fn link_before(&mut self, number: u32) -> Result<Option<Millis>, Fault> {
+        let row = self.claim_row(number)?.filter(|row| row.open && row.before != Millis(0));
+        Ok(row.map(|row| row.before))
     }
 
     /// The operator gave the account to a user. What Ring was told for another is at its end; where Ring gave a code, it still
@@ -281,6 +317,7 @@ impl Batch<'_> {
         row.open &= row.code_at != Millis(0);
         if let Some(last) = row.last.as_mut().filter(|last| last.user != user) {
             last.progress.step = Step::Undone;
+            last.forget_if_over();
         }
         if row.open || row.last.is_some() {
             return self.write_claim(number, &row);
@@ -288,13 +325,15 @@ impl Batch<'_> {
         self.drop_claim(number)
     }
 
-    /// The user removed the app: nobody waits to be claimed, and what was claimed is at its end.
-    pub(super) fn undo_claim(&mut self, number: u32) -> Result<(), Fault> {
+    /// The user removed the app: what was claimed is at its end. Only what came since `is_open` to be claimed.
+    pub(super) fn undo_claim(&mut self, number: u32, is_open: bool) -> Result<(), Fault> {
         let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
-        row.open = false;
-        match &mut row.last {
-            Some(last) => last.progress.step = Step::Undone,
-            None => return self.drop_claim(number),
+        row.open = is_open;
+        if let Some(last) = &mut row.last {
+            last.progress.step = Step::Undone;
+            last.forget_if_over();
+        } else if !is_open {
+            return self.drop_claim(number);
         }
         self.write_claim(number, &row)
     }
@@ -304,11 +343,14 @@ impl Batch<'_> {
         let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
         let removed_at = self.read_account(number)?.map_or(Millis(0), |row| row.removed_at);
         let before = row.code_at.max(removed_at);
-        let Some(last) = row.last.as_mut().filter(|_| happened_at > before) else { return Ok(()) };
+        // Ring can't have completed a claim before it sent its browser.
+        let is_of_it = |last: &&mut LastClaim| happened_at > before.max(last.visit.at());
+        let Some(last) = row.last.as_mut().filter(is_of_it) else { return Ok(()) };
         if matches!(last.progress.step, Step::Done | Step::Undone) {
             return Ok(());
         }
         last.progress.step = Step::Done;
+        last.forget_if_over();
         self.write_claim(number, &row)?;
         self.change_link(number, Change::Confirmed)
     }
@@ -352,6 +394,8 @@ struct ClaimRow {
     open: bool,
     /// When Ring gave the last code for it; 0 where none came.
     code_at: Millis,
+    /// When the link began that the code came over, while it is open; 0 where there was none.
+    before: Millis,
     last: Option<LastClaim>,
 }
 
@@ -366,7 +410,8 @@ struct LastClaim {
 
 impl ClaimRow {
     fn new(account: &AccountId) -> Self {
-        Self { account: account.clone(), open: false, code_at: Millis(0), last: None }
+        let never = Millis(0);
+        Self { account: account.clone(), open: false, code_at: never, before: never, last: None }
     }
 
     fn is_claimable(&self, now: Millis) -> bool {
@@ -382,6 +427,7 @@ impl ClaimRow {
         out.put_u8(VERSION);
         out.put_u8(u8::from(self.open));
         out.put_u64(self.code_at.0);
+        out.put_u64(self.before.0);
         put_text(&mut out, Some(self.account.as_str()));
         if let Some(last) = &self.last {
             out.extend_from_slice(last.visit.nonce());
@@ -405,14 +451,21 @@ impl ClaimRow {
             return None;
         }
         let open = from.try_get_u8().ok()? != 0;
-        let code_at = Millis(from.try_get_u64().ok()?);
+        let (code_at, before) = (Millis(from.try_get_u64().ok()?), Millis(from.try_get_u64().ok()?));
         let account = AccountId::new(&get_text(&mut from)??).ok()?;
         let last = if from.is_empty() { None } else { Some(LastClaim::read(from)?) };
-        Some(Self { account, open, code_at, last })
+        Some(Self { account, open, code_at, before, last })
     }
 }
 
 impl LastClaim {
+    /// What only Ring needs to be told goes with the last step.
+    fn forget_if_over(&mut self) {
+        if self.progress.call().is_none() {
+            self.identifier = None;
+        }
+    }
+
     fn read(mut from: &[u8]) -> Option<Self> {
         let nonce: [u8; 32] = *from.first_chunk()?;
         from.advance(nonce.len());

@@ -27,8 +27,8 @@ const VERSION: u8 = 1;
 const EXCHANGED_FOR: Duration = refresh::LIFE;
 /// And any other, which may be made up.
 const OTHERS_FOR: Duration = Duration::from_hours(1);
-/// Of 256 codes, so many have what is too old looked for.
-const CLEANING: u8 = 4;
+/// Between two looks for what is too old.
+const CLEANING: Duration = Duration::from_mins(1);
 
 /// Names a code without telling it: the start of its SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +38,9 @@ pub struct CodeId([u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeptCode {
     New(CodeId),
-    /// It came before.
+    /// It came before, and is on its way, or should be.
+    Waiting(WaitingCode),
+    /// It came before, and is at its end.
     Known,
 }
 
@@ -126,10 +128,13 @@ impl Store {
 impl Batch<'_> {
     fn keep_code(&mut self, grant: &Grant) -> Result<KeptCode, Fault> {
         let id = CodeId::of(&grant.code);
-        if self.tables.codes()?.get(&id.0[..])?.is_some() {
-            return Ok(KeptCode::Known);
+        if let Some(value) = self.tables.codes()?.get(&id.0[..])? {
+            let row = CodeRow::decode(&id, value.value());
+            let waiting = row.ok().filter(|row| row.end.is_none());
+            return Ok(waiting.map_or(KeptCode::Known, |row| KeptCode::Waiting(row.waiting(id))));
         }
-        if id.0[0] < CLEANING {
+        if self.now.since(self.core.codes_cleaned_at) >= CLEANING || self.now < self.core.codes_cleaned_at {
+            self.core.codes_cleaned_at = self.now;
             self.forget_old_codes()?;
         }
         let key = match self.codes_key()? {
@@ -140,7 +145,8 @@ impl Batch<'_> {
             fields(&[Some(grant.code.expose()), grant.verifier.as_ref().map(|v| v.expose().as_str())]);
         let mut sealed = Vec::new();
         key.seal(&code_aad(id), &plain, &mut sealed)?;
-        self.write_code(id, &CodeRow { received_at: self.now, tries: 0, end: None, sealed })?;
+        let row = CodeRow { received_at: self.now, tries: 0, end: None, sealed };
+        self.write_code(id, &row)?;
         Ok(KeptCode::New(id))
     }
 
@@ -227,6 +233,10 @@ struct CodeRow {
 }
 
 impl CodeRow {
+    fn waiting(&self, id: CodeId) -> WaitingCode {
+        WaitingCode { id, received_at: self.received_at, tries: self.tries }
+    }
+
     fn encode(&self, id: CodeId) -> Vec<u8> {
         let mut out = Vec::with_capacity(24 + self.sealed.len());
         out.put_u8(VERSION);

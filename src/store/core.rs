@@ -84,6 +84,8 @@ pub(super) struct Core {
     pub epoch: u64,
     /// Accounts whose refresh is under way: its fence, and until when nobody else may begin one.
     pub turns: HashMap<u32, (u64, Millis)>,
+    /// When codes that are too old were looked for last.
+    pub codes_cleaned_at: Millis,
     keys: HashMap<u32, Arc<DataKey>>,
 }
 
@@ -109,6 +111,7 @@ impl Core {
             routes: Vec::new(),
             epoch: 0,
             turns: HashMap::new(),
+            codes_cleaned_at: Millis(0),
             keys: HashMap::new(),
         }
     }

@@ -1,8 +1,8 @@
 //! Authorization codes: kept before Ring has its answer, exchanged within their minute, and what they brought given to its
 //! account like any other tokens that arrive.
 
+use std::collections::HashSet;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::chance::random;
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, TRIES};
+use crate::domain::limiter::Limiter;
 use crate::domain::refresh::Bucket;
 use crate::domain::tokens::{Pair, Span};
 use crate::failpoint;
@@ -26,6 +27,8 @@ use crate::store::{CodeId, Exchanged, KeptCode, StoreError, WaitingCode};
 const AGAIN: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_secs(8) };
 /// Between two tries to record what came of one.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// Lines a minute for each kind of them.
+const LINES: u32 = 6;
 /// A user may be waiting: Ring is asked at these times whose the tokens are, before it is asked at leisure.
 const GREET: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
@@ -50,25 +53,40 @@ impl Desk {
     /// Takes a code, which is durable when this returns, and will be exchanged. One that came before is not exchanged again.
     ///
     /// # Errors
-    /// [`NoRoom`]: nothing of it is kept, and it may come again.
-    pub async fn take_code(&self, grant: Grant) -> Result<(), NoRoom> {
+    /// [`NoRoom`]: it may be kept all the same where the store's word is missing, and may come again.
+    pub async fn take_code(self: &Arc<Self>, grant: Grant) -> Result<(), NoRoom> {
         if self.api.is_none() {
             return Err(NoRoom::NotConfigured);
         }
         let share = self.codes.share.lock().unwrap_or_else(PoisonError::into_inner).take(self.moment().ticks);
         share.map_err(|_| NoRoom::TooMany)?;
+        // A task of its own: what is kept has to be exchanged, whether or not somebody still waits for this.
+        let desk = Arc::clone(self);
+        let keeping = tokio::spawn(async move { desk.keep_code(grant).await });
+        let kept =
+            keeping.await.unwrap_or_else(|_| Err(StoreError::Unavailable("keeping it panicked".into())));
+        kept.map_err(|error| NoRoom::Store(error.to_string()))
+    }
+
+    async fn keep_code(&self, grant: Grant) -> Result<(), StoreError> {
         let received_at = self.now();
-        let kept = self.store.keep_code(grant).await.map_err(|error| NoRoom::Store(error.to_string()))?;
+        let kept = self.store.keep_code(grant).await?;
         failpoint!("code.kept");
         match kept {
-            KeptCode::Known => tracing::info!("a code came again; it is not exchanged again"),
-            KeptCode::New(id) => {
-                self.codes.new_ones().push(WaitingCode { id, received_at, tries: 0 });
-                self.codes.under_way.fetch_add(1, Ordering::Relaxed);
-                self.wake.notify_one();
-            }
+            KeptCode::New(id) => self.expect(WaitingCode { id, received_at, tries: 0 }),
+            KeptCode::Waiting(code) => self.expect(code),
+            KeptCode::Known => self.say(Line::Again, |silent_before| {
+                tracing::info!(silent_before, "a code came again; it is not exchanged again");
+            }),
         }
         Ok(())
+    }
+
+    fn expect(&self, code: WaitingCode) {
+        if self.codes.under_way_mut().insert(code.id) {
+            self.codes.new_ones().push(code);
+            self.wake.notify_one();
+        }
     }
 
     /// Whether an account may be about to come of which nobody knows yet.
@@ -76,24 +94,28 @@ impl Desk {
         self.codes.under_way() > 0
     }
 
-    /// Reads what a run before left on its way.
+    /// Reads what a run before left on its way, or this one after a commit that nobody knows of.
     pub(super) async fn read_codes(&self) -> Result<(), StoreError> {
         let store = self.store.clone();
         let waiting = tokio::task::spawn_blocking(move || store.waiting_codes()).await;
         let waiting = waiting.map_err(|_| StoreError::Unavailable("reading the codes panicked".into()))??;
-        self.codes.under_way.fetch_add(waiting.len(), Ordering::Relaxed);
-        self.codes.new_ones().extend(waiting);
+        for code in waiting {
+            self.expect(code);
+        }
         Ok(())
     }
 
     /// Sends off the codes that have come.
     pub(super) fn send_codes(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let Some(api) = &self.api else { return };
         for code in self.codes.new_ones().drain(..) {
-            let (desk, api) = (Arc::clone(self), api.clone());
+            let under_way = UnderWay { desk: Arc::clone(self), id: code.id };
             tasks.spawn(async move {
-                desk.exchange(&api, code).await;
-                desk.codes.under_way.fetch_sub(1, Ordering::Relaxed);
+                let desk = &under_way.desk;
+                match &desk.api {
+                    Some(api) => desk.exchange(api, code).await,
+                    // Taken when there was one.
+                    None => desk.end_code(code.id, CodeEnd::Expired).await,
+                }
             });
         }
     }
@@ -129,7 +151,9 @@ impl Desk {
             };
             failures += 1;
             let wait = AGAIN.wait(failures, random());
-            tracing::warn!(%why, sent, "a code is not exchanged yet");
+            self.say(Line::Later, |silent_before| {
+                tracing::warn!(%why, sent, silent_before, "a code is not exchanged yet");
+            });
             if clock::ticks() + wait >= until {
                 break too_late(sent, doubtful);
             }
@@ -162,6 +186,8 @@ impl Desk {
             Exchange::NotSent { why } | Exchange::ClientRefused { why } => Tried::Unsent(why),
             Exchange::Failed { why } => Tried::Failed(why),
             Exchange::Throttled { retry_after } => {
+                // These too, or each of them would ask for the pause of all others anew.
+                self.codes.gate.pause(retry_after.unwrap_or(AGAIN.least)).await;
                 self.throttled(retry_after);
                 Tried::Unsent("OAuth throttles us".to_owned())
             }
@@ -176,12 +202,21 @@ impl Desk {
         self.metrics.code(end);
         let outcome = end.as_str();
         if end == CodeEnd::Refused {
-            tracing::warn!(outcome, "OAuth does not honour a code: it was made up, or too old");
+            self.say(Line::Refused, |silent_before| {
+                tracing::warn!(
+                    outcome,
+                    silent_before,
+                    "OAuth does not honour a code: it was made up, or too old"
+                );
+            });
         } else {
-            tracing::error!(
-                outcome,
-                "a code brought no tokens: the user has to remove the app in Ring and add it again"
-            );
+            self.say(Line::Lost, |silent_before| {
+                tracing::error!(
+                    outcome,
+                    silent_before,
+                    "a code brought no tokens: the user has to remove the app in Ring and add it again"
+                );
+            });
         }
         while let Err(error) = self.store.end_code(id, end).await {
             tracing::warn!(%error, "what became of a code could not be noted; trying again");
@@ -223,6 +258,14 @@ impl Desk {
         }
     }
 
+    /// Whoever knows the address can have as many lines of a kind as come, so only a few a minute are written.
+    fn say(&self, line: Line, write: impl FnOnce(u64)) {
+        let passed = self.codes.lines.lock().unwrap_or_else(PoisonError::into_inner).pass(line, self.now());
+        if let Some(silent_before) = passed {
+            write(silent_before);
+        }
+    }
+
     /// Nothing when the daemon stops first.
     async fn unless_stopping<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
         let mut stopping = self.stopping.subscribe();
@@ -247,7 +290,29 @@ pub(super) struct Codes {
     /// And what is sent, beside everything else that goes to Ring.
     gate: Gate,
     new: Mutex<Vec<WaitingCode>>,
-    under_way: AtomicUsize,
+    under_way: Mutex<HashSet<CodeId>>,
+    lines: Mutex<Limiter<Line>>,
+}
+
+/// What is said of codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Line {
+    Again,
+    Later,
+    Refused,
+    Lost,
+}
+
+/// A code is under way while this lives, however its exchange ends.
+struct UnderWay {
+    desk: Arc<Desk>,
+    id: CodeId,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.desk.codes.under_way_mut().remove(&self.id);
+    }
 }
 
 impl Codes {
@@ -257,12 +322,17 @@ impl Codes {
             share: Mutex::new(Bucket::full(per_second, per_second)),
             gate: Gate::with_burst(per_second, 1),
             new: Mutex::default(),
-            under_way: AtomicUsize::new(0),
+            under_way: Mutex::default(),
+            lines: Mutex::new(Limiter::new(LINES)),
         }
     }
 
     pub(super) fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+        self.under_way_mut().len()
+    }
+
+    fn under_way_mut(&self) -> MutexGuard<'_, HashSet<CodeId>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn new_ones(&self) -> MutexGuard<'_, Vec<WaitingCode>> {

@@ -31,6 +31,11 @@ impl Gate {
         Self { bucket: Mutex::new(Bucket::new(per_second, burst)), opened: clock::ticks() }
     }
 
+    /// Lets nothing pass for this long: the other side asked for it.
+    pub(super) async fn pause(&self, wait: Duration) {
+        self.bucket.lock().await.pause(clock::ticks() - self.opened, wait);
+    }
+
     /// Waits until the next request may go out.
     pub(super) async fn pass(&self) {
         let mut bucket = self.bucket.lock().await;

@@ -66,7 +66,7 @@ impl Desk {
         let mut reload = false;
         loop {
             // It may have kept what it said it had not.
-            reload = (reload || self.store.was_reloaded()) && self.plan_all().await.is_err();
+            reload = (reload || self.store.was_reloaded()) && self.read_all().await.is_err();
             self.catch_up(&mut unread);
             self.send_codes(&mut codes);
             let settled = unread.is_empty() && !reload;
@@ -107,6 +107,10 @@ impl Desk {
             );
             self.guard.drop_answer(number, fence);
         }
+        self.read_all().await
+    }
+
+    async fn read_all(&self) -> Result<(), StoreError> {
         self.read_codes().await?;
         self.plan_all().await
     }

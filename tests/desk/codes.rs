@@ -99,3 +99,43 @@ async fn whose_the_tokens_are_is_asked_until_ring_tells() {
     room.survives("a").await;
     assert_eq!(room.ring.counts("a").granted, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_nobody_waits_for_any_more_is_exchanged_all_the_same() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    let code = room.ring.new_code("a");
+    {
+        let taking = room.take_code(&code);
+        // Asked once and dropped: it is on its way to the disk.
+        let _ = tokio::time::timeout(Duration::ZERO, taking).await;
+    }
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_comes_while_the_desk_opens_is_sent_once() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.hold_back().await;
+    room.fault("oauth-slow-before:500ms", 9);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    room.let_go().await;
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    room.all_have_arrived().await;
+    assert_eq!((room.ring.requests(Place::OAuth), room.codes("refused")), (1, 0));
+    assert!(!room.desk().expects_accounts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_that_oauth_throttles_wait_and_hold_up_nobody_for_longer_than_it_says() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("oauth-429:2", 1);
+    for n in 0..5 {
+        room.take_code(&format!("made-up-{n}")).await.unwrap();
+    }
+    soon("one was throttled", || room.ring.fired("oauth-429") == 1).await;
+    room.import("a").await;
+    room.survives("a").await;
+    soon("all codes have their answer", || room.codes("refused") == 5).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 7, "one pause for all of them");
+}
