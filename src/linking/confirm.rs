@@ -30,6 +30,9 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// How often all claims are looked at, for one whose change nobody was told of.
 const ROUND: Duration = Duration::from_mins(10);
 
+/// Until they are looked at again where that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 /// What one look at a claim left to be done.
 enum Looked {
     /// It is at its end.
@@ -49,20 +52,37 @@ impl Linking {
         let mut look_at_all = clock::ticks();
         let mut ended = None;
         loop {
+            // The file was read anew: a claim may be on disk that nobody was told of.
+            if self.store.claims_were_reloaded() {
+                look_at_all = clock::ticks();
+            }
             let mut numbers = self.store.changed_claims();
             // What changed while its task was ending is nobody's yet.
             numbers.extend(ended.take());
+            let mut all_seen = true;
             if look_at_all <= clock::ticks() {
                 look_at_all = clock::ticks() + ROUND;
-                numbers.extend(self.all_under_way().await);
+                match self.all_under_way().await {
+                    Some(all) => numbers.extend(all),
+                    None => all_seen = false,
+                }
             }
             for number in numbers {
-                self.see_to(number, &mut tasks);
+                all_seen &= self.see_to(number, &mut tasks);
+            }
+            if !all_seen {
+                look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN);
             }
             tokio::select! {
                 _ = &mut stop => break,
                 _ = changes.changed() => {}
-                Some(task) = tasks.join_next() => ended = task.ok(),
+                Some(task) = tasks.join_next() => match task {
+                    Ok(number) => ended = Some(number),
+                    Err(error) => {
+                        tracing::error!(%error, "telling Ring of a claim ended in a panic; it is looked at again");
+                        look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN);
+                    }
+                },
                 () = tokio::time::sleep_until(look_at_all) => {}
             }
         }
@@ -70,33 +90,33 @@ impl Linking {
         tasks.shutdown().await;
     }
 
-    async fn all_under_way(&self) -> Vec<u32> {
+    /// Nothing when they can't be read now.
+    async fn all_under_way(&self) -> Option<Vec<u32>> {
         let store = self.store.clone();
         let look = move || Ok((store.claims_under_way()?, store.claimable(clock::now(), |_, _| {})?));
         let read: Result<Result<_, StoreError>, _> = tokio::task::spawn_blocking(look).await;
         match read {
             Ok(Ok((numbers, stale))) => {
                 self.forget(stale);
-                numbers
+                Some(numbers)
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the claims under way can't be read; trying again");
-                Vec::new()
+                None
             }
-            Err(_) => Vec::new(),
+            Err(_) => None,
         }
     }
 
-    fn see_to(self: &Arc<Self>, number: u32, tasks: &mut JoinSet<u32>) {
+    /// Whether it could be looked at.
+    fn see_to(self: &Arc<Self>, number: u32, tasks: &mut JoinSet<u32>) -> bool {
         let mut under_way = self.under_way();
         if let Some(nudge) = under_way.get(&number) {
             nudge.notify_one();
-            return;
+            return true;
         }
-        let open = self
-            .store
-            .claim_of(number)
-            .is_ok_and(|claim| claim.is_some_and(|claim| claim.progress.call().is_some()));
+        let Ok(claim) = self.store.claim_of(number) else { return false };
+        let open = claim.is_some_and(|claim| claim.progress.call().is_some());
         if let Some(api) = self.api.clone().filter(|_| open) {
             let nudge = Arc::new(Notify::new());
             under_way.insert(number, Arc::clone(&nudge));
@@ -107,6 +127,7 @@ impl Linking {
                 number
             });
         }
+        true
     }
 
     /// Goes through the steps of one claim until its end.

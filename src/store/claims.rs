@@ -4,6 +4,7 @@
 //! its last claim, one whose claim is not done, and for a while after that. The row is what a nonce is looked for in, so it has all
 //! that takes.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut};
@@ -136,6 +137,11 @@ impl Store {
     /// Accounts whose claims changed since this was last asked; [`Store::claims_changed`] tells when.
     pub fn changed_claims(&self) -> Vec<u32> {
         std::mem::take(&mut *self.shared.changed_claims()).into_iter().collect()
+    }
+
+    /// Whether the file was read anew since this was last asked: claims may be others than were told.
+    pub fn claims_were_reloaded(&self) -> bool {
+        self.shared.claims_reloaded.swap(false, Ordering::AcqRel)
     }
 
     /// Changes when an account comes that may be claimed, or a claim goes on.

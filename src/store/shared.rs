@@ -124,6 +124,8 @@ pub(super) struct Shared {
     pub claims_changed: watch::Sender<u64>,
     /// The file was read anew: any account's tokens may be others than before.
     pub reloaded: AtomicBool,
+    /// The same of claims, for whoever drives those.
+    pub claims_reloaded: AtomicBool,
 }
 
 impl Shared {
@@ -153,6 +155,7 @@ impl Shared {
             changed_claims: Mutex::default(),
             claims_changed: watch::Sender::new(0),
             reloaded: AtomicBool::new(false),
+            claims_reloaded: AtomicBool::new(false),
         }
     }
 

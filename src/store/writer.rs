@@ -245,6 +245,8 @@ impl Writer {
         self.shared.set_db(Some(db));
         self.shared.reloaded.store(true, Ordering::Release);
         self.shared.tokens_changed.notify_one();
+        self.shared.claims_reloaded.store(true, Ordering::Release);
+        self.shared.claims_changed.send_modify(|changes| *changes += 1);
         // What was leased is free again.
         self.shared.queues().values().for_each(|q| q.wake.notify_waiters());
         Ok(())
