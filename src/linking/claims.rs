@@ -16,8 +16,10 @@ use crate::store::{Claimed, StoreError};
 
 /// An answer comes within this.
 const PATIENCE: Duration = Duration::from_secs(9);
-/// While an account may still come, its nonce is looked for again this long after the last time.
-const SEARCH_AGAIN: Duration = Duration::from_millis(500);
+/// While an account may still come, its nonce is looked for again this long after the first time, and then ever later.
+const SEARCH_AGAIN: Duration = Duration::from_millis(250);
+/// Between two looks whether anything came.
+const POLL: Duration = Duration::from_millis(100);
 
 /// An account that a visit is for.
 struct Found {
@@ -45,15 +47,11 @@ impl Linking {
     async fn answer(&self, bid: &Bid, deadline: Instant) -> Result<Told, Unanswered> {
         let nobody = |outcome| Ok(Told { outcome, account: None });
         let mut changes = self.store.claims_changed();
+        let mut again = SEARCH_AGAIN;
         loop {
             changes.mark_unchanged();
             let ruling = match self.find(bid, deadline).await? {
-                Some(found) => match self
-                    .store
-                    .claim(found.number, bid.clone(), self.clock_skew)
-                    .await
-                    .map_err(|error| said(&error))?
-                {
+                Some(found) => match self.take(found.number, bid, deadline).await? {
                     Claimed::Taken { released } => {
                         failpoint!("claim.taken");
                         tracing::info!(account_number = found.number, released, "an account is claimed");
@@ -73,19 +71,33 @@ impl Linking {
                 Ruling::OtherUser => return nobody(Outcome::OtherUser),
                 Ruling::Expired => return nobody(Outcome::Expired),
                 // Ring's order is not guaranteed: the code of the account may still be on its way.
-                _ if self.comes_more(&mut changes, deadline).await => {}
+                _ if self.comes_more(&mut changes, again, deadline).await => again *= 2,
                 _ => return nobody(Outcome::NoMatch),
             }
         }
     }
 
+    /// What is under way to the disk goes on, whether or not it is there in time.
+    async fn take(&self, number: u32, bid: &Bid, deadline: Instant) -> Result<Claimed, Unanswered> {
+        let taking = timeout_at(deadline, self.store.claim(number, bid.clone(), self.clock_skew)).await;
+        taking.map_err(|_| Unanswered::Store("it takes too long".into()))?.map_err(|error| said(&error))
+    }
+
     /// Whether an account came, or changed, that a visit may be for; false when none is to be expected.
-    async fn comes_more(&self, changes: &mut tokio::sync::watch::Receiver<u64>, deadline: Instant) -> bool {
+    async fn comes_more(
+        &self,
+        changes: &mut tokio::sync::watch::Receiver<u64>,
+        again: Duration,
+        deadline: Instant,
+    ) -> bool {
+        if self.tokens.expects_accounts() {
+            tokio::time::sleep_until(deadline.min(clock::ticks() + again)).await;
+        }
         while self.tokens.expects_accounts() && clock::ticks() < deadline {
-            tokio::time::sleep(SEARCH_AGAIN).await;
             if changes.has_changed().unwrap_or(false) {
                 return true;
             }
+            tokio::time::sleep(POLL).await;
         }
         // It may have come just before nothing was expected any more.
         changes.has_changed().unwrap_or(false) && clock::ticks() < deadline
@@ -107,8 +119,8 @@ impl Linking {
             drop(turn);
             stale.map(|stale| (found, stale))
         });
+        let search = timeout_at(deadline, search).await.map_err(|_| Unanswered::Busy)?;
         let (found, stale) = search
-            .await
             .map_err(|_| Unanswered::Store("looking for a nonce panicked".into()))?
             .map_err(|error| said(&error))?;
         self.forget(stale);

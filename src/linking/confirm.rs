@@ -151,6 +151,7 @@ impl Linking {
                     let again = refused.is_some() && generation != refused;
                     refused = generation;
                     if !again {
+                        failures = 0;
                         continue;
                     }
                     (Duration::ZERO, None)
@@ -209,15 +210,17 @@ impl Linking {
         }
         let (next, pause) = claim.progress.heard(call, said.heard, is_old);
         let claim = Claim { progress: sent, ..claim };
-        // Where this can't be noted, it stays a request without an answer.
-        self.store.advance_claim(&claim, next).await?;
+        // Where this can't be noted, it stays a request without an answer; where it is another claim by now, it says nothing of that.
+        if !self.store.advance_claim(&claim, next).await? {
+            return Ok(Looked::Next { refused });
+        }
         self.tell(&claim, call, &said, next);
         Ok(match pause {
             _ if next.call().is_none() => Looked::Over,
             Pause::None => Looked::Next { refused: None },
             Pause::NewToken => Looked::Next { refused: Some(lent.generation) },
             Pause::Backoff => {
-                let wait = said.retry_after.unwrap_or_default();
+                let wait = said.retry_after.unwrap_or_default().min(AGAIN.most);
                 Looked::Later { refused, wait, left: Claim { progress: next, ..claim } }
             }
         })

@@ -234,7 +234,7 @@ impl Batch<'_> {
         // Where Ring may have taken a POST of the claim before, it need not be mailed again; what it gave a code for since, it has
         // taken nothing of.
         let progress = match &claim.last {
-            Some(last) if row.state == LinkState::Claiming && !claim.open => last.progress,
+            Some(last) if last.progress.call().is_some() && !claim.open => last.progress,
             _ => Progress::NEW,
         };
         let (visit, identifier) = (bid.visit.clone(), bid.identifier.clone());

@@ -15,7 +15,7 @@ use super::index::NO_ACCOUNT;
 use super::tables::{CODES, begin_read};
 use super::tokens::{fields, read_fields};
 use super::{Store, StoreError};
-use crate::domain::code::{CodeEnd, Grant, LIFE};
+use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::refresh;
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
@@ -193,7 +193,8 @@ impl Batch<'_> {
             let id = key.try_into().map(CodeId).ok()?;
             let CodeRow { received_at, end, .. } = CodeRow::decode(&id, value).ok()?;
             let long = if end == Some(CodeEnd::Exchanged) { EXCHANGED_FOR } else { OTHERS_FOR };
-            Some(now.since(received_at) <= long.max(LIFE))
+            // One without an end has somebody who will tell it.
+            Some(end.is_none() || now.since(received_at) <= long)
         };
         self.tables.codes()?.retain(|key, value| keep(key, value).unwrap_or(false))?;
         Ok(())

@@ -186,9 +186,8 @@ impl Desk {
             Exchange::NotSent { why } | Exchange::ClientRefused { why } => Tried::Unsent(why),
             Exchange::Failed { why } => Tried::Failed(why),
             Exchange::Throttled { retry_after } => {
-                // These too, or each of them would ask for the pause of all others anew.
-                self.codes.gate.pause(retry_after.unwrap_or(AGAIN.least)).await;
-                self.throttled(retry_after);
+                // Only these: what strangers make up must not hold up refreshes, which hear it themselves if it is meant for all.
+                self.codes.gate.pause(retry_after.unwrap_or(AGAIN.least).min(LIFE)).await;
                 Tried::Unsent("OAuth throttles us".to_owned())
             }
         };

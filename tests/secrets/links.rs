@@ -35,6 +35,7 @@ fn no_token_of_a_link_is_printed_logged_or_left_readable() {
     let daemon = Running::start(&config);
     import(&mut show, &ring, &daemon);
     lend(&mut show);
+    link(&mut show, &ring, &daemon);
     look_around(&mut show, &daemon);
     let log = show.kill(daemon);
     for words in
@@ -78,7 +79,8 @@ fn no_token_of_a_link_is_printed_logged_or_left_readable() {
 fn ring(show: &mut Show) -> (Ring, HashSet<String>) {
     let client = Client { id: "sim-client".into(), secret: show.secret("client secret") };
     let policy = Policy::Grace(Duration::from_hours(1));
-    let options = Options { seed: SEED, policy, client, ..Options::default() };
+    let hmac_key = show.hmac[0].text().to_owned();
+    let options = Options { seed: SEED, policy, client, hmac_key, ..Options::default() };
     let twin = Ring::start(options.clone()).unwrap();
     let mut all = HashSet::new();
     for n in 0..TOKENS / 2 {
@@ -156,6 +158,40 @@ fn lend(show: &mut Show) {
     {
         show.both(&["token", id, "--min-life", min_life]);
     }
+}
+
+/// Codes that are good, come again, are made up, and stand where a name should; and a claim with its nonce.
+fn link(show: &mut Show, ring: &Ring, daemon: &Running) {
+    let code = ring.new_code("coded");
+    show.guard("code", &code);
+    let made_up = show.secret("a code that was made up");
+    let bring = |query: &str, kind: &str, body: &str| {
+        let length = body.len();
+        let head = format!("POST /ring/token{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        daemon
+            .send(format!("{head}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())
+    };
+    let (form, json) = ("application/x-www-form-urlencoded", "application/json");
+    for (status, query, kind, body) in [
+        (200, String::new(), form, format!("code={code}")),
+        (200, String::new(), json, json!({"data": {"attributes": {"code": code}}}).to_string()),
+        (200, String::new(), form, format!("code={made_up}&state={made_up}")),
+        (400, format!("?{made_up}=1"), form, format!("{made_up}=code")),
+        (400, String::new(), json, json!({"code": {"code": made_up}, made_up.as_str(): 1}).to_string()),
+        (400, String::new(), form, format!("code={made_up}&authorization_code={code}")),
+    ] {
+        assert_eq!(bring(&query, kind, &body), status, "{kind}");
+    }
+    // What is made up is refused, after the good one was exchanged.
+    daemon.wait_for(|log| {
+        let said = ["OAuth does not honour a code", "tokens that arrived have their account"];
+        said.iter().all(|words| log.contains(words)).then_some(())
+    });
+    let visit = ring.visit("coded").unwrap();
+    show.guard("nonce", &visit.nonce);
+    let told = show.claim(&json!({"nonce": visit.nonce, "time": visit.time, "user": "ann"}));
+    assert!(told.contains("\"outcome\":\"linked\""), "{told}");
+    show.both(&["accounts", "show", "coded"]);
 }
 
 /// Its tokens are renewed and honoured, in the end.

@@ -189,6 +189,20 @@ format = "{format}"
         self.heard("metrics", text, false);
     }
 
+    /// The answer to a claim, head and all.
+    pub(crate) fn claim(&mut self, claim: &Value) -> String {
+        let (body, mut answer) = (claim.to_string(), Vec::new());
+        let head = format!(
+            "POST /v1/claims HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut socket = UnixStream::connect(self.path("data/admin.sock")).unwrap();
+        socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        socket.read_to_end(&mut answer).unwrap();
+        self.heard("the answer to a claim", answer.clone(), false);
+        String::from_utf8(answer).unwrap()
+    }
+
     /// What others on the machine could see of the process. Its environment only root may read by now.
     pub(crate) fn process(&mut self, daemon: &Running) {
         for name in ["cmdline", "environ", "status"] {
