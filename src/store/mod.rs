@@ -15,6 +15,7 @@ mod accounts;
 mod arriving;
 mod aside;
 mod batch;
+mod claim_row;
 mod claims;
 mod codec;
 mod codes;

@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ringhookd::clock;
+use ringhookd::sim::Ring;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -39,6 +40,19 @@ impl Site {
         let site = Self { dir, ready };
         site.configure(queues);
         site
+    }
+
+    /// Before a simulated Ring, with a queue that takes everything.
+    pub(crate) fn before(ring: &Ring, settings: &str) -> Self {
+        let client = ring.client();
+        Self::new(&format!(
+            "[ring]\nclient_id = \"{}\"\nclient_secret = \"{}\"\noauth_url = \"{}\"\napi_url = \"{}\"\n{settings}\n\
+             [[queue]]\nname = \"all\"\nkind = \"embedded\"\n",
+            client.id,
+            client.secret,
+            ring.oauth_url(),
+            ring.url()
+        ))
     }
 
     /// Writes the configuration anew.

@@ -25,15 +25,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let ring = Ring::start(Options { hmac_key: HMAC_KEY.into(), ..Options::default() }).unwrap();
-        let client = ring.client();
-        let site = Site::new(&format!(
-            "[ring]\nclient_id = \"{}\"\nclient_secret = \"{}\"\noauth_url = \"{}\"\napi_url = \"{}\"\n\
-             [[queue]]\nname = \"all\"\nkind = \"embedded\"\n",
-            client.id,
-            client.secret,
-            ring.oauth_url(),
-            ring.url()
-        ));
+        let site = Site::before(&ring, "");
         Self { site, ring }
     }
 

@@ -30,15 +30,7 @@ struct Scene {
 impl Scene {
     fn new(policy: Policy, settings: &str) -> Self {
         let ring = Ring::start(RingOptions { policy, ..RingOptions::default() }).unwrap();
-        let client = ring.client();
-        let site = Site::new(&format!(
-            "[ring]\nclient_id = \"{}\"\nclient_secret = \"{}\"\noauth_url = \"{}\"\napi_url = \"{}\"\n{settings}\n\
-             [[queue]]\nname = \"all\"\nkind = \"embedded\"\n",
-            client.id,
-            client.secret,
-            ring.oauth_url(),
-            ring.url()
-        ));
+        let site = Site::before(&ring, settings);
         Self { site, ring }
     }
 
