@@ -16,7 +16,7 @@ const VERSION: u8 = 1;
 #[derive(Debug, Clone)]
 pub(super) struct ClaimRow {
     pub account: AccountId,
-    /// See [`Standing::open`].
+    /// See [`crate::domain::claim::Standing::open`].
     pub open: bool,
     /// When Ring gave the last code for it; 0 where none came.
     pub code_at: Millis,
