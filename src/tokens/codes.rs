@@ -187,7 +187,7 @@ impl Desk {
             Exchange::Failed { why } => Tried::Failed(why),
             Exchange::Throttled { retry_after } => {
                 // Only these: what strangers make up must not hold up refreshes, which hear it themselves if it is meant for all.
-                self.codes.gate.pause(retry_after.unwrap_or(AGAIN.least).min(LIFE)).await;
+                self.codes.gate.pause(retry_after.unwrap_or(AGAIN.least).min(LIFE));
                 Tried::Unsent("OAuth throttles us".to_owned())
             }
         };

@@ -3,6 +3,7 @@
 //! The schedule lets refreshes go at the rate, but each then waits for the disk. Where the disk pauses, those that were let go
 //! meanwhile would leave together, more in one second than Ring allows.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -20,6 +21,8 @@ const BURST: u32 = 3;
 pub(super) struct Gate {
     bucket: Mutex<Bucket>,
     opened: Instant,
+    /// Apart from the bucket, which whoever is next holds while it waits.
+    paused_until: std::sync::Mutex<Instant>,
 }
 
 impl Gate {
@@ -28,19 +31,31 @@ impl Gate {
     }
 
     pub(super) fn with_burst(per_second: u32, burst: u32) -> Self {
-        Self { bucket: Mutex::new(Bucket::new(per_second, burst)), opened: clock::ticks() }
+        let opened = clock::ticks();
+        let bucket = Mutex::new(Bucket::new(per_second, burst));
+        Self { bucket, opened, paused_until: std::sync::Mutex::new(opened) }
     }
 
-    /// Lets nothing pass for this long: the other side asked for it.
-    pub(super) async fn pause(&self, wait: Duration) {
-        self.bucket.lock().await.pause(clock::ticks() - self.opened, wait);
+    /// Lets nothing pass for this long from now: the other side asked for it.
+    pub(super) fn pause(&self, wait: Duration) {
+        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *paused_until = (*paused_until).max(clock::ticks() + wait);
     }
 
     /// Waits until the next request may go out.
     pub(super) async fn pass(&self) {
         let mut bucket = self.bucket.lock().await;
-        while let Err(wait) = bucket.take(clock::ticks() - self.opened) {
-            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+        loop {
+            let paused_until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = clock::ticks();
+            if now < paused_until {
+                tokio::time::sleep_until(paused_until).await;
+                continue;
+            }
+            match bucket.take(now - self.opened) {
+                Ok(()) => return,
+                Err(wait) => tokio::time::sleep(wait.max(Duration::from_millis(1))).await,
+            }
         }
     }
 }
@@ -48,6 +63,25 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_from_when_it_was_asked_for() {
+        let gate = std::sync::Arc::new(Gate::with_burst(10, 1));
+        let start = clock::ticks();
+        gate.pause(Duration::from_secs(5));
+        let next = tokio::spawn({
+            let gate = std::sync::Arc::clone(&gate);
+            async move { gate.pass().await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Somebody waits already; these two are asked for at once.
+        gate.pause(Duration::from_secs(5));
+        gate.pause(Duration::from_secs(3));
+        next.await.unwrap();
+        assert_eq!((clock::ticks() - start).as_secs(), 6);
+        gate.pass().await;
+        assert!(clock::ticks() - start < Duration::from_secs(7));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn those_that_a_slow_disk_held_up_leave_at_the_rate() {
