@@ -2,20 +2,17 @@
 
 use std::io;
 use std::str::FromStr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 
-use super::peer::Peer;
+use super::peer::{self, Delivery, Peer, RETRIES};
 
-/// Between two tries, while the code is good.
-const AGAIN: Duration = Duration::from_secs(1);
-/// A code is good for a minute.
-const TRIES: usize = 50;
-const BOUNDARY: &str = "simulated-ring";
+/// Of Ring's retries those within a code's minute, however late each is answered. Whether Ring tries a code again is not
+/// documented.
+const TRIED_AGAIN: usize = 3;
 
 /// How a code is written. Ring does not say which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,17 +58,9 @@ impl CodeSender {
         Self { to, shape }
     }
 
-    /// Brings a code until it is answered for good. The last answer's status; nothing when there was none.
-    pub async fn bring(&self, code: &str) -> Option<u16> {
-        let mut status = None;
-        for _ in 0..TRIES {
-            status = self.once(code).await.ok();
-            if matches!(status, Some(200..=299 | 400..=499)) {
-                break;
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-        status
+    /// Brings a code until it is answered for good, or its minute is over. The waits are divided by `haste`.
+    pub async fn bring(&self, code: &str, haste: u32) -> Delivery {
+        peer::deliver(&RETRIES[..TRIED_AGAIN], haste, || self.once(code)).await
     }
 
     async fn once(&self, code: &str) -> io::Result<u16> {
@@ -79,10 +68,10 @@ impl CodeSender {
         let (path, kind, body) = match self.shape {
             CodeShape::Form => (path.clone(), "application/x-www-form-urlencoded", format!("code={code}")),
             CodeShape::Json => (path.clone(), "application/json", format!("{{\"code\":\"{code}\"}}")),
-            CodeShape::Query => (format!("{path}?code={code}"), "", String::new()),
+            CodeShape::Query => (peer::with_query(path, &format!("code={code}")), "", String::new()),
             CodeShape::Multipart => {
                 let part = format!("Content-Disposition: form-data; name=\"code\"\r\n\r\n{code}");
-                let body = format!("--{BOUNDARY}\r\n{part}\r\n--{BOUNDARY}--\r\n");
+                let body = format!("--simulated-ring\r\n{part}\r\n--simulated-ring--\r\n");
                 (path.clone(), "multipart/form-data; boundary=simulated-ring", body)
             }
         };
@@ -91,5 +80,20 @@ impl CodeSender {
             request = request.header(CONTENT_TYPE, kind);
         }
         self.to.send(request, Full::new(Bytes::from(body))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sim::CODE_LIFE;
+
+    #[test]
+    fn a_code_is_tried_as_long_as_it_is_good() {
+        let waits: Duration = RETRIES[..TRIED_AGAIN].iter().sum();
+        let attempts = peer::TIMEOUT * 4;
+        assert!(waits + attempts < CODE_LIFE && waits + RETRIES[TRIED_AGAIN] > CODE_LIFE);
     }
 }

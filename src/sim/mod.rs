@@ -34,10 +34,10 @@ pub use faults::Plan;
 pub use integrations::{LinkState, Visit};
 pub use ledger::{Counts, Exchange, Outcome};
 pub use oauth::{ACCESS_LIFE, CODE_LIFE, PLAYGROUND_LIFE, Pair, Policy, REFRESH_LIFE};
-pub use peer::Peer;
-pub use ring::{Options, Partner, Ring};
+pub use peer::{Delivery, Peer};
+pub use ring::{First, Options, Partner, Ring};
 pub use scenario::{Step, scenario};
-pub use sender::{Delivery, Sender};
+pub use sender::Sender;
 pub use world::Client;
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct Options {
     pub partner: Partner,
     /// Whether a completed link is told as `app_integration_added`.
     pub tells_added: bool,
+    /// What comes first when the app is added. Ring promises no order.
+    pub first: First,
     /// Whether developers find their endpoints under `/sim/`.
     pub control: bool,
     /// Told of every request and webhook in a line, from the thread that serves them.
@@ -60,10 +62,20 @@ impl Default for Options {
             hmac_key: "sim-hmac-key-made-up".into(),
             partner: Partner::default(),
             tells_added: true,
+            first: First::default(),
             control: false,
             narrate: None,
         }
     }
+}
+
+/// What comes first when the app is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum First {
+    /// `device_added` of each device: the harder order, since nobody knows the account then.
+    #[default]
+    Devices,
+    Code,
 }
 
 /// What Ring calls of the partner's.

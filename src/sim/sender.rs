@@ -2,32 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 
-use super::peer::Peer;
+use super::peer::{self, Delivery, Peer, RETRIES};
 use crate::domain::signature::sign;
-
-/// When Ring tries again, counted from the attempt before.
-const RETRIES: [Duration; 6] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-    Duration::from_mins(2),
-    Duration::from_mins(10),
-    Duration::from_hours(1),
-];
-
-/// How a delivery ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
-    /// The last answer; nothing when there was none in time.
-    pub status: Option<u16>,
-    pub attempts: usize,
-}
 
 /// Ring's side of the webhook.
 #[derive(Debug, Clone)]
@@ -61,19 +42,9 @@ impl Sender {
         self.to.send(request, Full::new(Bytes::copy_from_slice(body))).await
     }
 
-    /// Posts until it is answered for good, as Ring does: 2xx and 4xx are final, the rest is tried again. Ring's waits
-    /// are divided by `haste`.
+    /// Posts until it is answered for good, or for the seventh time. Ring's waits are divided by `haste`.
     pub async fn deliver(&self, body: &[u8], haste: u32) -> Delivery {
-        let mut waits = RETRIES.iter();
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let status = self.post(body).await.ok();
-            let last = status.is_some_and(|status| matches!(status, 200..=299 | 400..=499));
-            let wait = waits.next().filter(|_| !last);
-            let Some(wait) = wait else { return Delivery { status, attempts } };
-            tokio::time::sleep(*wait / haste.max(1)).await;
-        }
+        peer::deliver(&RETRIES, haste, || self.post(body)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,12 +17,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::call::{Call, Reply};
 use super::clock::SimClock;
 use super::integrations::Visit;
-use super::ring::{Options, Partner};
-use super::sender::Delivery;
+use super::peer::{self, with_query};
+use super::ring::{First, Options, Partner};
 use super::world::World;
 use super::{api, control, events};
 use crate::clock;
@@ -29,6 +31,9 @@ use crate::domain::time::Millis;
 
 /// Longer bodies are cut off with their connection.
 const MAX_BODY: usize = 64 * 1024;
+
+/// What is on its way to the partner.
+type Sending = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What connections and the handle share.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ pub(super) struct Shared {
     partner: Mutex<Partner>,
     /// Whether `app_integration_added` is sent.
     tells_added: bool,
+    first: First,
     /// What sends to the partner.
     runtime: Handle,
     sent: AtomicU64,
@@ -56,6 +62,7 @@ impl Shared {
             started: clock::instant(),
             partner: Mutex::new(options.partner.clone()),
             tells_added: options.tells_added,
+            first: options.first,
             runtime,
             sent: AtomicU64::new(0),
             narrate: options.narrate,
@@ -92,26 +99,19 @@ impl Shared {
     }
 
     /// The delivery of an event of that time; nothing where there is no webhook.
-    fn event(
-        self: &Arc<Self>,
-        event: &str,
-        account: &str,
-        device: &str,
-        at: Millis,
-    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+    fn event(self: &Arc<Self>, event: &str, account: &str, device: &str, at: Millis) -> Option<Sending> {
         let webhook = self.partner().webhook?;
         // The wall clock is in the id, so that no run repeats another's.
         let id = format!("sim-{}-{}", clock::now().0, self.sent.fetch_add(1, Ordering::Relaxed));
         let body = events::body(event, &id, account, device, at);
         let (shared, event, account) = (Arc::clone(self), event.to_owned(), account.to_owned());
-        Some(async move {
-            let Delivery { status, attempts } = webhook.deliver(&body, 1).await;
-            let status = status.map_or("no answer".to_owned(), |status| status.to_string());
-            shared.say(|| format!("webhook {event} {status} {account} (attempt {attempts})"));
-        })
+        Some(Box::pin(async move {
+            let delivery = webhook.deliver(&body, 1).await;
+            shared.say(|| format!("webhook {event} {delivery} {account}"));
+        }))
     }
 
-    /// The user adds the app: its devices and its code are sent, the devices first, since Ring promises no order.
+    /// The user adds the app: its devices are told and its code is brought, in the order that was asked for.
     pub(super) fn install(self: &Arc<Self>, account: &str) -> Result<(), String> {
         let codes = self.partner().codes.ok_or("there is no token exchange URL to bring a code to")?;
         let now = self.clock.now();
@@ -120,13 +120,26 @@ impl Shared {
         let added: Vec<_> =
             devices.iter().filter_map(|device| self.event("device_added", account, device, now)).collect();
         let (shared, account) = (Arc::clone(self), account.to_owned());
+        let brought: Sending = Box::pin(async move {
+            let delivery = codes.bring(&code, 1).await;
+            shared.say(|| format!("code {delivery} {account}"));
+        });
+        let (first, then) = match self.first {
+            First::Devices => (added, vec![brought]),
+            First::Code => (vec![brought], added),
+        };
         self.runtime.spawn(async move {
-            for added in added {
-                added.await;
+            let first: Vec<_> = first.into_iter().map(tokio::spawn).collect();
+            // What is tried again goes on beside the rest: a code lasts a minute, an event's retries more than an hour.
+            let answered = async {
+                for sending in first {
+                    let _ = sending.await;
+                }
+            };
+            let _ = timeout(peer::TIMEOUT, answered).await;
+            for sending in then {
+                tokio::spawn(sending);
             }
-            let status = codes.bring(&code).await;
-            let status = status.map_or("no answer".to_owned(), |status| status.to_string());
-            shared.say(|| format!("code {status} {account}"));
         });
         Ok(())
     }
@@ -134,10 +147,8 @@ impl Shared {
     /// What a browser is sent to the partner with, and the whole address if that is known.
     pub(super) fn visit(&self, account: &str) -> Option<(Visit, Option<String>)> {
         let visit = self.world().integrations.visit(account, self.clock.now())?;
-        let url = self.partner().link_url.map(|url| {
-            let joint = if url.contains('?') { '&' } else { '?' };
-            format!("{url}{joint}nonce={}&time={}", visit.nonce, visit.time)
-        });
+        let query = format!("nonce={}&time={}", visit.nonce, visit.time);
+        let url = self.partner().link_url.map(|url| with_query(&url, &query));
         Some((visit, url))
     }
 

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod link;
+
 /// Far more than anything takes; only a hang meets it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
