@@ -39,7 +39,9 @@ impl Action {
         match self {
             Self::Fault(plan) => shared.world().faults.add(plan),
             Self::ClearFaults => shared.world().faults.clear(),
-            Self::Send { event, account } => return shared.send(&event, account.as_deref()),
+            Self::Send { event, account } => {
+                return shared.send(&event, account.as_deref(), shared.clock.now());
+            }
             Self::Install(account) => return shared.install(&account),
             Self::Visit(account) => {
                 let (visit, url) = shared.visit(&account).ok_or_else(|| not_added(&account))?;

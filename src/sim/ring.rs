@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::action::Action;
+use super::action::{self, Action};
 use super::api;
 use super::clock::SimClock;
 use super::codes::CodeSender;
@@ -22,6 +22,7 @@ use super::rate::Rate;
 use super::sender::Sender;
 use super::server::{Shared, serve};
 use super::world::{Client, World};
+use crate::domain::time::Millis;
 
 /// How the simulated Ring is.
 #[derive(Debug, Clone)]
@@ -210,6 +211,19 @@ impl Ring {
     /// Whether the account was known.
     pub fn revoke(&self, account: &str) -> bool {
         self.shared.revoke(account, true)
+    }
+
+    /// The same, but the event is lost: the webhook never hears of it.
+    pub fn revoke_silently(&self, account: &str) -> bool {
+        self.shared.revoke(account, false)
+    }
+
+    /// Sends an event that happened then on its way: one that comes late is of a link that was.
+    ///
+    /// # Errors
+    /// Words that say why not.
+    pub fn send_at(&self, event: &str, account: &str, at: Millis) -> Result<(), String> {
+        self.shared.send(&action::event(event)?, Some(account), at)
     }
 
     /// Does what a scenario's step says.

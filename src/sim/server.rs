@@ -88,12 +88,17 @@ impl Shared {
         }
     }
 
-    /// Sends an event on its way, to be delivered as Ring does; of the first account when none is named.
-    pub(super) fn send(self: &Arc<Self>, event: &str, account: Option<&str>) -> Result<(), String> {
+    /// Sends an event of that time on its way, to be delivered as Ring does; of the first account when none is named.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        event: &str,
+        account: Option<&str>,
+        at: Millis,
+    ) -> Result<(), String> {
         let account = account.map(Arc::from).or_else(|| self.world().oauth.accounts().next().cloned());
         let account = account.ok_or("there is no account")?;
         let [device, _] = api::device_ids(&account);
-        let sending = self.event(event, &account, &device, self.clock.now());
+        let sending = self.event(event, &account, &device, at);
         self.runtime.spawn(sending.ok_or("there is no webhook URL to send to")?);
         Ok(())
     }

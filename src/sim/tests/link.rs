@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use super::*;
 use crate::domain::signature::sign;
+use crate::domain::time::Millis;
 
 const A: &str = "ava1.ring.account.A";
 const KEY: &str = "sim-hmac-key-made-up";
@@ -218,6 +219,32 @@ fn a_link_is_made_ended_and_made_anew() {
         assert_eq!(server.kinds(3), ["app_integration_removed", "device_removed", "device_removed"]);
         assert_eq!(post(&ring, &access, &visit).0, 403);
     }
+}
+
+#[test]
+fn what_is_not_told_does_not_come_and_what_is_late_says_so() {
+    let server = Server::start("/token", &[]);
+    let ring = server.ring(CodeShape::Form, Options { tells_added: false, ..Options::default() });
+    let old = ring.clock().now();
+    ring.install(A).unwrap();
+    server.kinds(2);
+    let access = exchanged(&ring, &server.code());
+    assert_eq!(post(&ring, &access, &ring.visit(A).unwrap()).0, 200);
+    assert_eq!(complete(&ring, &access), 200);
+    // Added anew, as after a removal that nobody heard of.
+    ring.install(A).unwrap();
+    assert_eq!((ring.link_state(A), server.kinds(2).len()), (Some(LinkState::Added), 2));
+    server.code();
+    assert!(ring.revoke_silently(A) && ring.link_state(A).is_none());
+    for (kind, at) in [("app_integration_removed", old), ("app_integration_added", Millis(old.0 - 1))] {
+        ring.send_at(kind, A, at).unwrap();
+        let event = server.event();
+        assert_eq!(
+            (&event["data"]["type"], &event["data"]["attributes"]["timestamp"]),
+            (&json!(kind), &json!(at.0))
+        );
+    }
+    assert!(ring.send_at("app_integration", A, old).unwrap_err().contains("is no event of Ring's"));
 }
 
 #[test]
