@@ -104,9 +104,69 @@ fn the_banner_for_people_has_lines_that_work() {
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(!text.contains("SIM6"));
+    assert!(!text.contains("SIM6") && !text.contains("Play a link"));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_banner_has_the_steps_of_a_link_where_the_partner_is_known() {
+    let listen = ["simulate", "--listen", "127.0.0.1:0", "--accounts", "1"];
+    let partner =
+        ["--token-exchange-url", "http://127.0.0.1:1/t", "--account-link-url", "https://p.example/"];
+    let mut child = ringhookd(&[&listen[..], &partner].concat()).spawn().unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let text: Vec<String> = said.take_while(|line| !line.contains("/sim/state")).collect();
+    let at = |part: &str| {
+        text.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {text:?}"))
+    };
+    let (install, visit) = (at("/sim/install"), at("/sim/visit"));
+    assert!(at("Play a link:") < install && install < visit && visit < at("/sim/revoke"));
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn a_link_is_played_from_beginning_to_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("http://{}/token", listener.local_addr().unwrap());
+    let args = ["--accounts", "0", "--token-exchange-url", &to, "--code-shape", "json"];
+    let args = [&args[..], &["--account-link-url", "https://partner.example/link?from=ring"]].concat();
+    let ring = Simulation::start(&args);
+    let path = "/v1/accounts/me/app-integrations";
+    for mails in 1..=2 {
+        assert_eq!(ring.sim("install", &json!({ "account": "new" })).0, 200);
+        let grant = format!("grant_type=authorization_code&code={}", code(&listener));
+        let (_, pair) = ring.exchange(&grant).unwrap();
+        let bearer = format!("Authorization: Bearer {}\r\n", pair["access_token"].as_str().unwrap());
+        let (_, visit) = ring.sim("visit", &json!({ "account": "new" }));
+        let (nonce, time) = (visit["nonce"].as_str().unwrap(), visit["time"].as_str().unwrap());
+        assert_eq!(visit["url"], format!("https://partner.example/link?from=ring&nonce={nonce}&time={time}"));
+        ring.call("POST", path, &bearer, &json!({ "nonce": nonce }).to_string());
+        let (status, link) = ring.call("PATCH", path, &bearer, r#"{"status":"completed"}"#).unwrap();
+        assert_eq!((status, &link["status"]), (200, &json!("completed")));
+        let account = &ring.state()["accounts"][0];
+        assert_eq!((&account["link"], &account["mails"]), (&json!("completed"), &json!(mails)));
+        assert_eq!(ring.sim("revoke", &json!({ "account": "new", "silent": true })).0, 200);
+        assert_eq!(ring.call("GET", "/v1/users/me", &bearer, "").unwrap().0, 403);
+    }
+}
+
+/// The code that is brought next, as JSON; it is answered 200.
+fn code(listener: &TcpListener) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut request = String::new();
+    while !request.ends_with("\"}") {
+        let mut buffer = [0; 1024];
+        let n = stream.read(&mut buffer).unwrap();
+        assert_ne!(n, 0, "{request}");
+        request.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /token HTTP/1.1\r\n"), "{head}");
+    serde_json::from_str::<Value>(body).unwrap()["code"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -188,6 +248,7 @@ fn developers_steer_it_while_it_runs() {
         ("send", json!({ "event": "button_press" }), "no webhook URL"),
         ("visit", json!({ "account": "nobody" }), "install it first"),
         ("install", json!({ "account": "new" }), "no token exchange URL"),
+        ("revoke", json!({ "account": "nobody", "silent": true }), "no account `nobody`"),
         ("code", json!({ "acount": "x" }), "unknown field"),
         ("other", json!({}), "there are state, fault"),
     ] {
@@ -267,7 +328,7 @@ fn the_scenario_of_the_docs_is_one() {
     let (_, rest) = docs.split_once("```toml\n").unwrap();
     let (text, _) = rest.split_once("```").unwrap();
     let accounts = [1, 2, 3].map(|n| format!("ava1.ring.account.SIM{n}").into());
-    assert_eq!(ringhookd::sim::scenario(text, &accounts).unwrap().len(), 6);
+    assert_eq!(ringhookd::sim::scenario(text, &accounts).unwrap().len(), 8);
 }
 
 #[test]
@@ -288,6 +349,12 @@ fn what_can_t_be_is_refused_with_words() {
     assert!(said.contains("the step at line 4: there is no account `nobody`"), "{said}");
     std::fs::write(&path, "[[step]]\nsend = \"button_press\"\n").unwrap();
     assert!(refused(&["--scenario", scenario], 1).contains("there is no --webhook-url"));
+    std::fs::write(&path, "[[step]]\ninstall = \"new\"\n").unwrap();
+    assert!(refused(&["--scenario", scenario], 1).contains("there is no --token-exchange-url"));
+    assert!(refused(&["--code-shape", "json"], 2).contains("--token-exchange-url"));
+    let shape = ["--token-exchange-url", "http://127.0.0.1:1/", "--code-shape", "xml"];
+    assert!(refused(&shape, 2).contains("`xml` is no shape"));
+    assert!(refused(&["--token-exchange-url", "https://127.0.0.1:1/"], 2).contains("http:// is due"));
     assert!(refused(&["--scenario", "/nowhere/x"], 1).contains("/nowhere/x: "));
     assert!(refused(&["--fault", "oauth-500=0"], 2).contains("is not how often"));
     assert!(refused(&["--fault", "500"], 2).contains("begins with oauth-"));

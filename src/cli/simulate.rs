@@ -30,7 +30,7 @@ async fn simulate(wishes: &Wishes, json: bool) -> Result<(), Failure> {
     for plan in &wishes.faults {
         ring.inject(plan.clone());
     }
-    banner::print(&ring, &linked, made_up_key.as_deref(), json)?;
+    banner::print(&ring, &linked, made_up_key.as_deref(), wishes, json)?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -54,6 +54,10 @@ fn steps(wishes: &Wishes, ring: &Ring) -> Result<Vec<Step>, Failure> {
     let sends = |step: &Step| matches!(step.action, Action::Send { .. });
     if wishes.webhook_url.is_none() && steps.iter().any(sends) {
         return Err(named("a step sends an event, but there is no --webhook-url".into()));
+    }
+    let installs = |step: &Step| matches!(step.action, Action::Install(_));
+    if wishes.token_exchange_url.is_none() && steps.iter().any(installs) {
+        return Err(named("a step adds the app, but there is no --token-exchange-url".into()));
     }
     Ok(steps)
 }

@@ -2,12 +2,16 @@
 
 use serde_json::{Value, json};
 
+use super::wishes::Wishes;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::sim::{Pair, Ring};
 
 /// Accounts that the banner for people names.
 const NAMED: usize = 5;
+
+/// Who adds the app in the lines to try.
+const NEWCOMER: &str = "ava1.ring.account.NEW";
 
 /// An account that is there from the start.
 #[derive(Debug)]
@@ -21,13 +25,14 @@ pub(super) fn print(
     ring: &Ring,
     linked: &[Linked],
     hmac_key: Option<&str>,
+    wishes: &Wishes,
     json: bool,
 ) -> Result<(), Failure> {
     let mut out = Output::new(json);
     if json {
         out.line(&document(ring, linked, hmac_key).to_string())?;
     } else {
-        words(ring, linked, hmac_key).iter().try_for_each(|line| out.line(line))?;
+        words(ring, linked, hmac_key, wishes).iter().try_for_each(|line| out.line(line))?;
     }
     out.flush()
 }
@@ -44,7 +49,7 @@ fn document(ring: &Ring, linked: &[Linked], hmac_key: Option<&str>) -> Value {
     })
 }
 
-fn words(ring: &Ring, linked: &[Linked], hmac_key: Option<&str>) -> Vec<String> {
+fn words(ring: &Ring, linked: &[Linked], hmac_key: Option<&str>, wishes: &Wishes) -> Vec<String> {
     let (url, client) = (ring.url(), ring.client());
     let mut lines = vec![
         "A simulated Ring, until Ctrl-C. All of it is made up and stays on this machine.".into(),
@@ -61,6 +66,7 @@ fn words(ring: &Ring, linked: &[Linked], hmac_key: Option<&str>) -> Vec<String> 
     if let more @ 1.. = linked.len().saturating_sub(NAMED) {
         lines.push(format!("  and {more} more: GET {url}/sim/state"));
     }
+    lines.extend(link(&url, wishes));
     let Some(Linked { account, pair }) = linked.first() else { return lines };
     lines.extend([
         String::new(),
@@ -77,10 +83,23 @@ fn words(ring: &Ring, linked: &[Linked], hmac_key: Option<&str>) -> Vec<String> 
         format!("  curl {url}/sim/fault -d '{{\"fault\":\"oauth-500\",\"times\":3}}'"),
         format!("  curl {url}/sim/advance -d '{{\"by\":\"25d\"}}'"),
         format!("  curl {url}/sim/revoke -d '{{\"account\":\"{account}\"}}'"),
-        format!("  curl {url}/sim/install -d '{{\"account\":\"{account}\"}}'   # with --token-exchange-url"),
-        format!("  curl {url}/sim/visit -d '{{\"account\":\"{account}\"}}'"),
         format!("  curl {url}/sim/state"),
         String::new(),
     ]);
+    lines
+}
+
+/// A whole link in its order, as far as the partner's addresses are known.
+fn link(url: &str, wishes: &Wishes) -> Vec<String> {
+    let step = |name, says| format!("  curl {url}/sim/{name} -d '{{\"account\":\"{NEWCOMER}\"}}'   # {says}");
+    let install = wishes.token_exchange_url.as_ref().map(|_| step("install", "the user adds the app"));
+    let visit =
+        wishes.account_link_url.as_ref().map(|_| step("visit", "and goes on to sign in: open its url"));
+    if install.is_none() && visit.is_none() {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new(), "Play a link:".into(), String::new()];
+    lines.extend(install.into_iter().chain(visit));
+    lines.push(step("revoke", "the user removes the app"));
     lines
 }

@@ -41,7 +41,7 @@ pub(crate) struct Wishes {
     #[arg(long, value_name = "URL")]
     pub(super) token_exchange_url: Option<Uri>,
     /// How a code is written: form, json, query or multipart. Ring does not say which it is.
-    #[arg(long, value_name = "SHAPE", default_value = "form", value_parser = str::parse::<CodeShape>)]
+    #[arg(long, value_name = "SHAPE", default_value = "form", requires = "token_exchange_url", value_parser = str::parse::<CodeShape>)]
     code_shape: CodeShape,
     /// The partner's page that a user's browser is sent to, for the address that /sim/visit answers.
     #[arg(long, value_name = "URL")]
