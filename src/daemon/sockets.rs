@@ -75,7 +75,40 @@ fn set_group(path: &Path, name: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::{getegid, geteuid, getgroups};
+
     use super::*;
+
+    /// The machine's groups but the one that new files get.
+    fn other_groups() -> Vec<Group> {
+        let names = fs::read_to_string("/etc/group").unwrap();
+        let names = names.lines().filter_map(|line| line.split(':').next());
+        let groups = names.filter_map(|name| Group::from_name(name).unwrap());
+        groups.filter(|group| group.gid != getegid()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_given_to_its_group_or_not_bound_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let (joined, is_root) = (getgroups().unwrap(), geteuid().is_root());
+        let may_give_to = |group: &Group| is_root || joined.contains(&group.gid);
+        let mut bound = 0;
+        for group in other_groups() {
+            match bind_at(&path, 0o660, Some(&group.name)) {
+                Ok((_listener, _file)) => {
+                    let found = fs::metadata(&path).unwrap();
+                    assert_eq!((found.gid(), found.mode() & 0o777), (group.gid.as_raw(), 0o660), "{group:?}");
+                    bound += 1;
+                }
+                Err(error) => {
+                    assert!(!may_give_to(&group), "{group:?}: {error}");
+                    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+                }
+            }
+        }
+        assert!(bound > 0 || !is_root, "root may give it to any");
+    }
 
     #[tokio::test]
     async fn a_socket_has_its_mode_and_replaces_only_a_dead_one() {
