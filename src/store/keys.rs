@@ -71,19 +71,19 @@ impl Batch<'_> {
             out.next = rows.last().map(|(key, _)| *key);
         }
         for ((owner, purpose), wrapped) in rows {
-            let Some(kind) = [Purpose::Tokens, Purpose::Events].into_iter().find(|p| *p as u8 == purpose)
-            else {
-                return Err(Damaged("keys").into());
-            };
-            match self.shared.vault.rewrap(owner, kind, &wrapped) {
+            let kind = [Purpose::Tokens, Purpose::Events].into_iter().find(|p| *p as u8 == purpose);
+            let new =
+                kind.map_or(Err(VaultError::Refused), |kind| self.shared.vault.rewrap(owner, kind, &wrapped));
+            match new {
                 Ok(None) => {}
                 Ok(Some(new)) => {
                     failpoint!("store.rewrapping");
                     self.tables.keys()?.insert((owner, purpose), new.as_slice())?;
                     out.changed += 1;
                 }
-                // It opens under no key that we have, so no key need be kept for it.
-                Err(VaultError::Refused) => {
+                // It opens under no key that we have, so no key need be kept for it. The name of a master key that we
+                // do not have is damage too: without every master key that is in use the store does not open.
+                Err(VaultError::Refused | VaultError::UnknownMaster(_)) => {
                     tracing::error!(account_number = owner, "a data key is damaged and was passed over");
                     bump(&self.shared.stats.damaged);
                 }

@@ -290,7 +290,8 @@ pub(super) fn keys_by_master(shared: &Shared) -> Result<Vec<(String, u64)>, Faul
     let txn = shared.with_db(begin_read)?;
     let mut counts = std::collections::BTreeMap::new();
     for row in txn.open_table(KEYS)?.iter()? {
-        *counts.entry(wrapped_by(row?.1.value())?.to_string()).or_insert(0) += 1;
+        let master = wrapped_by(row?.1.value()).map_or_else(|_| "damaged".to_owned(), |id| id.to_string());
+        *counts.entry(master).or_insert(0) += 1;
     }
     Ok(counts.into_iter().collect())
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
-use ringhookd::store::{Store, StoreError};
+use ringhookd::store::{Health, Store, StoreError};
+use ringhookd::vault::Vault;
 
 use crate::common::vault;
 use crate::disk::{Disk, Image};
@@ -199,18 +201,11 @@ fn one_bad_data_key_stops_its_own_account_only() {
     });
     store.close();
     drop(store);
-    {
-        // Accounts are numbered from 1; purpose 2 is the key of kept events.
-        let db = redb::Database::open(folder.join("store.redb")).unwrap();
-        let txn = db.begin_write().unwrap();
-        let keys: redb::TableDefinition<(u32, u8), &[u8]> = redb::TableDefinition::new("keys");
-        let mut table = txn.open_table(keys).unwrap();
-        let mut value = redb::ReadableTable::get(&table, (1, 2)).unwrap().unwrap().value().to_vec();
+    change_keys(&folder, |keys| {
+        let mut value = key_of(keys, 1);
         *value.last_mut().unwrap() ^= 1;
-        table.insert((1, 2), value.as_slice()).unwrap();
-        drop(table);
-        txn.commit().unwrap();
-    }
+        keys.insert((1, EVENTS), value.as_slice()).unwrap();
+    });
     let store =
         crate::common::open(&folder, crate::common::options(vec![crate::common::spec("all")])).unwrap();
     runtime.block_on(async {
@@ -219,5 +214,69 @@ fn one_bad_data_key_stops_its_own_account_only() {
         store.accept(crate::common::event("2b", "b")).await.unwrap();
         assert_eq!(crate::common::drain_keys(&store, "all").await, ["1b", "2b"]);
     });
-    assert_eq!(store.health(), ringhookd::store::Health::Ready);
+    assert_eq!(store.health(), Health::Ready);
+}
+
+#[test]
+fn a_damaged_data_key_is_passed_over_when_keys_are_rotated() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store = crate::common::store(&folder, vec![crate::common::spec("all")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for id in ["a", "b", "c", "d", "e"] {
+            crate::common::link(&store, id, "ann").await;
+            store.accept(crate::common::event(&format!("1{id}"), id)).await.unwrap();
+        }
+    });
+    store.close();
+    drop(store);
+    change_keys(&folder, |keys| {
+        let [mut seal, mut master, cut, moved] = [1, 2, 3, 5].map(|account| key_of(keys, account));
+        *seal.last_mut().unwrap() ^= 1;
+        master[0] ^= 1;
+        keys.insert((1, EVENTS), seal.as_slice()).unwrap();
+        keys.insert((2, EVENTS), master.as_slice()).unwrap();
+        keys.insert((3, EVENTS), &cut[..4]).unwrap();
+        keys.insert((4, 0), moved.as_slice()).unwrap();
+    });
+    let (old, new) = ("ab".repeat(32), "cd".repeat(32));
+    let open = |previous: Option<&str>| {
+        let vault = Vault::from_hex(new.as_bytes(), previous.map(str::as_bytes)).unwrap();
+        let options = crate::common::options(vec![crate::common::spec("all")]);
+        Store::open(&folder, "test", vault, options).unwrap()
+    };
+
+    let store = open(Some(&old));
+    let done = runtime.block_on(store.rewrap_keys(None)).unwrap();
+    assert_eq!((done.changed, done.next), (2, None), "the fourth's and the fifth's");
+    assert_eq!(store.stats().damaged.load(Ordering::Relaxed), 4);
+    let by_master = store.keys_by_master().unwrap();
+    assert!(by_master.contains(&(store.master(), 2)) && by_master.contains(&("damaged".into(), 1)));
+    assert_eq!(store.health(), Health::Ready);
+    store.close();
+    drop(store);
+
+    let store = open(None);
+    assert_eq!(runtime.block_on(crate::common::drain_keys(&store, "all")), ["1d", "1e"]);
+    let again = runtime.block_on(store.rewrap_keys(None)).unwrap();
+    assert_eq!((again.changed, again.next), (0, None), "as often as anybody likes");
+}
+
+/// The purpose of the keys that kept events are sealed under.
+const EVENTS: u8 = 2;
+
+type Keys<'t> = redb::Table<'t, (u32, u8), &'static [u8]>;
+
+/// Accounts are numbered from 1.
+fn key_of(keys: &Keys<'_>, account: u32) -> Vec<u8> {
+    redb::ReadableTable::get(keys, (account, EVENTS)).unwrap().unwrap().value().to_vec()
+}
+
+/// In the file of a store that is closed.
+fn change_keys(folder: &Path, change: impl FnOnce(&mut Keys<'_>)) {
+    let db = redb::Database::open(folder.join("store.redb")).unwrap();
+    let txn = db.begin_write().unwrap();
+    change(&mut txn.open_table(redb::TableDefinition::new("keys")).unwrap());
+    txn.commit().unwrap();
 }
