@@ -3,6 +3,7 @@
 
 mod admin {
     pub(crate) mod api;
+    pub(crate) mod bounds;
 }
 mod common;
 
