@@ -6,8 +6,8 @@
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::panic;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 use tracing::dispatcher::{Dispatch, SetGlobalDefaultError, set_global_default};
@@ -42,16 +42,29 @@ pub enum LogError {
 /// Flushes when dropped, so keep it until the end of `main`.
 #[derive(Debug)]
 pub struct Log {
-    dropped: ErrorCounter,
-    failed: Arc<AtomicU64>,
+    lost: Lost,
     _worker: WorkerGuard,
 }
 
-impl Log {
-    /// Lines that were not written since the start.
-    pub fn lines_lost(&self) -> u64 {
+/// What is counted of lines that were not written.
+#[derive(Debug, Clone)]
+struct Lost {
+    dropped: ErrorCounter,
+    failed: Arc<AtomicU64>,
+}
+
+impl Lost {
+    fn lines(&self) -> u64 {
         self.dropped.dropped_lines() as u64 + self.failed.load(Ordering::Relaxed)
     }
+}
+
+/// Of the log that this process has, if any: it can be set up only once.
+static LOST: OnceLock<Lost> = OnceLock::new();
+
+/// Lines of this process that were not written.
+pub fn lines_lost() -> u64 {
+    LOST.get().map_or(0, Lost::lines)
 }
 
 /// Sends this process's tracing, and its panics, to standard error. `filter` is a level, or directives such as `info,ringhookd::http=debug`.
@@ -68,6 +81,7 @@ pub fn start(format: Format, filter: &str) -> Result<Log, LogError> {
     let filter = EnvFilter::try_new(filter)?;
     let (writer, log) = writer(io::stderr());
     set_global_default(dispatch(human, terminal, filter, writer))?;
+    LOST.get_or_init(|| log.lost.clone());
     // The usual hook writes to standard error itself, and would wait for it.
     panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
@@ -93,7 +107,7 @@ fn writer(to: impl Write + Send + 'static) -> (NonBlocking, Log) {
         .buffered_lines_limit(BUFFERED_LINES)
         .thread_name("log")
         .finish(forgiving);
-    let log = Log { dropped: writer.error_counter(), failed, _worker: worker };
+    let log = Log { lost: Lost { dropped: writer.error_counter(), failed }, _worker: worker };
     (writer, log)
 }
 
@@ -232,12 +246,12 @@ mod tests {
     #[test]
     fn a_closed_output_costs_the_lines_and_nothing_else() {
         let (mut writer, log) = writer(Closed);
-        let failed = Arc::clone(&log.failed);
+        let lost = log.lost.clone();
         for _ in 0..10 {
             writer.write_all(b"line\n").unwrap();
         }
         drop(log);
-        assert_eq!(failed.load(Ordering::Relaxed), 10);
+        assert_eq!(lost.lines(), 10);
     }
 
     /// Blocks every write until it is opened.
@@ -271,7 +285,7 @@ mod tests {
         for _ in 0..=BUFFERED_LINES + surplus {
             writer.write_all(b"line\n").unwrap();
         }
-        assert!((10..=11).contains(&log.lines_lost()), "{}", log.lines_lost());
+        assert!((10..=11).contains(&log.lost.lines()), "{}", log.lost.lines());
         gate.open();
     }
 }

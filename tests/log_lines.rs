@@ -3,6 +3,8 @@
 
 mod process;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use process::Running;
@@ -169,4 +171,28 @@ fn text_from_outside_stays_on_its_line_for_people() {
         assert!(time.is_ok() && matches!(words.next(), Some("INFO" | "WARN" | "DEBUG")), "{line:?}");
     }
     assert!(log.contains("id=id-0"), "{log}");
+}
+
+#[test]
+fn lines_that_nobody_takes_are_counted_and_hold_up_no_webhook() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Running::start(&config(dir.path(), "", "level = \"debug\""));
+    let lost = || metric(&dir.path().join("data/admin.sock"), "ringhookd_log_lines_lost_total");
+    assert_eq!(lost(), 0);
+    daemon.stop_reading();
+    // The reader leaves with the first line that it still takes, and the log's thread writes in its own time.
+    let posted = (1..1000).find(|n| {
+        assert_eq!(post(&daemon, &event(&format!("id-{n}"), "account-1", "button_press", "dev"), ""), 200);
+        lost() >= 3
+    });
+    assert!(posted.is_some(), "{} lines lost", lost());
+}
+
+fn metric(socket: &Path, name: &str) -> u64 {
+    let mut socket = UnixStream::connect(socket).unwrap();
+    socket.write_all(b"GET /v1/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim().parse().unwrap()
 }

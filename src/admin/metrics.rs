@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Admin;
-use crate::clock;
 use crate::domain::refresh::{Health, LIFE};
 use crate::store::{Health as StoreHealth, LinkState};
 use crate::telemetry::{Aside, Fate, StoreState};
+use crate::{clock, log};
 
 impl Admin {
     pub(super) fn refresh_metrics(&self) {
@@ -29,6 +29,7 @@ impl Admin {
         for (state, count) in LinkState::ALL.into_iter().zip(&stats.accounts) {
             self.metrics.accounts(state).set(signed(count));
         }
+        self.metrics.log_lines_lost(log::lines_lost());
         let standing = self.tokens.standing();
         for (state, count) in Health::ALL.into_iter().zip(standing.overview.by_health) {
             self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -57,8 +57,12 @@ impl Running {
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(n @ 1..) = from.read(&mut buffer) {
-                to.said.lock().unwrap().bytes.extend_from_slice(&buffer[..n]);
+                let mut said = to.said.lock().unwrap();
+                said.bytes.extend_from_slice(&buffer[..n]);
                 to.grown.notify_all();
+                if said.ended {
+                    return;
+                }
             }
             to.said.lock().unwrap().ended = true;
             to.grown.notify_all();
@@ -104,6 +108,11 @@ impl Running {
             })
             .unwrap();
         found.unwrap_or_else(|| panic!("not in the log: {}", String::from_utf8_lossy(&said.bytes)))
+    }
+
+    /// Closes its standard error at this end, after whatever it says next.
+    pub(crate) fn stop_reading(&self) {
+        self.log.said.lock().unwrap().ended = true;
     }
 
     /// SIGTERM; how it ended, its standard output, and its whole log.
