@@ -4,11 +4,12 @@
 mod common;
 
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Waker};
 
 use common::*;
 use ringhookd::domain::time::Millis;
-use ringhookd::store::{Accepted, Import, Incoming, Inline, Options, Outcome};
+use ringhookd::store::{Accepted, Import, Incoming, Inline, Options, Outcome, Scope};
 
 const START: Millis = Millis(1_800_000_000_000);
 
@@ -234,4 +235,83 @@ fn a_queue_that_is_removed_twice_at_once_takes_nothing_of_another() {
     again.run_all(START, twice);
     let lease = again.store.lease(&queue("all"), &request(99), START).unwrap().unwrap();
     assert_eq!(lease.events.len(), 20);
+}
+
+/// The keys that a look at the queue shows.
+fn seen(inline: &Inline, name: &str) -> Vec<String> {
+    let shown = inline.store.peek(&queue(name), 5000, &Scope::default()).unwrap();
+    shown.into_iter().map(|leased| leased.event.key).collect()
+}
+
+/// An account with 1200 events in each of two queues, one with as many that are held, and one with a single event.
+fn with_much(folder: &Path) -> Inline {
+    let mut options = options(vec![spec("all"), spec("more")]);
+    options.held.max_events = 2000;
+    let mut first = inline(folder, options);
+    link_at(&mut first, START, "much");
+    link_at(&mut first, START, "other");
+    let sent = (0..1200).flat_map(|n| [(format!("m{n}"), "much"), (format!("h{n}"), "held")]);
+    let sent = sent.chain([("o".to_owned(), "other")]).map(|(id, of)| {
+        let store = first.store.clone();
+        Box::pin(async move { drop(store.accept(event(&id, of)).await.unwrap()) }) as Call
+    });
+    let sent = sent.collect();
+    first.run_all(START, sent);
+    first
+}
+
+#[test]
+fn an_account_with_much_is_forgotten_at_once_and_emptied_in_small_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inline = with_much(&dir.path().join("store"));
+    let kept = |inline: &Inline| {
+        let held = inline.store.stats().held_events.load(std::sync::atomic::Ordering::Relaxed);
+        waiting(inline, "all").0 + waiting(inline, "more").0 + held
+    };
+    for (of, commits) in [("much", 5), ("held", 3)] {
+        let store = inline.store.clone();
+        let mut forget = pin!(store.forget(account(of)));
+        let (mut before, mut steps) = (kept(&inline), 0);
+        while forget.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            inline.commit(START);
+            let left = kept(&inline);
+            assert!(before - left <= 500, "{} events in one commit", before - left);
+            assert_eq!(seen(&inline, "all"), ["o"], "after {steps} steps");
+            (before, steps) = (left, steps + 1);
+        }
+        assert!(steps > commits, "{steps}");
+    }
+    assert_eq!(kept(&inline), 2, "the other's, in two queues");
+    settle(&mut inline, START.plus(HOUR));
+    assert_eq!((kept(&inline), dead(&inline)), (2, 0));
+}
+
+#[test]
+fn a_forget_that_is_broken_off_ends_by_itself_and_nobody_reads_what_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let mut first = with_much(&folder);
+    let store = first.store.clone();
+    for of in ["much", "held"] {
+        let mut forget = pin!(store.forget(account(of)));
+        assert!(forget.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        first.commit(START);
+    }
+    store.close();
+    drop((first, store));
+
+    let mut again = reopen(&folder, options(vec![spec("all"), spec("more")]));
+    assert_eq!((waiting(&again, "all").0, seen(&again, "all")), (1201, vec!["o".to_owned()]));
+    let lease = again.store.lease(&queue("all"), &request(600), START).unwrap();
+    assert!(lease.is_none_or(|lease| lease.events.iter().all(|leased| leased.event.key == "o")));
+    again.commit(START);
+    assert_eq!(waiting(&again, "all").0, 601, "none of them waits for its turn again");
+    settle(&mut again, START);
+    assert_eq!((waiting(&again, "all").0, waiting(&again, "more").0, dead(&again)), (1, 1, 0));
+    let view = again.store.queues().into_iter().find(|view| view.name == queue("all")).unwrap();
+    assert_eq!(view.totals.delivered, 0, "nothing of it was");
+    let stats = again.store.stats();
+    let [held, dropped] =
+        [&stats.held_events, &stats.dropped].map(|n| n.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!((held, dropped), (0, 3 * 1200));
 }

@@ -59,8 +59,9 @@ impl Batch<'_> {
         Ok(Ok(Bound { created: false, released }))
     }
 
-    /// Destroys all that is kept of an account: keys, tokens, and with them its events wherever they lie.
-    pub(super) fn forget(&mut self, account: &AccountId) -> Result<Result<(), AccountRefusal>, Fault> {
+    /// Destroys an account with its tokens and keys, and with these its events wherever they lie: nobody reads one from
+    /// this commit on. What is left of them goes by [`Batch::drop_events_of`]. Returns the account's number.
+    pub(super) fn forget(&mut self, account: &AccountId) -> Result<Result<u32, AccountRefusal>, Fault> {
         let Some(number) = self.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
         self.destroy_tokens(number)?;
         self.drop_claim(number)?;
@@ -76,13 +77,23 @@ impl Batch<'_> {
         };
         self.write_account(number, &gone)?;
         self.core.accounts.forget(number);
-        self.drop_waiting(number)?;
-        for seq in self.held_of(number)? {
+        self.core.forgotten.insert(number);
+        Ok(Ok(number))
+    }
+
+    /// Takes up to `limit` waiting and as many held events of a forgotten account out. Returns whether there may be more.
+    pub(super) fn drop_events_of(&mut self, number: u32, limit: usize) -> Result<bool, Fault> {
+        let waiting = self.drop_waiting(number, limit)?;
+        let held = self.held_of(number, limit)?;
+        for &seq in &held {
             self.core.unhold(seq);
             self.take_aside((HELD, u64::from(number), seq, 0))?;
             bump(&self.shared.stats.dropped);
         }
-        Ok(Ok(()))
+        if waiting == 0 && held.is_empty() {
+            self.core.forgotten.remove(&number);
+        }
+        Ok(waiting == limit || held.len() == limit)
     }
 
     pub(super) fn add_account(&mut self, id: &AccountId, user: u32, state: LinkState) -> Result<u32, Fault> {
@@ -123,7 +134,7 @@ impl Batch<'_> {
     /// Lets held events go to the user's queues, in the order in which they came.
     pub(super) fn release(&mut self, number: u32, user_number: u32, user: &UserId) -> Result<u64, Fault> {
         let mut released = 0;
-        for seq in self.held_of(number)? {
+        for seq in self.held_of(number, usize::MAX)? {
             failpoint!("store.releasing");
             self.core.unhold(seq);
             let Some(aside) = self.take_aside((HELD, u64::from(number), seq, 0))? else { continue };
@@ -154,7 +165,7 @@ impl Batch<'_> {
         Ok(released)
     }
 
-    fn held_of(&mut self, number: u32) -> Result<Vec<u64>, Fault> {
+    fn held_of(&mut self, number: u32, limit: usize) -> Result<Vec<u64>, Fault> {
         if !self.core.held_by_account.contains_key(&number) {
             return Ok(Vec::new());
         }
@@ -162,19 +173,20 @@ impl Batch<'_> {
         let table = self.tables.aside()?;
         let range =
             redb::ReadableTable::range(table, (HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
-        range.map(|row| Ok(row?.0.value().2)).collect()
+        range.take(limit).map(|row| Ok(row?.0.value().2)).collect()
     }
 
-    fn drop_waiting(&mut self, number: u32) -> Result<(), Fault> {
+    /// Returns how many it has looked at.
+    fn drop_waiting(&mut self, number: u32, limit: usize) -> Result<usize, Fault> {
         let waiting: Vec<(u16, u64, bool)> = {
             let queues = self.shared.queues();
-            let of = |(&queue, state): (&u16, &super::shared::QueueState)| {
+            let lanes = queues.iter().flat_map(|(&queue, state)| {
                 let failed = |seq| state.backlog.failures(seq) > 0;
-                state.backlog.lane(number).map(|e| (queue, e.seq, failed(e.seq))).collect::<Vec<_>>()
-            };
-            queues.iter().flat_map(of).collect()
+                state.backlog.lane(number).map(move |e| (queue, e.seq, failed(e.seq)))
+            });
+            lanes.take(limit).collect()
         };
-        for (queue, seq, failed) in waiting {
+        for &(queue, seq, failed) in &waiting {
             // Memory shows it until the commit, though a command before this one has settled it.
             if self.leaves(queue, seq) {
                 continue;
@@ -182,7 +194,7 @@ impl Batch<'_> {
             self.mark_done(queue, seq, failed)?;
             self.leave(queue, number, seq, Left::Dropped);
         }
-        Ok(())
+        Ok(waiting.len())
     }
 
     /// Writes how the account is linked, and tells it where it changed.

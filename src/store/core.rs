@@ -1,6 +1,6 @@
 //! What the writer keeps in memory of the file: rebuilt by `load`, thrown away whenever a transaction fails.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::index::Accounts;
@@ -72,6 +72,8 @@ pub(super) struct Core {
     pub held: BTreeMap<u64, HeldEvent>,
     pub held_by_account: HashMap<u32, Total>,
     pub held_bytes: u64,
+    /// Accounts without a key of which events may be left.
+    pub forgotten: BTreeSet<u32>,
     /// By class, see `ASIDE`.
     pub letters: [Total; 3],
     pub parked_bytes: u64,
@@ -104,6 +106,7 @@ impl Core {
             held: BTreeMap::new(),
             held_by_account: HashMap::new(),
             held_bytes: 0,
+            forgotten: BTreeSet::new(),
             letters: [Total::default(); 3],
             parked_bytes: 0,
             clean_from: 0,

@@ -1,6 +1,6 @@
 //! Brings a store file up to date and rebuilds what is kept in memory of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
@@ -13,7 +13,7 @@ use super::command::{Class, QueueTotals};
 use super::core::{Chunk, Core, HeldEvent};
 use super::error::{Fault, StoreError};
 use super::folder::Identity;
-use super::index::{Users, seconds};
+use super::index::{NO_ACCOUNT, Users, seconds};
 use super::options::{Options, QueueSpec};
 use super::schema;
 use super::seen::Row;
@@ -27,6 +27,7 @@ use super::turns::{EPOCH, read_epoch};
 use crate::clock;
 use crate::domain::backlog::{Backlog, Entry};
 use crate::domain::ids::{QueueName, UserId};
+use crate::domain::link::LinkState;
 use crate::failpoint;
 use crate::vault::{Purpose, Vault, VaultError};
 
@@ -130,7 +131,16 @@ pub(super) fn read(db: &Database, configured: &[QueueSpec]) -> Result<Loaded, Fa
     loaded.queues = load_queues(&read, configured)?;
     load_log(&read, &mut loaded)?;
     load_attempts(&read, &mut loaded.queues)?;
+    loaded.core.forgotten = forgotten(&loaded);
     Ok(loaded)
+}
+
+/// Accounts whose forgetting was broken off after the commit that matters.
+fn forgotten(loaded: &Loaded) -> BTreeSet<u32> {
+    let Loaded { core, queues, .. } = loaded;
+    let waits = |number: u32| queues.values().any(|q| q.backlog.lane(number).next().is_some());
+    let numbers = core.accounts.in_state(LinkState::Forgotten).filter(|&number| number != NO_ACCOUNT);
+    numbers.filter(|&number| core.held_by_account.contains_key(&number) || waits(number)).collect()
 }
 
 fn load_users(read: &ReadTransaction) -> Result<Users, Fault> {

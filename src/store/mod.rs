@@ -85,7 +85,7 @@ pub use self::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
 pub use self::shared::{Health, Stats};
 pub use self::turns::{Access, NoTurn, Settled, TokenRecord, Turn, Which};
 
-/// Letters and keys that one step of a long command goes over.
+/// Letters, keys or events that one step of a long command goes over.
 const STEP: usize = 500;
 
 /// A running store. Clones share it; the writer ends when the last is gone or [`Store::close`] was called.
@@ -155,23 +155,28 @@ impl Store {
     }
 
     fn leased(&self, queue: u16, id: u64, taken: &[Taken], reads: Vec<reader::Read>) -> Lease {
-        let (mut events, mut lost) = (Vec::with_capacity(taken.len()), Vec::new());
+        let (mut events, mut damaged, mut gone) = (Vec::with_capacity(taken.len()), Vec::new(), Vec::new());
         for (taken, read) in taken.iter().zip(reads) {
-            let outcome = match read {
-                reader::Read::Event(event) => {
-                    events.push(Leased { seq: taken.entry.seq, attempt: taken.attempt, event });
-                    continue;
+            let (account, seq) = (taken.account, taken.entry.seq);
+            match read {
+                reader::Read::Event(event) => events.push(Leased { seq, attempt: taken.attempt, event }),
+                reader::Read::Gone => gone.push((account, seq)),
+                reader::Read::Damaged => {
+                    let outcome = Outcome::Dead { why: "the record is damaged".into() };
+                    damaged.push(Settlement { account, seq, outcome });
                 }
-                reader::Read::Gone => Outcome::Done,
-                reader::Read::Damaged => Outcome::Dead { why: "the record is damaged".into() },
-            };
-            lost.push(Settlement { account: taken.account, seq: taken.entry.seq, outcome });
+            }
         }
-        if !lost.is_empty() {
-            tracing::error!(events = lost.len(), "records could not be opened; they are not delivered");
+        if !damaged.is_empty() {
+            tracing::error!(events = damaged.len(), "records could not be opened; they are not delivered");
+        }
+        if damaged.len() + gone.len() > 0 {
             // Nobody waits for this: when it fails, the lease runs out and they come again.
             let (reply, _) = oneshot::channel();
-            let run = move |batch: &mut Batch<'_>| batch.settle(queue, Some(id), &lost);
+            let run = move |batch: &mut Batch<'_>| {
+                batch.settle(queue, Some(id), &damaged)?;
+                batch.drop_gone(queue, id, &gone)
+            };
             let _ = self.send(Command::Job(Box::new(JobOf { run, value: None, writes: true, reply })));
         }
         Lease { id, events }
@@ -325,12 +330,18 @@ impl Store {
         self.write(move |batch| batch.set_user(&account, &user, replace)).await
     }
 
-    /// Destroys an account with its keys, tokens and events.
+    /// Destroys an account with its keys, tokens and events: in one commit nobody can read any of it any more, and then
+    /// its events are taken out step by step.
     ///
     /// # Errors
-    /// When it could not be made durable.
+    /// When it could not be made durable. If the account is unknown after that, the store takes out the rest by itself.
     pub async fn forget(&self, account: AccountId) -> Result<Result<(), AccountRefusal>, StoreError> {
-        self.write(move |batch| batch.forget(&account)).await
+        let number = match self.write(move |batch| batch.forget(&account)).await? {
+            Ok(number) => number,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        while self.write(move |batch| batch.drop_events_of(number, STEP)).await? {}
+        Ok(Ok(()))
     }
 
     /// One account.

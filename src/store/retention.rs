@@ -25,6 +25,10 @@ impl Batch<'_> {
     /// done at once.
     pub(super) fn maintain(&mut self, may_expire: bool) -> Result<bool, Fault> {
         self.expire_leases()?;
+        // Before all else, so that none of them becomes a dead letter.
+        if self.drop_forgotten()? {
+            return Ok(true);
+        }
         let mut more = self.clean()?;
         if may_expire {
             more |= self.expire_ids()?;
@@ -53,6 +57,13 @@ impl Batch<'_> {
             self.settle(queue, None, &settlements)?;
         }
         Ok(())
+    }
+
+    /// What a forget that was broken off has left of an account, and what came in beside it.
+    fn drop_forgotten(&mut self) -> Result<bool, Fault> {
+        let Some(&number) = self.core.forgotten.first() else { return Ok(false) };
+        self.drop_events_of(number, EVENTS)?;
+        Ok(true)
     }
 
     fn expire_ids(&mut self) -> Result<bool, Fault> {

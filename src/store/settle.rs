@@ -97,6 +97,16 @@ impl Batch<'_> {
         Ok(settled)
     }
 
+    /// Takes what `lease` got of forgotten accounts out of the queue: it is no delivery.
+    pub(super) fn drop_gone(&mut self, queue: u16, lease: u64, gone: &[(u32, u64)]) -> Result<(), Fault> {
+        for &(account, seq) in gone {
+            let Some(failures) = self.waiting(queue, Some(lease), account, seq) else { continue };
+            self.mark_done(queue, seq, failures > 0)?;
+            self.leave(queue, account, seq, Left::Dropped);
+        }
+        Ok(())
+    }
+
     /// Failures so far of an event that waits in the queue, or nothing when it does not (any more).
     fn waiting(&self, queue: u16, lease: Option<u64>, account: u32, seq: u64) -> Option<u32> {
         let queues = self.shared.queues();

@@ -321,7 +321,7 @@ impl Writer {
         }
         let held_before = seconds(now.minus(self.shared.options.held.max_age));
         let held = self.core.held.first_key_value().is_some_and(|(_, event)| event.at < held_before);
-        held || self.shared.queues().values().any(|q| is_queue_due(q, now))
+        held || !self.core.forgotten.is_empty() || self.shared.queues().values().any(|q| is_queue_due(q, now))
     }
 
     fn warn_of_short_memory(&mut self, now: Millis) {
