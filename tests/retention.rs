@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 
 use common::*;
 use ringhookd::domain::time::Millis;
-use ringhookd::store::{Accepted, Import, Incoming, Inline, Options, Outcome, Scope};
+use ringhookd::store::{Accepted, Import, Incoming, Inline, LeaseRequest, Options, Outcome, Scope};
 
 const START: Millis = Millis(1_800_000_000_000);
 
@@ -314,4 +314,25 @@ fn a_forget_that_is_broken_off_ends_by_itself_and_nobody_reads_what_is_left() {
     let [held, dropped] =
         [&stats.held_events, &stats.dropped].map(|n| n.load(std::sync::atomic::Ordering::Relaxed));
     assert_eq!((held, dropped), (0, 3 * 1200));
+}
+
+#[test]
+fn a_clock_that_is_set_ends_no_lease_and_counts_no_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inline = inline(&dir.path().join("store"), options(vec![spec("all")]));
+    link_at(&mut inline, START, "a");
+    accept(&mut inline, START, event("1", "a"));
+    let wish = LeaseRequest { until: START.plus(HOUR), ..request(1) };
+    let lease = inline.store.lease(&queue("all"), &wish, START).unwrap().unwrap();
+    inline.look(START, HOUR);
+    // Ten hours on the wall in a minute.
+    let minute = HOUR / 60;
+    let jumped = START.plus(10 * HOUR);
+    inline.look(jumped, HOUR + minute);
+    settle(&mut inline, jumped.plus(58 * minute));
+    let store = inline.store.clone();
+    assert!(store.lease(&queue("all"), &request(1), jumped.plus(58 * minute)).unwrap().is_none());
+    settle(&mut inline, jumped.plus(HOUR));
+    let again = store.lease(&queue("all"), &request(1), jumped.plus(HOUR)).unwrap().unwrap();
+    assert_eq!((again.events[0].attempt, lease.events[0].attempt), (2, 1), "its own hour is over");
 }

@@ -12,8 +12,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
+use super::steady::Jump;
 use super::time::Millis;
+
+/// What was leased or delayed between a jump and its notice ends by the new time already; carried along as well it shall
+/// not wait for years.
+const FARTHEST: Duration = Duration::from_hours(12);
 
 /// One waiting event, without its content: 24 bytes, since a long backlog is held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,6 +325,25 @@ impl Backlog {
         Ok(())
     }
 
+    /// The wall clock was set and shows `now`: leases and delays last as long as was meant before.
+    pub fn carry(&mut self, jump: Jump, now: Millis) {
+        let carried = |at: Millis| jump.carry(at).min(now.plus(FARTHEST).max(at));
+        self.deadlines =
+            std::mem::take(&mut self.deadlines).into_iter().map(|(at, id)| (carried(at), id)).collect();
+        for &(at, id) in &self.deadlines {
+            if let Some(held) = self.leases.get_mut(&id) {
+                held.deadline = at;
+            }
+        }
+        self.delayed =
+            std::mem::take(&mut self.delayed).into_iter().map(|(at, of)| (carried(at), of)).collect();
+        for &(at, account) in &self.delayed {
+            if let Some(lane) = self.lanes.get_mut(&account) {
+                lane.hold = Hold::Delayed(at);
+            }
+        }
+    }
+
     /// Waiting events of an account, oldest first.
     pub fn lane(&self, account: u32) -> impl Iterator<Item = &Entry> {
         self.lanes.get(&account).into_iter().flat_map(|lane| lane.entries.iter())
@@ -539,6 +564,39 @@ mod tests {
         backlog.failed(1, 1, 1, Millis(10));
         assert_eq!(backlog.check(lease.id, 1, 1), Err(NotHeld));
         assert_eq!(seqs(&backlog.take(Millis(10), &want(2, 20)).unwrap()), [1, 2]);
+    }
+
+    #[test]
+    fn leases_and_delays_go_along_with_a_clock_that_is_set() {
+        let by = |ms| Duration::from_millis(ms);
+        for (jump, now) in [(Jump::Ahead(by(500)), 505), (Jump::Back(by(500)), 5)] {
+            let start = if now == 5 { 500 } else { 0 };
+            let mut backlog = filled(&[(1, 1), (2, 2), (3, 3)]);
+            let lease = backlog.take(Millis(start), &want(1, start + 10)).unwrap();
+            let ended = backlog.take(Millis(start), &want(1, start + 1)).unwrap();
+            backlog.failed(3, 3, 1, Millis(start + 20));
+            assert_eq!(backlog.expired(Millis(start + 5)), [(2, 2)]);
+
+            backlog.carry(jump, Millis(now));
+            assert_eq!(backlog.next_deadline(), Some(Millis(now + 5)));
+            assert!(backlog.expired(Millis(now + 4)).is_empty());
+            assert!(backlog.take(Millis(now + 14), &want(9, 900)).is_none());
+            assert_eq!(seqs(&backlog.take(Millis(now + 15), &want(9, 900)).unwrap()), [3]);
+            assert_eq!(backlog.extend(ended.id, Millis(900)), Err(NotHeld), "over is over");
+            assert_eq!(backlog.expired(Millis(now + 5)), [(1, 1)]);
+            assert_eq!(backlog.check(lease.id, 1, 1), Ok(()));
+        }
+    }
+
+    #[test]
+    fn nothing_is_carried_farther_than_a_lease_may_last() {
+        let mut backlog = filled(&[(1, 1)]);
+        let year = Duration::from_hours(24 * 365);
+        let now = Millis(0).plus(year);
+        // Taken after the jump and before it was noticed.
+        backlog.take(now, &want(1, now.0 + 10)).unwrap();
+        backlog.carry(Jump::Ahead(year), now);
+        assert_eq!(backlog.next_deadline(), Some(now.plus(FARTHEST)));
     }
 
     #[test]

@@ -41,6 +41,47 @@ impl Steady {
     }
 }
 
+/// Less than this between two looks is the clocks' own unevenness.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// How far the wall clock was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jump {
+    Ahead(Duration),
+    Back(Duration),
+}
+
+impl Jump {
+    /// What the clock shows now at the moment that was meant by `at` before the jump.
+    pub fn carry(self, at: Millis) -> Millis {
+        match self {
+            Self::Ahead(by) => at.plus(by),
+            Self::Back(by) => at.minus(by),
+        }
+    }
+}
+
+/// Sees the wall clock being set, within the time between two looks.
+#[derive(Debug)]
+pub struct Watch {
+    wall: Millis,
+    monotonic: Duration,
+}
+
+impl Watch {
+    pub fn from(wall: Millis, monotonic: Duration) -> Self {
+        Self { wall, monotonic }
+    }
+
+    /// Takes both clocks as they stand. A machine that slept looks like a jump too: so did whoever has a lease.
+    pub fn look(&mut self, wall: Millis, monotonic: Duration) -> Option<Jump> {
+        let meant = self.wall.plus(monotonic.saturating_sub(self.monotonic));
+        *self = Self { wall, monotonic };
+        let (ahead, back) = (wall.since(meant), meant.since(wall));
+        if ahead > SLACK { Some(Jump::Ahead(ahead)) } else { (back > SLACK).then_some(Jump::Back(back)) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +135,15 @@ mod tests {
         assert!(!steady.may_expire(Millis(400 * DAY_MS), at(1)));
         assert!(!steady.may_expire(Millis(DAY_MS + 2_000), at(2)));
         assert!(steady.may_expire(Millis(DAY_MS + 700_000), at(700)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_seen_once_and_by_how_much() {
+        let mut watch = Watch::from(Millis(DAY_MS), at(0));
+        assert_eq!(watch.look(Millis(DAY_MS + 5_900), at(5)), None, "uneven");
+        assert_eq!(watch.look(Millis(DAY_MS + 3_606_900), at(6)), Some(Jump::Ahead(at(3600))));
+        assert_eq!(watch.look(Millis(DAY_MS + 3_607_900), at(7)), None);
+        assert_eq!(watch.look(Millis(DAY_MS + 8_900), at(8)), Some(Jump::Back(at(3600))));
+        assert_eq!(watch.look(Millis(DAY_MS + 3_608_900), at(3608)), None, "however long it takes");
     }
 }

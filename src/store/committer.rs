@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::writer::{Command, JobOf, Writer};
 use crate::clock;
-use crate::domain::steady::Steady;
+use crate::domain::steady::{Steady, Watch};
 use crate::domain::time::Millis;
 
 /// Commands that may wait for the writer. Beyond that the store says `Busy`.
@@ -23,9 +23,12 @@ pub(super) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: imp
     let mut next_tick = clock::now().plus(TICK);
     let mut more = false;
     let (started, mut steady) = (clock::instant(), Steady::starting(writer.newest(), clock::now()));
+    let mut watch = Watch::from(clock::now(), started.elapsed());
     loop {
         let wait = if more { Duration::ZERO } else { next_tick.since(clock::now()).min(TICK) };
-        match commands.recv_timeout(wait) {
+        let received = commands.recv_timeout(wait);
+        look(&writer, &mut watch, clock::now(), started.elapsed());
+        match received {
             Ok(first) => writer.commit(clock::now(), group(first, commands)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -55,6 +58,13 @@ fn group(first: Command, commands: &Receiver<Command>) -> Vec<Command> {
         group.push(next);
     }
     group
+}
+
+/// Before anything is done by a clock that was set since the last look.
+pub(super) fn look(writer: &Writer, watch: &mut Watch, wall: Millis, monotonic: Duration) {
+    if let Some(jump) = watch.look(wall, monotonic) {
+        writer.carry(jump, wall);
+    }
 }
 
 /// Lets what is due happen; what is due by age only while the clock is believed. Returns whether more is due at once.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use redb::Database;
 
@@ -14,6 +15,7 @@ use super::folder::Folder;
 use super::open::prepare;
 use super::options::Options;
 use super::writer::{Command, Writer};
+use crate::domain::steady::Watch;
 use crate::domain::time::Millis;
 use crate::vault::Vault;
 
@@ -22,6 +24,7 @@ pub struct Inline {
     pub store: Store,
     writer: Writer,
     commands: Receiver<Command>,
+    watch: Option<Watch>,
 }
 
 impl std::fmt::Debug for Inline {
@@ -44,7 +47,7 @@ impl Inline {
         let (folder, identity) = Folder::open(folder)?;
         let open = Box::new(move || Ok(open()?));
         let (store, writer, commands) = prepare(folder, identity, vault, options, open)?;
-        Ok(Self { store, writer, commands })
+        Ok(Self { store, writer, commands, watch: None })
     }
 
     /// Runs a call of the store to its end; what it sends is committed at `now`.
@@ -86,6 +89,12 @@ impl Inline {
     /// Lets what is due at `now` happen. Returns whether more is due at once.
     pub fn tick(&mut self, now: Millis) -> bool {
         committer::tick(&mut self.writer, now, true)
+    }
+
+    /// Lets both clocks be seen, the second as the time since any moment.
+    pub fn look(&mut self, wall: Millis, monotonic: Duration) {
+        let watch = self.watch.get_or_insert_with(|| Watch::from(wall, monotonic));
+        committer::look(&self.writer, watch, wall, monotonic);
     }
 
     /// Tries to bring a failing store back. Returns whether it is usable.

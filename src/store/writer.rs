@@ -19,6 +19,7 @@ use super::shared::{Health, QueueState, Shared, bump, set};
 use super::tables::{Tables, begin_write};
 use crate::clock;
 use crate::domain::link::LinkState;
+use crate::domain::steady::Jump;
 use crate::domain::time::Millis;
 use crate::failpoint;
 
@@ -309,6 +310,12 @@ impl Writer {
         if claims_changed {
             self.shared.claims_changed.send_modify(|changes| *changes += 1);
         }
+    }
+
+    /// What is leased or delayed stays so for as long as was meant, though the wall clock was set.
+    pub(super) fn carry(&self, jump: Jump, now: Millis) {
+        tracing::warn!(?jump, "the clock was set; leases and delays go along");
+        self.shared.queues().values_mut().for_each(|queue| queue.backlog.carry(jump, now));
     }
 
     /// Whether something leaves or changes by itself now.
