@@ -282,3 +282,78 @@ async fn a_code_that_is_kept_and_not_under_way_is_told_of_again() {
         house.store.send_code(id).await.unwrap().is_none() && house.store.waiting_codes().unwrap().is_empty()
     );
 }
+
+#[tokio::test]
+async fn what_happened_before_a_removal_is_of_whoever_had_the_account_then() {
+    let house = House::new();
+    house.linked_to("ann", "one").await;
+    let then = clock::now().minus(Duration::from_mins(10));
+    house.happens("app_integration_removed", clock::now()).await;
+    pass().await;
+    house.linked_to("bob", "two").await;
+    house.happens("motion_detected", then).await;
+    house.happens("button_press", clock::now()).await;
+    let events = drain(&house.store, "all", 9).await;
+    let whose: Vec<_> =
+        events.iter().map(|e| (e.event.kind.as_str(), e.event.user.as_ref().unwrap().as_str())).collect();
+    let expected = [("app_integration_removed", "ann"), ("motion_detected", "ann"), ("button_press", "bob")];
+    assert_eq!(whose, expected);
+}
+
+#[tokio::test]
+async fn a_link_that_nobody_had_is_nobodys_when_it_is_removed() {
+    let house = House::new();
+    house.linked_to("ann", "one").await;
+    house.happens("app_integration_removed", clock::now()).await;
+    drain(&house.store, "all", 9).await;
+    pass().await;
+    house.add_app("two").await;
+    pass().await;
+    house.happens("app_integration_removed", clock::now()).await;
+    house.happens("device_removed", clock::now()).await;
+    house.stands("removed", None).await;
+    assert!(drain(&house.store, "all", 9).await.is_empty(), "Ann had the link before it");
+}
+
+#[tokio::test]
+async fn a_late_removal_ends_a_claim_from_before_it_but_not_what_an_operator_did() {
+    let house = House::new();
+    house.linked_to("ann", "one").await;
+    assert!(matches!(house.claim(&visit(), "ann").await, Claimed::Not(Ruling::Already)));
+    // A claim is under way when the app is removed and added again.
+    let house = House::new();
+    house.add_app("one").await;
+    assert!(matches!(house.claim(&visit(), "ann").await, Claimed::Taken { .. }));
+    pass().await;
+    let removed = clock::now();
+    pass().await;
+    house.add_app("two").await;
+    house.happens("app_integration_removed", removed).await;
+    house.stands("unclaimed", None).await;
+    assert_eq!(house.access().await, "at-two");
+    assert!(matches!(house.claim(&visit(), "bob").await, Claimed::Taken { .. }));
+
+    let house = House::new();
+    house.linked_to("ann", "one").await;
+    let removed = clock::now();
+    pass().await;
+    house.add_app("two").await;
+    house.store.set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
+    house.happens("app_integration_removed", removed).await;
+    house.stands("linked", Some("bob")).await;
+}
+
+#[tokio::test]
+async fn whoever_had_an_account_is_not_told_of_the_next_ones_link() {
+    let house = House::new();
+    house.linked_to("ann", "one").await;
+    house.happens("app_integration_removed", clock::now()).await;
+    let import = Import {
+        account: account("a"),
+        user: Some(user("bob")),
+        tokens: Some(tokens("at", "rt")),
+        replace: true,
+    };
+    house.store.import(import).await.unwrap().unwrap();
+    house.stands("linked", Some("bob")).await;
+}

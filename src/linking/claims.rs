@@ -55,9 +55,9 @@ impl Linking {
                     Claimed::Taken { released } => {
                         failpoint!("claim.taken");
                         tracing::info!(account_number = found.number, released, "an account is claimed");
-                        return self.outcome(found, deadline).await;
+                        return self.outcome(found, bid, deadline).await;
                     }
-                    Claimed::Not(Ruling::Repeat) => return self.outcome(found, deadline).await,
+                    Claimed::Not(Ruling::Repeat) => return self.outcome(found, bid, deadline).await,
                     Claimed::Not(Ruling::Already) => {
                         let account = Some(found.account);
                         return Ok(Told { outcome: Outcome::AlreadyLinked, account });
@@ -139,12 +139,20 @@ impl Linking {
     }
 
     /// How a claim stands, when Ring has been told or at `deadline`.
-    async fn outcome(&self, Found { number, account }: Found, deadline: Instant) -> Result<Told, Unanswered> {
+    async fn outcome(
+        &self,
+        Found { number, account }: Found,
+        bid: &Bid,
+        deadline: Instant,
+    ) -> Result<Told, Unanswered> {
         let mut changes = self.store.claims_changed();
         let outcome = loop {
             changes.mark_unchanged();
-            match self.store.claim_of(number).map_err(|error| said(&error))?.map(|claim| claim.progress.step)
-            {
+            let claim = self.store.claim_of(number).map_err(|error| said(&error))?;
+            if claim.as_ref().is_some_and(|claim| claim.user != bid.user) {
+                return Ok(Told { outcome: Outcome::OtherUser, account: None });
+            }
+            match claim.map(|claim| claim.progress.step) {
                 Some(Step::Done) => break Outcome::Linked,
                 Some(Step::Refused(why)) => break Outcome::Refused(why),
                 Some(Step::Undone) | None => break Outcome::Expired,

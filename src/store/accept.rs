@@ -2,6 +2,8 @@
 
 use std::mem::take;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
@@ -22,6 +24,8 @@ use crate::domain::ids::{AccountId, DeviceId, UserId};
 use crate::domain::link::{Change, LinkState, Removal};
 use crate::domain::time::Millis;
 
+/// Nobody removes an app, adds it again and signs in in less: an event that is not older than this is of the present link.
+const LATE: Duration = Duration::from_secs(5);
 /// 2020: a time before it is none, or not in milliseconds.
 const FIRST: Millis = Millis(1_577_836_800_000);
 
@@ -86,7 +90,7 @@ impl Batch<'_> {
         bump(&self.shared.stats.accepted);
         if let Some(anomaly) = incoming.anomaly {
             bump(&self.shared.stats.quarantined);
-            let seq = self.put_letter(Class::Quarantined, NO_ACCOUNT, &event, anomaly)?;
+            let seq = self.put_letter(Class::Quarantined, NO_ACCOUNT, NO_USER, &event, anomaly)?;
             return Ok(Ok(Accepted::Quarantined { seq }));
         }
         self.learn(&event, &incoming.related, &owner)?;
@@ -107,8 +111,10 @@ impl Batch<'_> {
             let mark = if event.account.is_some() { Mark::AccountByDevice } else { Mark::NoAccount };
             event.marks.insert(mark);
         }
-        let user_number = match self.core.accounts.get(number) {
-            Some(slot) if matches!(slot.state, LinkState::Removed | LinkState::Unclaimed) => {
+        let slot = self.core.accounts.get(number).copied();
+        let is_late = event.time.is_some_and(|at| event.received_at.since(at) >= LATE);
+        let user_number = match slot {
+            Some(slot) if is_late || matches!(slot.state, LinkState::Removed | LinkState::Unclaimed) => {
                 let row = self.read_account(number)?;
                 row.map_or(NO_USER, |row| row.owner(&event.kind, event.time))
             }
@@ -147,7 +153,13 @@ impl Batch<'_> {
         let Destination { queues, hold } = self.destination(event, owner);
         if queues.is_empty() && !hold {
             bump(&self.shared.stats.unrouted);
-            let seq = self.put_letter(Class::Unrouted, owner.number, event, "no queue wants it")?;
+            let seq = self.put_letter(
+                Class::Unrouted,
+                owner.number,
+                owner.user_number,
+                event,
+                "no queue wants it",
+            )?;
             return Ok(Accepted::Unrouted { seq });
         }
         let count = queues.len();
@@ -243,11 +255,11 @@ impl Batch<'_> {
         &mut self,
         class: Class,
         account: u32,
+        user: u32,
         event: &Event,
         why: &str,
     ) -> Result<u64, Fault> {
         let seq = self.sequence_aside();
-        let user = self.core.accounts.get(account).map_or(NO_USER, |slot| slot.user);
         let sealed = self.seal(seq, account, event)?;
         let aside = Aside {
             seq,
@@ -369,9 +381,11 @@ impl Batch<'_> {
     /// queues, and what comes late, is still theirs.
     fn unlink(&mut self, account: u32, happened_at: Millis) -> Result<(), Fault> {
         let Some(row) = self.read_account(account)? else { return Ok(()) };
-        let before = self.link_before(account)?;
+        let before = self.link_before(account, happened_at)?;
         let change = match Removal::of(happened_at, row.linked_at, before) {
             _ if row.state == LinkState::Forgotten => return Ok(()),
+            // Ring says it again.
+            _ if happened_at <= row.removed_at => return Ok(()),
             Removal::OldNews => return Ok(()),
             Removal::Ends => {
                 self.destroy_tokens(account)?;
@@ -380,8 +394,9 @@ impl Batch<'_> {
             Removal::EndsBefore => Change::RemovedBefore,
         };
         self.undo_claim(account, change == Change::RemovedBefore)?;
-        let state = row.state.after(change);
-        self.set_link(account, &AccountRow { state, removed_at: happened_at, ..row })
+        // A link that nobody had is nobody's to hear of.
+        let (user, state) = (row.holder(), row.state.after(change));
+        self.set_link(account, &AccountRow { user, state, removed_at: happened_at, former: NO_USER, ..row })
     }
 }
 

@@ -34,13 +34,14 @@ impl Batch<'_> {
             Some(number) => number,
             None => self.add_account(&import.account, NO_USER, LinkState::Unclaimed)?,
         };
-        if let Some(tokens) = &import.tokens {
-            self.put_tokens(number, &import.account, &tokens.pair, tokens.span, Origin::PutIn)?;
-        }
+        // The user first: what tokens begin is not to be told to whoever had the account before.
         let released = match &import.user {
             Some(user) => self.bind(number, user)?,
             None => 0,
         };
+        if let Some(tokens) = &import.tokens {
+            self.put_tokens(number, &import.account, &tokens.pair, tokens.span, Origin::PutIn)?;
+        }
         Ok(Ok(Bound { created: known.is_none(), released }))
     }
 
@@ -74,6 +75,7 @@ impl Batch<'_> {
             created_at: Millis(0),
             linked_at: Millis(0),
             removed_at: Millis(0),
+            former: NO_USER,
         };
         self.write_account(number, &gone)?;
         self.core.accounts.forget(number);
@@ -106,6 +108,7 @@ impl Batch<'_> {
             created_at: self.now,
             linked_at: never,
             removed_at: never,
+            former: NO_USER,
         };
         self.write_account(number, &row)?;
         if state == LinkState::Unclaimed {
@@ -126,7 +129,7 @@ impl Batch<'_> {
         // Another user is no other link.
         let state = row.state.after(Change::User);
         let linked_at = if row.linked_at == Millis(0) { self.now } else { row.linked_at };
-        self.set_link(number, &AccountRow { user: user_number, state, linked_at, ..row })?;
+        self.set_link(number, &AccountRow { state, linked_at, ..row.given_to(user_number) })?;
         self.give_claim(number, user_number)?;
         self.release(number, user_number, user)
     }
@@ -159,7 +162,7 @@ impl Batch<'_> {
                 self.publish(seq, &queues, &event);
             } else if aside.queues.is_empty() {
                 bump(&self.shared.stats.unrouted);
-                self.put_letter(Class::Unrouted, number, &event, "no queue wants it")?;
+                self.put_letter(Class::Unrouted, number, user_number, &event, "no queue wants it")?;
             }
         }
         Ok(released)
@@ -253,6 +256,8 @@ pub(super) struct AccountRow {
     pub linked_at: Millis,
     /// When the app was removed last; 0 where it was not.
     pub removed_at: Millis,
+    /// Who had the account before that, where somebody has it again.
+    pub former: u32,
 }
 
 impl AccountRow {
@@ -261,13 +266,22 @@ impl AccountRow {
         if self.state == LinkState::Unclaimed { NO_USER } else { self.user }
     }
 
-    /// Whose an event is: between two links only what still belongs to the one before is anybody's.
+    /// The same with another user, who has it after whoever had it before the app was removed.
+    pub(super) fn given_to(self, user: u32) -> Self {
+        let former =
+            if self.removed_at == Millis(0) || self.former != NO_USER { self.former } else { self.user };
+        Self { user, former, ..self }
+    }
+
+    /// Whose an event is: what happened before the last removal is of whoever had the account then, also when it comes late;
+    /// between two links nothing else is anybody's.
     pub(super) fn owner(&self, kind: &str, happened_at: Option<Millis>) -> u32 {
         let before = happened_at.is_some_and(|at| at <= self.removed_at);
         match self.state {
             LinkState::Removed if before || is_farewell(kind) => self.user,
             LinkState::Unclaimed if before => self.user,
             LinkState::Removed | LinkState::Unclaimed => NO_USER,
+            _ if before && self.former != NO_USER => self.former,
             _ => self.user,
         }
     }
@@ -280,6 +294,7 @@ impl AccountRow {
         out.put_u64(self.created_at.0);
         out.put_u64(self.linked_at.0);
         out.put_u64(self.removed_at.0);
+        out.put_u32(self.former);
         put_text(&mut out, self.id.as_ref().map(AccountId::as_str));
         stamp("accounts", &number.to_be_bytes(), &mut out);
         out
@@ -295,12 +310,20 @@ impl AccountRow {
         if !matches!(version, BEFORE_REMOVALS | ACCOUNT_VERSION) {
             return None;
         }
+        let user = from.try_get_u32().ok()?;
+        let state = LinkState::from_u8(from.try_get_u8().ok()?)?;
+        let (created_at, linked_at) = (Millis(from.try_get_u64().ok()?), Millis(from.try_get_u64().ok()?));
+        let (removed_at, former) = match version {
+            BEFORE_REMOVALS => (Millis(0), NO_USER),
+            _ => (Millis(from.try_get_u64().ok()?), from.try_get_u32().ok()?),
+        };
         Some(Self {
-            user: from.try_get_u32().ok()?,
-            state: LinkState::from_u8(from.try_get_u8().ok()?)?,
-            created_at: Millis(from.try_get_u64().ok()?),
-            linked_at: Millis(from.try_get_u64().ok()?),
-            removed_at: if version == BEFORE_REMOVALS { Millis(0) } else { Millis(from.try_get_u64().ok()?) },
+            user,
+            state,
+            created_at,
+            linked_at,
+            removed_at,
+            former,
             id: match get_text(&mut from)? {
                 Some(text) => Some(AccountId::new(&text).ok()?),
                 None => None,
@@ -321,7 +344,7 @@ mod tests {
     fn row(state: LinkState) -> AccountRow {
         let id = Some(AccountId::new("a").unwrap());
         let (created_at, linked_at, removed_at) = (Millis(1), Millis(2), Millis(50));
-        AccountRow { id, user: 7, state, created_at, linked_at, removed_at }
+        AccountRow { id, user: 7, state, created_at, linked_at, removed_at, former: 6 }
     }
 
     #[test]
@@ -331,9 +354,12 @@ mod tests {
         assert_eq!(AccountRow::decode(3, &value), Ok(row.clone()));
         let mut older = value[..value.len() - 8].to_vec();
         older[0] = BEFORE_REMOVALS;
-        older.drain(22..30);
+        older.drain(22..34);
         stamp("accounts", &3_u32.to_be_bytes(), &mut older);
-        assert_eq!(AccountRow::decode(3, &older), Ok(AccountRow { removed_at: Millis(0), ..row }));
+        assert_eq!(
+            AccountRow::decode(3, &older),
+            Ok(AccountRow { removed_at: Millis(0), former: NO_USER, ..row })
+        );
     }
 
     #[test]
@@ -348,6 +374,21 @@ mod tests {
         assert!(!owner(LinkState::Unclaimed, "device_removed", Some(Millis(60))));
         for state in [LinkState::Linked, LinkState::Claiming, LinkState::Refused] {
             assert!(owner(state, "device_added", None));
+            assert_eq!(
+                row(state).owner("motion_detected", Some(Millis(50))),
+                6,
+                "late, and of whoever had it"
+            );
         }
+    }
+
+    #[test]
+    fn whoever_had_it_before_the_removal_stays_noted_over_further_hands() {
+        let removed = AccountRow { former: NO_USER, ..row(LinkState::Removed) };
+        let given = removed.given_to(8);
+        assert_eq!((given.user, given.former), (8, 7));
+        assert_eq!(given.given_to(9).former, 7);
+        let never = AccountRow { removed_at: Millis(0), former: NO_USER, ..row(LinkState::Linked) };
+        assert_eq!(never.given_to(8).former, NO_USER);
     }
 }

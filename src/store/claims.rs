@@ -240,7 +240,7 @@ impl Batch<'_> {
         self.write_claim(number, &ClaimRow { open: false, last: Some(last), ..claim })?;
         let state = row.state.after(Change::Claim);
         let linked_at = if row.linked_at == Millis(0) { self.now } else { row.linked_at };
-        self.set_link(number, &AccountRow { user, state, linked_at, ..row })?;
+        self.set_link(number, &AccountRow { state, linked_at, ..row.given_to(user) })?;
         let released = self.release(number, user, &bid.user)?;
         Ok(Claimed::Taken { released })
     }
@@ -308,10 +308,13 @@ impl Batch<'_> {
         Ok(self.claim_row(number)?.map_or(Millis(0), |row| row.code_at))
     }
 
-    /// When the link before the present tokens began, while nobody has claimed the account since they came.
-    pub(super) fn link_before(&mut self, number: u32) -> Result<Option<Millis>, Fault> {
-        let row = self.claim_row(number)?.filter(|row| row.open && row.before != Millis(0));
-        Ok(row.map(|row| row.before))
+    /// When the link before the present tokens began, unless somebody claimed the account after a removal at `removed_at`.
+    pub(super) fn link_before(&mut self, number: u32, removed_at: Millis) -> Result<Option<Millis>, Fault> {
+        let is_of_before = |row: &ClaimRow| {
+            let claimed_before = row.last.as_ref().is_some_and(|last| last.visit.at() <= removed_at);
+            row.before != Millis(0) && (row.open || claimed_before)
+        };
+        Ok(self.claim_row(number)?.filter(is_of_before).map(|row| row.before))
     }
 
     /// The operator gave the account to a user. What Ring was told for another is at its end; where Ring gave a code, it still
@@ -319,6 +322,8 @@ impl Batch<'_> {
     pub(super) fn give_claim(&mut self, number: u32, user: u32) -> Result<(), Fault> {
         let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
         row.open &= row.code_at != Millis(0);
+        // No removal from before this ends what the operator did.
+        row.before = Millis(0);
         if let Some(last) = row.last.as_mut().filter(|last| last.user != user) {
             last.progress.step = Step::Undone;
             last.forget_if_over();
@@ -405,8 +410,15 @@ mod tests {
         for (number, state) in (1..).zip(LinkState::ALL) {
             let id = (state != LinkState::Forgotten).then(|| AccountId::new(state.name()).unwrap());
             let never = Millis(0);
-            let row =
-                AccountRow { id, user: 0, state, created_at: never, linked_at: never, removed_at: never };
+            let row = AccountRow {
+                id,
+                user: 0,
+                state,
+                created_at: never,
+                linked_at: never,
+                removed_at: never,
+                former: 0,
+            };
             txn.open_table(ACCOUNTS).unwrap().insert(number, row.encode(number).as_slice()).unwrap();
         }
         open_unclaimed(&txn).unwrap();

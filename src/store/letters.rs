@@ -71,8 +71,9 @@ impl Batch<'_> {
                 account = self.account_of_devices(event.device.iter())?;
                 event.account = self.read_account(account)?.and_then(|row| row.id);
             }
-            if user == NO_USER {
-                user = self.core.accounts.get(account).map_or(NO_USER, |slot| slot.user);
+            if user == NO_USER && account != NO_ACCOUNT {
+                let row = self.read_account(account)?;
+                user = row.map_or(NO_USER, |row| row.owner(&event.kind, event.time));
             }
             event.user = self.user_name(user);
             self.queues_for(&event, &aside.queues)
