@@ -48,6 +48,7 @@ impl Linking {
         let nobody = |outcome| Ok(Told { outcome, account: None });
         let mut changes = self.store.claims_changed();
         let mut again = SEARCH_AGAIN;
+        let mut wait = None;
         loop {
             changes.mark_unchanged();
             let ruling = match self.find(bid, deadline).await? {
@@ -67,10 +68,12 @@ impl Linking {
                 None if is_fresh(bid.visit.at(), clock::now(), self.clock_skew) => Ruling::NoMatch,
                 None => Ruling::Expired,
             };
+            wait = wait.or_else(|| self.waits.try_acquire().ok());
             match ruling {
                 Ruling::OtherUser => return nobody(Outcome::OtherUser),
                 Ruling::Expired => return nobody(Outcome::Expired),
                 // Ring's order is not guaranteed: the code of the account may still be on its way.
+                _ if wait.is_none() => return nobody(Outcome::NoMatch),
                 _ if self.comes_more(&mut changes, again, deadline).await => again *= 2,
                 _ => return nobody(Outcome::NoMatch),
             }

@@ -32,6 +32,8 @@ pub use endpoint::{Endpoint, Settings};
 
 /// Looks for a nonce that run at a time: each goes over every account that may be claimed.
 const SEARCHES: usize = 1;
+/// Claims that wait at a time for an account that may still come; what strangers make up keeps them waiting for nothing.
+const WAITING: usize = 16;
 /// Links that Ring is told of at a time.
 const PARALLEL: usize = 8;
 
@@ -73,6 +75,7 @@ pub struct Linking {
     clock_skew: Duration,
     metrics: Metrics,
     searches: Arc<Semaphore>,
+    waits: Semaphore,
     calls: Semaphore,
     /// Claims that Ring is being told of, by account; each is nudged when something about it changed.
     under_way: Mutex<HashMap<u32, Arc<Notify>>>,
@@ -91,6 +94,7 @@ impl Linking {
             clock_skew,
             metrics,
             searches: Arc::new(Semaphore::new(SEARCHES)),
+            waits: Semaphore::new(WAITING),
             calls: Semaphore::new(PARALLEL),
             under_way: Mutex::default(),
             troubles: Mutex::default(),

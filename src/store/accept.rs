@@ -112,11 +112,12 @@ impl Batch<'_> {
             event.marks.insert(mark);
         }
         let slot = self.core.accounts.get(number).copied();
-        let is_late = event.time.is_some_and(|at| event.received_at.since(at) >= LATE);
+        let happened_at = plausible(event.time, event.received_at);
+        let is_late = happened_at.is_some_and(|at| event.received_at.since(at) >= LATE);
         let user_number = match slot {
             Some(slot) if is_late || matches!(slot.state, LinkState::Removed | LinkState::Unclaimed) => {
                 let row = self.read_account(number)?;
-                row.map_or(NO_USER, |row| row.owner(&event.kind, event.time))
+                row.map_or(NO_USER, |row| row.owner(&event.kind, happened_at))
             }
             slot => slot.map_or(NO_USER, |slot| slot.user),
         };
@@ -400,7 +401,7 @@ impl Batch<'_> {
     }
 }
 
-/// When a removal or a confirmation happened, as far as that can be: not after it came, and not before there was Ring's Appstore.
+/// When something happened, as far as that can be: not after it came, and not before there was Ring's Appstore.
 /// Nothing where it does not say.
 fn plausible(at: Option<Millis>, received_at: Millis) -> Option<Millis> {
     at.map(|at| at.min(received_at)).filter(|at| *at >= FIRST)

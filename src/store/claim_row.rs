@@ -1,5 +1,7 @@
 //! How a claim lies on disk: who may claim an account, and how far its last claim is.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut};
 use data_encoding::BASE64URL_NOPAD;
 
@@ -11,6 +13,8 @@ use crate::domain::time::Millis;
 use crate::domain::visit::Visit;
 
 const VERSION: u8 = 1;
+/// Ring tells whose a code's tokens are within seconds, and after an outage of its own.
+const CODES_ARRIVE_WITHIN: Duration = Duration::from_hours(24);
 
 /// A row of `claims`.
 #[derive(Debug, Clone)]
@@ -46,6 +50,11 @@ impl ClaimRow {
             is_recent || !matches!(last.progress.step, Step::Done | Step::Undone)
         };
         self.open || self.last.as_ref().is_some_and(asked_for)
+    }
+
+    /// Nothing of it matters any more; whether a code is late that is identified now, neither.
+    pub(super) fn is_stale(&self, now: Millis) -> bool {
+        !self.is_claimable(now) && now.since(self.code_at) > CODES_ARRIVE_WITHIN
     }
 
     pub(super) fn encode(&self, number: u32) -> Vec<u8> {

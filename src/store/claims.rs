@@ -66,7 +66,7 @@ impl Store {
                 rows += 1;
                 if row.is_claimable(now) {
                     show(number, row.account.as_str());
-                } else if stale.len() < STALE {
+                } else if row.is_stale(now) && stale.len() < STALE {
                     stale.push(number);
                 }
                 rows < PAGE
@@ -365,7 +365,7 @@ impl Batch<'_> {
     }
 
     fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {
-        let is_stale = self.claim_row(number)?.is_some_and(|row| !row.is_claimable(self.now));
+        let is_stale = self.claim_row(number)?.is_some_and(|row| row.is_stale(self.now));
         if is_stale { self.drop_claim(number) } else { Ok(()) }
     }
 
