@@ -163,10 +163,13 @@ impl Progress {
         }
     }
 
-    /// As it is after `call`, which was sent from here. Where the nonce `is_old`, Ring would take it no more, and what might
-    /// have come right by waiting does not.
-    pub fn heard(self, call: Call, heard: Heard, is_old: bool) -> (Self, Pause) {
+    /// As it is after `call`, which was sent from here, with an access token that is `renewed` where Ring refused one already.
+    /// Where the nonce `is_old`, Ring would take it no more, and what might have come right by waiting does not.
+    pub fn heard(self, call: Call, heard: Heard, is_old: bool, renewed: bool) -> (Self, Pause) {
         let sent = self.sending(call);
+        // A PATCH that is refused before Ring is known to have the POST may be so for want of that.
+        let unposted = matches!(sent.step, Step::Patching { posted: false, .. });
+        let waiting = if unposted { Self { step: Step::Wanted, ..sent } } else { self };
         let refused = |why| (Self { step: Step::Refused(why), ..sent }, Pause::None);
         match (heard, call) {
             (Heard::Accepted, Call::Post) => {
@@ -183,9 +186,10 @@ impl Progress {
                 _ => (Self { step: Step::Wanted, ..sent }, Pause::Backoff),
             },
             (Heard::Unauthorized, _) if is_old => refused(Refusal::Token),
-            (Heard::Unauthorized, _) => (self, Pause::NewToken),
+            (Heard::Unauthorized, _) if !renewed => (self, Pause::NewToken),
             (Heard::Missing, _) if is_old => refused(Refusal::NoIntegration),
-            (Heard::NotSent | Heard::Missing, _) => (self, Pause::Backoff),
+            (Heard::Unauthorized | Heard::Missing, _) => (waiting, Pause::Backoff),
+            (Heard::NotSent, _) => (self, Pause::Backoff),
             (Heard::Rejected, _) => refused(Refusal::Other),
         }
     }
@@ -293,7 +297,7 @@ mod tests {
             Luck::Unauthorized => Heard::Unauthorized,
             Luck::Missing => Heard::Missing,
         };
-        at.heard(call, heard, false).0
+        at.heard(call, heard, false, false).0
     }
 
     proptest! {
@@ -341,25 +345,38 @@ mod tests {
     }
 
     #[test]
+    fn a_post_that_ring_may_not_have_follows_any_refusal_of_a_patch() {
+        let posting = Progress { step: Step::Posting, posts: 0 };
+        for heard in [Heard::Missing, Heard::Unauthorized, Heard::Invalid] {
+            let (next, pause) = posting.heard(Call::Patch, heard, false, true);
+            assert_eq!((next.call(), pause), (Some(Call::Post), Pause::Backoff), "{heard:?}");
+        }
+        let (same, pause) = posting.heard(Call::Patch, Heard::Unauthorized, false, false);
+        assert_eq!((same, pause), (posting, Pause::NewToken), "a newer token first");
+        let posted = Progress { step: Step::Posted, posts: 1 };
+        assert_eq!(posted.heard(Call::Patch, Heard::Missing, false, true).0, posted);
+    }
+
+    #[test]
     fn a_refused_transition_is_an_end_only_after_a_patch_without_an_answer() {
         let posted = Progress { step: Step::Posted, posts: 1 };
-        assert_eq!(posted.heard(Call::Patch, Heard::Invalid, false).0.step, Step::Wanted);
+        assert_eq!(posted.heard(Call::Patch, Heard::Invalid, false, false).0.step, Step::Wanted);
         let patching = posted.sending(Call::Patch);
-        assert_eq!(patching.heard(Call::Patch, Heard::Invalid, false).0.step, Step::Done);
+        assert_eq!(patching.heard(Call::Patch, Heard::Invalid, false, false).0.step, Step::Done);
         // One that surely was not sent says nothing.
-        let (not_sent, _) = posted.heard(Call::Patch, Heard::NotSent, false);
-        assert_eq!(not_sent.heard(Call::Patch, Heard::Invalid, false).0.step, Step::Wanted);
+        let (not_sent, _) = posted.heard(Call::Patch, Heard::NotSent, false, false);
+        assert_eq!(not_sent.heard(Call::Patch, Heard::Invalid, false, false).0.step, Step::Wanted);
     }
 
     #[test]
     fn what_may_come_right_is_waited_for_while_the_nonce_is_good() {
         for (heard, why) in [(Heard::Missing, Refusal::NoIntegration), (Heard::Unauthorized, Refusal::Token)]
         {
-            let (waits, pause) = Progress::NEW.heard(Call::Post, heard, false);
+            let (waits, pause) = Progress::NEW.heard(Call::Post, heard, false, false);
             assert!(waits == Progress::NEW && pause != Pause::None);
-            assert_eq!(Progress::NEW.heard(Call::Post, heard, true).0.step, Step::Refused(why));
+            assert_eq!(Progress::NEW.heard(Call::Post, heard, true, false).0.step, Step::Refused(why));
         }
-        let (at, pause) = Progress::NEW.heard(Call::Post, Heard::Unknown, true);
+        let (at, pause) = Progress::NEW.heard(Call::Post, Heard::Unknown, true, false);
         assert_eq!((at.step, pause), (Step::Posting, Pause::Backoff), "an outage is waited for");
     }
 }

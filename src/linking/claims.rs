@@ -48,7 +48,7 @@ impl Linking {
         let nobody = |outcome| Ok(Told { outcome, account: None });
         let mut changes = self.store.claims_changed();
         let mut again = SEARCH_AGAIN;
-        let mut wait = None;
+        let (mut wait, mut is_last) = (None, false);
         loop {
             changes.mark_unchanged();
             let ruling = match self.find(bid, deadline).await? {
@@ -73,8 +73,12 @@ impl Linking {
                 Ruling::OtherUser => return nobody(Outcome::OtherUser),
                 Ruling::Expired => return nobody(Outcome::Expired),
                 // Ring's order is not guaranteed: the code of the account may still be on its way.
-                _ if wait.is_none() => return nobody(Outcome::NoMatch),
-                _ if self.comes_more(&mut changes, again, deadline).await => again *= 2,
+                _ if wait.is_none() || is_last => return nobody(Outcome::NoMatch),
+                _ if self.comes_more(&mut changes, again, deadline).await => {
+                    again = (again * 2).min(PATIENCE);
+                    // What came just before nothing was expected any more is looked at once.
+                    is_last = !self.tokens.expects_accounts();
+                }
                 _ => return nobody(Outcome::NoMatch),
             }
         }
@@ -86,24 +90,23 @@ impl Linking {
         taking.map_err(|_| Unanswered::Store("it takes too long".into()))?.map_err(|error| said(&error))
     }
 
-    /// Whether an account came, or changed, that a visit may be for; false when none is to be expected.
+    /// Whether an account came, or changed, that a visit may be for; false when none is to be expected. Never before `again`
+    /// has passed.
     async fn comes_more(
         &self,
         changes: &mut tokio::sync::watch::Receiver<u64>,
         again: Duration,
         deadline: Instant,
     ) -> bool {
-        if self.tokens.expects_accounts() {
-            tokio::time::sleep_until(deadline.min(clock::ticks() + again)).await;
-        }
-        while self.tokens.expects_accounts() && clock::ticks() < deadline {
-            if changes.has_changed().unwrap_or(false) {
-                return true;
+        let not_before = deadline.min(clock::ticks() + again);
+        while !changes.has_changed().unwrap_or(false) {
+            if !self.tokens.expects_accounts() || clock::ticks() >= deadline {
+                return false;
             }
             tokio::time::sleep(POLL).await;
         }
-        // It may have come just before nothing was expected any more.
-        changes.has_changed().unwrap_or(false) && clock::ticks() < deadline
+        tokio::time::sleep_until(not_before).await;
+        clock::ticks() < deadline
     }
 
     /// Compares the visit's nonce with that of every account that may be claimed, whichever it is found with.

@@ -37,10 +37,24 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 enum Looked {
     /// It is at its end.
     Over,
-    /// The next step may follow at once, with an access token that is newer than this one.
-    Next { refused: Option<u64> },
+    /// Ring has taken a step.
+    Taken,
+    /// It is another claim by now, or further on.
+    Changed,
+    /// Ring refuses the access token of that generation.
+    Refused(u64),
     /// Not before this long, or before the claim is something else than what was left.
-    Later { refused: Option<u64>, wait: Duration, left: Claim },
+    Later { wait: Duration, left: Claim },
+}
+
+/// How it went with a claim since Ring took its last step.
+#[derive(Debug, Clone, Copy, Default)]
+struct Luck {
+    failures: u32,
+    /// The access token that is to be replaced.
+    refused: Option<u64>,
+    /// One was refused, and is replaced by now, or was too young for that: no more of that is tried.
+    renewed: bool,
 }
 
 impl Linking {
@@ -132,45 +146,38 @@ impl Linking {
 
     /// Goes through the steps of one claim until its end.
     async fn confirm(&self, api: &RingApi, number: u32, nudge: &Notify) {
-        let (mut refused, mut failures) = (None, 0);
+        let mut luck = Luck::default();
         loop {
-            let looked = match self.step(api, number, refused).await {
+            let looked = match self.step(api, number, luck).await {
                 Ok(looked) => looked,
                 Err(error) => {
                     tracing::warn!(account_number = number, %error, "a claim waits for the store");
                     self.troubles().insert(number, Reason::Store);
-                    failures += 1;
-                    tokio::time::sleep(AGAIN.wait(failures, random())).await;
+                    tokio::time::sleep(LOOK_AGAIN).await;
                     continue;
                 }
             };
-            let (least, left) = match looked {
+            match looked {
                 Looked::Over => return,
-                Looked::Next { refused: generation } => {
-                    // A token that Ring refuses is replaced at once, but not again and again.
-                    let again = refused.is_some() && generation != refused;
-                    refused = generation;
-                    if !again {
-                        failures = 0;
-                        continue;
+                Looked::Taken => luck = Luck::default(),
+                Looked::Changed => {}
+                Looked::Refused(generation) => {
+                    (luck.refused, luck.renewed) = (Some(generation), true);
+                }
+                Looked::Later { wait, left } => {
+                    luck.failures += 1;
+                    luck.refused = None;
+                    let until = clock::ticks() + AGAIN.wait(luck.failures, random()).max(wait);
+                    if self.wait(number, until, nudge, &left).await {
+                        luck = Luck::default();
                     }
-                    (Duration::ZERO, None)
                 }
-                Looked::Later { refused: generation, wait, left } => {
-                    refused = generation;
-                    (wait, Some(left))
-                }
-            };
-            failures += 1;
-            let until = clock::ticks() + AGAIN.wait(failures, random()).max(least);
-            if self.wait(number, until, nudge, left.as_ref()).await {
-                failures = 0;
             }
         }
     }
 
     /// Waits until then, or until something else than our own steps has changed the claim; whether it did.
-    async fn wait(&self, number: u32, until: Instant, nudge: &Notify, left: Option<&Claim>) -> bool {
+    async fn wait(&self, number: u32, until: Instant, nudge: &Notify, left: &Claim) -> bool {
         let mark = |claim: &Claim| (*claim.visit.nonce(), claim.progress, claim.code_at);
         loop {
             tokio::select! {
@@ -178,7 +185,7 @@ impl Linking {
                 () = nudge.notified() => {}
             }
             // Where it can't be read, time will tell.
-            if let (Some(left), Ok(now)) = (left, self.store.claim_of(number))
+            if let Ok(now) = self.store.claim_of(number)
                 && now.as_ref().map(mark) != Some(mark(left))
             {
                 return true;
@@ -186,58 +193,52 @@ impl Linking {
         }
     }
 
-    async fn step(&self, api: &RingApi, number: u32, refused: Option<u64>) -> Result<Looked, StoreError> {
+    async fn step(&self, api: &RingApi, number: u32, luck: Luck) -> Result<Looked, StoreError> {
         let Some(claim) = self.store.claim_of(number)? else { return Ok(Looked::Over) };
         let Some(call) = claim.progress.call() else { return Ok(Looked::Over) };
         let is_old = clock::now().since(claim.visit.at()) > VISIT_LIFE;
-        let ask = Ask { account: claim.account.clone(), min_life: MIN_LIFE, refused };
+        let ask = Ask { account: claim.account.clone(), min_life: MIN_LIFE, refused: luck.refused };
         let lent = match self.tokens.lend(&ask).await {
             Ok(lent) => lent,
-            Err(denied) => return self.without_token(claim, denied, refused, is_old).await,
+            Err(denied) => return self.without_token(claim, denied, is_old).await,
         };
         let Ok(_turn) = self.calls.acquire().await else { return Ok(Looked::Over) };
         if !self.tokens.one_call().await {
             self.troubles().insert(number, Reason::OauthDown);
-            return Ok(Looked::Later { refused, wait: Duration::ZERO, left: claim });
+            return Ok(Looked::Later { wait: Duration::ZERO, left: claim });
         }
         let sent = claim.progress.sending(call);
         if !self.store.advance_claim(&claim, sent).await? {
-            return Ok(Looked::Next { refused });
+            return Ok(Looked::Changed);
         }
         let said = send(api, call, &claim, &lent).await;
         if said.heard == Heard::NotSent && said.retry_after.is_some() {
             self.tokens.throttled(said.retry_after);
         }
-        let (next, pause) = claim.progress.heard(call, said.heard, is_old);
+        let (next, pause) = claim.progress.heard(call, said.heard, is_old, luck.renewed);
         let claim = Claim { progress: sent, ..claim };
         // Where this can't be noted, it stays a request without an answer; where it is another claim by now, it says nothing of that.
         if !self.store.advance_claim(&claim, next).await? {
-            return Ok(Looked::Next { refused });
+            return Ok(Looked::Changed);
         }
         self.tell(&claim, call, &said, next);
         Ok(match pause {
             _ if next.call().is_none() => Looked::Over,
-            Pause::None => Looked::Next { refused: None },
-            Pause::NewToken => Looked::Next { refused: Some(lent.generation) },
+            Pause::None => Looked::Taken,
+            Pause::NewToken => Looked::Refused(lent.generation),
             Pause::Backoff => {
                 let wait = said.retry_after.unwrap_or_default().min(AGAIN.most);
-                Looked::Later { refused, wait, left: Claim { progress: next, ..claim } }
+                Looked::Later { wait, left: Claim { progress: next, ..claim } }
             }
         })
     }
 
     /// There is no access token now: the code may still be on its way, or OAuth down; or there will be none.
-    async fn without_token(
-        &self,
-        claim: Claim,
-        denied: Denied,
-        refused: Option<u64>,
-        is_old: bool,
-    ) -> Result<Looked, StoreError> {
+    async fn without_token(&self, claim: Claim, denied: Denied, is_old: bool) -> Result<Looked, StoreError> {
         let Denied { reason, retry_after } = denied;
         let refusal = match reason {
-            Reason::Lapsed | Reason::Revoked => Some(Refusal::Token),
-            Reason::JustRenewed if is_old => Some(Refusal::Token),
+            // Until then a code may be on its way that brings others.
+            Reason::Lapsed | Reason::Revoked | Reason::JustRenewed if is_old => Some(Refusal::Token),
             // Ring would take its nonce no more, if the code came now.
             Reason::NoTokens if is_old => Some(Refusal::NoCode),
             _ => None,
@@ -248,18 +249,19 @@ impl Linking {
                 let (account, reason) = (log::text(claim.account.as_str()), refusal.as_str());
                 tracing::error!(%account, reason, "a link can't be confirmed; it may be claimed again");
             }
-            return Ok(Looked::Next { refused: None });
+            return Ok(Looked::Changed);
         }
         if reason == Reason::JustRenewed {
             // Ring may refuse it for a while before a link is confirmed; it is the newest there is.
             self.troubles().insert(claim.number, Reason::ApiDown);
-            return Ok(Looked::Later { refused: None, wait: Duration::ZERO, left: claim });
+            return Ok(Looked::Later { wait: Duration::ZERO, left: claim });
         }
         self.troubles().insert(claim.number, reason);
         // Where there are no tokens yet, the code brings them, and nudges.
         let until_old = (VISIT_LIFE + A_MOMENT).saturating_sub(clock::now().since(claim.visit.at()));
-        let wait = if reason == Reason::NoTokens { until_old } else { retry_after.unwrap_or_default() };
-        Ok(Looked::Later { refused, wait, left: claim })
+        let comes = matches!(reason, Reason::NoTokens | Reason::Lapsed | Reason::Revoked);
+        let wait = if comes { until_old } else { retry_after.unwrap_or_default() };
+        Ok(Looked::Later { wait, left: claim })
     }
 
     fn tell(&self, claim: &Claim, call: Call, said: &Integration, next: Progress) {

@@ -383,10 +383,10 @@ impl Batch<'_> {
     fn unlink(&mut self, account: u32, happened_at: Millis) -> Result<(), Fault> {
         let Some(row) = self.read_account(account)? else { return Ok(()) };
         let before = self.link_before(account, happened_at)?;
-        let change = match Removal::of(happened_at, row.linked_at, before) {
+        let change = match Removal::of(happened_at, self.believed(row.linked_at), before) {
             _ if row.state == LinkState::Forgotten => return Ok(()),
             // Ring says it again.
-            _ if happened_at <= row.removed_at => return Ok(()),
+            _ if happened_at <= self.believed(row.removed_at) => return Ok(()),
             Removal::OldNews => return Ok(()),
             Removal::Ends => {
                 self.destroy_tokens(account)?;

@@ -134,7 +134,8 @@ impl Batch<'_> {
         };
         let before = self.read_account(number)?.ok_or(Damaged("accounts"))?;
         // Another code came later, or the app was removed since: these are of no use any more.
-        let is_late = known.is_some() && (at < self.last_code(number)? || at <= before.removed_at);
+        let (last_code, removed_at) = (self.last_code(number)?, self.believed(before.removed_at));
+        let is_late = known.is_some() && (at < self.believed(last_code) || at <= removed_at);
         if !is_late {
             self.put_tokens(number, account, &tokens.pair, tokens.span, Origin::Code { at })?;
             self.code_came(number, account, at, before.linked_at)?;

@@ -221,7 +221,7 @@ impl Batch<'_> {
             link: row.state,
             holder: holder.as_ref(),
             open: claim.open,
-            removed_at: Some(row.removed_at).filter(|at| at.0 != 0),
+            removed_at: Some(self.believed(row.removed_at)).filter(|at| at.0 != 0),
             last,
         };
         let ruling = standing.rule(&bid.visit, &bid.user, self.now, skew);
@@ -325,6 +325,8 @@ impl Batch<'_> {
         // No removal from before this ends what the operator did.
         row.before = Millis(0);
         if let Some(last) = row.last.as_mut().filter(|last| last.user != user) {
+            // Whoever has it now may go on where Ring was not told to the end.
+            row.open |= last.progress.step != Step::Done && row.code_at != Millis(0);
             last.progress.step = Step::Undone;
             last.forget_if_over();
         }
@@ -351,7 +353,7 @@ impl Batch<'_> {
     pub(super) fn confirm_claim(&mut self, number: u32, happened_at: Millis) -> Result<(), Fault> {
         let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
         let removed_at = self.read_account(number)?.map_or(Millis(0), |row| row.removed_at);
-        let before = row.code_at.max(removed_at);
+        let before = self.believed(row.code_at).max(self.believed(removed_at));
         // Ring can't have completed a claim before it sent its browser.
         let is_of_it = |last: &&mut LastClaim| happened_at > before.max(last.visit.at());
         let Some(last) = row.last.as_mut().filter(is_of_it) else { return Ok(()) };
@@ -362,6 +364,11 @@ impl Batch<'_> {
         last.forget_if_over();
         self.write_claim(number, &row)?;
         self.change_link(number, Change::Confirmed)
+    }
+
+    /// A time that was noted by a clock that was ahead tells nothing.
+    pub(super) fn believed(&self, noted: Millis) -> Millis {
+        if noted > self.now { Millis(0) } else { noted }
     }
 
     fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {

@@ -30,7 +30,14 @@ const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// Lines a minute for each kind of them.
 const LINES: u32 = 6;
 /// A user may be waiting: Ring is asked at these times whose the tokens are, before it is asked at leisure.
-const GREET: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
+const GREET: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(6),
+    Duration::from_secs(20),
+    Duration::from_secs(30),
+];
 
 /// What one try at OAuth left to be done.
 enum Tried {
@@ -218,7 +225,9 @@ impl Desk {
             });
         }
         while let Err(error) = self.store.end_code(id, end).await {
-            tracing::warn!(%error, "what became of a code could not be noted; trying again");
+            self.say(Line::Unrecorded, |silent_before| {
+                tracing::warn!(%error, silent_before, "what became of a code could not be noted; trying again");
+            });
             if self.unless_stopping(tokio::time::sleep(RECORD_AGAIN)).await.is_none() {
                 return;
             }
@@ -300,6 +309,7 @@ enum Line {
     Later,
     Refused,
     Lost,
+    Unrecorded,
 }
 
 /// A code is under way while this lives, however its exchange ends.

@@ -77,7 +77,8 @@ impl Desk {
                 () = self.wake.notified() => {}
                 () = self.store.tokens_changed() => {}
                 Some(landed) = flights.land() => self.land(landed),
-                Some(ended) = codes.join_next() => said(&ended),
+                // What a panic left is on disk, and taken up again.
+                Some(ended) = codes.join_next() => reload |= !is_well(&ended),
             }
         }
         herald.abort();
@@ -91,7 +92,7 @@ impl Desk {
             self.land(landed);
         }
         while let Some(ended) = codes.join_next().await {
-            said(&ended);
+            is_well(&ended);
         }
     }
 
@@ -223,9 +224,10 @@ impl Desk {
     }
 }
 
-/// A code whose exchange panicked is sent once more at the next start, if its minute lasts.
-fn said(ended: &Result<(), JoinError>) {
+/// Whether the exchange of a code ended without a panic.
+fn is_well(ended: &Result<(), JoinError>) -> bool {
     if let Err(error) = ended {
         tracing::error!(%error, "the exchange of a code ended in a panic");
     }
+    ended.is_ok()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringhookd::clock;
-use ringhookd::sim::{LinkState, Options, Place};
+use ringhookd::sim::{LinkState, Options, Place, Visit};
 use serde_json::json;
 
 use crate::linking::house::House;
@@ -179,4 +179,48 @@ async fn an_operator_who_gives_the_account_away_ends_the_claim() {
     let shown = house.show(A).await;
     assert!(shown["user"] == "bob" && shown["state"] == "linked", "{shown}");
     assert_eq!(house.outcome(&visit, "ann").await, "linked_to_another_user");
+}
+
+/// Ring answers the PATCH of what it has no POST of as its documentation allows: not only with a 400.
+#[tokio::test]
+async fn a_post_that_was_lost_is_sent_again_whatever_the_patch_is_refused_with() {
+    for (refusal, times) in [("link-patch-404", 2), ("link-patch-403", 2), ("link-patch-400", 1)] {
+        let house = House::new().await;
+        house.add_app(A).await;
+        house.inject("link-post-lost-request", Some(1));
+        house.inject(refusal, Some(times));
+        let visit = house.visit(A);
+        let _ = house.outcome(&visit, "ann").await;
+        house.is(A, "linked").await;
+        assert_eq!((house.ring.mails(A), house.ring.requests(Place::LinkPost)), (1, 2), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_ring_that_refuses_every_token_is_asked_ever_less_often() {
+    let house = House::new().await;
+    house.add_app(A).await;
+    house.inject("link-post-401", None);
+    let (status, _) = house.claim(&house.visit(A), "ann").await;
+    assert_eq!(status, 202);
+    // At once, then after up to 1, 2, 4 and 8 s, and a half at least each time.
+    assert!(house.ring.requests(Place::LinkPost) <= 12, "{}", house.ring.requests(Place::LinkPost));
+    assert_eq!(house.ring.counts(A).granted, 1);
+}
+
+#[tokio::test]
+async fn a_miss_is_answered_while_accounts_come_and_go() {
+    let house = House::new().await;
+    let foreign = Visit { nonce: "A".repeat(43), time: clock::now().0.to_string() };
+    let coming = async {
+        for n in 0..200 {
+            house.event("device_added", &format!("account-{n}")).await;
+        }
+    };
+    let asking = async {
+        for _ in 0..3 {
+            assert_eq!(house.outcome(&foreign, "ann").await, "no_match");
+        }
+    };
+    tokio::join!(coming, asking);
 }
