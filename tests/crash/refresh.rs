@@ -130,7 +130,7 @@ fn kills_at_chance_while_everybody_is_refreshed_lose_only_what_was_on_the_wire()
     for policy in [Policy::DeadAtOnce, GRACE] {
         let mut random = Random::new(clock::now().0);
         let ids: Vec<String> = (0..600).map(|n| format!("account-{n}")).collect();
-        let scene = Scene::new(policy, "requests_per_second = 90\n");
+        let scene = Scene::new(policy, "requests_per_second = 90\n[linking]\ncodes_per_second = 5\n");
         let (mut daemon, _) = scene.site.start();
         scene.import(&ids).unwrap();
         let mut kills = 0;

@@ -42,6 +42,24 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "[ring]\nconnect_timeout = \"8s\"",
         r#"6: ring.connect_timeout = "8s": must be shorter than call_timeout"#,
     ),
+    (
+        "[linking]\ncode_path = \"/webhooks/ring\"",
+        r#"6: linking.code_path = "/webhooks/ring": is webhook.path; each needs a path of its own"#,
+    ),
+    (
+        "[linking]\nlink_path = \"/ring/token\"",
+        r#"6: linking.link_path = "/ring/token": is code_path; each needs a path of its own"#,
+    ),
+    (
+        "[ring]\nclient_id = \"me\"\nclient_secret = \"s\"\nrequests_per_second = 90\n[linking]\ncodes_per_second = 6",
+        "10: linking.codes_per_second = 6: must be at most 5 beside ring.requests_per_second = 90: Ring allows 100 for both, and \
+         some room is needed",
+    ),
+    (
+        "[linking]\nsign_in_url = \"/sign-in\"",
+        r#"6: linking.sign_in_url = "/sign-in": not an https address without #; write one such as "https://example.com/ring/sign-in""#,
+    ),
+    ("[linking]\nclock_skew = \"1h\"", r#"6: linking.clock_skew = "1h": must be 0ms to 5m"#),
     ("[tokens]\nrefresh = \"30d\"", r#"6: tokens.refresh = "30d": must be 1h to 20d"#),
     (
         "[tokens]\nrefresh = \"always\"",
