@@ -20,7 +20,11 @@ fn inline(folder: &Path, options: Options) -> Inline {
 
 fn reopen(folder: &Path, options: Options) -> Inline {
     let file = folder.join("store.redb");
-    Inline::open_with(folder, vault(), options, move || redb::Database::open(&file)).unwrap()
+    let disk = move || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&file).unwrap();
+        redb::backends::FileBackend::new(file).unwrap()
+    };
+    Inline::open_with(folder, vault(), options, false, disk).unwrap()
 }
 
 fn hours(n: u32) -> Millis {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use common::*;
@@ -10,8 +11,8 @@ use ringhookd::clock;
 use ringhookd::domain::dedup::Identity;
 use ringhookd::domain::routing::{Filter, Selection, TypePattern};
 use ringhookd::store::{
-    Accepted, AccountRefusal, Class, Health, LeaseRequest, LetterFilter, LinkState, Outcome, QueueSpec,
-    StoreError, Unclaimed,
+    Accepted, AccountRefusal, Class, Health, LOG_BYTES, LeaseRequest, LetterFilter, LinkState, Outcome,
+    QueueSpec, StoreError, Unclaimed,
 };
 
 fn only_user(name: &str, user: &str) -> QueueSpec {
@@ -234,6 +235,29 @@ async fn a_store_is_inspected_only_while_nobody_has_it() {
     assert!(matches!(wrong, Err(StoreError::WrongKey { .. })));
     std::fs::write(folder.join("store.redb"), b"").unwrap();
     assert!(matches!(inspect("test"), Err(StoreError::Damaged(_))));
+}
+
+#[tokio::test]
+async fn a_file_of_the_time_before_the_log_is_given_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store_ = store(&folder, vec![spec("all")]);
+    link(&store_, "a", "ann").await;
+    store_.accept(event("1", "a")).await.unwrap();
+    store_.close();
+    drop(store_);
+    let path = folder.join("store.redb");
+    let pages = std::fs::read(&path).unwrap().split_off(LOG_BYTES);
+    std::fs::write(&path, &pages).unwrap();
+    // What a copy leaves that was cut off.
+    std::fs::write(folder.join("store.new"), b"half").unwrap();
+    let store_ = open(&folder, options(vec![spec("all")])).unwrap();
+    assert_eq!(store_.accept(event("1", "a")).await.unwrap(), Accepted::Duplicate);
+    store_.accept(event("2", "a")).await.unwrap();
+    assert_eq!(drain_keys(&store_, "all").await, ["1", "2"]);
+    store_.close();
+    assert!(!folder.join("store.new").exists());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
+use redb::ReadableTable;
+
 use super::accounts::AccountRow;
 use super::batch::{Batch, HELD};
 use super::codec::{Aside, stamp, stamped};
@@ -313,8 +315,7 @@ impl Batch<'_> {
     fn oldest_held(&mut self, account: u32) -> Result<Option<u64>, Fault> {
         let scope = u64::from(account);
         let table = self.tables.aside()?;
-        let mut range =
-            redb::ReadableTable::range(table, (HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
+        let mut range = table.range((HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
         Ok(range.next().transpose()?.map(|(key, _)| key.value().2))
     }
 
@@ -369,7 +370,7 @@ impl Batch<'_> {
 
     fn read_device(&mut self, key: &[u8; 16]) -> Result<Option<u32>, Fault> {
         let table = self.tables.devices()?;
-        let Some(value) = redb::ReadableTable::get(table, &key[..])? else { return Ok(None) };
+        let Some(value) = table.get(&key[..])? else { return Ok(None) };
         // A damaged row is written anew when the device is next heard of with its account.
         let body = stamped("devices", key, value.value()).ok().and_then(|body| body.try_into().ok());
         if body.is_none() {

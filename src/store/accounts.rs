@@ -2,6 +2,8 @@
 
 use bytes::{Buf, BufMut};
 
+use redb::ReadableTable;
+
 use super::batch::{Batch, HELD, Left};
 use super::codec::{Aside, Damaged, get_text, put_text, stamp, stamped};
 use super::command::{AccountRefusal, Bound, Class, Import};
@@ -174,8 +176,7 @@ impl Batch<'_> {
         }
         let scope = u64::from(number);
         let table = self.tables.aside()?;
-        let range =
-            redb::ReadableTable::range(table, (HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
+        let range = table.range((HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
         range.take(limit).map(|row| Ok(row?.0.value().2)).collect()
     }
 
@@ -238,7 +239,7 @@ impl Batch<'_> {
 
     pub(super) fn read_account(&mut self, number: u32) -> Result<Option<AccountRow>, Fault> {
         let table = self.tables.accounts()?;
-        let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(None) };
+        let Some(value) = table.get(number)? else { return Ok(None) };
         Ok(Some(AccountRow::decode(number, value.value())?))
     }
 }

@@ -4,6 +4,8 @@
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+use redb::ReadableTable;
+
 use super::accounts::AccountRow;
 use super::batch::Batch;
 use super::codec::{Damaged, stamp, stamped};
@@ -54,7 +56,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn arrive(&self, arrival: Arrival) -> Result<Arrived, StoreError> {
-        self.write(move |batch| batch.arrive(&arrival)).await
+        self.submit(move |batch| batch.arrive(&arrival)).await
     }
 
     /// The numbers of accounts whose own id is not known yet.
@@ -62,7 +64,7 @@ impl Store {
     /// # Errors
     /// When the store is closed.
     pub async fn arriving(&self) -> Result<Vec<u32>, StoreError> {
-        self.submit(false, |batch| Ok(batch.core.accounts.in_state(LinkState::Arriving).collect())).await
+        self.submit(|batch| Ok(batch.core.accounts.in_state(LinkState::Arriving).collect())).await
     }
 
     /// Gives what arrived under `number` to its account, and the account to the user it arrived for, unless another one has it.
@@ -70,7 +72,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn identify(&self, number: u32, account: AccountId) -> Result<Identified, StoreError> {
-        self.write(move |batch| batch.identify(number, &account)).await
+        self.submit(move |batch| batch.identify(number, &account)).await
     }
 
     /// Forgets what arrived under `number`.
@@ -78,7 +80,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn turn_away(&self, number: u32) -> Result<(), StoreError> {
-        self.write(move |batch| batch.leave_arrival(number).map(drop)).await
+        self.submit(move |batch| batch.leave_arrival(number).map(drop)).await
     }
 }
 
@@ -181,7 +183,7 @@ impl Batch<'_> {
     fn account_of_token(&mut self, digest: &[u8]) -> Result<Option<AccountId>, Fault> {
         let number = {
             let table = self.tables.arrived()?;
-            let Some(value) = redb::ReadableTable::get(table, digest)? else { return Ok(None) };
+            let Some(value) = table.get(digest)? else { return Ok(None) };
             let known = stamped("arrived", digest, value.value()).ok();
             known.and_then(|body| body.first_chunk::<4>()).map(|number| u32::from_be_bytes(*number))
         };
@@ -199,7 +201,7 @@ impl Batch<'_> {
         value.extend_from_slice(&self.now.0.to_be_bytes());
         stamp("arrived", &digest, &mut value);
         let before = self.now.minus(LIFE);
-        let table = self.tables.arrived()?;
+        let mut table = self.tables.arrived()?;
         table.insert(digest.as_slice(), value.as_slice())?;
         if number % CLEAN_EVERY == 0 {
             let at =

@@ -1,5 +1,7 @@
 //! Records outside the log inside a transaction: put aside, taken back, buried, and dropped from their old end.
 
+use redb::ReadableTable;
+
 use super::batch::Batch;
 use super::codec::Aside;
 use super::command::Class;
@@ -17,14 +19,14 @@ impl Batch<'_> {
     }
 
     pub(super) fn take_aside(&mut self, key: AsideKey) -> Result<Option<Aside>, Fault> {
-        let table = self.tables.aside()?;
+        let mut table = self.tables.aside()?;
         let Some(value) = table.remove(key)? else { return Ok(None) };
         Ok(Some(Aside::decode("aside", &aside_key_bytes(key), value.value())?))
     }
 
     pub(super) fn read_aside(&mut self, key: AsideKey) -> Result<Option<Aside>, Fault> {
         let table = self.tables.aside()?;
-        let Some(value) = redb::ReadableTable::get(table, key)? else { return Ok(None) };
+        let Some(value) = table.get(key)? else { return Ok(None) };
         Ok(Some(Aside::decode("aside", &aside_key_bytes(key), value.value())?))
     }
 
@@ -52,8 +54,7 @@ impl Batch<'_> {
     pub(super) fn oldest_letter(&mut self, class: Class) -> Result<Option<AsideKey>, Fault> {
         let table = self.tables.aside()?;
         let class = class as u8;
-        let mut range =
-            redb::ReadableTable::range(table, (class, 0, 0, 0)..=(class, u64::MAX, u64::MAX, u32::MAX))?;
+        let mut range = table.range((class, 0, 0, 0)..=(class, u64::MAX, u64::MAX, u32::MAX))?;
         Ok(range.next().transpose()?.map(|(key, _)| key.value()))
     }
 

@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use redb::ReadableTable;
+
 use super::codec::{ChunkBuilder, Damaged, Slot, chunk_head, encode_event, stamp, stamped};
 use super::command::Published;
 use super::core::{Chunk, Core};
@@ -13,6 +15,7 @@ use super::index::{NO_USER, seconds};
 use super::keys::event_aad;
 use super::shared::{Shared, bump};
 use super::tables::{Tables, progress_key_bytes};
+use super::wal::Changes;
 use crate::domain::backlog::Entry;
 use crate::domain::event::Event;
 use crate::domain::time::Millis;
@@ -67,6 +70,13 @@ pub(super) enum Left {
     Dropped,
 }
 
+/// What a batch leaves to be done.
+pub(super) struct Finished {
+    pub staged: Vec<Staged>,
+    pub published: Vec<Published>,
+    pub changes: Changes,
+}
+
 pub(super) struct Batch<'a> {
     pub core: &'a mut Core,
     pub shared: &'a Shared,
@@ -104,10 +114,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Writes what is still in memory; the caller commits afterwards.
-    pub(super) fn finish(mut self) -> Result<(Vec<Staged>, Vec<Published>), Fault> {
+    pub(super) fn finish(mut self) -> Result<Finished, Fault> {
         self.flush_chunk()?;
         self.write_tail()?;
-        Ok((self.staged, self.published))
+        let Self { staged, published, tables, .. } = self;
+        Ok(Finished { staged, published, changes: tables.into_changes() })
     }
 
     /// Takes the next sequence for a record that goes into the log for `queues`, and seals it.
@@ -204,7 +215,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(Vec<u8>, u32, Millis), Fault> {
         if let Some(first) = self.core.chunk_of(seq) {
             let table = self.tables.log()?;
-            let value = redb::ReadableTable::get(table, first)?.ok_or(Damaged("log"))?;
+            let value = table.get(first)?.ok_or(Damaged("log"))?;
             let head = chunk_head("log", first, value.value())?;
             let index = usize::try_from(seq - first).map_err(|_| Damaged("log"))?;
             let slot = head.slots.get(index).filter(|s| s.account == account).ok_or(Damaged("log"))?;
@@ -241,7 +252,7 @@ impl<'a> Batch<'a> {
         self.core.log_bytes = self.core.log_bytes.saturating_sub(u64::from(chunk.bytes));
         self.tables.log()?.remove(first)?;
         if chunk.pairs > 1 {
-            self.tables.progress()?.retain_in((first, 0)..=(first, u16::MAX), |_, _| false)?;
+            self.tables.progress()?.clear((first, 0)..=(first, u16::MAX))?;
         }
         Ok(())
     }
@@ -250,7 +261,7 @@ impl<'a> Batch<'a> {
         let key = (first, queue);
         let count = self.core.chunks.get(&first).map_or(0, |c| c.count as usize);
         let table = self.tables.progress()?;
-        let mut bits = match redb::ReadableTable::get(table, key)? {
+        let mut bits = match table.get(key)? {
             Some(value) => stamped("progress", &progress_key_bytes(key), value.value())?.to_vec(),
             None => vec![0; count.div_ceil(8)],
         };

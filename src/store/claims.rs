@@ -83,7 +83,8 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn forget_claims(&self, numbers: Vec<u32>) -> Result<(), StoreError> {
-        self.write(move |batch| numbers.iter().try_for_each(|&number| batch.forget_stale_claim(number))).await
+        self.submit(move |batch| numbers.iter().try_for_each(|&number| batch.forget_stale_claim(number)))
+            .await
     }
 
     /// Claims the account under `number` for the bid's user, if the visit, which is the account's, may.
@@ -91,7 +92,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn claim(&self, number: u32, bid: Bid, skew: Duration) -> Result<Claimed, StoreError> {
-        self.write(move |batch| batch.claim(number, &bid, skew)).await
+        self.submit(move |batch| batch.claim(number, &bid, skew)).await
     }
 
     /// Notes how far the claim with this visit is. Returns whether it was as far as `from`, still.
@@ -100,7 +101,7 @@ impl Store {
     /// When it could not be made durable.
     pub async fn advance_claim(&self, claim: &Claim, to: Progress) -> Result<bool, StoreError> {
         let (number, nonce, from) = (claim.number, *claim.visit.nonce(), claim.progress);
-        self.write(move |batch| batch.advance_claim(number, &nonce, from, to)).await
+        self.submit(move |batch| batch.advance_claim(number, &nonce, from, to)).await
     }
 
     /// The account's last claim.

@@ -66,7 +66,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn keep_code(&self, grant: Grant) -> Result<KeptCode, StoreError> {
-        self.write(move |batch| batch.keep_code(&grant)).await
+        self.submit(move |batch| batch.keep_code(&grant)).await
     }
 
     /// Codes that a run before left on their way.
@@ -96,7 +96,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable: it must not be sent.
     pub async fn send_code(&self, id: CodeId) -> Result<Option<Grant>, StoreError> {
-        self.write(move |batch| batch.send_code(id)).await
+        self.submit(move |batch| batch.send_code(id)).await
     }
 
     /// Notes that it was not sent after all.
@@ -104,7 +104,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn unsend_code(&self, id: CodeId) -> Result<(), StoreError> {
-        self.write(move |batch| batch.unsend_code(id)).await
+        self.submit(move |batch| batch.unsend_code(id)).await
     }
 
     /// Notes what became of a code that brought no tokens, and destroys it.
@@ -112,7 +112,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable; it may be said again.
     pub async fn end_code(&self, id: CodeId, end: CodeEnd) -> Result<(), StoreError> {
-        self.write(move |batch| batch.end_code(id, end)).await
+        self.submit(move |batch| batch.end_code(id, end)).await
     }
 
     /// Records the tokens that OAuth gave for a code, and destroys it. Returns the number of the account that stands for
@@ -121,7 +121,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable; it may be said again.
     pub async fn exchanged_code(&self, id: CodeId, exchanged: Arc<Exchanged>) -> Result<u32, StoreError> {
-        self.write(move |batch| batch.exchanged_code(id, &exchanged)).await
+        self.submit(move |batch| batch.exchanged_code(id, &exchanged)).await
     }
 }
 

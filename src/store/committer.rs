@@ -31,7 +31,7 @@ pub(super) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: imp
         match received {
             Ok(first) => writer.commit(clock::now(), group(first, commands)),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return writer.checkpoint(clock::now()),
         }
         if !healthy() {
             next_tick = retry(&mut writer, next_tick);
@@ -70,12 +70,13 @@ pub(super) fn look(writer: &Writer, watch: &mut Watch, wall: Millis, monotonic: 
 /// Lets what is due happen; what is due by age only while the clock is believed. Returns whether more is due at once.
 pub(super) fn tick(writer: &mut Writer, now: Millis, may_expire: bool) -> bool {
     writer.watch_disk();
+    writer.checkpoint(now);
     if !writer.is_due(now) {
         return false;
     }
     let (reply, done) = oneshot::channel();
     let run = move |batch: &mut super::batch::Batch<'_>| batch.maintain(may_expire);
-    let job = JobOf { run, value: None, writes: true, reply };
+    let job = JobOf { run, value: None, reply };
     writer.commit(now, vec![Command::Job(Box::new(job))]);
     done.blocking_recv().is_ok_and(|more| more.unwrap_or(false))
 }

@@ -127,6 +127,12 @@ macro_rules! from_redb {
     };
 }
 
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        redb::StorageError::from(error).into()
+    }
+}
+
 from_redb!(
     redb::Error,
     redb::StorageError,

@@ -245,7 +245,7 @@ fn partial(path: &Path, present: &str, absent: &str) -> StoreError {
     StoreError::Partial { folder: path.to_owned(), present: present.to_owned(), absent: absent.to_owned() }
 }
 
-fn unavailable(path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn unavailable(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", path.display()))
 }
 

@@ -6,11 +6,12 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use redb::Database;
+use redb::StorageBackend;
 
 use super::Store;
 use super::committer;
 use super::error::StoreError;
+use super::file;
 use super::folder::Folder;
 use super::open::prepare;
 use super::options::Options;
@@ -38,14 +39,15 @@ impl Inline {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_with(
+    pub fn open_with<D: StorageBackend>(
         folder: &Path,
         vault: Vault,
         options: Options,
-        open: impl Fn() -> Result<Database, redb::DatabaseError> + Send + Sync + 'static,
+        check: bool,
+        disk: impl Fn() -> D + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let (folder, identity) = Folder::open(folder)?;
-        let open = Box::new(move || Ok(open()?));
+        let open = file::opening(options.cache_bytes, check, disk);
         let (store, writer, commands) = prepare(folder, identity, vault, options, open)?;
         Ok(Self { store, writer, commands, watch: None })
     }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use redb::Database;
-
 use super::error::Fault;
+use super::file::{self, Opened};
 use super::open::look_first;
 use super::{Folder, Identity, Store, StoreError, load};
 use crate::vault::Vault;
+
+/// redb's page cache while the file is looked at.
+const CACHE_BYTES: usize = 64 << 20;
 
 impl Store {
     /// Checks the whole file, that it is this folder's, and that `vault` has its master key.
@@ -20,14 +22,11 @@ impl Store {
             let configured = environment.to_owned();
             return Err(StoreError::Environment { found: identity.environment, configured });
         }
-        let data = folder.data();
-        if std::fs::metadata(&data).is_ok_and(|file| file.len() == 0) {
-            return Err(StoreError::Damaged("the file is empty".into()));
-        }
+        file::make_room(&folder.data())?;
         look_first(&folder, &identity)?;
         let look = std::panic::AssertUnwindSafe(|| {
-            let builder = &mut Database::builder();
-            let db = builder.set_check_integrity_on_open(true).open(&data).map_err(Fault::from)?;
+            let disk = file::disk(&folder.data()).map_err(Fault::from)?;
+            let Opened { db, .. } = file::open(disk, CACHE_BYTES, true, &identity)?;
             load::verify(&db, &identity, vault)?;
             Ok(load::read(&db, &[]).map(drop)?)
         });

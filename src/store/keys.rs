@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use redb::ReadableTable;
+
 use super::batch::Batch;
 use super::codec::Damaged;
 use super::command::Rewrapped;
@@ -35,7 +37,7 @@ impl Batch<'_> {
 
     pub(super) fn wrapped_key(&mut self, account: u32, purpose: Purpose) -> Result<Option<Vec<u8>>, Fault> {
         let table = self.tables.keys()?;
-        let value = redb::ReadableTable::get(table, (account, purpose as u8))?;
+        let value = table.get((account, purpose as u8))?;
         Ok(value.map(|v| v.value().to_vec()))
     }
 
@@ -62,7 +64,7 @@ impl Batch<'_> {
         let start = after.map_or(Unbounded, Excluded);
         let table = self.tables.keys()?;
         let mut rows = Vec::new();
-        for row in redb::ReadableTable::range::<(u32, u8)>(table, (start, Unbounded))?.take(limit) {
+        for row in table.range::<(u32, u8)>((start, Unbounded))?.take(limit) {
             let (key, value) = row?;
             rows.push((key.value(), value.value().to_vec()));
         }
@@ -99,7 +101,7 @@ impl Batch<'_> {
     fn rewrap_canary(&mut self) -> Result<(), Fault> {
         let canary = {
             let table = self.tables.meta()?;
-            redb::ReadableTable::get(table, CANARY)?.ok_or(Damaged("meta"))?.value().to_vec()
+            table.get(CANARY)?.ok_or(Damaged("meta"))?.value().to_vec()
         };
         if let Some(new) = self.shared.vault.rewrap(0, Purpose::Canary, &canary)? {
             self.tables.meta()?.insert(CANARY, new.as_slice())?;

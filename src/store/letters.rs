@@ -91,7 +91,7 @@ impl Batch<'_> {
 
     fn letter_keys(&mut self, after: Option<LetterId>, limit: usize) -> Result<Vec<AsideKey>, Fault> {
         let table = self.tables.aside()?;
-        letter_keys(table, after, limit)
+        letter_keys(&*table, after, limit)
     }
 
     fn queue_name(&self, number: u16) -> Option<QueueName> {

@@ -23,6 +23,7 @@ mod command;
 mod committer;
 mod core;
 mod error;
+mod file;
 mod fill;
 mod folder;
 mod index;
@@ -45,6 +46,7 @@ mod shared;
 mod tables;
 mod tokens;
 mod turns;
+mod wal;
 mod writer;
 
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -78,6 +80,8 @@ pub use self::command::{
     Rewrapped, TokensView,
 };
 pub use self::error::StoreError;
+#[doc(hidden)]
+pub use self::file::LOG_BYTES;
 pub use self::folder::{Folder, Identity, sync_folder, write_new};
 #[doc(hidden)]
 pub use self::inline::Inline;
@@ -177,7 +181,7 @@ impl Store {
                 batch.settle(queue, Some(id), &damaged)?;
                 batch.drop_gone(queue, id, &gone)
             };
-            let _ = self.send(Command::Job(Box::new(JobOf { run, value: None, writes: true, reply })));
+            let _ = self.send(Command::Job(Box::new(JobOf { run, value: None, reply })));
         }
         Lease { id, events }
     }
@@ -218,7 +222,7 @@ impl Store {
         }
         let mut settled = returned.len();
         if !settlements.is_empty() {
-            settled += self.write(move |batch| batch.settle(number, Some(lease), &settlements)).await?;
+            settled += self.submit(move |batch| batch.settle(number, Some(lease), &settlements)).await?;
             failpoint!("store.settled");
         }
         // Only now, since a lane given back earlier would hand out again what is settled here.
@@ -297,7 +301,7 @@ impl Store {
         loop {
             let name = queue.clone();
             let before = self.queues().into_iter().find(|q| q.name == name).map_or(0, |q| q.waiting);
-            let Some(left) = self.write(move |batch| batch.remove_queue(&name, STEP)).await? else {
+            let Some(left) = self.submit(move |batch| batch.remove_queue(&name, STEP)).await? else {
                 return Ok(dropped);
             };
             dropped = Some(dropped.unwrap_or(0) + before.saturating_sub(left));
@@ -314,7 +318,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn import(&self, import: Import) -> Result<Result<Bound, AccountRefusal>, StoreError> {
-        self.write(move |batch| batch.import(&import)).await
+        self.submit(move |batch| batch.import(&import)).await
     }
 
     /// Gives an account another user; events held for it go to that user's queues.
@@ -327,7 +331,7 @@ impl Store {
         user: UserId,
         replace: bool,
     ) -> Result<Result<Bound, AccountRefusal>, StoreError> {
-        self.write(move |batch| batch.set_user(&account, &user, replace)).await
+        self.submit(move |batch| batch.set_user(&account, &user, replace)).await
     }
 
     /// Destroys an account with its keys, tokens and events: in one commit nobody can read any of it any more, and then
@@ -336,11 +340,11 @@ impl Store {
     /// # Errors
     /// When it could not be made durable. If the account is unknown after that, the store takes out the rest by itself.
     pub async fn forget(&self, account: AccountId) -> Result<Result<(), AccountRefusal>, StoreError> {
-        let number = match self.write(move |batch| batch.forget(&account)).await? {
+        let number = match self.submit(move |batch| batch.forget(&account)).await? {
             Ok(number) => number,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        while self.write(move |batch| batch.drop_events_of(number, STEP)).await? {}
+        while self.submit(move |batch| batch.drop_events_of(number, STEP)).await? {}
         Ok(Ok(()))
     }
 
@@ -386,7 +390,7 @@ impl Store {
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
-        self.write(move |batch| batch.letters_step(LetterAction::Replay, &filter, after, STEP)).await
+        self.submit(move |batch| batch.letters_step(LetterAction::Replay, &filter, after, STEP)).await
     }
 
     /// Drops letters for good; one step from `after` on.
@@ -398,7 +402,7 @@ impl Store {
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
-        self.write(move |batch| batch.letters_step(LetterAction::Drop, &filter, after, STEP)).await
+        self.submit(move |batch| batch.letters_step(LetterAction::Drop, &filter, after, STEP)).await
     }
 
     // ── keys and facts ──
@@ -408,7 +412,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable; what was re-wrapped until then is.
     pub async fn rewrap_keys(&self, after: Option<(u32, u8)>) -> Result<Rewrapped, StoreError> {
-        self.write(move |batch| batch.rewrap(after, STEP)).await
+        self.submit(move |batch| batch.rewrap(after, STEP)).await
     }
 
     /// Number of data keys by the name of the master key they are under.
@@ -432,7 +436,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn note_proofs(&self, proofs: Vec<u8>) -> Result<(), StoreError> {
-        self.write(move |batch| batch.note_fact(load::PROOFS, &proofs)).await
+        self.submit(move |batch| batch.note_fact(load::PROOFS, &proofs)).await
     }
 
     // ── how it stands ──
@@ -470,21 +474,13 @@ impl Store {
         self.shared.folder.data_bytes()
     }
 
-    async fn write<T: Send + 'static>(
-        &self,
-        run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.submit(true, run).await
-    }
-
     /// Runs a command in the next group commit; waits a little when the writer is behind.
     async fn submit<T: Send + 'static>(
         &self,
-        writes: bool,
         run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let mut command = Command::Job(Box::new(JobOf { run, value: None, writes, reply }));
+        let mut command = Command::Job(Box::new(JobOf { run, value: None, reply }));
         for _ in 0..200 {
             match self.try_send(command) {
                 Ok(()) => {

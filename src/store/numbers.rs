@@ -52,6 +52,6 @@ impl Store {
     }
 
     async fn number_of(&self, account: AccountId) -> Result<Option<u32>, StoreError> {
-        self.submit(false, move |batch| Ok(batch.core.accounts.find(&account))).await
+        self.submit(move |batch| Ok(batch.core.accounts.find(&account))).await
     }
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use redb::Database;
+use redb::{Database, StorageBackend};
 
 use super::Store;
-use super::codec::Damaged;
 use super::committer;
 use super::error::{Fault, StoreError};
-use super::folder::{Folder, Identity, write_new};
+use super::file::{self, Opened, Pages};
+use super::folder::{Folder, Identity};
 use super::load;
 use super::options::Options;
 use super::schema;
@@ -34,9 +34,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let fill = |made: &Folder| {
             let vault = vault()?;
-            // First, since redb would make it with the umask's mode, for others to read.
-            write_new(&made.data(), b"")?;
-            let db = Database::builder().create(made.data()).map_err(Fault::from)?;
+            file::create(&made.data())?;
+            let disk = file::disk(&made.data()).map_err(Fault::from)?;
+            let db = Database::builder().create_with_backend(Pages(disk)).map_err(Fault::from)?;
             load::initialise(&db, identity, &vault)?;
             drop(db);
             std::fs::File::open(made.data())
@@ -61,42 +61,42 @@ impl Store {
             let configured = environment.to_owned();
             return Err(StoreError::Environment { found: identity.environment, configured });
         }
+        file::make_room(&folder.data())?;
         look_first(&folder, &identity)?;
-        let data = folder.data();
-        let cache = options.cache_bytes;
-        let open = move || {
-            let size = std::fs::metadata(&data).map_err(|e| Fault::from(redb::StorageError::from(e)))?.len();
-            if size == 0 {
-                // redb would make a new store of it and say nothing.
-                return Err(Fault::Damaged(Damaged("file: it is empty")));
-            }
-            let check = size <= CHECK_WHOLE_BYTES;
-            let opened =
-                Database::builder().set_cache_size(cache).set_check_integrity_on_open(check).open(&data);
-            Ok(opened?)
+        let (data, cache) = (folder.data(), options.cache_bytes);
+        let open = move |identity: &Identity| {
+            let disk = file::disk(&data).map_err(Fault::from)?;
+            let check = disk.len().map_err(Fault::from)? <= CHECK_WHOLE_BYTES;
+            file::open(disk, cache, check, identity)
         };
         start(folder, identity, vault, options, Box::new(open))
     }
 
-    /// The same over a file that `open` opens each time it is needed: for tests with failing disks.
+    /// The same over whatever `disk` gives each time it is needed: for tests with failing disks. `check`: all of redb's
+    /// pages each time.
     #[doc(hidden)]
-    pub fn open_with(
+    pub fn open_with<D: StorageBackend>(
         folder: &Path,
         vault: Vault,
         options: Options,
-        open: impl Fn() -> Result<Database, redb::DatabaseError> + Send + Sync + 'static,
+        check: bool,
+        disk: impl Fn() -> D + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let (folder, identity) = Folder::open(folder)?;
-        start(folder, identity, vault, options, Box::new(move || Ok(open()?)))
+        let open = file::opening(options.cache_bytes, check, disk);
+        start(folder, identity, vault, options, open)
     }
 }
 
 /// redb writes into whatever it opens: what is plainly not ours to write is refused before.
 pub(super) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), StoreError> {
-    let look = || match Database::builder().set_cache_size(1 << 20).open_read_only(folder.data()) {
-        Ok(db) => load::identify(&db, identity),
-        // It was not closed, or is damaged: that is for the real opening to say.
-        Err(_) => Ok(()),
+    let look = || {
+        let file = file::readable(&folder.data()).map_err(Fault::from)?;
+        match Database::builder().set_cache_size(1 << 20).open_read_only_with_backend(Pages(file)) {
+            Ok(db) => load::identify(&db, identity),
+            // It was not closed, or is damaged: that is for the real opening to say.
+            Err(_) => Ok(()),
+        }
     };
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
         Ok(Err(error @ (StoreError::Newer { .. } | StoreError::Foreign { .. }))) => Err(error),
@@ -132,20 +132,20 @@ pub(super) fn prepare(
 ) -> Result<(Store, Writer, Receiver<Command>), StoreError> {
     let shared = Arc::new(Shared::new(open, folder, identity, vault, options));
     let read = std::panic::AssertUnwindSafe(|| {
-        let db = (shared.open)().map_err(StoreError::from)?;
+        let Opened { db, wal } = (shared.open)(&shared.identity)?;
         load::verify(&db, &shared.identity, &shared.vault)?;
         schema::migrate(&db)?;
         load::note_master(&db, &shared.vault)?;
         let loaded = load::load(&db, &shared.options)?;
-        Ok::<_, StoreError>((db, loaded))
+        Ok::<_, StoreError>((db, wal, loaded))
     });
     // redb may panic over a damaged file.
     let refused = |_| Err(StoreError::Damaged("reading it ended in a panic".into()));
-    let (db, loaded) = std::panic::catch_unwind(read).unwrap_or_else(refused)?;
+    let (db, wal, loaded) = std::panic::catch_unwind(read).unwrap_or_else(refused)?;
     shared.set_db(Some(db));
     *shared.queues() = loaded.queues;
     *shared.users_mut() = loaded.users;
-    let writer = Writer::new(Arc::clone(&shared), loaded.core);
+    let writer = Writer::new(Arc::clone(&shared), loaded.core, wal);
     writer.watch_disk();
     writer.count();
     let (commands, receiver) = sync_channel(committer::QUEUE);

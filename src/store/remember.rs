@@ -1,5 +1,7 @@
 //! The memory of request ids inside a transaction: looked up, added to, and forgotten from its old end.
 
+use redb::ReadableTable;
+
 use super::batch::Batch;
 use super::error::Fault;
 use super::seen::Row;
@@ -60,7 +62,7 @@ impl Batch<'_> {
 
     pub(super) fn read_row(&mut self, number: u64) -> Result<Option<Row>, Fault> {
         let table = self.tables.ids()?;
-        let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(None) };
+        let Some(value) = table.get(number)? else { return Ok(None) };
         Ok(Some(Row::decode(number, value.value())?))
     }
 

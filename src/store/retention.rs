@@ -1,5 +1,7 @@
 //! What leaves by itself, in small steps inside ordinary commits: expired ids, events, letters, and sparse chunks.
 
+use redb::ReadableTable;
+
 use super::batch::{Batch, Left, PARKED, Staged};
 use super::codec::{Aside, Damaged, chunk_head, stamp};
 use super::command::{Class, Outcome};
@@ -160,7 +162,7 @@ impl Batch<'_> {
     fn park(&mut self, first: u64) -> Result<(), Fault> {
         let value = {
             let table = self.tables.log()?;
-            redb::ReadableTable::get(table, first)?.ok_or(Damaged("log"))?.value().to_vec()
+            table.get(first)?.ok_or(Damaged("log"))?.value().to_vec()
         };
         let head = chunk_head("log", first, &value)?;
         for (index, slot) in head.slots.iter().enumerate() {
@@ -203,7 +205,7 @@ impl Batch<'_> {
         }
         if left == 0 {
             self.retire_queue_number(queue)?;
-            self.tables.attempts()?.retain_in((queue, 0)..=(queue, u64::MAX), |_, _| false)?;
+            self.tables.attempts()?.clear((queue, 0)..=(queue, u64::MAX))?;
             self.staged.push(Staged::Forget { queue });
         }
         Ok(Some(left))

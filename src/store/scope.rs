@@ -19,7 +19,7 @@ impl Store {
             let find = |id: &AccountId| batch.core.accounts.find(id);
             Ok(accounts.as_ref().map(|ids| ids.iter().filter_map(find).collect()))
         };
-        let accounts = self.submit(false, find).await?;
+        let accounts = self.submit(find).await?;
         let known = self.shared.users();
         let find = |user: &UserId| known.find(user.as_str());
         Ok(Scope { users: users.map(|names| names.iter().filter_map(find).collect()), accounts })

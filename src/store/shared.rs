@@ -10,6 +10,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use super::command::{Published, QueueTotals};
 use super::error::{Fault, StoreError};
+use super::file::Opened;
 use super::folder::{Folder, Identity};
 use super::index::Users;
 use super::numbers::Numbers;
@@ -98,7 +99,7 @@ pub(super) struct QueueState {
 
 pub(super) type Queues = BTreeMap<u16, QueueState>;
 
-pub(super) type OpenFn = Box<dyn Fn() -> Result<Database, Fault> + Send + Sync>;
+pub(super) type OpenFn = Box<dyn Fn(&Identity) -> Result<Opened, StoreError> + Send + Sync>;
 
 pub(super) struct Shared {
     /// Opens the file; tests put a failing disk here.

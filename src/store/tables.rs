@@ -1,8 +1,16 @@
 //! The tables of the redb file, opened when a transaction first needs them.
 
-use redb::{Database, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction};
+use std::borrow::Borrow;
+use std::ops::{Deref, RangeBounds};
 
+use redb::{
+    AccessGuard, Database, Key, ReadTransaction, ReadableDatabase, Table, TableDefinition, TableHandle,
+    WriteTransaction,
+};
+
+use super::codec::Damaged;
 use super::error::Fault;
+use super::wal::Changes;
 
 type Bytes = &'static [u8];
 
@@ -56,25 +64,111 @@ pub(super) fn progress_key_bytes(key: (u64, u16)) -> [u8; 10] {
     out
 }
 
+/// An open table: it is read as redb's own, and what is changed is noted for the log.
+pub(super) struct Open<'b, 't, K: Key + 'static> {
+    name: &'static str,
+    table: &'b mut Table<'t, K, Bytes>,
+    changes: &'b mut Changes,
+}
+
+impl<'t, K: Key + 'static> Deref for Open<'_, 't, K> {
+    type Target = Table<'t, K, Bytes>;
+
+    fn deref(&self) -> &Self::Target {
+        self.table
+    }
+}
+
+impl<K: Key + 'static> Open<'_, '_, K> {
+    pub(super) fn insert<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        value: &[u8],
+    ) -> Result<(), Fault> {
+        self.changes.put(self.name, K::as_bytes(key.borrow()).as_ref(), value);
+        self.table.insert(key, value)?;
+        Ok(())
+    }
+
+    pub(super) fn remove<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+    ) -> Result<Option<AccessGuard<'_, Bytes>>, Fault> {
+        self.changes.remove(self.name, K::as_bytes(key.borrow()).as_ref());
+        Ok(self.table.remove(key)?)
+    }
+
+    /// Removes the rows that are not to be kept.
+    pub(super) fn retain(
+        &mut self,
+        mut keep: impl for<'r> FnMut(K::SelfType<'r>, &[u8]) -> bool,
+    ) -> Result<(), Fault> {
+        let Self { name, changes, .. } = self;
+        self.table.retain(|key, value| {
+            let bytes = K::as_bytes(&key).as_ref().to_vec();
+            let kept = keep(key, value);
+            if !kept {
+                changes.remove(name, &bytes);
+            }
+            kept
+        })?;
+        Ok(())
+    }
+
+    /// Removes the rows of a range of keys.
+    pub(super) fn clear<'k, Q: Borrow<K::SelfType<'k>> + 'k>(
+        &mut self,
+        range: impl RangeBounds<Q> + 'k,
+    ) -> Result<(), Fault> {
+        let Self { name, changes, .. } = self;
+        self.table.retain_in(range, |key, _| {
+            changes.remove(name, K::as_bytes(&key).as_ref());
+            false
+        })?;
+        Ok(())
+    }
+}
+
 macro_rules! tables {
     ($($field:ident: $definition:ident<$key:ty>),* $(,)?) => {
-        /// Open tables of one write transaction.
+        /// Open tables of one write transaction, and what it changes in them.
         pub(super) struct Tables<'t> {
             txn: &'t WriteTransaction,
+            changes: Changes,
             $($field: Option<Table<'t, $key, Bytes>>,)*
         }
 
         impl<'t> Tables<'t> {
             pub(super) fn new(txn: &'t WriteTransaction) -> Self {
-                Self { txn, $($field: None,)* }
+                Self { txn, changes: Changes::new(), $($field: None,)* }
             }
 
-            $(pub(super) fn $field(&mut self) -> Result<&mut Table<'t, $key, Bytes>, Fault> {
+            /// Closes the tables; what was changed in them.
+            pub(super) fn into_changes(self) -> Changes {
+                self.changes
+            }
+
+            /// Does a change again that was noted before, and does not note it.
+            pub(super) fn restore(&mut self, table: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
+                $(if table == $definition.name() {
+                    let table = self.$field()?.table;
+                    let key = <$key as redb::Value>::from_bytes(key);
+                    match value {
+                        Some(value) => drop(table.insert(key, value)?),
+                        None => drop(table.remove(key)?),
+                    }
+                    return Ok(());
+                })*
+                Err(Damaged("wal").into())
+            }
+
+            $(pub(super) fn $field(&mut self) -> Result<Open<'_, 't, $key>, Fault> {
                 if self.$field.is_none() {
                     self.$field = Some(self.txn.open_table($definition)?);
                 }
                 // Filled just above.
-                self.$field.as_mut().ok_or(Fault::Closed)
+                let table = self.$field.as_mut().ok_or(Fault::Closed)?;
+                Ok(Open { name: $definition.name(), table, changes: &mut self.changes })
             })*
         }
 

@@ -3,6 +3,8 @@
 use bytes::{Buf, BufMut};
 use zeroize::Zeroizing;
 
+use redb::ReadableTable;
+
 use super::batch::{Batch, Staged};
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
@@ -249,7 +251,7 @@ impl Batch<'_> {
 
     pub(super) fn token_row(&mut self, number: u32) -> Result<Option<TokenRow>, Fault> {
         let table = self.tables.tokens()?;
-        let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(None) };
+        let Some(value) = table.get(number)? else { return Ok(None) };
         Ok(Some(TokenRow::decode(number, value.value())?))
     }
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 
+use redb::ReadableTable;
+
 use super::batch::Batch;
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
@@ -124,7 +126,7 @@ impl Store {
         which: Which,
         lease: Duration,
     ) -> Result<Result<Turn, NoTurn>, StoreError> {
-        self.write(move |batch| batch.begin_refresh(number, which, lease)).await
+        self.submit(move |batch| batch.begin_refresh(number, which, lease)).await
     }
 
     /// Records what came of a turn, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
@@ -138,8 +140,7 @@ impl Store {
         fence: u64,
         settled: std::sync::Arc<Settled>,
     ) -> Result<Option<u64>, StoreError> {
-        let writes = !matches!(*settled, Settled::Unknown);
-        self.submit(writes, move |batch| batch.settle_refresh(number, fence, &settled)).await
+        self.submit(move |batch| batch.settle_refresh(number, fence, &settled)).await
     }
 
     /// Puts an answer that lay outside the store beside its turn, where the next turn finds it. Returns whether it still matters.
@@ -152,7 +153,7 @@ impl Store {
         fence: u64,
         sealed: Vec<u8>,
     ) -> Result<bool, StoreError> {
-        self.write(move |batch| batch.take_back_answer(number, fence, &sealed)).await
+        self.submit(move |batch| batch.take_back_answer(number, fence, &sealed)).await
     }
 
     /// Up to `limit` accounts with tokens behind number `after`, in order.
@@ -215,7 +216,7 @@ impl Store {
         renewed_at: Millis,
         notice: Notice,
     ) -> Result<Option<AccountId>, StoreError> {
-        self.write(move |batch| batch.tell(number, renewed_at, notice)).await
+        self.submit(move |batch| batch.tell(number, renewed_at, notice)).await
     }
 
     /// How many intents were ever noted: what a copy of the store from before is recognised by.
@@ -236,7 +237,7 @@ impl Store {
             batch.core.epoch = batch.core.epoch.max(seen);
             batch.raise_epoch()
         };
-        self.write(raise).await
+        self.submit(raise).await
     }
 }
 
@@ -418,7 +419,7 @@ impl Batch<'_> {
 
     fn journal(&mut self, number: u32) -> Result<Option<Entry>, Fault> {
         let table = self.tables.journal()?;
-        let Some(value) = redb::ReadableTable::get(table, number)? else { return Ok(None) };
+        let Some(value) = table.get(number)? else { return Ok(None) };
         // One that can't be read says no more than that something may have been sent.
         Ok(Entry::decode(number, value.value()).ok())
     }

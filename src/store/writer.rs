@@ -2,21 +2,23 @@
 //!
 //! A plain function of its input and of the time it is given; `committer` runs it in a thread of its own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::batch::{Batch, Left, Staged, to_u32};
+use super::batch::{Batch, Finished, Left, Staged, to_u32};
 use super::command::{Accepted, Class, Incoming, Published};
 use super::core::Core;
 use super::error::{Fault, StoreError};
+use super::file::Opened;
 use super::index::seconds;
 use super::load::{load, verify};
 use super::shared::{Health, QueueState, Shared, bump, set};
 use super::tables::{Tables, begin_write};
+use super::wal::Wal;
 use crate::clock;
 use crate::domain::link::LinkState;
 use crate::domain::steady::Jump;
@@ -26,7 +28,6 @@ use crate::failpoint;
 /// A command other than an accept: does its part in the transaction, and answers once it is durable.
 pub(super) trait Job: Send {
     fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault>;
-    fn writes(&self) -> bool;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -36,13 +37,6 @@ pub(super) enum Command {
 }
 
 impl Command {
-    fn writes(&self) -> bool {
-        match self {
-            Self::Accept(..) => true,
-            Self::Job(job) => job.writes(),
-        }
-    }
-
     fn refuse(self, error: &StoreError) {
         match self {
             // A caller that is gone wants no answer.
@@ -56,8 +50,6 @@ impl Command {
 pub(super) struct JobOf<F, T> {
     pub run: F,
     pub value: Option<T>,
-    /// A job that only looks costs no commit.
-    pub writes: bool,
     pub reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -69,10 +61,6 @@ where
     fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
         self.value = Some((self.run)(batch)?);
         Ok(())
-    }
-
-    fn writes(&self) -> bool {
-        self.writes
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -91,6 +79,7 @@ const WARN_AGAIN: Duration = Duration::from_hours(1);
 pub(super) struct Writer {
     shared: Arc<Shared>,
     core: Core,
+    wal: Wal,
     next_full_step: Millis,
     next_warning: Millis,
     /// Of the events buried and the letters dropped, how many the log has told.
@@ -98,8 +87,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, core: Core) -> Self {
-        Self { shared, core, next_full_step: Millis(0), next_warning: Millis(0), told: [0; 2] }
+    pub(super) fn new(shared: Arc<Shared>, core: Core, wal: Wal) -> Self {
+        Self { shared, core, wal, next_full_step: Millis(0), next_warning: Millis(0), told: [0; 2] }
     }
 
     /// When the newest remembered event came; nothing in a new store.
@@ -119,8 +108,7 @@ impl Writer {
         let mut accepted = Vec::with_capacity(commands.len());
         let low = matches!(self.shared.health(), Health::LowDisk { .. });
         let run = AssertUnwindSafe(|| self.transact(now, low, &mut commands, &mut accepted));
-        let outcome = catch_unwind(run).unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))));
-        match outcome {
+        match caught(run) {
             Ok((staged, published)) => {
                 bump(&self.shared.stats.commits);
                 if let Some(metrics) = self.shared.metrics.get().filter(|_| !accepted.is_empty()) {
@@ -141,6 +129,19 @@ impl Writer {
                 let error = self.fail(now, fault);
                 refuse(commands, &error);
             }
+        }
+    }
+
+    /// Commits to redb what only the log has durably.
+    pub(super) fn checkpoint(&mut self, now: Millis) {
+        if self.wal.is_empty() || self.shared.unavailable().is_some() {
+            return;
+        }
+        let Self { shared, wal, .. } = self;
+        let run = AssertUnwindSafe(|| shared.with_db(|db| wal.checkpoint(begin_write(db)?)));
+        if let Err(fault) = caught(run) {
+            bump(&self.shared.stats.commit_failures);
+            self.fail(now, fault);
         }
     }
 
@@ -193,9 +194,8 @@ impl Writer {
         commands: &mut [Command],
         accepted: &mut Vec<Result<Accepted, StoreError>>,
     ) -> Result<(Vec<Staged>, Vec<Published>), Fault> {
-        let Self { shared, core, .. } = self;
+        let Self { shared, core, wal, .. } = self;
         shared.with_db(|db| {
-            let writes = commands.iter().any(Command::writes);
             let txn = begin_write(db)?;
             let mut batch = Batch::new(core, shared, Tables::new(&txn), now);
             for command in commands {
@@ -205,12 +205,10 @@ impl Writer {
                     Command::Job(job) => job.run(&mut batch)?,
                 }
             }
-            let out = batch.finish()?;
+            let Finished { staged, published, changes } = batch.finish()?;
             failpoint!("store.before_commit");
-            if writes {
-                txn.commit()?;
-            }
-            Ok(out)
+            wal.commit(txn, changes)?;
+            Ok((staged, published))
         })
     }
 
@@ -226,10 +224,10 @@ impl Writer {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        let db = (self.shared.open)().map_err(StoreError::from)?;
+        let Opened { db, mut wal } = (self.shared.open)(&self.shared.identity)?;
         verify(&db, &self.shared.identity, &self.shared.vault)?;
         let mut loaded = load(&db, &self.shared.options)?;
-        begin_write(&db)?.commit().map_err(Fault::from)?;
+        wal.checkpoint(begin_write(&db)?)?;
         {
             let mut queues = self.shared.queues();
             for (number, state) in &mut loaded.queues {
@@ -243,6 +241,7 @@ impl Writer {
         }
         *self.shared.users_mut() = loaded.users;
         self.core = loaded.core;
+        self.wal = wal;
         self.shared.set_db(Some(db));
         self.shared.reloaded.store(true, Ordering::Release);
         self.shared.tokens_changed.notify_one();
@@ -400,6 +399,11 @@ fn answer(commands: Vec<Command>, accepted: Vec<Result<Accepted, StoreError>>) {
             Command::Job(job) => job.answer(Ok(())),
         }
     }
+}
+
+/// redb may panic over a damaged file.
+fn caught<T>(run: impl FnOnce() -> Result<T, Fault> + UnwindSafe) -> Result<T, Fault> {
+    catch_unwind(run).unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

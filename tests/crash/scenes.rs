@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ringhookd::clock;
+use ringhookd::store::LOG_BYTES as LOG;
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, Site};
@@ -87,7 +88,7 @@ fn a_damaged_store_is_refused_and_left_alone() {
     let damages: [(&str, Damage); 4] = [
         ("cut to nothing", Vec::clear),
         ("cut in half", |file| file.truncate(file.len() / 2)),
-        ("without its header", |file| file[..64].fill(0)),
+        ("without its header", |file| file[LOG..LOG + 64].fill(0)),
         ("another file", |file| *file = b"not a store at all\n".repeat(500)),
     ];
     for (what, damage) in damages {

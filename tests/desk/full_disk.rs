@@ -36,7 +36,7 @@ async fn room() -> (Room, Disk) {
 
 fn open(folder: &Path, disk: &Disk) -> Store {
     let disk = disk.clone();
-    Store::open_with(folder, vault(), options(vec![]), move || disk.open(false)).unwrap()
+    Store::open_with(folder, vault(), options(vec![]), false, move || disk.clone()).unwrap()
 }
 
 /// Imports an account, and fills the disk between OAuth's work and its answer.

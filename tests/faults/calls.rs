@@ -8,7 +8,7 @@ use crate::world::{World, base, open};
 
 const ALL: &[Kind] = &[Kind::Read, Kind::Write, Kind::Sync, Kind::SetLen];
 const WRITES: &[Kind] = &[Kind::Write, Kind::SetLen];
-const STEPS: usize = 25;
+const STEPS: usize = 55;
 
 #[test]
 fn any_call_may_fail_once() {
@@ -79,7 +79,7 @@ fn a_failed_sync_is_never_taken_for_a_good_one() {
             disk.seed(seed() + at as u64);
             let mut world = World::on(&folder, disk, seed()).unwrap();
             world.disk.fail(Fault { at, kinds: &[Kind::Sync], times: 1, full: false, lost: Some(lost) });
-            let failed = (0..150).any(|_| !world.step());
+            let failed = (0..300).any(|_| !world.step());
             fired += usize::from(failed);
             if failed {
                 if forgets {

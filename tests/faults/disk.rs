@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use redb::{Database, DatabaseError, StorageBackend};
+use redb::StorageBackend;
 
 use crate::rng::Rng;
 
@@ -152,13 +152,6 @@ impl Disk {
         disk.state().cached = image.clone();
         disk.state().durable = image;
         disk
-    }
-
-    /// Opens the file as the store does, less the check of the whole file unless that is asked for.
-    pub(crate) fn open(&self, check: bool) -> Result<Database, DatabaseError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(4 << 20).set_check_integrity_on_open(check);
-        builder.create_with_backend(self.clone())
     }
 
     pub(crate) fn fail(&self, fault: Fault) {

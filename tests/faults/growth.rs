@@ -54,7 +54,7 @@ fn a_week_of_traffic_leaves_the_file_within_its_bound() {
     let image = crate::disk::Image::from_bytes(&std::fs::read(folder.join("store.redb")).unwrap());
     let disk = Disk::holding(image);
     let opened = disk.clone();
-    let inline = Inline::open_with(&folder, vault(), week_options(), move || opened.open(false)).unwrap();
+    let inline = Inline::open_with(&folder, vault(), week_options(), false, move || opened.clone()).unwrap();
     let mut week = Week { inline, now: START, sent: 0, slowest_tick: Duration::ZERO };
     let mut sizes = Vec::new();
     for day in 1..=7 {

@@ -263,8 +263,11 @@ fn compare_queue<'l>(
         if event.body != entry.incoming.body || event.account != entry.incoming.account || user != copy.user {
             found.wrong.push(format!("{name}: {key} is not what was accepted (user {user:?})"));
         }
-        if !(copy.failures.0..=copy.failures.1).contains(&(leased.attempt - 1)) {
-            found.wrong.push(format!("{name}: {key} at attempt {}, not {:?}", leased.attempt, copy.failures));
+        let (attempt, failures) = (leased.attempt, copy.failures);
+        if attempt <= failures.0 {
+            found.missing.push(format!("{name}: failures of {key}, at attempt {attempt}, not {failures:?}"));
+        } else if attempt > failures.1 + 1 {
+            found.wrong.push(format!("{name}: {key} at attempt {attempt}, not {failures:?}"));
         }
         let account = format!("{:?}", event.account);
         if last.insert(account, entry.order).is_some_and(|before| before > entry.order) {

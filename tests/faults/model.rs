@@ -139,7 +139,7 @@ impl Run {
             inline.store.close();
         }
         let disk = self.disk.clone();
-        let opened = Inline::open_with(&self.folder, vault(), self.options(), move || disk.open(false));
+        let opened = Inline::open_with(&self.folder, vault(), self.options(), false, move || disk.clone());
         self.inline = Some(opened.unwrap());
     }
 

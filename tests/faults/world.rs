@@ -61,7 +61,7 @@ pub(crate) fn base(folder: &Path) -> Image {
 
 pub(crate) fn open(folder: &Path, disk: &Disk) -> Result<Inline, StoreError> {
     let disk = disk.clone();
-    Inline::open_with(folder, vault(), world_options(), move || disk.open(false))
+    Inline::open_with(folder, vault(), world_options(), false, move || disk.clone())
 }
 
 fn link(inline: &mut Inline, now: Millis, id: &str, of: &str) -> Result<(), StoreError> {
@@ -160,12 +160,22 @@ impl World {
         found.assert_none(what);
     }
 
+    /// Where the records start that are of one generation with the log's first.
+    pub(crate) fn logged(&self) -> Vec<usize> {
+        let room = &self.disk.durable().to_bytes()[..ringhookd::store::LOG_BYTES];
+        let generation = &room[8..16];
+        let starts = (0..room.len()).step_by(4096);
+        starts
+            .filter(|&at| room[at..].starts_with(&room[..4]) && &room[at + 8..at + 16] == generation)
+            .collect()
+    }
+
     fn under_way(&mut self) {
         self.snapshots.push(self.ledger.clone());
         self.disk.set_epoch(self.snapshots.len() - 1);
     }
 
-    fn accept_some(&mut self) -> bool {
+    pub(crate) fn accept_some(&mut self) -> bool {
         let mut some = Vec::new();
         for _ in 0..=self.rng.below(8) {
             let acked: Vec<_> = self.ledger.events.values().filter(|e| e.acked).collect();
