@@ -13,12 +13,17 @@ use super::cloudevent::is_attribute_char;
 use super::flags::flags;
 use super::ids::{AccountId, DeviceId, MAX_ID_BYTES};
 use super::time::Millis;
-use json::{Object, Scalar};
+use json::{EMPTY, Object, Scalar, Shape, Without};
 
 /// Longest event type or sub type, in bytes.
 pub const MAX_KIND_BYTES: usize = 128;
 /// How many devices of one event are read; a home has a few dozen at most.
 pub const MAX_DEVICES: usize = 256;
+
+/// The objects of an event that are read.
+const EVENT: Shape = Shape(&[("meta", Shape(&[])), ("data", DATA)]);
+const DATA: Shape =
+    Shape(&[("attributes", Shape(&[])), ("relationships", Shape(&[("devices", Shape(&[]))]))]);
 
 /// Why a signed body can't be read as an event. It is kept in quarantine, never refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,28 +101,28 @@ pub struct Envelope {
 /// # Errors
 /// [`Anomaly`] when it is no event, or when which account it belongs to would be a guess.
 pub fn parse(body: &[u8]) -> Result<Envelope, Anomaly> {
-    let root: &RawValue = serde_json::from_slice(body).map_err(|_| Anomaly::NotJson)?;
-    let root = Object::read(root)?.ok_or(Anomaly::NotAnObject)?;
+    let body = str::from_utf8(body).map_err(|_| Anomaly::NotJson)?;
+    let root = Object::read(body, EVENT)?.ok_or(Anomaly::NotAnObject)?;
     let mut reader = Reader::default();
     let meta = reader.object(&root, "meta", Oddity::Meta)?;
-    let data = root.get("data").map_or(Ok(None), Object::read)?.ok_or(Anomaly::NoType)?;
+    let data = root.object("data")?.map_err(|_| Anomaly::NoType)?;
     let kind = data.get("type").and_then(kind).ok_or(Anomaly::NoType)?;
-    let attributes = reader.object(&data, "attributes", Oddity::Attributes)?;
-    let named = account(&meta)?;
-    let source = reader.source(&attributes, &kind);
-    let devices = reader.devices(&data)?;
+    let attributes = reader.object(data, "attributes", Oddity::Attributes)?;
+    let named = account(meta)?;
+    let source = reader.source(attributes, &kind);
+    let devices = reader.devices(data)?;
     Ok(Envelope {
-        version: reader.text(&meta, "version", Oddity::Version, MAX_ID_BYTES),
-        request_id: reader.text(&meta, "request_id", Oddity::RequestId, MAX_ID_BYTES),
+        version: reader.text(meta, "version", Oddity::Version, MAX_ID_BYTES),
+        request_id: reader.text(meta, "request_id", Oddity::RequestId, MAX_ID_BYTES),
         account: reader.settle(named, source.account),
         sub_kind: reader
-            .text(&data, "subType", Oddity::SubKind, MAX_KIND_BYTES)
-            .or_else(|| reader.text(&attributes, "sub_type", Oddity::SubKind, MAX_KIND_BYTES)),
-        event_id: reader.text(&data, "id", Oddity::EventId, MAX_ID_BYTES),
+            .text(data, "subType", Oddity::SubKind, MAX_KIND_BYTES)
+            .or_else(|| reader.text(attributes, "sub_type", Oddity::SubKind, MAX_KIND_BYTES)),
+        event_id: reader.text(data, "id", Oddity::EventId, MAX_ID_BYTES),
         device: source.device,
         devices,
-        sent_at: reader.sent_at(&meta),
-        happened_at: reader.happened_at(&attributes),
+        sent_at: reader.sent_at(meta),
+        happened_at: reader.happened_at(attributes),
         kind,
         oddities: reader.oddities,
     })
@@ -147,12 +152,20 @@ struct Reader {
 }
 
 impl Reader {
-    fn object<'a>(&mut self, of: &Object<'a>, key: &str, oddity: Oddity) -> Result<Object<'a>, Anomaly> {
-        let Some(value) = of.get(key) else { return Ok(Object::default()) };
-        Ok(Object::read(value)?.unwrap_or_else(|| {
-            self.oddities.insert(oddity);
-            Object::default()
-        }))
+    fn object<'o, 'a>(
+        &mut self,
+        of: &'o Object<'a>,
+        key: &str,
+        oddity: Oddity,
+    ) -> Result<&'o Object<'a>, Anomaly> {
+        of.object(key).map(|object| {
+            object.unwrap_or_else(|without| {
+                if without == Without::SomethingElse {
+                    self.oddities.insert(oddity);
+                }
+                &EMPTY
+            })
+        })
     }
 
     /// A text of 1 to `max` bytes that can stand in an attribute; a number counts as its digits.
@@ -193,7 +206,7 @@ impl Reader {
     /// `relationships.devices.data[]`: entries of type `device`, with their id.
     fn devices(&mut self, data: &Object) -> Result<Vec<DeviceId>, Anomaly> {
         let relationships = self.object(data, "relationships", Oddity::Relationships)?;
-        let devices = self.object(&relationships, "devices", Oddity::Relationships)?;
+        let devices = self.object(relationships, "devices", Oddity::Relationships)?;
         let Some(list) = devices.get("data") else { return Ok(Vec::new()) };
         let Some(list) = json::list(list, MAX_DEVICES) else {
             self.oddities.insert(Oddity::Relationships);
@@ -204,7 +217,7 @@ impl Reader {
         }
         let mut found = Vec::with_capacity(list.items.len());
         for item in list.items {
-            let id = Object::read(item)?.and_then(|o| related_device(&o));
+            let id = Object::read(item.get(), Shape(&[]))?.and_then(|o| related_device(&o));
             found.extend(id.or_else(|| self.odd(Oddity::Devices)));
         }
         Ok(found)

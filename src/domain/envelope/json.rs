@@ -2,33 +2,84 @@
 //! twice is seen (serde's maps take the last one, its structs see it only of known fields).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Anomaly;
 
-/// An object, one level deep. No recursion, so that nesting costs nothing.
-#[derive(Debug, Default)]
-pub(super) struct Object<'a>(BTreeMap<Key<'a>, &'a RawValue>);
+/// Members that are read as objects along with the one that they are in, and theirs. No deeper recursion, so that nesting
+/// costs nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Shape(pub(super) &'static [(&'static str, Shape)]);
+
+/// The object without members.
+pub(super) static EMPTY: Object = Object { members: Vec::new(), twice: false };
+
+/// An object.
+#[derive(Debug)]
+pub(super) struct Object<'a> {
+    /// By their keys.
+    members: Vec<(Cow<'a, str>, Member<'a>)>,
+    /// A key is there twice.
+    twice: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Member<'a> {
+    Raw(&'a RawValue),
+    Object(Object<'a>),
+    Null,
+    /// Something else, where the shape has an object.
+    NoObject,
+}
+
+/// What is there instead of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Without {
+    Nothing,
+    SomethingElse,
+}
 
 impl<'a> Object<'a> {
-    /// `None` when `value` is something else.
-    pub(super) fn read(value: &'a RawValue) -> Result<Option<Self>, Anomaly> {
-        if !value.get().starts_with('{') {
-            return Ok(None);
+    /// The object that `text` is, `None` when it is something else.
+    pub(super) fn read(text: &'a str, shape: Shape) -> Result<Option<Self>, Anomaly> {
+        if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+            return serde_json::from_str::<IgnoredAny>(text).map_or(Err(Anomaly::NotJson), |_| Ok(None));
         }
-        // What still fails in text that is JSON is a key with half a surrogate pair.
-        let members: Members = serde_json::from_str(value.get()).map_err(|_| Anomaly::NotJson)?;
-        if members.twice { Err(Anomaly::DuplicateKey) } else { Ok(Some(members.object)) }
+        let mut json = serde_json::Deserializer::from_str(text);
+        // What fails in text that is JSON is a key with half a surrogate pair.
+        let read = shape.deserialize(&mut json).and_then(|member| json.end().map(|()| member));
+        match read.map_err(|_| Anomaly::NotJson)? {
+            Member::Object(object) if object.twice => Err(Anomaly::DuplicateKey),
+            Member::Object(object) => Ok(Some(object)),
+            _ => Ok(None),
+        }
     }
 
-    /// The member `key`; `null` counts as missing.
+    /// The member `key`, which the shape has not; `null` counts as missing.
     pub(super) fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.get(key).copied().filter(|value| value.get() != "null")
+        match self.member(key)? {
+            Member::Raw(value) if value.get() != "null" => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The object `key`, which the shape has.
+    pub(super) fn object(&self, key: &str) -> Result<Result<&Self, Without>, Anomaly> {
+        match self.member(key) {
+            None | Some(Member::Null) => Ok(Err(Without::Nothing)),
+            Some(Member::Object(object)) if object.twice => Err(Anomaly::DuplicateKey),
+            Some(Member::Object(object)) => Ok(Ok(object)),
+            Some(Member::Raw(_) | Member::NoObject) => Ok(Err(Without::SomethingElse)),
+        }
+    }
+
+    fn member(&self, key: &str) -> Option<&Member<'a>> {
+        let at = self.members.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        Some(&self.members[at].1)
     }
 }
 
@@ -65,42 +116,66 @@ pub(super) fn list(value: &RawValue, max: usize) -> Option<List<'_>> {
 }
 
 /// A text that borrows from the JSON where it can.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl std::borrow::Borrow<str> for Key<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
+impl<'de> DeserializeSeed<'de> for Shape {
+    type Value = Member<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
     }
 }
 
-#[derive(Default)]
-struct Members<'a> {
-    object: Object<'a>,
-    twice: bool,
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_map(AllMembers)
-    }
-}
-
-struct AllMembers;
-
-impl<'de> Visitor<'de> for AllMembers {
-    type Value = Members<'de>;
+impl<'de> Visitor<'de> for Shape {
+    type Value = Member<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("a value")
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut members = Members::default();
-        while let Some((key, value)) = map.next_entry()? {
-            members.twice |= members.object.0.insert(key, value).is_some();
+        let mut members = Vec::with_capacity(8);
+        while let Some(Key(key)) = map.next_key()? {
+            let shape = self.0.iter().find(|(known, _)| *known == key);
+            let member = match shape {
+                Some((_, shape)) => map.next_value_seed(*shape)?,
+                None => Member::Raw(map.next_value()?),
+            };
+            members.push((key, member));
         }
-        Ok(members)
+        members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let twice = members.windows(2).any(|pair| pair[0].0 == pair[1].0);
+        Ok(Member::Object(Object { members, twice }))
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Member::NoObject)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Member::Null)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Member::NoObject)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Member::NoObject)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Member::NoObject)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Member::NoObject)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Member::NoObject)
     }
 }
 
