@@ -1,5 +1,7 @@
 //! Accounts and users in memory, by dense numbers: what the hot path needs to know of each.
 
+use std::ops::RangeInclusive;
+
 use hashbrown::HashTable;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
@@ -38,8 +40,6 @@ impl Accounts {
 
     pub(super) fn reserve(&mut self, accounts: usize) {
         self.slots.reserve(accounts);
-        let slots = &self.slots;
-        self.by_hash.reserve(accounts, |&no| key(&slots[no as usize].hash));
     }
 
     /// The number the next account gets.
@@ -74,13 +74,34 @@ impl Accounts {
 
     /// Adds the next account and returns its number.
     pub(super) fn add(&mut self, id: &AccountId, user: u32, state: LinkState) -> u32 {
-        let number = self.next();
-        let hash = hash(id);
-        self.slots.push(AccountSlot { user, state, hash });
-        self.counts[state as usize - 1] += 1;
-        let slots = &self.slots;
-        self.by_hash.insert_unique(key(&hash), number, |&no| key(&slots[no as usize].hash));
+        let number = self.push(id, user, state);
+        self.enter(number);
         number
+    }
+
+    /// Adds the next account, which is not found before [`Self::index`], and returns its number.
+    pub(super) fn push(&mut self, id: &AccountId, user: u32, state: LinkState) -> u32 {
+        let number = self.next();
+        self.slots.push(AccountSlot { user, state, hash: hash(id) });
+        self.counts[state as usize - 1] += 1;
+        number
+    }
+
+    /// Lets all that were pushed be found. In one go, since each misses the processor's caches, and those misses overlap.
+    pub(super) fn index(&mut self) {
+        let numbers = 1..self.next();
+        self.by_hash = HashTable::with_capacity(numbers.len());
+        for number in numbers {
+            if self.slots[number as usize].state != LinkState::Forgotten {
+                self.enter(number);
+            }
+        }
+    }
+
+    fn enter(&mut self, number: u32) {
+        let slots = &self.slots;
+        let hash = |&no: &u32| key(&slots[no as usize].hash);
+        self.by_hash.insert_unique(hash(&number), number, hash);
     }
 
     /// Keeps the number of an account that is gone occupied.
@@ -145,15 +166,31 @@ impl Users {
 
     /// Adds a name that is not there yet and returns its number.
     pub(super) fn add(&mut self, name: &UserId) -> u32 {
+        let number = self.push(name);
+        self.enter(number..=number);
+        number
+    }
+
+    /// Adds a name, which is not found before [`Self::index`], and returns its number.
+    pub(super) fn push(&mut self, name: &UserId) -> u32 {
         self.text.push_str(name.as_str());
         self.ends.push(self.text.len());
-        let number = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Lets all that were pushed be found.
+    pub(super) fn index(&mut self) {
+        self.by_name = HashTable::with_capacity(self.ends.len());
+        self.enter(1..=u32::try_from(self.ends.len()).unwrap_or(u32::MAX));
+    }
+
+    fn enter(&mut self, numbers: RangeInclusive<u32>) {
         let mut by_name = std::mem::take(&mut self.by_name);
-        by_name.insert_unique(xxh3_64(name.as_str().as_bytes()), number, |&no| {
-            xxh3_64(self.name(no).unwrap_or_default().as_bytes())
-        });
+        let hash = |&no: &u32| xxh3_64(self.name(no).unwrap_or_default().as_bytes());
+        for number in numbers {
+            by_name.insert_unique(hash(&number), number, hash);
+        }
         self.by_name = by_name;
-        number
     }
 }
 

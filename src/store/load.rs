@@ -149,10 +149,11 @@ fn load_users(read: &ReadTransaction) -> Result<Users, Fault> {
         let (number, value) = row?;
         let name = stamped("users", &number.value().to_be_bytes(), value.value())?;
         let name = str::from_utf8(name).ok().and_then(|name| UserId::new(name).ok());
-        if name.is_none_or(|name| users.add(&name) != number.value()) {
+        if name.is_none_or(|name| users.push(&name) != number.value()) {
             return Err(Damaged("users").into());
         }
     }
+    users.index();
     Ok(users)
 }
 
@@ -167,11 +168,12 @@ fn load_accounts(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
         }
         match row.id {
             Some(ref id) => {
-                core.accounts.add(id, row.holder(), row.state);
+                core.accounts.push(id, row.holder(), row.state);
             }
             None => core.accounts.add_forgotten(),
         }
     }
+    core.accounts.index();
     Ok(())
 }
 
