@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
+use ringhookd::clock;
 use sha2::Sha256;
 
 /// The key that the servers are given.
@@ -25,12 +26,14 @@ pub(crate) fn device(account: u64) -> String {
 pub(crate) struct Events {
     accounts: u64,
     next: u64,
+    /// When they happen, or up to a second later.
+    born: u64,
 }
 
 impl Events {
     /// Of accounts below `accounts`, each as often as the others, in no order. `seed` sets runs against one store apart.
     pub(crate) fn new(accounts: u64, seed: u64) -> Self {
-        Self { accounts, next: seed << 40 }
+        Self { accounts, next: seed << 40, born: clock::now().0 }
     }
 
     fn made(&mut self, count: usize) -> Requests {
@@ -59,7 +62,7 @@ impl Events {
         let (number, random) = (self.next, mix(self.next));
         let account_number = random % self.accounts;
         let (account, device) = (account(account_number), device(account_number));
-        let at = 1_790_000_000_000 + number % 1_000_000_000;
+        let at = self.born + number % 1000;
         let id = format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
             random >> 32,

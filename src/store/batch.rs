@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use redb::ReadableTable;
 
-use super::codec::{ChunkBuilder, Damaged, Slot, chunk_head, encode_event, stamp, stamped};
+use super::codec::{Damaged, Slot, chunk_head, encode_event, stamp, stamped};
 use super::command::Published;
 use super::core::{Chunk, Core};
 use super::error::Fault;
@@ -88,11 +88,9 @@ pub(super) struct Batch<'a> {
     /// The same of what failed in this batch: a second answer in it comes too late.
     pub failed: HashSet<(u16, u64)>,
     pub published: Vec<Published>,
-    chunk: ChunkBuilder,
     chunk_first: u64,
     /// Whether the newest row of ids must be written: with an id, or with the next sequence.
     pub tail_changed: bool,
-    plain: Vec<u8>,
 }
 
 impl<'a> Batch<'a> {
@@ -106,10 +104,8 @@ impl<'a> Batch<'a> {
             left: HashSet::new(),
             failed: HashSet::new(),
             published: Vec::new(),
-            chunk: ChunkBuilder::default(),
             chunk_first: 0,
             tail_changed: false,
-            plain: Vec::new(),
         }
     }
 
@@ -130,18 +126,19 @@ impl<'a> Batch<'a> {
         queues: Vec<u16>,
     ) -> Result<u64, Fault> {
         let seq = self.next_seq();
-        if self.chunk.is_empty() {
+        if self.core.chunk.is_empty() {
             self.chunk_first = seq;
         }
-        let start = self.chunk.sealed.len();
         let key = self.event_key(account)?;
-        encode_event(event, &mut self.plain);
-        key.seal(&event_aad(seq, account), &self.plain, &mut self.chunk.sealed)?;
-        let len = to_u32(self.chunk.sealed.len() - start);
+        let Core { plain, chunk, .. } = &mut *self.core;
+        let start = chunk.sealed.len();
+        encode_event(event, plain);
+        key.seal(&event_aad(seq, account), plain, &mut chunk.sealed)?;
+        let len = to_u32(chunk.sealed.len() - start);
         let entry = Entry { seq, at: seconds(self.now), user, bytes: len };
         self.staged.extend(queues.iter().map(|&queue| Staged::Push { queue, account, entry }));
-        self.chunk.slots.push(Slot { account, user, queues, len });
-        if self.chunk.sealed.len() >= CHUNK_BYTES {
+        self.core.chunk.slots.push(Slot { account, user, queues, len });
+        if self.core.chunk.sealed.len() >= CHUNK_BYTES {
             self.flush_chunk()?;
         }
         Ok(seq)
@@ -151,8 +148,8 @@ impl<'a> Batch<'a> {
     /// sequences stay without a gap.
     pub(super) fn sequence_aside(&mut self) -> u64 {
         let seq = self.next_seq();
-        if !self.chunk.is_empty() {
-            self.chunk.slots.push(Slot { account: 0, user: NO_USER, queues: Vec::new(), len: 0 });
+        if !self.core.chunk.is_empty() {
+            self.core.chunk.slots.push(Slot { account: 0, user: NO_USER, queues: Vec::new(), len: 0 });
         }
         seq
     }
@@ -160,9 +157,10 @@ impl<'a> Batch<'a> {
     /// The event sealed for its account under `seq`.
     pub(super) fn seal(&mut self, seq: u64, account: u32, event: &Event) -> Result<Vec<u8>, Fault> {
         let key = self.event_key(account)?;
-        encode_event(event, &mut self.plain);
-        let mut sealed = Vec::with_capacity(self.plain.len() + SEAL_OVERHEAD);
-        key.seal(&event_aad(seq, account), &self.plain, &mut sealed)?;
+        let plain = &mut self.core.plain;
+        encode_event(event, plain);
+        let mut sealed = Vec::with_capacity(plain.len() + SEAL_OVERHEAD);
+        key.seal(&event_aad(seq, account), plain, &mut sealed)?;
         Ok(sealed)
     }
 
@@ -174,14 +172,15 @@ impl<'a> Batch<'a> {
     }
 
     fn flush_chunk(&mut self) -> Result<(), Fault> {
-        let pairs: usize = self.chunk.slots.iter().map(|s| s.queues.len()).sum();
+        let chunk = &mut self.core.chunk;
+        let pairs: usize = chunk.slots.iter().map(|s| s.queues.len()).sum();
         if pairs == 0 {
-            self.chunk = ChunkBuilder::default();
+            chunk.clear();
             return Ok(());
         }
         let first = self.chunk_first;
-        let count = to_u32(self.chunk.slots.len());
-        let value = self.chunk.finish("log", first, self.now);
+        let count = to_u32(chunk.slots.len());
+        let value = chunk.finish("log", first, self.now);
         self.tables.log()?.insert(first, value.as_slice())?;
         let bytes = to_u32(value.len());
         let chunk = Chunk { count, pairs: to_u32(pairs), live: to_u32(pairs), bytes, at: seconds(self.now) };

@@ -87,6 +87,11 @@ impl ChunkBuilder {
         self.slots.is_empty()
     }
 
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.sealed.clear();
+    }
+
     /// The chunk that starts at sequence `first`; the builder is empty afterwards.
     pub(super) fn finish(&mut self, table: &'static str, first: u64, at: Millis) -> Vec<u8> {
         let mut head = Vec::with_capacity(32 + self.slots.len() * 24);

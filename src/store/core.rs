@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::codec::ChunkBuilder;
 use super::index::Accounts;
 use super::options::QueueSpec;
 use super::seen::{Row, SeenIndex};
@@ -88,6 +89,10 @@ pub(super) struct Core {
     pub turns: HashMap<u32, (u64, Millis)>,
     /// When codes that are too old were looked for last.
     pub codes_cleaned_at: Millis,
+    /// The chunk that a transaction collects; empty between two.
+    pub chunk: ChunkBuilder,
+    /// Room for an event before it is sealed.
+    pub plain: Vec<u8>,
     keys: HashMap<u32, Arc<DataKey>>,
 }
 
@@ -115,6 +120,8 @@ impl Core {
             epoch: 0,
             turns: HashMap::new(),
             codes_cleaned_at: Millis(0),
+            chunk: ChunkBuilder::default(),
+            plain: Vec::new(),
             keys: HashMap::new(),
         }
     }

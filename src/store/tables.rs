@@ -139,8 +139,8 @@ macro_rules! tables {
         }
 
         impl<'t> Tables<'t> {
-            pub(super) fn new(txn: &'t WriteTransaction) -> Self {
-                Self { txn, changes: Changes::new(), $($field: None,)* }
+            pub(super) fn new(txn: &'t WriteTransaction, changes: Changes) -> Self {
+                Self { txn, changes, $($field: None,)* }
             }
 
             /// Closes the tables; what was changed in them.

@@ -33,7 +33,14 @@ pub(super) struct Changes(Vec<u8>);
 
 impl Changes {
     pub(super) fn new() -> Self {
-        Self(vec![0; HEAD])
+        Self::over(Vec::new())
+    }
+
+    /// None yet, in the room that others had.
+    fn over(mut room: Vec<u8>) -> Self {
+        room.clear();
+        room.resize(HEAD, 0);
+        Self(room)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -120,6 +127,8 @@ pub(super) struct Wal {
     /// Number and place of the next record.
     number: u64,
     end: usize,
+    /// Room for the next.
+    spare: Vec<u8>,
 }
 
 impl Wal {
@@ -127,12 +136,12 @@ impl Wal {
     pub(super) fn recover(db: &Database, disk: Disk) -> Result<Self, Fault> {
         let noted = noted(db)?;
         let records = noted.map_or(Ok(Vec::new()), |generation| read(&disk, generation))?;
-        let mut wal = Self { disk, generation: noted.unwrap_or(0), number: 0, end: 0 };
+        let mut wal = Self { disk, generation: noted.unwrap_or(0), number: 0, end: 0, spare: Vec::new() };
         if noted.is_some() && records.is_empty() {
             return Ok(wal);
         }
         let txn = begin_write(db)?;
-        let mut tables = Tables::new(&txn);
+        let mut tables = Tables::new(&txn, Changes::new());
         for record in &records {
             let mut rest = &record[..];
             while !rest.is_empty() {
@@ -153,9 +162,15 @@ impl Wal {
         self.number == 0
     }
 
+    /// Where a transaction notes what it changes.
+    pub(super) fn changes(&mut self) -> Changes {
+        Changes::over(std::mem::take(&mut self.spare))
+    }
+
     /// Makes the transaction durable, whose changes these are, and visible to readers.
     pub(super) fn commit(&mut self, mut txn: WriteTransaction, changes: Changes) -> Result<(), Fault> {
         if changes.is_empty() {
+            self.spare = changes.0;
             return Ok(());
         }
         if changes.0.len() > LOG_BYTES - self.end {
@@ -194,6 +209,7 @@ impl Wal {
         self.disk.sync_data()?;
         self.number += 1;
         self.end += record.len();
+        self.spare = record;
         Ok(())
     }
 }
@@ -266,7 +282,7 @@ mod tests {
     fn log(generation: u64, records: &[usize]) -> Wal {
         let disk: Disk = Arc::new(InMemoryBackend::new());
         disk.set_len(LOG_BYTES as u64).unwrap();
-        let mut wal = Wal { disk, generation, number: 0, end: 0 };
+        let mut wal = Wal { disk, generation, number: 0, end: 0, spare: Vec::new() };
         for bytes in records {
             wal.append(noted(&[("log".into(), vec![7], Some(vec![1; *bytes]))])).unwrap();
         }

@@ -197,7 +197,7 @@ impl Writer {
         let Self { shared, core, wal, .. } = self;
         shared.with_db(|db| {
             let txn = begin_write(db)?;
-            let mut batch = Batch::new(core, shared, Tables::new(&txn), now);
+            let mut batch = Batch::new(core, shared, Tables::new(&txn, wal.changes()), now);
             for command in commands {
                 match command {
                     Command::Accept(_, _) if low_disk => accepted.push(Err(StoreError::LowDisk)),
