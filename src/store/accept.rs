@@ -31,12 +31,11 @@ const LATE: Duration = Duration::from_secs(5);
 /// 2020: a time before it is none, or not in milliseconds.
 const FIRST: Millis = Millis(1_577_836_800_000);
 
-/// Whose an event is.
+/// Whose an event is, by their numbers.
+#[derive(Clone, Copy)]
 struct Owner {
-    number: u32,
-    id: Option<AccountId>,
-    user_number: u32,
-    user: Option<UserId>,
+    account: u32,
+    user: u32,
 }
 
 /// Where an event goes.
@@ -47,7 +46,8 @@ struct Destination {
 }
 
 impl Batch<'_> {
-    /// Takes what it keeps out of `incoming`, which nobody reads again.
+    /// Nobody reads `incoming` again. What is taken out of it is put back, so that it is freed where it was made: the
+    /// system's allocator is slow at anything else.
     pub(super) fn accept(&mut self, incoming: &mut Incoming) -> Result<Result<Accepted, StoreError>, Fault> {
         let mut identity = Identity { key: take(&mut incoming.identity.key), ..incoming.identity };
         let mut marks = incoming.marks;
@@ -68,7 +68,7 @@ impl Batch<'_> {
             return Ok(Err(StoreError::Full));
         }
         let mut event = Event {
-            key: identity.key.clone(),
+            key: take(&mut identity.key),
             kind: take(&mut incoming.kind),
             sub_kind: incoming.sub_kind.take(),
             device: incoming.device.take(),
@@ -81,9 +81,9 @@ impl Batch<'_> {
         };
         let owner = match incoming.anomaly {
             None => self.owner(&mut event, &incoming.related)?,
-            Some(_) => Owner { number: NO_ACCOUNT, id: None, user_number: NO_USER, user: None },
+            Some(_) => Owner { account: NO_ACCOUNT, user: NO_USER },
         };
-        if let Err(fault) = self.event_key(owner.number) {
+        if let Err(fault) = self.event_key(owner.account) {
             let error = fault.of_one_record()?;
             bump(&self.shared.stats.damaged);
             return Ok(Err(error));
@@ -95,8 +95,12 @@ impl Batch<'_> {
             let seq = self.put_letter(Class::Quarantined, NO_ACCOUNT, NO_USER, &event, anomaly)?;
             return Ok(Ok(Accepted::Quarantined { seq }));
         }
-        self.learn(&event, &incoming.related, &owner)?;
-        self.place(&event, &owner).map(Ok)
+        self.learn(&event, &incoming.related, owner.account)?;
+        let placed = self.place(&event, owner)?;
+        incoming.identity.key = event.key;
+        (incoming.kind, incoming.sub_kind, incoming.body) = (event.kind, event.sub_kind, event.body);
+        (incoming.device, incoming.account) = (event.device, event.account);
+        Ok(Ok(placed))
     }
 
     /// Finds the account, by its id or by the device, and its user; an account seen for the first time gets a number.
@@ -116,76 +120,71 @@ impl Batch<'_> {
         let slot = self.core.accounts.get(number).copied();
         let happened_at = plausible(event.time, event.received_at);
         let is_late = happened_at.is_some_and(|at| event.received_at.since(at) >= LATE);
-        let user_number = match slot {
+        let user = match slot {
             Some(slot) if is_late || matches!(slot.state, LinkState::Removed | LinkState::Unclaimed) => {
                 let row = self.read_account(number)?;
                 row.map_or(NO_USER, |row| row.owner(&event.kind, happened_at))
             }
             slot => slot.map_or(NO_USER, |slot| slot.user),
         };
-        let user = self.user_name(user_number);
-        event.user.clone_from(&user);
-        Ok(Owner { number, id: event.account.clone(), user_number, user })
+        event.user = self.user_name(user);
+        Ok(Owner { account: number, user })
     }
 
     /// Keeps the device map current, and destroys the tokens of an account whose user removed the app.
-    fn learn(&mut self, event: &Event, related: &[DeviceId], owner: &Owner) -> Result<(), Fault> {
-        if owner.number == NO_ACCOUNT {
+    fn learn(&mut self, event: &Event, related: &[DeviceId], account: u32) -> Result<(), Fault> {
+        if account == NO_ACCOUNT {
             return Ok(());
         }
         let happened_at = plausible(event.time, event.received_at);
         match event.kind.as_str() {
             "app_integration_removed" => {
-                return self.unlink(owner.number, happened_at.unwrap_or(event.received_at));
+                return self.unlink(account, happened_at.unwrap_or(event.received_at));
             }
             // One that does not say when it happened may be of a link before.
             "app_integration_added" => {
-                happened_at.map_or(Ok(()), |at| self.confirm_claim(owner.number, at))?;
+                happened_at.map_or(Ok(()), |at| self.confirm_claim(account, at))?;
             }
             _ => {}
         }
-        let mut devices = event.device.iter().chain(related);
+        let others = related.iter().filter(|device| Some(*device) != event.device.as_ref());
+        let mut devices = event.device.iter().chain(others);
         if event.kind == "device_removed" {
-            devices.try_for_each(|device| self.forget_device(device, owner.number))
+            devices.try_for_each(|device| self.forget_device(device, account))
         } else {
-            devices.try_for_each(|device| self.note_device(device, owner.number))
+            devices.try_for_each(|device| self.note_device(device, account))
         }
     }
 
-    fn place(&mut self, event: &Event, owner: &Owner) -> Result<Accepted, Fault> {
-        let Destination { queues, hold } = self.destination(event, owner);
+    fn place(&mut self, event: &Event, owner: Owner) -> Result<Accepted, Fault> {
+        let Destination { queues, hold } = self.destination(event, owner.account);
         if queues.is_empty() && !hold {
             bump(&self.shared.stats.unrouted);
-            let seq = self.put_letter(
-                Class::Unrouted,
-                owner.number,
-                owner.user_number,
-                event,
-                "no queue wants it",
-            )?;
+            let seq =
+                self.put_letter(Class::Unrouted, owner.account, owner.user, event, "no queue wants it")?;
             return Ok(Accepted::Unrouted { seq });
         }
         let count = queues.len();
         let seq = if queues.is_empty() {
             self.sequence_aside()
         } else {
-            let seq = self.append(owner.number, owner.user_number, event, queues.clone())?;
+            let seq = self.append(owner.account, owner.user, event, queues.clone())?;
             self.publish(seq, &queues, event);
             seq
         };
         if !hold {
-            return Ok(Accepted::Queued { seq, account: owner.id.clone(), queues: count });
+            return Ok(Accepted::Queued { seq, account: event.account.clone(), queues: count });
         }
         bump(&self.shared.stats.held);
-        self.hold(seq, owner.number, event, queues)?;
+        self.hold(seq, owner.account, event, queues)?;
         Ok(Accepted::Held { seq, queues: count })
     }
 
-    fn destination(&self, event: &Event, owner: &Owner) -> Destination {
+    fn destination(&self, event: &Event, account_number: u32) -> Destination {
         let device = event.device.as_ref().map(DeviceId::as_str);
-        let account = owner.id.as_ref().map(AccountId::as_str);
-        let user = owner.user.as_ref().map(UserId::as_str);
-        let claimable = user.is_none() && owner.number != NO_ACCOUNT;
+        let account = event.account.as_ref().map(AccountId::as_str);
+        let user = event.user.as_ref().map(UserId::as_str);
+        let claimable = user.is_none() && account_number != NO_ACCOUNT;
         let (mut queues, mut awaited) = (Vec::new(), false);
         for (number, spec) in &self.core.routes {
             let waits = user.is_none() && spec.unclaimed == Unclaimed::Hold;

@@ -129,7 +129,8 @@ impl Store {
     pub async fn accept(&self, incoming: Incoming) -> Result<Accepted, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Accept(Box::new(incoming), reply))?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer is gone".into())))
+        let answer = answer.await.map(|(answer, _)| answer);
+        answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer is gone".into())))
     }
 
     // ── queues ──

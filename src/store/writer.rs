@@ -32,7 +32,8 @@ pub(super) trait Job: Send {
 }
 
 pub(super) enum Command {
-    Accept(Box<Incoming>, oneshot::Sender<Result<Accepted, StoreError>>),
+    /// Its answer comes with what it was about, see [`Batch::accept`].
+    Accept(Box<Incoming>, oneshot::Sender<(Result<Accepted, StoreError>, Box<Incoming>)>),
     Job(Box<dyn Job>),
 }
 
@@ -40,7 +41,7 @@ impl Command {
     fn refuse(self, error: &StoreError) {
         match self {
             // A caller that is gone wants no answer.
-            Self::Accept(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Accept(incoming, reply) => drop(reply.send((Err(error.clone()), incoming))),
             Self::Job(job) => job.answer(Err(error.clone())),
         }
     }
@@ -392,9 +393,9 @@ fn answer(commands: Vec<Command>, accepted: Vec<Result<Accepted, StoreError>>) {
     let mut accepted = accepted.into_iter();
     for command in commands {
         match command {
-            Command::Accept(_, reply) => {
+            Command::Accept(incoming, reply) => {
                 let lost = || Err(StoreError::Unavailable("the command did not run".into()));
-                drop(reply.send(accepted.next().unwrap_or_else(lost)));
+                drop(reply.send((accepted.next().unwrap_or_else(lost), incoming)));
             }
             Command::Job(job) => job.answer(Ok(())),
         }
