@@ -249,6 +249,9 @@ async fn a_file_of_the_time_before_the_log_is_given_one() {
     let path = folder.join("store.redb");
     let pages = std::fs::read(&path).unwrap().split_off(LOG_BYTES);
     std::fs::write(&path, &pages).unwrap();
+    let checked = ringhookd::store::Store::inspect(&folder, "test", &vault());
+    assert_eq!(checked.unwrap().store, "test");
+    assert_eq!(std::fs::read(&path).unwrap().len(), pages.len(), "who only looks changes nothing");
     // What a copy leaves that was cut off.
     std::fs::write(folder.join("store.new"), b"half").unwrap();
     let store_ = open(&folder, options(vec![spec("all")])).unwrap();

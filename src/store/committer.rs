@@ -31,7 +31,7 @@ pub(super) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: imp
         match received {
             Ok(first) => writer.commit(clock::now(), group(first, commands)),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return writer.checkpoint(clock::now()),
+            Err(RecvTimeoutError::Disconnected) => return writer.end(clock::now()),
         }
         if !healthy() {
             next_tick = retry(&mut writer, next_tick);

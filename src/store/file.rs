@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
@@ -24,8 +25,51 @@ const START: u64 = LOG_BYTES as u64;
 /// What a redb file starts with, and no record of the log.
 const REDB: &[u8; 4] = b"redb";
 
-/// What the file lies on; tests put a failing disk here.
-pub(super) type Disk = Arc<dyn StorageBackend>;
+/// The file, for redb and for the log.
+pub(super) type Disk = Arc<Device>;
+
+/// What the file lies on, until it is given up.
+#[derive(Debug)]
+pub(super) struct Device {
+    file: Box<dyn StorageBackend>,
+    given_up: AtomicBool,
+}
+
+impl Device {
+    pub(super) fn new(file: impl StorageBackend) -> Disk {
+        Arc::new(Self { file: Box::new(file), given_up: AtomicBool::new(false) })
+    }
+
+    /// From now on every call fails. After a failed sync of the log, redb's pages may be lost that it has written between its
+    /// commits; redb knows of no failure, and would commit when it is closed.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    pub(super) fn len(&self) -> io::Result<u64> {
+        self.file()?.len()
+    }
+
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file()?.read(offset, out)
+    }
+
+    pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file()?.write(offset, data)
+    }
+
+    pub(super) fn sync_data(&self) -> io::Result<()> {
+        self.file()?.sync_data()
+    }
+
+    fn file(&self) -> io::Result<&dyn StorageBackend> {
+        if self.given_up.load(Ordering::Acquire) {
+            Err(io::Error::other("given up"))
+        } else {
+            Ok(&*self.file)
+        }
+    }
+}
 
 /// A file that was opened, and has all in redb that its log had.
 pub(super) struct Opened {
@@ -35,31 +79,42 @@ pub(super) struct Opened {
 
 /// redb's part of the file.
 #[derive(Debug)]
-pub(super) struct Pages(pub Disk);
+pub(super) struct Pages {
+    disk: Disk,
+    /// Bytes before it: none in a file without a log.
+    start: u64,
+}
+
+impl Pages {
+    /// Those of a file that has a log, or of one of the time before it.
+    pub(super) fn of(disk: Disk, has_log: bool) -> Self {
+        Self { disk, start: if has_log { START } else { 0 } }
+    }
+}
 
 impl StorageBackend for Pages {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len()?.saturating_sub(START))
+        Ok(self.disk.len()?.saturating_sub(self.start))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(START + offset, out)
+        self.disk.read(self.start + offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(START + len)
+        self.disk.file()?.set_len(self.start + len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.disk.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(START + offset, data)
+        self.disk.write(self.start + offset, data)
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        self.disk.file.close()
     }
 }
 
@@ -72,12 +127,12 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
 /// The file of a path, for redb and for the log.
 pub(super) fn disk(path: &Path) -> io::Result<Disk> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
-    Ok(Arc::new(FileBackend::new(file).map_err(io::Error::other)?))
+    Ok(Device::new(FileBackend::new(file).map_err(io::Error::other)?))
 }
 
 /// The same, for looking only.
 pub(super) fn readable(path: &Path) -> io::Result<Disk> {
-    Ok(Arc::new(FileBackend::new(File::open(path)?).map_err(io::Error::other)?))
+    Ok(Device::new(FileBackend::new(File::open(path)?).map_err(io::Error::other)?))
 }
 
 /// Opens whatever `disk` gives, each time the store is opened.
@@ -86,7 +141,7 @@ pub(super) fn opening<D: StorageBackend>(
     check: bool,
     disk: impl Fn() -> D + Send + Sync + 'static,
 ) -> OpenFn {
-    Box::new(move |identity: &Identity| open(Arc::new(disk()), cache_bytes, check, identity))
+    Box::new(move |identity: &Identity| open(Device::new(disk()), cache_bytes, check, identity))
 }
 
 /// Opens the file as it was left, once it is sure that it is this store's. `check`: also redb's pages, all of them.
@@ -102,32 +157,44 @@ pub(super) fn open(
     }
     let mut builder = Builder::new();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check);
-    let db = builder.create_with_backend(Pages(Arc::clone(&disk))).map_err(Fault::from)?;
+    let db = builder.create_with_backend(Pages::of(Arc::clone(&disk), true)).map_err(Fault::from)?;
     load::identify(&db, identity)?;
     let wal = Wal::recover(&db, disk)?;
     Ok(Opened { db, wal })
 }
 
-/// Gives the file of a version that had no log its room, beside the old one until it is whole.
+/// Whether the file begins with a log, and not with redb's pages as those of the time before it do.
+pub(super) fn has_log(path: &Path) -> io::Result<bool> {
+    let mut start = [0; REDB.len()];
+    let read = File::open(path)?.read_exact(&mut start);
+    Ok(read.is_err() || start != *REDB)
+}
+
+/// Gives a file of the time before the log its room, beside the old one until it is whole.
 pub(super) fn make_room(path: &Path) -> Result<(), StoreError> {
     let failed = |e| unavailable(path, &e);
-    let mut old = File::open(path).map_err(failed)?;
-    let mut magic = [0; REDB.len()];
-    if old.read_exact(&mut magic).is_err() || magic != *REDB {
-        return Ok(());
+    if !has_log(path).map_err(failed)? {
+        let new = path.with_extension("new");
+        copy_behind_log(path, &new).map_err(|e| {
+            let _ = fs::remove_file(&new);
+            failed(e)
+        })?;
+        tracing::info!("the store's file was given the room of a write-ahead log");
     }
-    let new = path.with_extension("new");
-    let mut copy = || -> io::Result<()> {
-        // One that was begun before.
-        let _ = fs::remove_file(&new);
-        let mut out = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
-        out.write_all(&vec![0; LOG_BYTES])?;
-        out.write_all(&magic)?;
-        io::copy(&mut old, &mut out)?;
-        out.sync_all()?;
-        fs::rename(&new, path)
-    };
-    copy().map_err(failed)?;
-    tracing::info!("the store's file was given the room of a write-ahead log");
+    // Also where that was done before: a crash may have come between.
     path.parent().map_or(Ok(()), sync_folder)
+}
+
+fn copy_behind_log(path: &Path, new: &Path) -> io::Result<()> {
+    let mut old = File::open(path)?;
+    let before = old.metadata()?;
+    // One that was begun before.
+    let _ = fs::remove_file(new);
+    let mut out = OpenOptions::new().create_new(true).write(true).mode(0o600).open(new)?;
+    chown(new, Some(before.uid()), Some(before.gid()))?;
+    out.set_permissions(before.permissions())?;
+    out.write_all(&vec![0; LOG_BYTES])?;
+    io::copy(&mut old, &mut out)?;
+    out.sync_all()?;
+    fs::rename(new, path)
 }

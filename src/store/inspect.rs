@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use redb::Database;
+
 use super::error::Fault;
-use super::file::{self, Opened};
+use super::file::{self, Pages};
 use super::open::look_first;
 use super::{Folder, Identity, Store, StoreError, load};
 use crate::vault::Vault;
@@ -22,11 +24,16 @@ impl Store {
             let configured = environment.to_owned();
             return Err(StoreError::Environment { found: identity.environment, configured });
         }
-        file::make_room(&folder.data())?;
         look_first(&folder, &identity)?;
         let look = std::panic::AssertUnwindSafe(|| {
             let disk = file::disk(&folder.data()).map_err(Fault::from)?;
-            let Opened { db, .. } = file::open(disk, CACHE_BYTES, true, &identity)?;
+            let db = if file::has_log(&folder.data()).map_err(Fault::from)? {
+                file::open(disk, CACHE_BYTES, true, &identity)?.db
+            } else {
+                let builder = &mut Database::builder();
+                builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+                builder.create_with_backend(Pages::of(disk, false)).map_err(Fault::from)?
+            };
             load::verify(&db, &identity, vault)?;
             Ok(load::read(&db, &[]).map(drop)?)
         });

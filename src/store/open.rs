@@ -36,7 +36,7 @@ impl Store {
             let vault = vault()?;
             file::create(&made.data())?;
             let disk = file::disk(&made.data()).map_err(Fault::from)?;
-            let db = Database::builder().create_with_backend(Pages(disk)).map_err(Fault::from)?;
+            let db = Database::builder().create_with_backend(Pages::of(disk, true)).map_err(Fault::from)?;
             load::initialise(&db, identity, &vault)?;
             drop(db);
             std::fs::File::open(made.data())
@@ -61,8 +61,8 @@ impl Store {
             let configured = environment.to_owned();
             return Err(StoreError::Environment { found: identity.environment, configured });
         }
-        file::make_room(&folder.data())?;
         look_first(&folder, &identity)?;
+        file::make_room(&folder.data())?;
         let (data, cache) = (folder.data(), options.cache_bytes);
         let open = move |identity: &Identity| {
             let disk = file::disk(&data).map_err(Fault::from)?;
@@ -92,7 +92,8 @@ impl Store {
 pub(super) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), StoreError> {
     let look = || {
         let file = file::readable(&folder.data()).map_err(Fault::from)?;
-        match Database::builder().set_cache_size(1 << 20).open_read_only_with_backend(Pages(file)) {
+        let pages = Pages::of(file, file::has_log(&folder.data()).map_err(Fault::from)?);
+        match Database::builder().set_cache_size(1 << 20).open_read_only_with_backend(pages) {
             Ok(db) => load::identify(&db, identity),
             // It was not closed, or is damaged: that is for the real opening to say.
             Err(_) => Ok(()),
@@ -132,7 +133,7 @@ pub(super) fn prepare(
 ) -> Result<(Store, Writer, Receiver<Command>), StoreError> {
     let shared = Arc::new(Shared::new(open, folder, identity, vault, options));
     let read = std::panic::AssertUnwindSafe(|| {
-        let Opened { db, wal } = (shared.open)(&shared.identity)?;
+        let Opened { db, wal } = shared.opened()?;
         load::verify(&db, &shared.identity, &shared.vault)?;
         schema::migrate(&db)?;
         load::note_master(&db, &shared.vault)?;

@@ -160,6 +160,14 @@ impl Shared {
         }
     }
 
+    /// Opens the file. What a crash left to be put into place needs room: on a full disk it gets the reserve's.
+    pub(super) fn opened(&self) -> Result<Opened, StoreError> {
+        match (self.open)(&self.identity) {
+            Err(StoreError::Unavailable(_)) if self.folder.release_reserve() => (self.open)(&self.identity),
+            opened => opened,
+        }
+    }
+
     /// Runs `read` on the open file. Short reads only: a long one makes the file grow.
     pub(super) fn with_db<T>(&self, read: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);

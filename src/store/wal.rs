@@ -197,6 +197,11 @@ impl Wal {
         Ok(())
     }
 
+    /// What is not durable yet shall not become so: the disk is not to be believed any more.
+    pub(super) fn give_up(&self) {
+        self.disk.give_up();
+    }
+
     fn append(&mut self, changes: Changes) -> Result<(), Fault> {
         let Changes(mut record) = changes;
         let body = &record[HEAD..];
@@ -232,6 +237,11 @@ fn read(disk: &Disk, generation: u64) -> Result<Vec<Vec<u8>>, Fault> {
         rest = &rest[(HEAD + body.len()).next_multiple_of(PAGE)..];
         records.push(body.to_vec());
     }
+    if Head::decode(rest).is_some_and(|h| (h.generation, h.number) == (generation, records.len() as u64)) {
+        tracing::warn!(
+            "the write-ahead log ends in a record that was cut off, before anybody was told of it, or is damaged"
+        );
+    }
     // Each was synced before the next was written: only the last can have been cut off.
     let follows = |head: Head| head.generation == generation && head.number > records.len() as u64;
     if rest.chunks(PAGE).filter_map(Head::decode).any(follows) {
@@ -251,9 +261,11 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
+    use redb::StorageBackend;
     use redb::backends::InMemoryBackend;
 
     use super::*;
+    use crate::store::file::Device;
     use crate::store::tables::LOG;
 
     type Row = (String, Vec<u8>, Option<Vec<u8>>);
@@ -280,8 +292,9 @@ mod tests {
 
     /// A log of `records`, each with a row of so many bytes.
     fn log(generation: u64, records: &[usize]) -> Wal {
-        let disk: Disk = Arc::new(InMemoryBackend::new());
-        disk.set_len(LOG_BYTES as u64).unwrap();
+        let room = InMemoryBackend::new();
+        room.set_len(LOG_BYTES as u64).unwrap();
+        let disk = Device::new(room);
         let mut wal = Wal { disk, generation, number: 0, end: 0, spare: Vec::new() };
         for bytes in records {
             wal.append(noted(&[("log".into(), vec![7], Some(vec![1; *bytes]))])).unwrap();

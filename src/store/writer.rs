@@ -146,12 +146,21 @@ impl Writer {
         }
     }
 
+    /// Leaves the file so that it may be closed.
+    pub(super) fn end(&mut self, now: Millis) {
+        self.checkpoint(now);
+        if self.shared.unavailable().is_some() {
+            self.wal.give_up();
+        }
+    }
+
     /// Tries to bring a failing store back: close, read anew from the disk, check, and prove it by a commit. Returns
     /// whether it is usable.
     pub(super) fn recover(&mut self, now: Millis) -> bool {
         let Health::Failing { since, .. } = self.shared.health() else {
             return !matches!(self.shared.health(), Health::Damaged { .. });
         };
+        self.wal.give_up();
         self.shared.set_db(None);
         self.shared.folder.forget_cached();
         let reopened = AssertUnwindSafe(|| self.reopen());
@@ -225,7 +234,7 @@ impl Writer {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        let Opened { db, mut wal } = (self.shared.open)(&self.shared.identity)?;
+        let Opened { db, mut wal } = self.shared.opened()?;
         verify(&db, &self.shared.identity, &self.shared.vault)?;
         let mut loaded = load(&db, &self.shared.options)?;
         wal.checkpoint(begin_write(&db)?)?;

@@ -77,7 +77,7 @@ fn a_failed_sync_is_never_taken_for_a_good_one() {
             let what = format!("sync {at}, lost {lost}, cache dropped: {forgets}");
             let disk = Disk::holding(base.clone());
             disk.seed(seed() + at as u64);
-            let mut world = World::on(&folder, disk, seed()).unwrap();
+            let mut world = World::large(&folder, disk, seed()).unwrap();
             world.disk.fail(Fault { at, kinds: &[Kind::Sync], times: 1, full: false, lost: Some(lost) });
             let failed = (0..300).any(|_| !world.step());
             fired += usize::from(failed);

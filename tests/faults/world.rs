@@ -60,8 +60,12 @@ pub(crate) fn base(folder: &Path) -> Image {
 }
 
 pub(crate) fn open(folder: &Path, disk: &Disk) -> Result<Inline, StoreError> {
+    open_by(folder, disk, world_options())
+}
+
+fn open_by(folder: &Path, disk: &Disk, options: Options) -> Result<Inline, StoreError> {
     let disk = disk.clone();
-    Inline::open_with(folder, vault(), world_options(), false, move || disk.clone())
+    Inline::open_with(folder, vault(), options, false, move || disk.clone())
 }
 
 fn link(inline: &mut Inline, now: Millis, id: &str, of: &str) -> Result<(), StoreError> {
@@ -114,9 +118,18 @@ impl World {
     }
 
     pub(crate) fn on(folder: &Path, disk: Disk, seed: u64) -> Result<Self, StoreError> {
-        let inline = open(folder, &disk)?;
+        Ok(Self::over(open(folder, &disk)?, folder, disk, seed))
+    }
+
+    /// With a store that is larger than redb's cache, which therefore writes pages between its commits.
+    pub(crate) fn large(folder: &Path, disk: Disk, seed: u64) -> Result<Self, StoreError> {
+        let options = Options { cache_bytes: 32 << 10, ..world_options() };
+        Ok(Self::over(open_by(folder, &disk, options)?, folder, disk, seed))
+    }
+
+    fn over(inline: Inline, folder: &Path, disk: Disk, seed: u64) -> Self {
         let linked = ACCOUNTS.iter().map(|a| a.0).filter(|id| id.starts_with('a')).collect();
-        Ok(Self {
+        Self {
             inline,
             disk,
             folder: folder.to_owned(),
@@ -126,7 +139,7 @@ impl World {
             rng: Rng(seed),
             linked,
             count: 0,
-        })
+        }
     }
 
     /// Does one thing that a daemon does. Returns whether all of it was durable.
