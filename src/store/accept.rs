@@ -5,10 +5,9 @@ use std::mem::take;
 use std::time::Duration;
 
 use bytes::Bytes;
+use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
-
-use redb::ReadableTable;
 
 use super::accounts::AccountRow;
 use super::batch::{Batch, HELD};

@@ -1,7 +1,6 @@
 //! Accounts and their users: import, change of user with the release of held events, and forgetting.
 
 use bytes::{Buf, BufMut};
-
 use redb::ReadableTable;
 
 use super::batch::{Batch, HELD, Left};

@@ -2,9 +2,8 @@
 //! refreshed, journalled and guarded like any other.
 
 use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
-
 use redb::ReadableTable;
+use sha2::{Digest, Sha256};
 
 use super::accounts::AccountRow;
 use super::batch::Batch;

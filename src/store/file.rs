@@ -155,12 +155,17 @@ pub(super) fn open(
         // redb would make a new store of it and say nothing.
         return Err(StoreError::from(Fault::Damaged(Damaged("file: it is empty"))));
     }
-    let mut builder = Builder::new();
-    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check);
-    let db = builder.create_with_backend(Pages::of(Arc::clone(&disk), true)).map_err(Fault::from)?;
+    let db = database(Pages::of(Arc::clone(&disk), true), cache_bytes, check)?;
     load::identify(&db, identity)?;
     let wal = Wal::recover(&db, disk)?;
     Ok(Opened { db, wal })
+}
+
+/// redb over its part of a file.
+pub(super) fn database(pages: Pages, cache_bytes: usize, check: bool) -> Result<Database, Fault> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check);
+    Ok(builder.create_with_backend(pages)?)
 }
 
 /// Whether the file begins with a log, and not with redb's pages as those of the time before it do.

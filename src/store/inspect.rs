@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use redb::Database;
-
 use super::error::Fault;
 use super::file::{self, Pages};
 use super::open::look_first;
@@ -30,9 +28,7 @@ impl Store {
             let db = if file::has_log(&folder.data()).map_err(Fault::from)? {
                 file::open(disk, CACHE_BYTES, true, &identity)?.db
             } else {
-                let builder = &mut Database::builder();
-                builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-                builder.create_with_backend(Pages::of(disk, false)).map_err(Fault::from)?
+                file::database(Pages::of(disk, false), CACHE_BYTES, true)?
             };
             load::verify(&db, &identity, vault)?;
             Ok(load::read(&db, &[]).map(drop)?)

@@ -94,8 +94,11 @@ impl<K: Key + 'static> Open<'_, '_, K> {
         &mut self,
         key: impl Borrow<K::SelfType<'k>>,
     ) -> Result<Option<AccessGuard<'_, Bytes>>, Fault> {
-        self.changes.remove(self.name, K::as_bytes(key.borrow()).as_ref());
-        Ok(self.table.remove(key)?)
+        let removed = self.table.remove(key.borrow())?;
+        if removed.is_some() {
+            self.changes.remove(self.name, K::as_bytes(key.borrow()).as_ref());
+        }
+        Ok(removed)
     }
 
     /// Removes the rows that are not to be kept.

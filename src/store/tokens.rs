@@ -1,9 +1,8 @@
 //! Token pairs at rest: what the schedule needs in the clear, the tokens themselves sealed for their account.
 
 use bytes::{Buf, BufMut};
-use zeroize::Zeroizing;
-
 use redb::ReadableTable;
+use zeroize::Zeroizing;
 
 use super::batch::{Batch, Staged};
 use super::codec::{Damaged, stamp, stamped};

@@ -13,7 +13,6 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut};
-
 use redb::ReadableTable;
 
 use super::batch::Batch;
