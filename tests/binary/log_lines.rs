@@ -1,0 +1,195 @@
+//! Log lines of the real binary: whose webhook each is about, and text from outside that can't forge, hide or flood them.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::support::process::Running;
+use ringhookd::domain::signature::sign;
+use serde_json::{Value, json};
+
+const KEY: &str = "a-made-up-key-for-tests";
+/// What a line of JSON may be long with two texts of 256 bytes in it, escaped once more.
+const LONGEST: usize = 2048;
+
+fn config(dir: &Path, store: &str, log: &str) -> PathBuf {
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{}/data\"\ncreate = true\nreserve = \"1 MiB\"\n\
+         {store}\n[[queue]]\nname = \"all\"\nkind = \"embedded\"\nunclaimed = \"deliver\"\n[log]\n{log}\n",
+        dir.display()
+    );
+    let file = dir.join("config.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn event(id: &str, account: &str, kind: &str, device: &str) -> Vec<u8> {
+    let event = json!({
+        "meta": {"request_id": id, "account_id": account},
+        "data": {"type": kind, "attributes": {"source": device, "source_type": "devices"}},
+    });
+    event.to_string().into_bytes()
+}
+
+fn post(daemon: &Running, body: &[u8], more: &str) -> u16 {
+    daemon.post(&format!("X-Signature: {}\r\n{more}", sign(KEY.as_bytes(), body)), body)
+}
+
+fn log_of(daemon: Running) -> String {
+    let (status, _, log) = daemon.stop();
+    assert!(status.success());
+    String::from_utf8(log).unwrap()
+}
+
+/// Each line as JSON, short, and with nothing in it that a terminal would obey.
+fn lines(log: &str) -> Vec<Value> {
+    let read = |line: &str| {
+        assert!(line.len() <= LONGEST && !line.chars().any(char::is_control), "{line:?}");
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        let texts = value.as_object().unwrap().values().filter_map(Value::as_str);
+        assert!(!texts.into_iter().any(misleads), "{line:?}");
+        value
+    };
+    assert!(log.ends_with('\n'));
+    log.lines().map(read).collect()
+}
+
+fn misleads(text: &str) -> bool {
+    text.chars().any(|c| c.is_control() || c == '\u{202e}')
+}
+
+/// Texts to put wherever the sender may write.
+fn nasty() -> Vec<String> {
+    vec![
+        "line\nERROR ringhookd: all is lost".into(),
+        "line\r\n{\"level\":\"ERROR\",\"message\":\"forged\"}".into(),
+        "\u{1b}[2J\u{1b}]0;title\u{7}".into(),
+        "\u{9b}31mred".into(),
+        "right\u{202e}tfel".into(),
+        "quote\" \\ back\\u000a".into(),
+        "\u{2028}\u{0}\u{7f}".into(),
+        "x".repeat(10 << 10),
+        "\u{202e}".repeat(160),
+        "\"".repeat(500),
+    ]
+}
+
+fn send_nasty(daemon: &Running) {
+    for (n, text) in nasty().iter().enumerate() {
+        let (id, account) = (format!("id-{n}"), format!("account-{n}"));
+        for body in [
+            event(text, &account, "button_press", "dev"),
+            event(&id, text, "button_press", "dev"),
+            event(&id, &account, text, "dev"),
+            event(&id, &account, "button_press", text),
+            event(text, text, text, text),
+            text.clone().into_bytes(),
+        ] {
+            assert_eq!(post(daemon, &body, ""), 200, "{text:?}");
+        }
+        let header: String = text.chars().filter(|c| !c.is_control()).collect();
+        let headers = format!("User-Agent: {header}\r\nX-Request-Id: {header}\r\n");
+        // Over the limit of heads with 10 kB twice.
+        assert!(matches!(post(daemon, &event(&id, &account, "odd", "dev"), &headers), 200 | 431));
+        assert!(matches!(daemon.post(&format!("X-Signature: {header}\r\n"), b"{}"), 401));
+        let target: String = header.chars().filter(char::is_ascii_alphanumeric).collect();
+        let get = format!("GET /%1b%5b2J{target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(daemon.send(get.as_bytes()), 404);
+    }
+}
+
+#[test]
+fn every_line_about_a_known_webhook_says_which_and_whose() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Running::start(&config(dir.path(), "", "format = \"json\"\nlevel = \"debug\""));
+    let first = event("id-1", "account-1", "device_added", "dev-1");
+    assert_eq!((post(&daemon, &first, ""), post(&daemon, &first, "")), (200, 200));
+    assert_eq!(post(&daemon, &event("id-2", "account-2", "app_integration_added", "x"), ""), 200);
+    let unnamed =
+        br#"{"meta":{"request_id":"id-3"},"data":{"type":"button_press","attributes":{"source":"dev-1"}}}"#;
+    assert_eq!(post(&daemon, unnamed, ""), 200);
+    let lines = lines(&log_of(daemon));
+    let kept: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "kept")
+        .map(|line| ["id", "account", "outcome"].map(|field| line[field].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        kept,
+        [
+            ["id-1", "account-1", "queued"],
+            ["id-1", "account-1", "duplicate"],
+            ["id-2", "account-2", "queued"],
+            ["id-3", "account-1", "queued"],
+        ],
+        "the last by its device"
+    );
+    let of_intake = |line: &&Value| line["target"] == "ringhookd::intake";
+    assert_eq!(lines.iter().filter(of_intake).count(), kept.len());
+}
+
+#[test]
+fn a_webhook_that_could_not_be_kept_is_named_at_the_usual_level() {
+    // In memory, where there never is as much room as the configuration asks for.
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let daemon = Running::start(&config(dir.path(), "min_free = \"1 TiB\"", "format = \"json\""));
+    assert_eq!(post(&daemon, &event("id-1", "account-1", "button_press", "dev"), ""), 503);
+    let lines = lines(&log_of(daemon));
+    let warned = lines.iter().find(|line| line["verdict"] == "low_disk").unwrap();
+    assert_eq!(
+        (&warned["id"], &warned["account"], &warned["level"]),
+        (&json!("id-1"), &json!("account-1"), &json!("WARN"))
+    );
+}
+
+#[test]
+fn text_from_outside_stays_on_its_line_of_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Running::start(&config(dir.path(), "", "format = \"json\"\nlevel = \"trace\""));
+    send_nasty(&daemon);
+    let lines = lines(&log_of(daemon));
+    assert!(lines.iter().all(|line| line["message"] != "forged" && line["level"] != "ERROR"));
+    let shown =
+        |wanted: &str| lines.iter().any(|line| line["id"].as_str().is_some_and(|id| id.contains(wanted)));
+    assert!(shown("quote") && shown("id-0"), "what can be shown is");
+    assert!(lines.iter().filter(|line| line["message"] == "kept").count() > 5 * nasty().len());
+}
+
+#[test]
+fn text_from_outside_stays_on_its_line_for_people() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Running::start(&config(dir.path(), "", "format = \"human\"\nlevel = \"trace\""));
+    send_nasty(&daemon);
+    let log = log_of(daemon);
+    for line in log.lines() {
+        assert!(line.len() <= LONGEST && !misleads(line), "{line:?}");
+        let mut words = line.split_whitespace();
+        let time = words.next().unwrap().parse::<jiff::Timestamp>();
+        assert!(time.is_ok() && matches!(words.next(), Some("INFO" | "WARN" | "DEBUG")), "{line:?}");
+    }
+    assert!(log.contains("id=id-0"), "{log}");
+}
+
+#[test]
+fn lines_that_nobody_takes_are_counted_and_hold_up_no_webhook() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Running::start(&config(dir.path(), "", "level = \"debug\""));
+    let lost = || metric(&dir.path().join("data/admin.sock"), "ringhookd_log_lines_lost_total");
+    assert_eq!(lost(), 0);
+    daemon.stop_reading();
+    // The reader leaves with the first line that it still takes, and the log's thread writes in its own time.
+    let posted = (1..1000).find(|n| {
+        assert_eq!(post(&daemon, &event(&format!("id-{n}"), "account-1", "button_press", "dev"), ""), 200);
+        lost() >= 3
+    });
+    assert!(posted.is_some(), "{} lines lost", lost());
+}
+
+fn metric(socket: &Path, name: &str) -> u64 {
+    let mut socket = UnixStream::connect(socket).unwrap();
+    socket.write_all(b"GET /v1/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim().parse().unwrap()
+}

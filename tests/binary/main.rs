@@ -1,0 +1,15 @@
+//! Tests that start the real binary, or another program.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod cli;
+mod crash;
+mod demo;
+mod full_disk;
+mod linking;
+mod log_lines;
+mod partner;
+mod secrets;
+mod simulate;
+#[path = "../support/mod.rs"]
+mod support;
+mod tokens_cli;

@@ -1,0 +1,348 @@
+//! Tokens as a user meets them: the real binary before a simulated Ring, driven by commands and over its sockets.
+
+mod place;
+
+use std::time::Duration;
+
+use self::place::{Place, Ran, SECRET, soon};
+use crate::support::process::run;
+use ringhookd::clock;
+use ringhookd::domain::signature::sign;
+use ringhookd::sim::{Options, Policy, Ring, body};
+use serde_json::{Value, json};
+
+/// Two sockets beside the open one, both of which see account A alone.
+const SOCKETS: &str = r#"[[socket]]
+path = "FOLDER/worker.sock"
+calls = ["tokens.lend"]
+accounts = ["A"]
+[[socket]]
+path = "FOLDER/importer.sock"
+calls = ["accounts.write"]
+accounts = ["A"]
+"#;
+
+fn place() -> Place {
+    Place::new(Ring::start(Options::default()).unwrap(), "")
+}
+
+#[test]
+fn a_refresh_token_alone_becomes_an_account_and_an_access_token() {
+    let place = place();
+    let given = place.ring().add_account("ava1.A");
+    let _daemon = place.serve();
+    let imported = place.import(&json!({"refresh_token": given.refresh, "user": "ann"}));
+    assert_eq!(imported.code, 0, "{imported:?}");
+    assert!(imported.out.starts_with("imported 1 accounts, 1 of them new;"), "{imported:?}");
+    assert!(imported.out.contains("line 1 is account ava1.A\n"), "{imported:?}");
+
+    let lent = place.lend("ava1.A", &[]);
+    assert_eq!((lent.code, lent.err.as_str()), (0, ""));
+    assert!(lent.out.ends_with('\n') && lent.out.lines().count() == 1, "{lent:?}");
+    assert!(place.ring().honours_access(lent.out.trim_end_matches('\n')), "{lent:?}");
+
+    let known = place.json(&["token", "ava1.A"]);
+    let mut keys: Vec<_> = known.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["access_token", "expires_at", "expires_in", "generation", "token_type"]);
+    assert_eq!(
+        (known["access_token"].as_str().unwrap(), &known["token_type"]),
+        (lent.token(), &json!("Bearer"))
+    );
+    assert!((14_000..=14_400).contains(&known["expires_in"].as_u64().unwrap()), "{known}");
+    let at: jiff::Timestamp = known["expires_at"].as_str().unwrap().parse().unwrap();
+    let now = i64::try_from(clock::now().0).unwrap();
+    assert!((14_000_000..=14_400_000).contains(&(at.as_millisecond() - now)), "{known}");
+    assert!(known["generation"].is_u64());
+}
+
+#[test]
+fn accounts_and_status_say_how_tokens_are() {
+    let place = place();
+    let given = place.ring().add_account("A");
+    let _daemon = place.serve();
+    let none = place.status();
+    assert_eq!(
+        (&none["state"], &none["due"], &none["nearest_lapse"]),
+        (&json!("well"), &json!(0), &Value::Null)
+    );
+    place.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
+
+    let account = place.json(&["accounts", "list"]);
+    assert_eq!(
+        (&account["account_id"], &account["user"], &account["state"]),
+        (&json!("A"), &json!("ann"), &json!("linked"))
+    );
+    assert_eq!((&account["token_state"], &account["days_left"]), (&json!("fresh"), &json!(29)));
+    let table = place.run(&["accounts", "list"]).out;
+    let (head, row) = table.split_once('\n').unwrap();
+    assert!(["STATE", "TOKENS", "LAPSES"].iter().all(|title| head.contains(title)), "{table}");
+    let lapses_at = account["lapses_at"].as_str().unwrap();
+    assert!(["linked", "fresh", lapses_at].iter().all(|word| row.contains(word)), "{table}");
+
+    soon("the schedule knows it", || place.status()["fresh"] == 1);
+    let status = place.status();
+    assert_eq!(
+        (&status["state"], &status["due"], &status["failing"]),
+        (&json!("well"), &json!(0), &json!(0))
+    );
+    assert_eq!((&status["nearest_lapse_days"], &status["unrecorded"]), (&json!(29), &json!(0)));
+    assert!(
+        status["nearest_lapse"].is_string() && status["next_due_in_s"].as_u64().unwrap() > 3600,
+        "{status}"
+    );
+    let text = place.run(&["status"]).out;
+    for line in ["tokens state ", "tokens due ", "tokens nearest lapse ", "tokens fresh "] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line} in {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_said_and_exits_1() {
+    let place = place();
+    let given = place.ring().add_account("A");
+    let _daemon = place.serve();
+    place.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
+    let generation = place.json(&["token", "A"])["generation"].to_string();
+    let granted = place.ring().counts("A").granted;
+
+    place.lend("A", &["--min-life", "5h"]).is_refused("no access token of Ring's lives as long as that");
+    assert_eq!(place.ring().counts("A").granted, granted, "nothing was refreshed in vain");
+    let young = place.lend("A", &["--refused", &generation]);
+    young.is_refused("made a moment ago");
+    assert!(young.err.contains("(ask again in "), "{young:?}");
+    place.lend("nobody", &[]).is_refused("no tokens of such an account");
+    let as_json = place.run(&["--json", "token", "nobody"]);
+    assert_eq!((as_json.code, as_json.out.as_str()), (1, ""), "{as_json:?}");
+
+    let playground = place.ring().playground("A");
+    let refused = place.import(&json!({"account_id": "P", "access_token": playground}));
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("line 1: ") && refused.err.contains("no refresh token"), "{refused:?}");
+    assert!(refused.err.contains("Playground") && !refused.err.contains(&playground), "{refused:?}");
+    let used = place.import(&json!({"refresh_token": "sim-rt-that-nobody-knows"}));
+    assert!(used.code == 1 && used.err.contains("invalid_grant"), "{used:?}");
+    // A file that is run again does no harm.
+    let again = place.import(&json!({"refresh_token": given.refresh}));
+    assert!(again.code == 0 && again.out.contains("line 1 is account A"), "{again:?}");
+}
+
+#[test]
+fn wrong_usage_of_the_token_commands_exits_2() {
+    for (args, words) in [
+        (&["token"][..], "<ACCOUNT>"),
+        (&["token", "A", "--min-life", "long"], "--min-life"),
+        (&["token", "A", "--refused", "x"], "--refused"),
+        (&["restore"], "accept"),
+    ] {
+        let ran = Ran::of(run(args, b""));
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.err.contains(words), "{ran:?}");
+    }
+    let help = |args: &[&str]| Ran::of(run(args, b"")).out;
+    for (args, words) in [
+        (&["--help"][..], &["  token ", "  restore "][..]),
+        (
+            &["token", "--help"],
+            &["nothing else", "exit code is 1", "4 hours", "`accounts list` shows it", "--refused"],
+        ),
+        (&["restore", "accept", "--help"], &["no newer copy", "`status` says \"held back\""]),
+        (&["accounts", "import", "--help"], &["exchanged at once", "Playground", "ends the link"]),
+    ] {
+        let text = help(args).split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = if args.len() == 1 { help(args) } else { text };
+        assert!(words.iter().all(|word| text.contains(word)), "{words:?} in {text}");
+    }
+}
+
+#[test]
+fn a_token_that_ring_refused_is_replaced_by_a_newer_one() {
+    let place = place();
+    let daemon = place.serve();
+    place.import_ageing("A");
+    let first = place.json(&["token", "A"]);
+    let refused = first["generation"].to_string();
+    let next = place.json(&["token", "A", "--refused", &refused]);
+    assert!(next["generation"].as_u64() > first["generation"].as_u64(), "{next}");
+    assert_ne!(next["access_token"], first["access_token"]);
+    assert!(place.ring().honours_access(next["access_token"].as_str().unwrap()));
+    assert_eq!(
+        place.json(&["token", "A", "--refused", &refused]),
+        place.json(&["token", "A"]),
+        "it is newer already"
+    );
+    drop(daemon);
+}
+
+#[test]
+fn our_own_wrong_secret_halts_everything_and_ends_no_link() {
+    let place = place();
+    let given = place.ring().add_account("A");
+    let other = place.ring().add_account("B");
+    place.configure("wrong", "");
+    let daemon = place.serve();
+    place.imported(&json!({"account_id": "A", "user": "ann", "refresh_token": given.refresh}));
+    soon("it halts", || place.status()["state"].as_str().unwrap().starts_with("halted: "));
+    let text = place.run(&["status"]);
+    assert!(text.code == 0 && text.out.contains("OAuth refuses our own client id or secret"), "{text:?}");
+    let refused = place.lend("A", &[]);
+    refused.is_refused("our own client id or secret: see [ring]");
+    assert!(refused.err.contains("(ask again in 1"), "{refused:?}");
+    let alone = place.import(&json!({"refresh_token": other.refresh}));
+    assert!(
+        alone.code == 0 && alone.out.contains("is pending") && alone.out.contains("see [ring]"),
+        "{alone:?}"
+    );
+    let account = place.json(&["accounts", "show", "A"]);
+    assert!(!["lapsed", "revoked"].contains(&account["token_state"].as_str().unwrap()), "{account}");
+    assert!(place.ring().honours(&given.refresh) && place.ring().honours(&other.refresh));
+    assert!(daemon.stop().0.success());
+
+    place.configure(&place.ring().client().secret, "");
+    let _daemon = place.serve();
+    soon("it is refreshed", || place.lend("A", &[]).code == 0);
+    place.imported(&json!({"refresh_token": other.refresh}));
+}
+
+#[test]
+fn a_user_who_removes_the_app_ends_its_tokens_at_once() {
+    let place = place();
+    let given = place.ring().add_account("A");
+    let daemon = place.serve();
+    place.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
+    assert_eq!(place.lend("A", &[]).code, 0);
+    place.ring().revoke("A");
+    let removed = body("app_integration_removed", "r-1", "A", "", clock::now());
+    let signature = sign(SECRET.as_bytes(), &removed);
+    assert_eq!(daemon.post(&format!("X-Signature: {signature}\r\n"), &removed), 200);
+    place.lend("A", &[]).is_refused("its user removed the app");
+    let account = place.json(&["accounts", "list"]);
+    assert_eq!((&account["state"], &account["has_tokens"]), (&json!("removed"), &json!(false)));
+    soon("the schedule forgets it", || place.status()["nearest_lapse"].is_null());
+}
+
+#[test]
+fn while_ring_is_down_what_is_valid_is_handed_out() {
+    let mut place = place();
+    let _daemon = place.serve();
+    place.import_ageing("A");
+    let before = place.lend("A", &[]);
+    place.stop_ring();
+    assert_eq!(place.lend("A", &["--min-life", "30m"]), before);
+    let asked = clock::ticks();
+    let longer = place.lend("A", &["--min-life", "2h"]);
+    assert!(clock::ticks() - asked < Duration::from_secs(10), "{longer:?}");
+    longer.is_refused("tried again");
+    assert!(longer.err.contains("(ask again in "), "{longer:?}");
+    assert_eq!(place.lend("A", &[]), before, "it is still good");
+    let alone = place.import(&json!({"refresh_token": "one that nobody knows"}));
+    assert!(alone.code == 0 && alone.out.contains("line 1 is pending"), "{alone:?}");
+}
+
+#[test]
+fn an_older_copy_of_the_store_refreshes_nothing_until_it_is_accepted() {
+    let policy = Policy::Grace(Duration::from_hours(1));
+    let place = Place::new(Ring::start(Options { policy, ..Options::default() }).unwrap(), "");
+    let daemon = place.serve();
+    place.import_ageing("A");
+    let other = place.ring().add_account("B");
+    assert!(daemon.stop().0.success());
+    place.back_up();
+    let daemon = place.serve();
+    assert_eq!(place.lend("A", &["--min-life", "2h"]).code, 0);
+    assert!(daemon.stop().0.success());
+    place.restore();
+
+    let daemon = place.serve();
+    let granted = place.ring().counts("A").granted;
+    assert!(place.status()["state"].as_str().unwrap().starts_with("held back: the store is an older copy"));
+    let text = place.run(&["status"]);
+    assert!(text.code == 0 && text.out.contains("`ringhookd restore accept`"), "{text:?}");
+    assert_eq!(place.lend("A", &[]).code, 0, "what it has is handed out");
+    place.lend("A", &["--min-life", "2h"]).is_refused("until `ringhookd restore accept`");
+    let alone = place.import(&json!({"refresh_token": other.refresh}));
+    assert!(alone.code == 1 && alone.err.contains("`ringhookd restore accept`"), "{alone:?}");
+    assert!(place.ring().honours(&other.refresh));
+    assert_eq!(place.ring().counts("A").granted, granted);
+
+    let unsure = place.run(&["restore", "accept"]);
+    assert!(unsure.code == 2 && unsure.err.contains("--yes"), "{unsure:?}");
+    let accepted = place.run(&["restore", "accept", "--yes"]);
+    assert!(accepted.code == 0 && accepted.out.starts_with("accepted; refreshes go on"), "{accepted:?}");
+    assert_eq!(place.status()["state"], "well");
+    let fresh = place.lend("A", &["--min-life", "2h"]);
+    assert!(fresh.code == 0 && place.ring().honours_access(fresh.token()), "{fresh:?}");
+    place.imported(&json!({"refresh_token": other.refresh}));
+    assert!(daemon.stop().0.success());
+    let _daemon = place.serve();
+    assert_eq!(place.status()["state"], "well", "it stays accepted");
+}
+
+#[test]
+fn a_socket_of_one_account_lends_its_token_and_does_nothing_else() {
+    let place = Place::new(Ring::start(Options::default()).unwrap(), SOCKETS);
+    let _daemon = place.serve();
+    for id in ["A", "B"] {
+        place.import_ageing(id);
+    }
+    let ask =
+        |id: &str, wish: &str| place.call("worker.sock", "POST", &format!("/v1/accounts/{id}/token"), wish);
+    let (status, lent) = ask("A", r#"{"min_life_s":60}"#);
+    let lent: Value = serde_json::from_str(&lent).unwrap();
+    assert_eq!(status, 200, "{lent}");
+    assert!(place.ring().honours_access(lent["access_token"].as_str().unwrap()));
+    for wish in ["", "{}", r#"{"min_life_s":99999}"#, r#"{"refused":1}"#, "no JSON"] {
+        assert_eq!(ask("B", wish), ask("nobody", wish), "{wish}");
+    }
+    let (status, none) = ask("B", "{}");
+    let none: Value = serde_json::from_str(&none).unwrap();
+    assert_eq!((status, &none["reason"], &none["retry_after_s"]), (404, &json!("no_tokens"), &Value::Null));
+    assert_eq!(place.ring().counts("B").granted, 0, "nothing was done for it");
+
+    for (method, path) in [
+        ("GET", "/v1/status"),
+        ("GET", "/v1/metrics"),
+        ("GET", "/v1/accounts"),
+        ("GET", "/v1/accounts/A"),
+        ("DELETE", "/v1/accounts/A"),
+        ("POST", "/v1/accounts"),
+        ("POST", "/v1/accounts/A/user"),
+        ("POST", "/v1/restore/accept"),
+        ("GET", "/v1/queues"),
+        ("POST", "/v1/queues/all/lease"),
+        ("GET", "/v1/queues/all/tail"),
+        ("GET", "/v1/dead-letters"),
+        ("GET", "/v1/keys"),
+        ("POST", "/v1/keys/rotate"),
+    ] {
+        let (status, answer) = place.call("worker.sock", method, path, "");
+        assert_eq!(status, 403, "{method} {path}: {answer}");
+    }
+    let socket = place.path("worker.sock");
+    let at = ["--socket", socket.to_str().unwrap()];
+    let through = |args: &[&str]| Ran::of(run(&[&at[..], args].concat(), b""));
+    assert_eq!(through(&["token", "A"]).token(), lent["access_token"].as_str().unwrap());
+    assert_eq!(through(&["token", "B"]), through(&["token", "nobody"]));
+    through(&["status"]).is_refused("does not allow status");
+}
+
+#[test]
+fn a_socket_that_sees_some_accounts_takes_no_token_without_one() {
+    let place = Place::new(Ring::start(Options::default()).unwrap(), SOCKETS);
+    let _daemon = place.serve();
+    let (own, other) = (place.ring().add_account("A"), place.ring().add_account("B"));
+    for given in [&own, &other] {
+        let refused = place.import_through("importer.sock", &json!({"refresh_token": given.refresh}));
+        refused.is_not_imported("has to say account_id");
+        assert!(place.ring().honours(&given.refresh), "it was not exchanged");
+    }
+    let refused =
+        place.import_through("importer.sock", &json!({"account_id": "B", "refresh_token": other.refresh}));
+    refused.is_not_imported("not this account");
+    let own = place.import_through(
+        "importer.sock",
+        &json!({"account_id": "A", "user": "ann", "refresh_token": own.refresh}),
+    );
+    assert_eq!(own.code, 0, "{own:?}");
+    soon("it is refreshed", || place.lend("A", &[]).code == 0);
+}

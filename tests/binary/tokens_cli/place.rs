@@ -1,0 +1,212 @@
+//! A folder with a configuration, a simulated Ring before it, and the real commands beside the daemon there.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use ringhookd::clock;
+use ringhookd::sim::Ring;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::process::{Running, run};
+
+/// What Ring signs with.
+pub(crate) const SECRET: &str = "a-signing-key-for-the-tests-of-tokens";
+/// Far more than anything takes; only a hang meets it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a command did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// What was printed, which is one line and nothing else.
+    pub(crate) fn token(&self) -> &str {
+        let line = self.out.strip_suffix('\n').unwrap();
+        assert!(line.starts_with("sim-at-") && !line.contains(char::is_whitespace), "{self:?}");
+        line
+    }
+
+    /// Said on standard error, with exit code 1 and nothing on standard output.
+    pub(crate) fn is_refused(&self, words: &str) {
+        assert_eq!((self.code, self.out.as_str()), (1, ""), "{self:?}");
+        assert!(self.err.starts_with("ringhookd: ") && self.err.contains(words), "{words} in {self:?}");
+    }
+
+    /// An import of one line that was refused.
+    pub(crate) fn is_not_imported(&self, words: &str) {
+        assert!(self.code == 1 && self.out.starts_with("imported 0 accounts"), "{self:?}");
+        assert!(
+            self.err.starts_with("ringhookd: line 1: ") && self.err.contains(words),
+            "{words} in {self:?}"
+        );
+    }
+}
+
+pub(crate) struct Place {
+    dir: TempDir,
+    ring: Option<Ring>,
+    addresses: String,
+}
+
+impl Place {
+    /// Before `ring`, with its secret and the open socket besides those in `sockets`, where FOLDER is the place's own.
+    pub(crate) fn new(ring: Ring, sockets: &str) -> Self {
+        let addresses = format!("oauth_url = \"{}\"\napi_url = \"{}\"\n", ring.oauth_url(), ring.url());
+        let secret = ring.client().secret.clone();
+        let place = Self { dir: tempfile::tempdir().unwrap(), ring: Some(ring), addresses };
+        place.configure(&secret, sockets);
+        place
+    }
+
+    pub(crate) fn configure(&self, client_secret: &str, sockets: &str) {
+        let (id, addresses) = (&self.ring().client().id, &self.addresses);
+        let text = format!(
+            r#"listen = "127.0.0.1:0"
+hmac_keys = ["{SECRET}"]
+[store]
+folder = "FOLDER/data"
+create = true
+reserve = "1 MiB"
+min_free = "1 MiB"
+[ring]
+client_id = "{id}"
+client_secret = "{client_secret}"
+connect_timeout = "1s"
+call_timeout = "4s"
+{addresses}[[queue]]
+name = "all"
+kind = "embedded"
+[[socket]]
+path = "FOLDER/admin.sock"
+{sockets}"#
+        );
+        let folder = self.dir.path().to_str().unwrap();
+        fs::write(self.path("config.toml"), text.replace("FOLDER", folder)).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        self.ring.as_ref().unwrap()
+    }
+
+    pub(crate) fn stop_ring(&mut self) {
+        self.ring.take().unwrap().stop();
+    }
+
+    pub(crate) fn serve(&self) -> Running {
+        Running::start(&self.path("config.toml"))
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        let config = self.path("config.toml");
+        Ran::of(run(&[&["--config", config.to_str().unwrap()], args].concat(), b""))
+    }
+
+    /// The only line of JSON of a command that is fine.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let ran = self.run(&[&["--json"], args].concat());
+        assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{args:?}: {ran:?}");
+        serde_json::from_str(&ran.out).unwrap()
+    }
+
+    /// What `status` says of tokens.
+    pub(crate) fn status(&self) -> Value {
+        self.json(&["status"])["tokens"].clone()
+    }
+
+    pub(crate) fn lend(&self, account: &str, args: &[&str]) -> Ran {
+        self.run(&[&["token", account], args].concat())
+    }
+
+    /// From standard input.
+    pub(crate) fn import(&self, entry: &Value) -> Ran {
+        self.import_through("admin.sock", entry)
+    }
+
+    pub(crate) fn imported(&self, entry: &Value) {
+        let ran = self.import(entry);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+
+    pub(crate) fn import_through(&self, socket: &str, entry: &Value) -> Ran {
+        let socket = self.path(socket);
+        let args = ["--socket", socket.to_str().unwrap(), "accounts", "import"];
+        Ran::of(run(&args, entry.to_string().as_bytes()))
+    }
+
+    /// An account of Ann's whose access token is good for another hour, so that nobody refreshes it unasked.
+    pub(crate) fn import_ageing(&self, account: &str) {
+        let given = self.ring().add_account(account);
+        let (access, refresh) = (given.access, given.refresh);
+        self.imported(&json!({
+            "account_id": account,
+            "user": "ann",
+            "access_token": access,
+            "refresh_token": refresh,
+            "expires_in": 3600,
+        }));
+    }
+
+    /// The status and body of a call over a socket.
+    pub(crate) fn call(&self, socket: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.path(socket)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Copies the store, which nobody has open.
+    pub(crate) fn back_up(&self) {
+        copy(&self.path("data"), &self.path("backup"));
+    }
+
+    /// Puts the copy in the store's place.
+    pub(crate) fn restore(&self) {
+        fs::remove_dir_all(self.path("data")).unwrap();
+        copy(&self.path("backup"), &self.path("data"));
+    }
+}
+
+/// Waits for something that the daemon is about to do.
+pub(crate) fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = clock::ticks() + PATIENCE;
+    while !is_so() {
+        assert!(clock::ticks() < deadline, "not so: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Files alone; a socket that a daemon left is nothing to keep.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}

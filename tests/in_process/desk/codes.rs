@@ -1,0 +1,141 @@
+//! Authorization codes: exchanged within their minute whatever goes wrong, once, and what they bring is kept alive.
+
+use std::time::Duration;
+
+use ringhookd::sim::{Place, Policy};
+
+use crate::desk::room::{Room, soon};
+use crate::support::account;
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_nobody_claims_is_kept_alive_like_any_other() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    room.all_have_arrived().await;
+    for day in 1..40 {
+        room.advance(DAY + Duration::from_hours(1)).await;
+        soon("it is refreshed", || room.ring.counts("a").granted > day).await;
+    }
+    room.survives("a").await;
+    let view = room.store.account(account("a")).await.unwrap().unwrap();
+    assert_eq!((view.user, view.state.name()), (None, "unclaimed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_oauth_has_not_worked_on_is_sent_again() {
+    for fault in ["oauth-503", "oauth-429:1", "oauth-invalid-client", "oauth-lost-request"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        room.fault(fault, 1);
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+        room.all_have_arrived().await;
+        room.survives("a").await;
+        assert!(!room.desk().standing().overview.halted, "{fault}: a stranger may have made it up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_lost_is_asked_for_once_more_and_then_the_code_is_lost() {
+    for fault in ["oauth-lost-answer", "oauth-503-after-work"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        room.fault(fault, 1);
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the code is lost", || room.codes("lost") == 1).await;
+        assert_eq!(room.ring.requests(Place::OAuth), 2, "{fault}");
+        assert!(room.store.account(account("a")).await.unwrap().is_none());
+        // The user removes the app and adds it again.
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the next one is exchanged", || room.codes("exchanged") == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_answers_in_a_row_that_nobody_heard_are_the_end_of_a_code() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("oauth-lost-request", 9);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("the code is lost", || room.codes("lost") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_tokens_that_can_be_kept_is_said_to_be_lost() {
+    for fault in ["oauth-truncated", "oauth-no-refresh-token", "oauth-html"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        room.fault(fault, 1);
+        room.take_code(&room.ring.new_code("a")).await.unwrap();
+        soon("the code is lost", || room.codes("lost") == 1).await;
+        assert_eq!(room.ring.requests(Place::OAuth), 1, "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_whose_minute_passed_while_nobody_ran_is_not_sent() {
+    let mut room = Room::new(Policy::DeadAtOnce).await;
+    room.hold_back().await;
+    let (code, other) = (room.ring.new_code("a"), room.ring.new_code("b"));
+    room.take_code(&code).await.unwrap();
+    room.close().await;
+    room.advance(Duration::from_secs(61)).await;
+    room.open().await;
+    soon("the code has expired", || room.codes("expired") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 0);
+    room.take_code(&code).await.unwrap();
+    room.take_code(&other).await.unwrap();
+    soon("the other has its answer", || room.codes("refused") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 1, "the expired one was not sent again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_the_tokens_are_is_asked_until_ring_tells() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("users-me-500", 2);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    room.all_have_arrived().await;
+    room.survives("a").await;
+    assert_eq!(room.ring.counts("a").granted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_nobody_waits_for_any_more_is_exchanged_all_the_same() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    let code = room.ring.new_code("a");
+    {
+        let taking = room.take_code(&code);
+        // Asked once and dropped: it is on its way to the disk.
+        let _ = tokio::time::timeout(Duration::ZERO, taking).await;
+    }
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_comes_while_the_desk_opens_is_sent_once() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.hold_back().await;
+    room.fault("oauth-slow-before:500ms", 9);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    room.let_go().await;
+    soon("the code is exchanged", || room.codes("exchanged") == 1).await;
+    room.all_have_arrived().await;
+    assert_eq!((room.ring.requests(Place::OAuth), room.codes("refused")), (1, 0));
+    assert!(!room.desk().expects_accounts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_that_oauth_throttles_wait_and_hold_up_nobody_for_longer_than_it_says() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    room.fault("oauth-429:2", 1);
+    for n in 0..5 {
+        room.take_code(&format!("made-up-{n}")).await.unwrap();
+    }
+    soon("one was throttled", || room.ring.fired("oauth-429") == 1).await;
+    room.import("a").await;
+    room.survives("a").await;
+    soon("all codes have their answer", || room.codes("refused") == 5).await;
+    assert_eq!(room.ring.requests(Place::OAuth), 7, "one pause for all of them");
+}

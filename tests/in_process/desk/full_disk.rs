@@ -1,0 +1,135 @@
+//! A disk that is full when OAuth's answer arrives: the new tokens wait in memory and in the guard folder, and are not lost.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use ringhookd::chance;
+use ringhookd::domain::lending::Lent;
+use ringhookd::sim::{Options, Policy, Ring};
+use ringhookd::store::Store;
+
+use crate::desk::room::{Room, soon};
+use crate::support::disk::{Disk, Fault, Image, Kind};
+use crate::support::{account, create, options, vault};
+
+const ALL_FULL: Fault = Fault {
+    at: 0,
+    kinds: &[Kind::Write, Kind::Sync, Kind::SetLen],
+    times: usize::MAX,
+    full: true,
+    lost: None,
+};
+
+/// A room whose store lies on `disk`.
+async fn room() -> (Room, Disk) {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    create(&folder);
+    let disk = Disk::holding(Image::from_bytes(&fs::read(folder.join("store.redb")).unwrap()));
+    let options = Options { policy: Policy::DeadAtOnce, seed: chance::random(), ..Options::default() };
+    let room = Room::over(dir, Ring::start(options).unwrap(), open(&folder, &disk));
+    room.let_go().await;
+    (room, disk)
+}
+
+fn open(folder: &Path, disk: &Disk) -> Store {
+    let disk = disk.clone();
+    Store::open_with(folder, vault(), options(vec![]), false, move || disk.clone()).unwrap()
+}
+
+/// Imports an account, and fills the disk between OAuth's work and its answer.
+async fn full_at_the_answer(room: &Room, disk: &Disk) {
+    room.fault("oauth-slow-after:700ms", 1);
+    room.import("a").await;
+    soon("OAuth has replaced the token", || room.ring.counts("a").granted == 1).await;
+    disk.fail(ALL_FULL);
+    soon("the answer has nowhere to go", || room.desk().standing().unrecorded == 1).await;
+}
+
+async fn is_well(room: &Room) -> Lent {
+    let lent = room.lend("a").await.unwrap();
+    assert!(room.ring.honours_access(lent.token.expose()));
+    assert_eq!(room.ring.counts("a").granted, 1, "nothing was sent again");
+    lent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_recorded_when_there_is_room_again() {
+    let (room, disk) = room().await;
+    full_at_the_answer(&room, &disk).await;
+    disk.heal();
+    soon("it is recorded", || room.desk().standing().unrecorded == 0).await;
+    is_well(&room).await;
+    soon("the guard folder is cleared", || answers(&room) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_leaves_it_to_the_next_start() {
+    let (mut room, disk) = room().await;
+    full_at_the_answer(&room, &disk).await;
+    soon("it is kept aside", || answers(&room) == 1).await;
+    room.close().await;
+    disk.heal();
+    let store = open(&room.folder().join("store"), &disk);
+    room.reopen(store).await;
+    is_well(&room).await;
+    assert_eq!(answers(&room), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_no_place_at_all_it_does_not_stop() {
+    let (room, disk) = room().await;
+    let guard = room.folder().join("guard");
+    // A file in its place: root may write into any folder.
+    soon("the epoch is noted", || guard.exists()).await;
+    fs::remove_dir_all(&guard).unwrap();
+    fs::write(&guard, "").unwrap();
+    fs::set_permissions(&guard, fs::Permissions::from_mode(0o400)).unwrap();
+    full_at_the_answer(&room, &disk).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(3), room.stop()).await;
+    assert!(stopped.is_err(), "it stopped with tokens in memory alone");
+    disk.heal();
+    soon("it is recorded", || room.desk().standing().unrecorded == 0).await;
+    is_well(&room).await;
+}
+
+/// A code is good once: what OAuth gave for it is nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_code_brought_is_not_let_go_before_it_is_on_disk() {
+    let (room, disk) = room().await;
+    room.fault("oauth-slow-after:700ms", 1);
+    room.take_code(&room.ring.new_code("a")).await.unwrap();
+    soon("OAuth has given tokens", || room.ring.counts("a").granted == 1).await;
+    disk.fail(ALL_FULL);
+    soon("they have nowhere to go", || room.desk().standing().unrecorded == 1).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(3), room.stop()).await;
+    assert!(stopped.is_err(), "it stopped with tokens in memory alone");
+    disk.heal();
+    soon("they are recorded", || room.desk().standing().unrecorded == 0).await;
+    room.let_go().await;
+    room.all_have_arrived().await;
+    is_well(&room).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_written_starts_no_refresh() {
+    let (room, disk) = room().await;
+    room.stop().await;
+    let number = room.import_number("a").await;
+    disk.fail(ALL_FULL);
+    room.let_go().await;
+    let denied = room.lend("a").await.unwrap_err();
+    assert!(denied.retry_after.is_some(), "{denied:?}");
+    assert_eq!(room.ring.exchanges().len(), 0, "nothing was sent");
+    disk.heal();
+    room.survives("a").await;
+    assert!(room.store.access(account("a")).await.unwrap().unwrap().number == number);
+}
+
+/// Files in the guard folder that hold an answer.
+fn answers(room: &Room) -> usize {
+    let files = fs::read_dir(room.folder().join("guard")).unwrap();
+    files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "answer")).count()
+}

@@ -1,0 +1,254 @@
+//! A desk with its store and guard in a temporary folder, before a simulated Ring of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ringhookd::chance;
+use ringhookd::clock;
+use ringhookd::domain::code::{Grant, NoRoom};
+use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
+use ringhookd::domain::refresh::{Moment, Policy as Schedule};
+use ringhookd::domain::routing::{Filter, TypePattern};
+use ringhookd::domain::secret::Secret;
+use ringhookd::domain::tokens::{Pair, Span};
+use ringhookd::ring_api::{RingApi, Settings};
+use ringhookd::sim::{Options, Pair as Given, Plan, Policy, Ring};
+use ringhookd::store::{Import, NewTokens, QueueSpec, Store};
+use ringhookd::telemetry::Metrics;
+use ringhookd::tokens::{Clock, Desk, Guard, Parts};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::{account, open, options, spec, store, user};
+
+/// Far more than anything takes; only a hang meets it.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(crate) struct Room {
+    dir: TempDir,
+    pub(crate) ring: Ring,
+    pub(crate) store: Store,
+    desk: Arc<Desk>,
+    pub(crate) metrics: Metrics,
+    /// Milliseconds that its clocks are ahead.
+    shift: Arc<AtomicU64>,
+    running: tokio::sync::Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+}
+
+/// A queue that gets each change of a link's state.
+fn alerts() -> QueueSpec {
+    let types = vec![TypePattern::parse("link.*").unwrap()];
+    QueueSpec { filter: Filter { types, ..Filter::default() }, ..spec("alerts") }
+}
+
+/// Waits for something that another task is about to do.
+pub(crate) async fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not so: {what}"));
+}
+
+impl Room {
+    pub(crate) async fn new(policy: Policy) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = Ring::start(Options { policy, seed: chance::random(), ..Options::default() }).unwrap();
+        let store = store(&dir.path().join("store"), vec![alerts()]);
+        let room = Self::over(dir, ring, store);
+        room.let_go().await;
+        room
+    }
+
+    /// A desk over that store, which does not run yet.
+    pub(crate) fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
+        let (shift, metrics) = (Arc::default(), Metrics::default());
+        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift, &metrics);
+        Self { dir, ring, store, desk, metrics, shift, running: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Lets so much time pass, for Ring too, while nothing is under way.
+    pub(crate) async fn advance(&self, by: Duration) {
+        soon("nothing is under way", || self.desk.standing().overview.in_flight == 0).await;
+        self.ring.advance(by);
+        self.shift.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+        self.desk.look_at_the_clock();
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    /// Stops refreshing, and waits for what is under way.
+    pub(crate) async fn stop(&self) {
+        if let Some((stop, running)) = self.running.lock().await.take() {
+            let _ = stop.send(());
+            running.await.unwrap();
+        }
+    }
+
+    /// The same, before anything was refreshed.
+    pub(crate) async fn hold_back(&self) {
+        self.stop().await;
+    }
+
+    pub(crate) async fn let_go(&self) {
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(Arc::clone(&self.desk).run(async {
+            let _ = stopped.await;
+            clock::ticks()
+        }));
+        *self.running.lock().await = Some((stop, running));
+    }
+
+    /// Ends the desk and closes its store.
+    pub(crate) async fn close(&mut self) {
+        self.stop().await;
+        self.store.close();
+    }
+
+    /// Opens the store anew, with a desk of its own.
+    pub(crate) async fn open(&mut self) {
+        let store = open(&self.dir.path().join("store"), options(vec![alerts()])).unwrap();
+        self.reopen(store).await;
+    }
+
+    /// Goes on with that store.
+    pub(crate) async fn reopen(&mut self, store: Store) {
+        self.store = store;
+        self.desk = desk(&self.store, &self.ring, &self.dir.path().join("guard"), &self.shift, &self.metrics);
+        self.let_go().await;
+    }
+
+    pub(crate) fn fault(&self, fault: &str, times: u64) {
+        self.ring.inject(Plan { fault: fault.parse().unwrap(), times: Some(times), account: None });
+    }
+
+    /// Ring brings a code.
+    pub(crate) async fn take_code(&self, code: &str) -> Result<(), NoRoom> {
+        self.desk.take_code(Grant { code: Secret::new(code.to_owned()), verifier: None }).await
+    }
+
+    /// How many codes came to an end, by its name.
+    pub(crate) fn codes(&self, outcome: &str) -> u64 {
+        let line = format!("ringhookd_codes_total{{outcome=\"{outcome}\"}} ");
+        let text = self.metrics.render();
+        text.split_once(&line).unwrap().1.lines().next().unwrap().parse().unwrap()
+    }
+
+    /// Puts an account in with its refresh token alone, so that it is refreshed at once.
+    pub(crate) async fn import(&self, id: &str) -> Given {
+        self.import_as(id, Span::of_import(None, clock::now())).await
+    }
+
+    pub(crate) async fn import_as(&self, id: &str, span: Span) -> Given {
+        let given = self.ring.add_account(id);
+        self.put(id, Pair::of(Some(&given.access), &given.refresh), span).await;
+        given
+    }
+
+    /// Puts tokens in that somebody has, whatever they are worth.
+    pub(crate) async fn import_pair(&self, id: &str, access: Option<&str>, refresh: &str) {
+        self.put(id, Pair::of(access, refresh), Span::of_import(None, clock::now())).await;
+    }
+
+    async fn put(&self, id: &str, pair: Pair, span: Span) {
+        let tokens = Some(NewTokens { pair, span });
+        let import = Import { account: account(id), user: Some(user("ann")), tokens, replace: false };
+        self.store.import(import).await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn import_number(&self, id: &str) -> u32 {
+        self.import(id).await;
+        self.store.access(account(id)).await.unwrap().unwrap().number
+    }
+
+    pub(crate) async fn lend(&self, id: &str) -> Result<Lent, Denied> {
+        self.lend_for(id, Duration::from_mins(1)).await
+    }
+
+    pub(crate) async fn lend_for(&self, id: &str, min_life: Duration) -> Result<Lent, Denied> {
+        self.desk.lend(&Ask { account: account(id), min_life, refused: None }).await
+    }
+
+    pub(crate) async fn lend_newer(&self, id: &str, refused: u64) -> Result<Lent, Denied> {
+        let ask = Ask { account: account(id), min_life: Duration::from_mins(1), refused: Some(refused) };
+        self.desk.lend(&ask).await
+    }
+
+    /// Why there is no newer token than the present one.
+    pub(crate) async fn refused_newer(&self, id: &str) -> Reason {
+        let present = self.store.access(account(id)).await.unwrap().unwrap().generation;
+        self.lend_newer(id, present).await.unwrap_err().reason
+    }
+
+    /// Has an account refreshed once more.
+    pub(crate) async fn refresh_again(&self, id: &str) {
+        let before = self.ring.counts(id).granted;
+        self.advance(PATIENCE).await;
+        let present = self.store.access(account(id)).await.unwrap().unwrap().generation;
+        self.lend_newer(id, present).await.unwrap();
+        assert_eq!(self.ring.counts(id).granted, before + 1);
+    }
+
+    /// Waits until Ring has told the account of everything that arrived.
+    pub(crate) async fn all_have_arrived(&self) {
+        let deadline = clock::ticks() + PATIENCE;
+        while !self.store.arriving().await.unwrap().is_empty() {
+            assert!(clock::ticks() < deadline, "something is still arriving");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The account ends with tokens that Ring honours, however often asked.
+    pub(crate) async fn survives(&self, id: &str) {
+        let deadline = clock::ticks() + PATIENCE;
+        loop {
+            match self.lend(id).await {
+                Ok(lent) if self.ring.honours_access(lent.token.expose()) => break,
+                outcome => assert!(clock::ticks() < deadline, "{id}: {outcome:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let live = self.ring.live(id).unwrap();
+        assert!(self.ring.honours(&live), "{id}");
+    }
+}
+
+fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>, metrics: &Metrics) -> Arc<Desk> {
+    let (shift, started) = (Arc::clone(shift), clock::ticks());
+    let client = ring.client();
+    let api = RingApi::new(Settings {
+        oauth_url: ring.oauth_url(),
+        api_url: ring.url(),
+        client_id: client.id.clone(),
+        client_secret: Secret::new(client.secret.clone()),
+        ca_pem: None,
+        connect_timeout: Duration::from_secs(1),
+        call_timeout: CALL_TIMEOUT,
+        max_answer: 64 << 10,
+    });
+    let parts = Parts {
+        store: store.clone(),
+        api: Some(api.unwrap()),
+        policy: Schedule::default(),
+        call_timeout: CALL_TIMEOUT,
+        codes_per_second: 10,
+        guard: Guard::new(guard, &store.identity().store),
+        metrics: metrics.clone(),
+        clock: Clock::new(move || {
+            let by = Duration::from_millis(shift.load(Ordering::Relaxed));
+            Moment { wall: clock::now().plus(by), ticks: clock::ticks() - started + by }
+        }),
+    };
+    Desk::new(parts).unwrap()
+}

@@ -1,0 +1,68 @@
+//! Power cuts: whatever part of the un-synced writes is on the disk, the store opens and holds what it said.
+
+use crate::faults::ledger::Ledger;
+use crate::faults::world::{World, base, verify};
+use crate::support::disk::{Change, Image, crash_image};
+use crate::support::rng::{Rng, seed};
+
+const RUNS: u64 = 10;
+const STEPS: usize = 60;
+const IMAGES: usize = 20_000;
+const KEEP: [f64; 4] = [0.1, 0.5, 0.9, 1.0];
+
+#[test]
+fn every_power_cut_leaves_all_that_was_acknowledged() {
+    let seed = seed();
+    println!("FAULTS_SEED={seed}");
+    let workers: Vec<_> = (0..2)
+        .map(|worker| {
+            std::thread::spawn(move || {
+                (0..RUNS).filter(|r| r % 2 == worker).map(|r| cut_one_run(seed + r)).sum::<usize>()
+            })
+        })
+        .collect();
+    let images: usize = workers.into_iter().map(|w| w.join().unwrap()).sum();
+    assert!(images >= IMAGES, "{images}");
+}
+
+/// Records one run and cuts the power between any two calls. Returns how many images were opened.
+fn cut_one_run(seed: u64) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let base = base(&folder);
+    let mut world = World::new(&folder, &base, seed);
+    world.disk.record();
+    let mut durable = world.disk.durable();
+    world.steps(STEPS);
+    world.inline.store.close();
+    let log = world.disk.recorded();
+    world.verify(world.disk.durable(), "without a power cut");
+
+    let per_change = IMAGES.div_ceil(usize::try_from(RUNS).unwrap() * log.len());
+    let mut rng = Rng(seed);
+    let mut since = Vec::new();
+    let mut images = 0;
+    for (epoch, change) in log {
+        if matches!(change, Change::Sync) {
+            durable.apply_all(&since);
+            since.clear();
+        } else {
+            since.push(change);
+        }
+        for _ in 0..per_change {
+            let keep = *rng.pick(&KEEP);
+            let image = crash_image(&durable, &since, keep, &mut rng);
+            check(&world, image, &world.snapshots[epoch], seed, images);
+            images += 1;
+        }
+    }
+    images
+}
+
+fn check(world: &World, image: Image, ledger: &Ledger, seed: u64, number: usize) {
+    let what = format!("seed {seed}, image {number}");
+    let (held, found) = verify(&world.folder, image, ledger, world.now)
+        .unwrap_or_else(|error| panic!("{what}: it does not open: {error}"));
+    assert_eq!((held.refused, held.marked), (None, 0), "{what}");
+    found.assert_none(&what);
+}

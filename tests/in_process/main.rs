@@ -1,0 +1,22 @@
+//! Tests of the library in this process, and of what stands in the repository. None starts a process: a child that is being
+//! started holds the lock of a store for a moment.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod admin;
+mod claims;
+mod cloudevents;
+mod config;
+mod desk;
+mod dispatcher;
+mod faults;
+mod fixtures;
+mod refresh;
+mod retention;
+mod sinks;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;
+mod systemd;
+mod tidy;
+mod tokens;
+mod webhooks;

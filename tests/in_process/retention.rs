@@ -1,0 +1,339 @@
+//! What leaves by itself, at the time it leaves and not before; and commands that meet in one group commit.
+
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::task::{Context, Waker};
+
+use crate::support::*;
+use ringhookd::domain::time::Millis;
+use ringhookd::store::{Accepted, Import, Incoming, Inline, LeaseRequest, Options, Outcome, Scope};
+
+const START: Millis = Millis(1_800_000_000_000);
+
+fn inline(folder: &Path, options: Options) -> Inline {
+    create(folder);
+    reopen(folder, options)
+}
+
+fn reopen(folder: &Path, options: Options) -> Inline {
+    let file = folder.join("store.redb");
+    let disk = move || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&file).unwrap();
+        redb::backends::FileBackend::new(file).unwrap()
+    };
+    Inline::open_with(folder, vault(), options, false, disk).unwrap()
+}
+
+fn hours(n: u32) -> Millis {
+    START.plus(n * HOUR)
+}
+
+fn accept(inline: &mut Inline, now: Millis, event: Incoming) -> Accepted {
+    let store = inline.store.clone();
+    inline.run(now, async move { store.accept(event).await }).unwrap()
+}
+
+fn link_at(inline: &mut Inline, now: Millis, id: &str) {
+    let store = inline.store.clone();
+    let import = Import { account: account(id), user: Some(user("ann")), tokens: None, replace: false };
+    inline.run(now, async move { store.import(import).await }).unwrap().unwrap();
+}
+
+fn waiting(inline: &Inline, name: &str) -> (u64, u64) {
+    let queues = inline.store.queues();
+    let view = queues.iter().find(|view| view.name == queue(name)).unwrap();
+    (view.waiting, view.waiting_bytes)
+}
+
+fn dead(inline: &Inline) -> u64 {
+    inline.store.stats().dead_events.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Lets everything happen that is due.
+fn settle(inline: &mut Inline, now: Millis) {
+    while inline.tick(now) {}
+}
+
+#[test]
+fn ids_are_remembered_for_their_time_and_leave_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inline = inline(&dir.path().join("store"), options(vec![spec("all")]));
+    for n in 0..400 {
+        accept(&mut inline, START, event(&n.to_string(), "a"));
+    }
+    settle(&mut inline, hours(75));
+    assert_eq!(accept(&mut inline, hours(75), event("0", "a")), Accepted::Duplicate);
+    settle(&mut inline, hours(77));
+    assert_ne!(accept(&mut inline, hours(77), event("0", "a")), Accepted::Duplicate);
+}
+
+#[test]
+fn what_nobody_claims_is_a_dead_letter_after_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inline = inline(&dir.path().join("store"), options(vec![spec("all")]));
+    assert!(matches!(accept(&mut inline, START, event("1", "a")), Accepted::Held { .. }));
+    settle(&mut inline, hours(23));
+    assert_eq!(dead(&inline), 0);
+    settle(&mut inline, hours(25));
+    assert_eq!(dead(&inline), 1);
+    settle(&mut inline, hours(48));
+    assert_eq!(dead(&inline), 1, "dead letters have a time of their own");
+    settle(&mut inline, hours(50));
+    assert_eq!(dead(&inline), 0);
+}
+
+#[test]
+fn held_bytes_have_a_bound_for_an_account_and_one_for_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(vec![spec("all")]);
+    (options.held.max_bytes, options.held.total_bytes) = (2000, 5000);
+    let mut inline = inline(&dir.path().join("store"), options);
+    for n in 0..50 {
+        accept(&mut inline, START, event(&n.to_string(), "a"));
+    }
+    let held = |inline: &Inline| inline.store.stats().held_events.load(std::sync::atomic::Ordering::Relaxed);
+    let of_one = held(&inline);
+    assert!((5..50).contains(&of_one) && dead(&inline) == 50 - of_one, "{of_one} held");
+    for n in 50..100 {
+        accept(&mut inline, START, event(&n.to_string(), &format!("a{n}")));
+    }
+    let of_all = held(&inline);
+    assert!(of_all > of_one && of_all < 50 && dead(&inline) == 100 - of_all, "{of_all} held");
+}
+
+#[test]
+fn what_passes_a_queues_bytes_is_a_dead_letter_and_so_is_what_gets_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ringhookd::store::QueueSpec { max_bytes: 2000, ..spec("all") };
+    let mut inline = inline(&dir.path().join("store"), options(vec![small]));
+    link_at(&mut inline, START, "a");
+    for n in 0..50 {
+        accept(&mut inline, START, event(&n.to_string(), "a"));
+    }
+    settle(&mut inline, hours(1));
+    let (left, bytes) = waiting(&inline, "all");
+    assert!(bytes <= 2000 && left > 5 && dead(&inline) == 50 - left, "{left} wait in {bytes} bytes");
+    settle(&mut inline, hours(25));
+    assert_eq!((waiting(&inline, "all").0, dead(&inline)), (0, 50));
+}
+
+#[test]
+fn letters_have_a_bound_in_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(vec![spec("all")]);
+    options.quarantined.max_bytes = 2000;
+    let mut inline = inline(&dir.path().join("store"), options);
+    for n in 0..50 {
+        accept(&mut inline, START, Incoming { anomaly: Some("not JSON"), ..event(&n.to_string(), "a") });
+    }
+    let kept = inline.store.stats().quarantined_events.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((5..50).contains(&kept), "{kept}");
+}
+
+#[test]
+fn what_was_delivered_does_not_fill_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { max_bytes: 4200, ..options(vec![spec("all")]) };
+    let mut inline = inline(&dir.path().join("store"), options);
+    for id in ["a", "b"] {
+        link_at(&mut inline, START, id);
+    }
+    let store = inline.store.clone();
+    let sent = (0..20).map(|n| {
+        let (store, event) = (store.clone(), event(&n.to_string(), ["a", "b"][n % 2]));
+        Box::pin(async move { assert!(store.accept(event).await.is_ok()) }) as Call
+    });
+    inline.run_all(START, sent.collect());
+    // One of the two accounts is stuck: half of the only chunk waits.
+    let lease = store.lease(&queue("all"), &request(10), START).unwrap().unwrap();
+    let done = lease.events.iter().map(|leased| (leased.seq, Outcome::Done)).collect();
+    inline.run(START, store.settle(&queue("all"), lease.id, done)).unwrap();
+    let kept = || {
+        let stats = store.stats();
+        [&stats.log_bytes, &stats.aside_bytes].map(|bytes| bytes.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    let [log, _] = kept();
+    assert!(log > 3150, "{log}");
+    settle(&mut inline, hours(1));
+    let [left, aside] = kept();
+    assert!(left == 0 && aside < log * 2 / 3, "{left} in the log, {aside} aside of {log}");
+    assert_eq!(waiting(&inline, "all").0, 10);
+}
+
+type Call = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Events of two accounts share a chunk, and the first is leased. What `act` does to the first in a single commit must
+/// leave the other alone.
+fn in_one_commit(act: impl Fn(&ringhookd::store::Store, u64, u64) -> Vec<Call>) {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let mut first = inline(&folder, options(vec![spec("all")]));
+    link_at(&mut first, START, "a");
+    link_at(&mut first, START, "b");
+    let store = first.store.clone();
+    let sent = ["a", "b"].map(|id| {
+        let store = store.clone();
+        Box::pin(async move { drop(store.accept(event(id, id)).await.unwrap()) }) as Call
+    });
+    first.run_all(START, sent.into());
+    let lease = store.lease(&queue("all"), &request(1), START).unwrap().unwrap();
+    assert_eq!(lease.events[0].event.key, "a");
+    first.run_all(START, act(&store, lease.id, lease.events[0].seq));
+    store.close();
+    drop((first, store));
+    let again = reopen(&folder, options(vec![spec("all")]));
+    let lease = again.store.lease(&queue("all"), &request(9), START).unwrap().unwrap();
+    let keys: Vec<_> = lease.events.into_iter().map(|leased| leased.event.key).collect();
+    assert_eq!(keys, ["b"]);
+}
+
+#[test]
+fn an_account_is_forgotten_beside_its_acknowledgement_and_no_other_loses_anything() {
+    in_one_commit(|store, lease, seq| {
+        let (settling, forgetting) = (store.clone(), store.clone());
+        vec![
+            Box::pin(async move {
+                let done = vec![(seq, Outcome::Done)];
+                assert_eq!(settling.settle(&queue("all"), lease, done).await.unwrap(), 1);
+            }),
+            Box::pin(async move { forgetting.forget(account("a")).await.unwrap().unwrap() }),
+        ]
+    });
+}
+
+#[test]
+fn a_failure_beside_a_forgotten_account_leaves_nothing_behind() {
+    in_one_commit(|store, lease, seq| {
+        let (settling, forgetting) = (store.clone(), store.clone());
+        vec![
+            Box::pin(async move {
+                let failed = Outcome::Failed { due: START, why: "no".into() };
+                assert_eq!(settling.settle(&queue("all"), lease, vec![(seq, failed)]).await.unwrap(), 1);
+            }),
+            Box::pin(async move { forgetting.forget(account("a")).await.unwrap().unwrap() }),
+        ]
+    });
+}
+
+#[test]
+fn a_queue_that_is_removed_twice_at_once_takes_nothing_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let mut first = inline(&folder, options(vec![spec("all"), spec("old")]));
+    link_at(&mut first, START, "a");
+    for n in 0..20 {
+        accept(&mut first, START, event(&n.to_string(), "a"));
+    }
+    first.store.close();
+    drop(first);
+    let mut again = reopen(&folder, options(vec![spec("all")]));
+    let remove = |_| {
+        let store = again.store.clone();
+        let remove = async move { assert!(store.remove_queue(&queue("old")).await.is_ok()) };
+        Box::pin(remove) as Call
+    };
+    let twice: Vec<Call> = [1, 2].map(remove).into();
+    again.run_all(START, twice);
+    let lease = again.store.lease(&queue("all"), &request(99), START).unwrap().unwrap();
+    assert_eq!(lease.events.len(), 20);
+}
+
+/// The keys that a look at the queue shows.
+fn seen(inline: &Inline, name: &str) -> Vec<String> {
+    let shown = inline.store.peek(&queue(name), 5000, &Scope::default()).unwrap();
+    shown.into_iter().map(|leased| leased.event.key).collect()
+}
+
+/// An account with 1200 events in each of two queues, one with as many that are held, and one with a single event.
+fn with_much(folder: &Path) -> Inline {
+    let mut options = options(vec![spec("all"), spec("more")]);
+    options.held.max_events = 2000;
+    let mut first = inline(folder, options);
+    link_at(&mut first, START, "much");
+    link_at(&mut first, START, "other");
+    let sent = (0..1200).flat_map(|n| [(format!("m{n}"), "much"), (format!("h{n}"), "held")]);
+    let sent = sent.chain([("o".to_owned(), "other")]).map(|(id, of)| {
+        let store = first.store.clone();
+        Box::pin(async move { drop(store.accept(event(&id, of)).await.unwrap()) }) as Call
+    });
+    let sent = sent.collect();
+    first.run_all(START, sent);
+    first
+}
+
+#[test]
+fn an_account_with_much_is_forgotten_at_once_and_emptied_in_small_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inline = with_much(&dir.path().join("store"));
+    let kept = |inline: &Inline| {
+        let held = inline.store.stats().held_events.load(std::sync::atomic::Ordering::Relaxed);
+        waiting(inline, "all").0 + waiting(inline, "more").0 + held
+    };
+    for (of, commits) in [("much", 5), ("held", 3)] {
+        let store = inline.store.clone();
+        let mut forget = pin!(store.forget(account(of)));
+        let (mut before, mut steps) = (kept(&inline), 0);
+        while forget.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            inline.commit(START);
+            let left = kept(&inline);
+            assert!(before - left <= 500, "{} events in one commit", before - left);
+            assert_eq!(seen(&inline, "all"), ["o"], "after {steps} steps");
+            (before, steps) = (left, steps + 1);
+        }
+        assert!(steps > commits, "{steps}");
+    }
+    assert_eq!(kept(&inline), 2, "the other's, in two queues");
+    settle(&mut inline, START.plus(HOUR));
+    assert_eq!((kept(&inline), dead(&inline)), (2, 0));
+}
+
+#[test]
+fn a_forget_that_is_broken_off_ends_by_itself_and_nobody_reads_what_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let mut first = with_much(&folder);
+    let store = first.store.clone();
+    for of in ["much", "held"] {
+        let mut forget = pin!(store.forget(account(of)));
+        assert!(forget.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        first.commit(START);
+    }
+    store.close();
+    drop((first, store));
+
+    let mut again = reopen(&folder, options(vec![spec("all"), spec("more")]));
+    assert_eq!((waiting(&again, "all").0, seen(&again, "all")), (1201, vec!["o".to_owned()]));
+    let lease = again.store.lease(&queue("all"), &request(600), START).unwrap();
+    assert!(lease.is_none_or(|lease| lease.events.iter().all(|leased| leased.event.key == "o")));
+    again.commit(START);
+    assert_eq!(waiting(&again, "all").0, 601, "none of them waits for its turn again");
+    settle(&mut again, START);
+    assert_eq!((waiting(&again, "all").0, waiting(&again, "more").0, dead(&again)), (1, 1, 0));
+    let view = again.store.queues().into_iter().find(|view| view.name == queue("all")).unwrap();
+    assert_eq!(view.totals.delivered, 0, "nothing of it was");
+    let stats = again.store.stats();
+    let [held, dropped] =
+        [&stats.held_events, &stats.dropped].map(|n| n.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!((held, dropped), (0, 3 * 1200));
+}
+
+#[test]
+fn a_clock_that_is_set_ends_no_lease_and_counts_no_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inline = inline(&dir.path().join("store"), options(vec![spec("all")]));
+    link_at(&mut inline, START, "a");
+    accept(&mut inline, START, event("1", "a"));
+    let wish = LeaseRequest { until: START.plus(HOUR), ..request(1) };
+    let lease = inline.store.lease(&queue("all"), &wish, START).unwrap().unwrap();
+    inline.look(START, HOUR);
+    // Ten hours on the wall in a minute.
+    let minute = HOUR / 60;
+    let jumped = START.plus(10 * HOUR);
+    inline.look(jumped, HOUR + minute);
+    settle(&mut inline, jumped.plus(58 * minute));
+    let store = inline.store.clone();
+    assert!(store.lease(&queue("all"), &request(1), jumped.plus(58 * minute)).unwrap().is_none());
+    settle(&mut inline, jumped.plus(HOUR));
+    let again = store.lease(&queue("all"), &request(1), jumped.plus(HOUR)).unwrap().unwrap();
+    assert_eq!((again.events[0].attempt, lease.events[0].attempt), (2, 1), "its own hour is over");
+}

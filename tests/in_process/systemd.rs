@@ -1,0 +1,78 @@
+//! The systemd units, the production configuration and their documentation agree with each other; systemd/check.sh asks systemd itself.
+
+use std::collections::BTreeSet;
+
+const SERVICE: &str = include_str!("../../systemd/ringhookd.service");
+const INIT: &str = include_str!("../../systemd/ringhookd-init.service");
+const CONFIG: &str = include_str!("../../systemd/config.toml");
+const README: &str = include_str!("../../systemd/README.md");
+
+#[test]
+fn init_runs_as_the_daemon_does() {
+    for key in
+        ["DynamicUser", "User", "StateDirectory", "StateDirectoryMode", "UMask", "LoadCredentialEncrypted"]
+    {
+        assert!(!values(SERVICE, key).is_empty(), "{key}");
+        assert_eq!(values(SERVICE, key), values(INIT, key), "{key}");
+    }
+    let command = |unit| words(unit, "ExecStart");
+    assert_eq!(command(SERVICE)[0], command(INIT)[0]);
+    assert_eq!(command(SERVICE)[2..], command(INIT)[2..]);
+    assert_eq!((command(SERVICE)[1], command(INIT)[1]), ("serve", "init"));
+}
+
+#[test]
+fn the_binary_may_be_executed() {
+    assert!(words(SERVICE, "ExecPaths").contains(&words(SERVICE, "ExecStart")[0]));
+}
+
+#[test]
+fn configured_secrets_are_the_credentials_of_the_unit() {
+    let loaded = values(SERVICE, "LoadCredentialEncrypted");
+    let given: Vec<(&str, &str)> = loaded.iter().filter_map(|value| value.split_once(':')).collect();
+    let names: BTreeSet<&str> = given.iter().map(|(name, _)| *name).collect();
+    let wanted: BTreeSet<&str> = settings().flat_map(|(_, value)| credentials(value)).collect();
+    assert_eq!(wanted, names);
+    for (name, path) in given {
+        let option = format!("--name={name} ");
+        assert!(README.lines().any(|line| line.contains(&option) && line.ends_with(path)), "{name}");
+    }
+    assert!(settings().all(|(key, _)| key != "hmac_keys"), "no secret stands in a world readable file");
+}
+
+#[test]
+fn configured_paths_are_writable_in_the_sandbox() {
+    let all = |key| settings().filter(move |(k, _)| *k == key).map(|(_, value)| value.trim_matches('"'));
+    let state = words(SERVICE, "StateDirectory");
+    let state: Vec<_> = state.iter().map(|name| format!("/var/lib/{name}")).collect();
+    assert!(all("folder").chain(all("guard_folder")).eq(state.iter().map(String::as_str)));
+    assert_eq!(all("create").count(), 0, "a lost store must not be replaced by an empty one");
+    let runtime = format!("/run/{}/", values(SERVICE, "RuntimeDirectory")[0]);
+    assert!(all("path").count() > 0 && all("path").all(|path| path.starts_with(&runtime)));
+    assert_eq!(all("group").count(), 0, "the sandbox forbids chown");
+}
+
+#[test]
+fn the_configuration_is_where_the_unit_looks() {
+    let folder = format!("/etc/{}/", values(SERVICE, "ConfigurationDirectory")[0]);
+    assert!(words(SERVICE, "ExecStart").contains(&format!("{folder}config.toml").as_str()));
+    assert!(README.contains(&format!("systemd/config.toml {folder}\n")));
+}
+
+/// Keys and values of the configuration, as they are written in it.
+fn settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CONFIG.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "))
+}
+
+fn credentials(value: &str) -> impl Iterator<Item = &str> {
+    value.split('"').filter_map(|text| text.strip_prefix("credential:"))
+}
+
+/// What a unit says for a key, in its order.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+fn words<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    values(unit, key)[0].split_whitespace().collect()
+}

@@ -1,0 +1,286 @@
+//! The journal of refreshes: one turn at a time, nothing of it lost, and nothing of it for the wrong account.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::*;
+use ringhookd::clock;
+use ringhookd::domain::refresh::{End, Notice};
+use ringhookd::domain::routing::{Filter, TypePattern};
+use ringhookd::domain::secret::Secret;
+use ringhookd::domain::tokens::{ACCESS_LIFE, Span};
+use ringhookd::store::{Import, NoTurn, QueueSpec, Settled, Store, Turn, Which};
+use serde_json::{Value, json};
+
+const LEASE: Duration = Duration::from_mins(1);
+
+fn secret(text: &str) -> Secret<String> {
+    Secret::new(text.to_owned())
+}
+
+fn renewed(access: &str, refresh: &str) -> Settled {
+    let span = Span::from_now(clock::now(), ACCESS_LIFE);
+    let (access_token, refresh_token) = (secret(access), Some(secret(refresh)));
+    Settled::Renewed { access_token, refresh_token, scope: None, span }
+}
+
+/// Imports tokens for a user's account; returns the account's number.
+async fn import(store: &Store, id: &str, refresh: &str) -> u32 {
+    let import = Import {
+        account: account(id),
+        user: Some(user("ann")),
+        tokens: Some(tokens("at-0", refresh)),
+        replace: false,
+    };
+    store.import(import).await.unwrap().unwrap();
+    store.access(account(id)).await.unwrap().unwrap().number
+}
+
+async fn begin(store: &Store, number: u32, which: Which) -> Result<Turn, NoTurn> {
+    store.begin_refresh(number, which, LEASE).await.unwrap()
+}
+
+async fn settle(store: &Store, turn: &Turn, settled: Settled) -> Option<u64> {
+    store.settle_refresh(turn.number, turn.fence, Arc::new(settled)).await.unwrap()
+}
+
+async fn access(store: &Store, id: &str) -> String {
+    store.access(account(id)).await.unwrap().unwrap().token.unwrap().expose().clone()
+}
+
+fn is_unsettled(store: &Store, number: u32) -> bool {
+    store.token_record(number).unwrap().unwrap().record.unsettled
+}
+
+#[tokio::test]
+async fn a_renewed_pair_is_there_after_a_restart_and_the_one_before_can_be_tried_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let first = store(&folder, vec![]);
+    let number = import(&first, "a", "rt-0").await;
+    let turn = begin(&first, number, Which::Current).await.unwrap();
+    assert_eq!((turn.token.expose().as_str(), turn.account.as_str()), ("rt-0", "a"));
+    assert!(settle(&first, &turn, renewed("at-1", "rt-1")).await.is_some());
+    first.close();
+
+    let again = open(&folder, options(vec![])).unwrap();
+    assert_eq!(access(&again, "a").await, "at-1");
+    assert!(!is_unsettled(&again, number));
+    let turn = begin(&again, number, Which::Predecessor).await.unwrap();
+    assert_eq!(turn.token.expose(), "rt-0");
+    settle(&again, &turn, Settled::Refused).await;
+    assert_eq!(begin(&again, number, Which::Predecessor).await.unwrap_err(), NoTurn::NoToken);
+    assert_eq!(begin(&again, number, Which::Current).await.unwrap().token.expose(), "rt-1");
+}
+
+#[tokio::test]
+async fn a_turn_is_taken_until_it_is_settled_and_its_word_counts_no_more_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let store_ = store(&dir.path().join("store"), vec![]);
+    let number = import(&store_, "a", "rt-0").await;
+    let first = begin(&store_, number, Which::Current).await.unwrap();
+    assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoTurn::Taken);
+    settle(&store_, &first, Settled::Unknown).await;
+    let second = begin(&store_, number, Which::Current).await.unwrap();
+    assert!(second.fence > first.fence);
+    assert_eq!(settle(&store_, &first, renewed("at-x", "rt-x")).await, None, "a late answer");
+    assert!(settle(&store_, &second, renewed("at-1", "rt-1")).await.is_some());
+    assert_eq!(access(&store_, "a").await, "at-1");
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_lets_the_next_one_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let store_ = store(&dir.path().join("store"), vec![]);
+    let number = import(&store_, "a", "rt-0").await;
+    let lease = Duration::from_millis(1);
+    let _first = store_.begin_refresh(number, Which::Current, lease).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(begin(&store_, number, Which::Current).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_nobody_knows_the_outcome_of_is_unsettled_until_an_answer_settles_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store_ = store(&folder, vec![]);
+    let number = import(&store_, "a", "rt-0").await;
+    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &turn, Settled::NotSent).await;
+    assert!(!is_unsettled(&store_, number), "nothing was sent");
+    begin(&store_, number, Which::Current).await.unwrap();
+    store_.close();
+
+    let store_ = open(&folder, options(vec![])).unwrap();
+    assert!(is_unsettled(&store_, number), "it may have been sent");
+    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &turn, Settled::NotSent).await;
+    assert!(is_unsettled(&store_, number), "the one before may still have been");
+    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &turn, Settled::Refused).await;
+    assert!(!is_unsettled(&store_, number));
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_could_read_is_handed_to_every_turn_until_one_renews() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store_ = store(&folder, vec![]);
+    let number = import(&store_, "a", "rt-0").await;
+    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    assert!(turn.kept.is_none());
+    settle(&store_, &turn, Settled::Unreadable(Secret::new(b"<html>".to_vec()))).await;
+    store_.close();
+    let store_ = open(&folder, options(vec![])).unwrap();
+    for settled in [Settled::Unknown, Settled::NotSent, Settled::Refused] {
+        let turn = begin(&store_, number, Which::Current).await.unwrap();
+        assert_eq!(turn.kept.as_ref().unwrap().0.expose(), b"<html>");
+        settle(&store_, &turn, settled).await;
+    }
+    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &turn, renewed("at-1", "rt-1")).await;
+    assert!(begin(&store_, number, Which::Current).await.unwrap().kept.is_none());
+}
+
+#[tokio::test]
+async fn an_answer_from_outside_the_store_is_taken_back_only_by_its_own_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store_ = store(&folder, vec![]);
+    let (one, other) = (import(&store_, "a", "rt-a").await, import(&store_, "b", "rt-b").await);
+    let turn = begin(&store_, one, Which::Current).await.unwrap();
+    let of_other = begin(&store_, other, Which::Current).await.unwrap();
+    let sealed = turn.seal_answer(b"answer").unwrap();
+    assert!(!String::from_utf8_lossy(&sealed).contains("answer"));
+    store_.close();
+
+    let store_ = open(&folder, options(vec![])).unwrap();
+    let back = async |number, fence| store_.take_back_answer(number, fence, sealed.clone()).await.unwrap();
+    assert!(!back(other, of_other.fence).await && !back(one, turn.fence + 9).await);
+    assert!(back(one, turn.fence).await);
+    let next = begin(&store_, one, Which::Current).await.unwrap();
+    assert_eq!(next.kept.unwrap().0.expose(), b"answer");
+}
+
+#[tokio::test]
+async fn other_tokens_or_none_make_an_answer_that_is_under_way_worthless() {
+    let dir = tempfile::tempdir().unwrap();
+    let store_ = store(&dir.path().join("store"), vec![]);
+    let number = import(&store_, "a", "rt-0").await;
+    assert_eq!(store_.changed_tokens(), [number]);
+    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    import(&store_, "a", "rt-new").await;
+    assert_eq!(settle(&store_, &turn, renewed("at-1", "rt-1")).await, None);
+    assert_eq!(begin(&store_, number, Which::Current).await.unwrap().token.expose(), "rt-new");
+
+    let turn = begin_anew(&store_, number).await;
+    let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
+    removed.time = Some(later(HOUR));
+    store_.accept(removed).await.unwrap();
+    assert_eq!(settle(&store_, &turn, renewed("at-1", "rt-1")).await, None);
+    assert!(store_.access(account("a")).await.unwrap().is_none());
+    assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoTurn::NoToken);
+    assert_eq!(store_.changed_tokens(), [number]);
+}
+
+async fn begin_anew(store: &Store, number: u32) -> Turn {
+    import(store, "a", "rt-newer").await;
+    begin(store, number, Which::Current).await.unwrap()
+}
+
+#[tokio::test]
+async fn without_a_new_refresh_token_the_old_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store_ = store(&dir.path().join("store"), vec![]);
+    let number = import(&store_, "a", "rt-0").await;
+    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    let Settled::Renewed { access_token, scope, span, .. } = renewed("at-1", "") else { unreachable!() };
+    settle(&store_, &turn, Settled::Renewed { access_token, refresh_token: None, scope, span }).await;
+    assert_eq!(access(&store_, "a").await, "at-1");
+    assert_eq!(begin(&store_, number, Which::Predecessor).await.unwrap_err(), NoTurn::NoToken);
+    assert_eq!(begin(&store_, number, Which::Current).await.unwrap().token.expose(), "rt-0");
+}
+
+#[tokio::test]
+async fn records_come_in_pages_and_epochs_grow_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store_ = store(&folder, vec![]);
+    link(&store_, "without tokens", "ann").await;
+    let mut numbers = Vec::new();
+    for id in ["a", "b", "c"] {
+        numbers.push(import(&store_, id, "rt").await);
+    }
+    begin(&store_, numbers[1], Which::Current).await.unwrap();
+    let page = |after| store_.token_records(after, 2).unwrap();
+    let seen: Vec<_> = [page(0), page(numbers[1])].concat();
+    assert_eq!(seen.iter().map(|r| r.number).collect::<Vec<_>>(), numbers);
+    assert_eq!(seen.iter().map(|r| r.record.unsettled).collect::<Vec<_>>(), [false, true, false]);
+    let before = store_.epoch().unwrap();
+    store_.close();
+    let store_ = open(&folder, options(vec![])).unwrap();
+    assert_eq!(store_.epoch().unwrap(), before);
+    let turn = begin(&store_, numbers[0], Which::Current).await.unwrap();
+    assert_eq!((turn.fence, store_.epoch().unwrap()), (before + 1, before + 1));
+    assert_eq!(store_.raise_epoch(before + 100).await.unwrap(), before + 101);
+}
+
+#[tokio::test]
+async fn a_change_of_state_is_an_event_for_queues_that_ask_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let types = vec![TypePattern::parse("link.*").unwrap()];
+    let alerts = QueueSpec { filter: Filter { types, ..Filter::default() }, ..spec("alerts") };
+    let folder = dir.path().join("store");
+    let store_ = store(&folder, vec![spec("all"), alerts.clone()]);
+    let number = import(&store_, "a", "rt").await;
+    let renewed_at = store_.access(account("a")).await.unwrap().unwrap().span.renewed_at;
+    assert!(
+        store_.tell(number, renewed_at.minus(HOUR), Notice::Lapsed).await.unwrap().is_none(),
+        "not these"
+    );
+    assert!(store_.tell(number, renewed_at, Notice::Lapsing(1)).await.unwrap().is_some());
+    assert!(store_.tell(number, renewed_at, Notice::Revoked).await.unwrap().is_some());
+    assert_eq!(store_.access(account("a")).await.unwrap().unwrap().end, Some(End::Revoked));
+    let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
+    removed.time = Some(later(HOUR));
+    store_.accept(removed).await.unwrap();
+    assert!(
+        store_.tell(number, renewed_at, Notice::Fresh).await.unwrap().is_none(),
+        "it has no tokens any more"
+    );
+    store_.close();
+
+    let store_ = open(&folder, options(vec![spec("all"), alerts])).unwrap();
+    let told = drain(&store_, "alerts", 9).await;
+    let lines = told.iter().map(|l| serde_json::from_str(&l.event.cloudevent(l.seq, 1)).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    let types: Vec<_> = lines.iter().map(|l| l["type"].as_str().unwrap()).collect();
+    let link = |state: &str| format!("com.ringhookd.link.{state}");
+    assert_eq!(types, ["linked", "lapsing", "revoked", "removed"].map(link));
+    assert_eq!((&lines[1]["source"], &lines[1]["ringuser"]), (&json!("/ringhookd"), &json!("ann")));
+    assert!(lines[1]["data"]["lapses_at"].is_string());
+    assert_eq!(lines.iter().map(|l| l["id"].as_str()).collect::<std::collections::HashSet<_>>().len(), 4);
+    assert_eq!(drain_keys(&store_, "all").await, ["1"], "a queue that takes everything takes Ring's alone");
+}
+
+#[tokio::test]
+async fn an_account_that_is_forgotten_answers_nothing_at_once_and_anew_only_with_its_new_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let store_ = store(&dir.path().join("store"), vec![]);
+    let numbers = [import(&store_, "a", "rt-a").await, import(&store_, "b", "rt-b").await];
+    // Twice each: the second time its number is at hand.
+    for id in ["a", "b", "a", "b"] {
+        assert_eq!(access(&store_, id).await, "at-0");
+        assert_eq!(store_.account(account(id)).await.unwrap().unwrap().account, account(id));
+    }
+    store_.forget(account("a")).await.unwrap().unwrap();
+    assert!(store_.access(account("a")).await.unwrap().is_none());
+    assert!(store_.account(account("a")).await.unwrap().is_none());
+    let again = import(&store_, "a", "rt-a").await;
+    assert!(!numbers.contains(&again));
+    let turn = begin(&store_, again, Which::Current).await.unwrap();
+    settle(&store_, &turn, renewed("at-1", "rt-1")).await;
+    assert_eq!((access(&store_, "a").await, access(&store_, "b").await), ("at-1".into(), "at-0".into()));
+    assert_eq!(store_.access(account("a")).await.unwrap().unwrap().number, again);
+    assert_eq!(store_.access(account("b")).await.unwrap().unwrap().number, numbers[1]);
+}

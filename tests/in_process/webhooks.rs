@@ -1,0 +1,272 @@
+//! Webhooks over a real socket into a running daemon: what Ring would see, and what is kept.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::*;
+use ringhookd::config;
+use ringhookd::daemon::Daemon;
+use ringhookd::domain::cloudevent::Mark;
+use ringhookd::domain::signature::sign;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+const KEY: &str = "a-made-up-key-for-tests";
+
+async fn daemon(folder: &Path, more: &str) -> Daemon {
+    let text = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        hmac_keys = ["{KEY}"]
+        [store]
+        folder = "{0}/store"
+        create = true
+        environment = "test"
+        reserve = "1 MiB"
+        min_free = "1 MiB"
+        [[queue]]
+        name = "all"
+        kind = "embedded"
+        unclaimed = "deliver"
+        [[socket]]
+        path = "{0}/admin.sock"
+        {more}
+        "#,
+        folder.display()
+    );
+    Daemon::start(config::parse(&text).unwrap()).await.unwrap()
+}
+
+/// Sends one request as it stands and returns the status line's code and the whole answer.
+async fn send(daemon: &Daemon, request: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    (status, answer)
+}
+
+async fn post(daemon: &Daemon, body: &[u8], headers: &str) -> (u16, String) {
+    let head = format!(
+        "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+        body.len()
+    );
+    send(daemon, &[head.as_bytes(), body].concat()).await
+}
+
+async fn signed(daemon: &Daemon, body: &[u8]) -> u16 {
+    post(daemon, body, &format!("X-Signature: {}\r\n", sign(KEY.as_bytes(), body))).await.0
+}
+
+fn body(id: &str) -> Vec<u8> {
+    format!(
+        r#"{{"meta":{{"request_id":"{id}","account_id":"acc"}},"data":{{"type":"button_press","attributes":{{"source":"dev"}}}}}}"#
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn a_signed_event_is_kept_once_to_the_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    let odd = b" {\"data\": {\"type\":\"x\" , \"n\":1.50e0}, \"meta\":{\"request_id\":\"1\",\"account_id\":\"a\"} }\n";
+    assert_eq!(signed(&daemon, odd).await, 200);
+    assert_eq!(signed(&daemon, odd).await, 200);
+    let events = drain(daemon.store(), "all", 9).await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(&events[0].event.body[..], odd);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_signed_is_401_and_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    assert_eq!(signed(&daemon, &body("1")).await, 200);
+    let good = sign(KEY.as_bytes(), &body("2"));
+    let forged = sign(b"another-key-altogether", &body("2"));
+    let headers = [
+        String::new(),
+        format!("X-Signature: {forged}\r\n"),
+        format!("X-Signature: {good}\r\nX-Signature: {good}\r\n"),
+        format!("X-Signature: {}\r\n", &good[..70]),
+        "X-Signature: sha256=\r\n".into(),
+        format!("X-Signature: SHA256={}\r\n", &good[7..]),
+    ];
+    let mut answers = Vec::new();
+    for header in &headers {
+        let (status, answer) = post(&daemon, &body("2"), header).await;
+        assert_eq!(status, 401, "{header}");
+        answers.push(answer.lines().filter(|l| !l.starts_with("date:")).collect::<Vec<_>>().join("\n"));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "all alike: {answers:?}");
+    let bare = format!("X-Signature: {}\r\n", good[7..].to_uppercase());
+    assert_eq!(post(&daemon, &body("2"), &bare).await.0, 200);
+    let metrics = daemon.metrics().render();
+    assert!(metrics.contains("\nringhookd_bare_signatures_total 1\n"), "{metrics}");
+    assert_eq!(drain_keys(daemon.store(), "all").await, ["1", "2"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_mismatch_is_503_until_the_key_has_proven_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    let forged = format!("X-Signature: {}\r\n", sign(b"another-key-altogether", &body("2")));
+    let (status, answer) = post(&daemon, &body("2"), &forged).await;
+    assert_eq!(status, 503);
+    assert!(answer.to_lowercase().contains("retry-after: "), "{answer}");
+    assert_eq!(signed(&daemon, &body("1")).await, 200);
+    for _ in 0..5 {
+        assert_eq!(post(&daemon, &body("2"), &forged).await.0, 401);
+    }
+    assert_eq!(post(&daemon, &body("2"), &forged).await.0, 503, "so many look like our key is wrong");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn signed_text_that_is_not_an_event_is_kept_and_200() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    for text in
+        [&b"1700000000000:ava1.ring.account.X"[..], b"", b"[]", b"{}", b"{\"a\":1,\"a\":2}", &[0xff, 0xfe]]
+    {
+        assert_eq!(signed(&daemon, text).await, 200, "{text:?}");
+        assert_eq!(signed(&daemon, text).await, 200, "{text:?} again");
+    }
+    let stats = daemon.store().stats();
+    assert_eq!(stats.quarantined_events.load(std::sync::atomic::Ordering::Relaxed), 6);
+    assert!(drain_keys(daemon.store(), "all").await.is_empty());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn other_paths_methods_and_sizes_have_their_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "[webhook]\nmax_body = \"64 KiB\"").await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_eq!(send(&daemon, get("/").as_bytes()).await.0, 404);
+    let (status, answer) = send(&daemon, get("/webhooks/ring").as_bytes()).await;
+    assert_eq!((status, answer.to_lowercase().contains("allow: post")), (405, true));
+    assert_eq!(signed(&daemon, &vec![b' '; (64 << 10) + 1]).await, 413);
+    assert_eq!(signed(&daemon, &vec![b' '; 64 << 10]).await, 200);
+    let text = daemon.metrics().render();
+    assert!(text.contains("ringhookd_webhooks_total{verdict=\"too_large\"} 1"), "{text}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_remembers_keys_ids_and_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = daemon(dir.path(), "").await;
+    assert_eq!(signed(&first, &body("1")).await, 200);
+    first.stop().await;
+    let second = daemon(dir.path(), "").await;
+    let forged = format!("X-Signature: {}\r\n", sign(b"another-key-altogether", &body("2")));
+    assert_eq!(post(&second, &body("2"), &forged).await.0, 401, "the key was proven before");
+    assert_eq!(signed(&second, &body("1")).await, 200);
+    assert_eq!(drain_keys(second.store(), "all").await, ["1"]);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_spool_queue_gets_one_file_an_event_and_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = dir.path().join("spool");
+    let more = format!(
+        "[[queue]]\nname = \"files\"\nkind = \"spool\"\nunclaimed = \"deliver\"\nfolder = \"{}\"\nmax_files = 2",
+        spool.display()
+    );
+    let files = || {
+        let names = std::fs::read_dir(&spool).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
+        names.sort();
+        names
+    };
+    let wait_for = async |count: usize| {
+        while files().len() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let first = daemon(dir.path(), &more).await;
+    for id in ["1", "2", "3", "4"] {
+        assert_eq!(signed(&first, &body(id)).await, 200);
+    }
+    wait_for(2).await;
+    first.stop().await;
+    let mut ids = Vec::new();
+    let second = daemon(dir.path(), &more).await;
+    while ids.len() < 4 {
+        wait_for(1).await;
+        for name in files() {
+            let event = std::fs::read(spool.join(&name)).unwrap();
+            let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
+            ids.push(event["id"].as_str().unwrap().to_owned());
+            std::fs::remove_file(spool.join(&name)).unwrap();
+        }
+    }
+    assert_eq!(ids, ["1", "2", "3", "4"]);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn events_from_another_time_are_accepted_and_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    let now = ringhookd::clock::now();
+    let event = |id: &str, at: u64| {
+        format!(
+            r#"{{"meta":{{{id}"account_id":"acc"}},"data":{{"type":"button_press","attributes":{{"source":"dev","timestamp":{at}}}}}}}"#
+        )
+    };
+    let days = |n: u32| n * 24 * HOUR;
+    let events = [
+        event(r#""request_id":"late","#, now.minus(days(30)).0),
+        event(r#""request_id":"early","#, now.plus(days(30)).0),
+        event(r#""request_id":"now","#, now.0),
+        event("", now.0),
+    ];
+    for event in &events {
+        assert_eq!(signed(&daemon, event.as_bytes()).await, 200);
+        assert_eq!(signed(&daemon, event.as_bytes()).await, 200);
+    }
+    let kept = drain(daemon.store(), "all", 9).await;
+    let marks: Vec<String> = kept.iter().map(|leased| leased.event.marks.to_string()).collect();
+    assert_eq!(marks, [Mark::Late.name(), Mark::Early.name(), "", Mark::HashedId.name()]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn readers_that_fill_their_socket_keep_nobody_from_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let readers = dir.path().join("readers.sock");
+    let more = format!("[[socket]]\npath = \"{}\"", readers.display());
+    let daemon = daemon(dir.path(), &more).await;
+    let wait = r#"{"wait_ms":60000}"#;
+    let poll = format!(
+        "POST /v1/queues/all/lease HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{wait}",
+        wait.len()
+    );
+    let mut polls = Vec::new();
+    let refused = loop {
+        let mut stream = UnixStream::connect(&readers).await.unwrap();
+        stream.write_all(poll.as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        match tokio::time::timeout(Duration::from_millis(20), stream.read_exact(&mut first)).await {
+            Ok(read) => break read.map(|_| first).unwrap(),
+            Err(_) => polls.push(stream),
+        }
+        assert!(polls.len() < 1000, "it takes any number");
+    };
+    assert_eq!(&refused, b"HTTP/1.1 503");
+    let mut own = UnixStream::connect(dir.path().join("admin.sock")).await.unwrap();
+    own.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    own.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(polls);
+    daemon.stop().await;
+}

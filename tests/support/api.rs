@@ -1,0 +1,207 @@
+//! A store behind admin sockets in a temporary folder, and calls over them.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use ringhookd::admin::{Admin, Facts, KeyProof, LinkDesk, Parts, QueueFacts, Reporter, TokenDesk, limits};
+use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
+use ringhookd::domain::claim::{Bid, Told, Unanswered};
+use ringhookd::domain::lending::{Ask, Denied, Lent, Reason, Standing};
+use ringhookd::domain::rights::{Grant, Rights};
+use ringhookd::domain::routing::Selection;
+use ringhookd::domain::time::Millis;
+use ringhookd::http::Server;
+use ringhookd::store::{Store, StoreError};
+use ringhookd::telemetry::{Door, Metrics};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::support::{queue, spec, store};
+
+/// For answers of a machine that is busy with other tests.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+pub(crate) struct Api {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Store,
+    pub(crate) admin: Arc<Admin>,
+    server: Arc<Server>,
+}
+
+/// Has no tokens to give.
+#[derive(Debug)]
+struct NoDesk;
+
+impl TokenDesk for NoDesk {
+    fn lend<'a>(&'a self, _: &'a Ask) -> Pin<Box<dyn Future<Output = Result<Lent, Denied>> + Send + 'a>> {
+        Box::pin(async { Err(Denied::for_good(Reason::NotConfigured)) })
+    }
+
+    fn welcome(&self, _: Arrival) -> Pin<Box<dyn Future<Output = Result<Welcome, Unwelcome>> + Send + '_>> {
+        Box::pin(async { Err(Unwelcome::NotConfigured) })
+    }
+
+    fn accept_restored(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
+}
+
+/// Has no accounts to link.
+#[derive(Debug)]
+struct NoLinks;
+
+impl LinkDesk for NoLinks {
+    fn claim(&self, _: Bid) -> Pin<Box<dyn Future<Output = Result<Told, Unanswered>> + Send + '_>> {
+        Box::pin(async { Err(Unanswered::NotConfigured) })
+    }
+}
+
+/// One socket, and calls through it.
+pub(crate) struct Door_ {
+    pub(crate) path: PathBuf,
+}
+
+pub(crate) fn rights(calls: &[&str], accounts: &[&str], users: &[&str]) -> Rights {
+    let select = |ids: &[&str]| match ids {
+        ["*"] => Selection::All,
+        ids => Selection::Only(ids.iter().map(|id| Box::from(*id)).collect()),
+    };
+    let grants = calls.iter().map(|call| Grant::parse(call).unwrap()).collect();
+    Rights::new(grants, select(accounts), select(users))
+}
+
+impl Api {
+    /// Queues `all` (embedded), `raws` (embedded, raw) and `files` (spool), all of which take everything.
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir.path().join("store"), vec![spec("all"), spec("raws"), spec("files")]);
+        let metrics = Metrics::default();
+        let server = Server::new(limits(), metrics.http(Door::Admin));
+        let facts = |name, kind, visibility, raw| QueueFacts { name: queue(name), kind, visibility, raw };
+        let lasting = Some(Duration::from_hours(1));
+        let queues = vec![
+            facts("all", "embedded", lasting, false),
+            facts("raws", "embedded", lasting, true),
+            facts("files", "spool", None, false),
+        ];
+        let proof = KeyProof { fingerprint: "f1".into(), set_at: Millis(0), verified_at: None };
+        let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
+        let server_ = Arc::clone(&server);
+        let facts = Reporter::new(report);
+        let (tokens, links) = (Arc::new(NoDesk), Arc::new(NoLinks));
+        let parts = Parts { store: store.clone(), server: server_, metrics, queues, facts, tokens, links };
+        Self { dir, store, admin: Admin::new(parts).unwrap(), server }
+    }
+
+    pub(crate) fn door(&self, name: &str, rights: Rights) -> Door_ {
+        let path = self.dir.path().join(name);
+        let listener = UnixListener::bind(&path).unwrap();
+        let handler = Arc::clone(&self.admin).handler(rights);
+        tokio::spawn(Arc::clone(&self.server).serve(listener, handler, std::future::pending()));
+        Door_ { path }
+    }
+
+    pub(crate) fn open_door(&self) -> Door_ {
+        self.door("admin.sock", Rights::all())
+    }
+
+    pub(crate) fn leased(&self, name: &str) -> u64 {
+        self.store.queues().iter().find(|view| view.name == queue(name)).unwrap().leased
+    }
+}
+
+impl Door_ {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        self.call("GET", path, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call("POST", path, &body.to_string()).await
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let answer = send(&self.path, method, path, body).await;
+        let status = answer.status().as_u16();
+        let text = text(answer.into_body()).await;
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The body of a call that succeeds.
+    pub(crate) async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, answer) = self.call(method, path, &body).await;
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        answer
+    }
+
+    /// The ids of what one lease gives.
+    pub(crate) async fn lease_ids(&self, queue: &str, body: Value) -> Vec<String> {
+        let answer = self.ok("POST", &format!("/v1/queues/{queue}/lease"), body).await;
+        ids(&answer["events"], |event| &event["event"]["id"])
+    }
+
+    pub(crate) async fn tail(&self, queue: &str, last: u32) -> Lines {
+        let answer = send(&self.path, "GET", &format!("/v1/queues/{queue}/tail?last={last}"), "").await;
+        assert_eq!(answer.status(), 200);
+        Lines { body: answer.into_body(), text: String::new() }
+    }
+}
+
+pub(crate) fn ids(items: &Value, id: impl Fn(&Value) -> &Value) -> Vec<String> {
+    items.as_array().unwrap().iter().map(|item| id(item).as_str().unwrap().to_owned()).collect()
+}
+
+/// The lines of a tail.
+pub(crate) struct Lines {
+    body: Incoming,
+    text: String,
+}
+
+impl Lines {
+    pub(crate) async fn id(&mut self) -> String {
+        loop {
+            if let Some((line, rest)) = self.text.split_once('\n') {
+                let line: Value = serde_json::from_str(line).unwrap();
+                self.text = rest.into();
+                return line["id"].as_str().unwrap().to_owned();
+            }
+            let frame =
+                tokio::time::timeout(SOON, self.body.frame()).await.expect("a line").unwrap().unwrap();
+            self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    }
+
+    /// Whether the stream has ended with nothing more on it.
+    pub(crate) async fn ended(&mut self) -> bool {
+        self.text.is_empty() && tokio::time::timeout(SOON, self.body.frame()).await.expect("an end").is_none()
+    }
+}
+
+async fn send(socket: &Path, method: &str, path: &str, body: &str) -> Response<Incoming> {
+    let stream = UnixStream::connect(socket).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+    let request = Request::builder().method(method).uri(path).header("host", "test").body(body).unwrap();
+    sender.send_request(request).await.unwrap()
+}
+
+async fn text(mut body: Incoming) -> String {
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        all.extend_from_slice(frame.unwrap().data_ref().unwrap());
+    }
+    String::from_utf8(all).unwrap()
+}

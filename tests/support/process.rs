@@ -1,0 +1,152 @@
+//! Runs the real binary: a daemon in a folder of its own, commands beside it, and webhooks over its socket.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Far more than anything takes; only a hang meets it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) fn ringhookd(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringhookd"));
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command to its end with `input` on its standard input.
+pub(crate) fn run(args: &[&str], input: &[u8]) -> Output {
+    let mut child = ringhookd(args).spawn().unwrap();
+    // It may have refused to read it.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+#[derive(Default)]
+struct Said {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Log {
+    said: Mutex<Said>,
+    grown: Condvar,
+}
+
+/// A daemon that has said it is ready; killed when a test ends early.
+pub(crate) struct Running {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts `serve` and waits for its line that it is ready, so the log level must be `info` or finer.
+    pub(crate) fn start(config: &Path) -> Self {
+        let mut child = ringhookd(&["serve", "--config", config.to_str().unwrap()]).spawn().unwrap();
+        let log = Arc::new(Log::default());
+        let (mut from, to) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                let mut said = to.said.lock().unwrap();
+                said.bytes.extend_from_slice(&buffer[..n]);
+                to.grown.notify_all();
+                if said.ended {
+                    return;
+                }
+            }
+            to.said.lock().unwrap().ended = true;
+            to.grown.notify_all();
+        });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Self { child, address: nowhere, log, reader: Some(reader) };
+        running.address = running.wait_for(address_in);
+        running
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The status of the answer to a POST on the webhook path.
+    pub(crate) fn post(&self, headers: &str, body: &[u8]) -> u16 {
+        let head = format!(
+            "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+            body.len()
+        );
+        self.send(&[head.as_bytes(), body].concat())
+    }
+
+    pub(crate) fn send(&self, request: &[u8]) -> u16 {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until `find` finds something in the log so far.
+    pub(crate) fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        let mut found = None;
+        let said = self.log.said.lock().unwrap();
+        let (said, _) = self
+            .log
+            .grown
+            .wait_timeout_while(said, PATIENCE, |said| {
+                found = find(&String::from_utf8_lossy(&said.bytes));
+                found.is_none() && !said.ended
+            })
+            .unwrap();
+        found.unwrap_or_else(|| panic!("not in the log: {}", String::from_utf8_lossy(&said.bytes)))
+    }
+
+    /// Closes its standard error at this end, after whatever it says next.
+    pub(crate) fn stop_reading(&self) {
+        self.log.said.lock().unwrap().ended = true;
+    }
+
+    /// SIGTERM; how it ended, its standard output, and its whole log.
+    pub(crate) fn stop(mut self) -> (ExitStatus, Vec<u8>, Vec<u8>) {
+        self.end(Signal::TERM)
+    }
+
+    /// SIGKILL; the same.
+    pub(crate) fn kill(mut self) -> (ExitStatus, Vec<u8>, Vec<u8>) {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> (ExitStatus, Vec<u8>, Vec<u8>) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let status = self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        let mut out = Vec::new();
+        self.child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        (status, out, self.log.said.lock().unwrap().bytes.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address in the line that says that the daemon is ready, as JSON or for people.
+fn address_in(log: &str) -> Option<SocketAddr> {
+    let (whole, _) = log.rsplit_once('\n')?;
+    let line = whole.lines().find(|line| line.contains("ready for webhooks"))?;
+    let address = &line[line.find("127.0.0.1:")?..];
+    let end = address.find(['"', ' ']).unwrap_or(address.len());
+    address[..end].parse().ok()
+}
