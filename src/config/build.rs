@@ -1,14 +1,12 @@
 //! From the file as written to a [`Config`]: every key with its default and its bounds.
 
-use std::collections::HashSet;
-use std::fmt::Display;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::common::{AGES, SIZES, path, url_path};
 use super::doc::{Doc, Key};
 use super::model::{
     Config, DeadLetters, Held, Http, Log, LogFormat, LogLevel, MasterKeys, Quarantine, Queue, Seen, Store,
@@ -21,7 +19,6 @@ use super::value::{
     Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
 };
 use super::{linking, queues, ring, sockets};
-use crate::domain::routing::Selection;
 use crate::domain::secret::Secret;
 
 /// Shortest key for HMAC-SHA256 that is taken, in bytes; a shorter one is a typing error.
@@ -34,9 +31,6 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 const MS: Duration = Duration::from_millis(1);
-
-pub(super) const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=days(365);
-pub(super) const SIZES: RangeInclusive<u64> = 1 << 20..=16 << 40;
 
 /// What reading the text alone gives; key files are still to be read.
 pub(super) struct Draft {
@@ -288,39 +282,8 @@ fn check_sum(root: &Section<'_>, store: &Section<'_>, kept: &[(String, u64)], ma
     }
 }
 
-/// The ids listed under `key`; an empty list, or one with `*`, is all of them.
-pub(super) fn selection<E: Display>(
-    s: &mut Section<'_>,
-    key: &'static str,
-    default: &'static [&'static str],
-    check: impl Fn(&str) -> Result<(), E>,
-) -> Selection {
-    let id = |text: &str| match check(text) {
-        Ok(()) => Ok(Box::from(text)),
-        Err(error) => Err(Wrong::Value(format!("can't be an id: it {error}"))),
-    };
-    let ids = s.list(key, default, Echo::Shown, id).into_iter().map(|id| id.value);
-    let ids: HashSet<Box<str>> = ids.collect();
-    if ids.is_empty() || ids.contains("*") { Selection::All } else { Selection::Only(ids) }
-}
-
-/// A path of the file system.
-pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(Wrong::Form("a path"));
-    }
-    Ok(text.into())
-}
-
 fn address(text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| Wrong::Form("an IP address with a port"))
-}
-
-pub(super) fn url_path(text: &str) -> Result<String, Wrong> {
-    let fits = text.starts_with('/')
-        && text.len() <= 255
-        && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'));
-    if fits { Ok(text.into()) } else { Err(Wrong::Form("a URL path of at most 255 plain characters")) }
 }
 
 fn environment(text: &str) -> Result<String, Wrong> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::build::url_path;
+use super::common::url_path;
 use super::model::{Linking, Webhook};
 use super::raw::{Echo, Section};
 use super::value::{Wrong, count, duration, text};

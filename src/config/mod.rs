@@ -4,6 +4,7 @@
 //! types of `model` and lists every problem, `secrets` reads what lies outside the file.
 
 mod build;
+mod common;
 mod doc;
 mod linking;
 mod model;

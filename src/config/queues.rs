@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::build::{AGES, SIZES, path, selection};
+use super::common::{AGES, SIZES, path, selection};
 use super::model::{Format, Queue, QueueKind, Unclaimed};
 use super::raw::{Echo, Section};
 use super::value::{Wrong, because, bytes, choice, count, duration, text};

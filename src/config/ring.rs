@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::build::path;
+use super::common::path;
 use super::model::{ClientSecret, Pace, Ring, Tokens};
 use super::raw::{Echo, Section};
 use super::secrets::SecretSource;

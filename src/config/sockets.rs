@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::build::{path, selection};
+use super::common::{path, selection};
 use super::model::Socket;
 use super::raw::{Echo, Section};
 use super::value::{Wrong, because, text};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::events;
 use super::fault::Fault;
 use super::faults::Plan;
-use super::server::Shared;
+use super::shared::Shared;
 
 /// One thing that happens.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::action::{self, Action};
 use super::call::{Call, Reply};
 use super::fault::Place;
-use super::server::Shared;
+use super::shared::Shared;
 
 /// Accounts that `/sim/state` shows.
 const SHOWN: usize = 100;
