@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
+mod rings;
 mod rooms;
 mod rules;
 mod source;
@@ -16,6 +17,11 @@ const TEST_COMMAND: &str = "cargo test --locked";
 #[test]
 fn imports_go_down() {
     report(src().iter().flat_map(rooms::imports_go_down));
+}
+
+#[test]
+fn no_files_of_a_room_import_each_other() {
+    report(rings::rings(&src()));
 }
 
 #[test]
