@@ -26,6 +26,7 @@ struct Findings {
 /// Exit 1 with every problem listed.
 pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let file = needed(common)?;
+    let mut out = Output::open(common.json)?;
     let mut found = Findings::default();
     match config::load(file) {
         Ok(config) => found.look(&config),
@@ -35,7 +36,6 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
         Err(error) => found.problems.push(error.to_string()),
     }
     let Findings { problems, notes } = found;
-    let mut out = Output::new(common.json);
     if out.json {
         out.item(&json!({"ok": problems.is_empty(), "problems": problems, "notes": notes}))?;
     } else {

@@ -2,7 +2,7 @@
 
 mod link;
 
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::failure::Failure;
+use super::output::Output;
 use crate::clock;
 use crate::config;
 use crate::daemon::{Daemon, Error};
@@ -44,20 +46,21 @@ struct Arrival {
 /// # Errors
 /// When something did not come out as promised, or the daemon did not start.
 pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
+    let out = Output::open(false)?;
     let folder = TemporaryFolder::new()?;
     let oauth = Ring::start(Options { hmac_key: KEY.into(), ..Options::default() })?;
     let daemon = Daemon::start(configuration(&folder.0, &oauth)?).await?;
-    let mut stage = Stage::new(&daemon, &oauth);
-    stage.opening(&folder.0);
+    let mut stage = Stage::new(&daemon, &oauth, out);
+    stage.opening(&folder.0)?;
     stage.links().await?;
     stage.every_kind().await?;
     stage.oddities().await?;
     stage.link().await?;
-    stage.summary();
+    stage.summary()?;
     if keep_running {
         let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        stage.invitation();
-        stage.play(&mut stop).await;
+        stage.invitation()?;
+        stage.play(&mut stop).await?;
     }
     daemon.stop().await;
     Ok(())
@@ -72,6 +75,8 @@ pub(super) enum DemoError {
     Io(#[from] std::io::Error),
     #[error("{0}")]
     Store(#[from] crate::store::StoreError),
+    #[error("{0}")]
+    Output(#[from] Failure),
     #[error("not as promised: {0}")]
     Broken(String),
 }
@@ -107,25 +112,36 @@ struct Stage<'d> {
     arrivals: mpsc::Receiver<Arrival>,
     sent: u32,
     arrived: u32,
+    out: Output,
 }
 
 impl<'d> Stage<'d> {
-    fn new(daemon: &'d Daemon, oauth: &'d Ring) -> Self {
+    fn new(daemon: &'d Daemon, oauth: &'d Ring, out: Output) -> Self {
         let (sender, arrivals) = mpsc::channel(64);
         for queue in ["user-1", "user-2", "user-3"] {
             tokio::spawn(read(daemon.store().clone(), queue, sender.clone()));
         }
         let ring = Sender::new(daemon.address(), PATH, KEY.as_bytes());
-        Self { daemon, oauth, ring, arrivals, sent: 0, arrived: 0 }
+        Self { daemon, oauth, ring, arrivals, sent: 0, arrived: 0, out }
     }
 
-    fn opening(&self, folder: &Path) {
-        println!(
+    /// A line, at once.
+    fn say(&mut self, line: Arguments<'_>) -> Result<(), DemoError> {
+        Ok(self.out.show(format_args!("{line}\n"))?)
+    }
+
+    /// The beginning of a line, at once.
+    fn part(&mut self, text: Arguments<'_>) -> Result<(), DemoError> {
+        Ok(self.out.show(text)?)
+    }
+
+    fn opening(&mut self, folder: &Path) -> Result<(), DemoError> {
+        self.say(format_args!(
             "A simulated Ring, the daemon, and a reader for each user's queue. All of it stays on this machine.\n"
-        );
-        println!("  store     {}", folder.join("store").display());
-        println!("  webhooks  http://{}{PATH}", self.daemon.address());
-        println!("  OAuth     {}\n", self.oauth.oauth_url());
+        ))?;
+        self.say(format_args!("  store     {}", folder.join("store").display()))?;
+        self.say(format_args!("  webhooks  http://{}{PATH}", self.daemon.address()))?;
+        self.say(format_args!("  OAuth     {}\n", self.oauth.oauth_url()))
     }
 
     async fn links(&mut self) -> Result<(), DemoError> {
@@ -140,7 +156,7 @@ impl<'d> Stage<'d> {
                 replace: false,
             };
             self.daemon.store().import(import).await?.map_err(broken)?;
-            println!("  imported  {account} for {user}, with a refresh token");
+            self.say(format_args!("  imported  {account} for {user}, with a refresh token"))?;
         }
         for (user, account, _) in LINKS {
             let ask = Ask { account: account_id(account)?, min_life: Duration::from_hours(1), refused: None };
@@ -148,12 +164,15 @@ impl<'d> Stage<'d> {
             if !self.oauth.honours_access(lent.token.expose()) {
                 return Err(broken("Ring does not honour the access token"));
             }
-            println!(
+            self.say(format_args!(
                 "  refreshed {account}: an access token for {user}'s workers, good until {}",
                 lent.expires_at.rfc3339()
-            );
+            ))?;
         }
-        println!("\n  {:<40} {:<6} {:<10} where it came out", "Ring sends", "answer", "it was");
+        self.say(format_args!(
+            "\n  {:<40} {:<6} {:<10} where it came out",
+            "Ring sends", "answer", "it was"
+        ))?;
         Ok(())
     }
 
@@ -174,11 +193,11 @@ impl<'d> Stage<'d> {
         self.send("button_press", &fresh, None, 200).await?;
         self.comes_out(user, &fresh).await?;
         self.send("the same once more (duplicate)", &fresh, None, 200).await?;
-        println!("dropped    it was accepted before");
+        self.say(format_args!("dropped    it was accepted before"))?;
 
         let forged = sign(b"not the key of this app", &fresh);
         self.send("one that somebody else signed (forged)", &fresh, Some(&forged), 401).await?;
-        println!("refused    nothing of it is kept");
+        self.say(format_args!("refused    nothing of it is kept"))?;
 
         let unknown = body("from_the_future", &self.request_id(), account, device, clock::now());
         self.send("a type that nobody knows yet", &unknown, None, 200).await?;
@@ -186,49 +205,52 @@ impl<'d> Stage<'d> {
 
         self.send("signed text that is no event", b"1700000000000:ava1.ring.account.DEMO1", None, 200)
             .await?;
-        println!("kept       in quarantine, for people");
+        self.say(format_args!("kept       in quarantine, for people"))?;
 
         let early = body("device_added", &self.request_id(), UNCLAIMED.0, UNCLAIMED.1, clock::now());
         self.send("for an account nobody has claimed", &early, None, 200).await?;
-        println!("held       until somebody does");
+        self.say(format_args!("held       until somebody does"))?;
         Ok(())
     }
 
-    fn summary(&self) {
+    fn summary(&mut self) -> Result<(), DemoError> {
         let stats = self.daemon.store().stats();
-        println!(
-            "\n  {} events accepted ({} of them held, then released), {} duplicate dropped, {} quarantined, 1 forged refused; {} came \
-             out of their queues.",
-            stats.accepted.load(Relaxed),
-            stats.released.load(Relaxed),
-            stats.duplicates.load(Relaxed),
-            stats.quarantined.load(Relaxed),
-            self.arrived,
-        );
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
+        let (accepted, released) = (count(&stats.accepted), count(&stats.released));
+        let (duplicates, quarantined) = (count(&stats.duplicates), count(&stats.quarantined));
+        let arrived = self.arrived;
+        self.say(format_args!(
+            "\n  {accepted} events accepted ({released} of them held, then released), {duplicates} duplicate dropped, \
+             {quarantined} quarantined, 1 forged refused; {arrived} came out of their queues."
+        ))
     }
 
-    fn invitation(&self) {
+    fn invitation(&mut self) -> Result<(), DemoError> {
         let (_, account, device) = LINKS[0];
-        println!("\nIt goes on until Ctrl-C. Play Ring in another terminal, as often as you like:\n");
-        println!(
+        self.say(format_args!(
+            "\nIt goes on until Ctrl-C. Play Ring in another terminal, as often as you like:\n"
+        ))?;
+        self.say(format_args!(
             "  body='{{\"meta\":{{\"request_id\":\"'$(openssl rand -hex 16)'\",\"account_id\":\"{account}\"}},\
              \"data\":{{\"type\":\"button_press\",\"attributes\":{{\"source\":\"{device}\",\"source_type\":\"devices\"}}}}}}'"
-        );
-        println!("  signature=$(printf %s \"$body\" | openssl dgst -sha256 -hmac {KEY} -r | cut -d' ' -f1)");
-        println!(
+        ))?;
+        self.say(format_args!(
+            "  signature=$(printf %s \"$body\" | openssl dgst -sha256 -hmac {KEY} -r | cut -d' ' -f1)"
+        ))?;
+        self.say(format_args!(
             "  curl -i http://{}{PATH} -H \"X-Signature: sha256=$signature\" -d \"$body\"\n",
             self.daemon.address()
-        );
+        ))
     }
 
     /// Shows what comes out of the queues, until it is told to stop.
-    async fn play(&mut self, (interrupt, terminate): &mut (Signal, Signal)) {
+    async fn play(&mut self, (interrupt, terminate): &mut (Signal, Signal)) -> Result<(), DemoError> {
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return,
-                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
                 Some(arrival) = self.arrivals.recv() => {
-                    println!("  queue {}: {}", arrival.queue, line(&arrival.event));
+                    self.say(format_args!("  queue {}: {}", arrival.queue, line(&arrival.event)))?;
                 }
             }
         }
@@ -251,14 +273,14 @@ impl<'d> Stage<'d> {
             Some(signature) => self.ring.post_signed(body, signature).await?,
             None => self.ring.post(body).await?,
         };
-        print!("  {what:<40} {status:<6} ");
+        self.part(format_args!("  {what:<40} {status:<6} "))?;
         if status == expected { Ok(()) } else { Err(broken(format!("{expected} was due, not {status}"))) }
     }
 
     /// Waits for the event to come out of the user's queue, to the byte.
     async fn comes_out(&mut self, user: &str, body: &[u8]) -> Result<(), DemoError> {
         let arrival = self.arrival().await?;
-        println!("accepted   queue {}: {}", arrival.queue, line(&arrival.event));
+        self.say(format_args!("accepted   queue {}: {}", arrival.queue, line(&arrival.event)))?;
         if arrival.queue == user && arrival.event.event.body == body {
             Ok(())
         } else {

@@ -19,6 +19,7 @@ mod status;
 mod token;
 
 use std::future::Future;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,7 +35,11 @@ pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help goes to standard output, usage errors to standard error; a closed one is nobody's loss.
+            // Help goes to standard output, usage errors to standard error.
+            if !error.use_stderr() {
+                return help(&error).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS);
+            }
+            // A closed standard error is nobody's loss.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -47,6 +52,13 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+fn help(text: &clap::Error) -> Result<(), Failure> {
+    let mut out = Output::open(false)?;
+    let text = text.render();
+    let shown = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    Ok(out.show(format_args!("{shown}"))?)
 }
 
 fn run(args: Args) -> Result<(), Failure> {
@@ -84,8 +96,8 @@ fn with_daemon(
     run: impl AsyncFnOnce(&Client, &mut Output) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let work = async {
+        let mut out = Output::open(common.json)?;
         let client = Client::find(common).await?;
-        let mut out = Output::new(common.json);
         run(&client, &mut out).await?;
         out.flush()
     };

@@ -1,31 +1,72 @@
-//! What goes to standard output: JSON a line, or short tables for people with text from outside escaped.
+//! Standard output: JSON a line, or short tables for people with foreign text escaped. A closed or failing one is an error.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::fmt::Arguments;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 use serde_json::Value;
 
 use super::failure::Failure;
 use crate::log::text;
 
+/// Device number of `/dev/null`.
+const NULL_DEVICE: (u32, u32) = (1, 3);
+const CLOSED: &str = "it is closed. `> /dev/null` throws the output away (opened for writing alone: a null device \
+                      open for reading and writing looks like a closed output)";
+
 /// Standard output, in one of its two forms.
 #[derive(Debug)]
 pub(super) struct Output {
-    to: BufWriter<Stdout>,
+    to: BufWriter<File>,
+    is_file: bool,
     pub(super) json: bool,
 }
 
 impl Output {
-    pub(super) fn new(json: bool) -> Self {
-        Self { to: BufWriter::new(io::stdout()), json }
+    /// Call this before a command does anything, because a closed output is an error.
+    ///
+    /// The standard library's own handle is not used, because that takes a write to a closed descriptor for a success.
+    pub(super) fn open(json: bool) -> Result<Self, Failure> {
+        Ok(Self::of(File::from(io::stdout().as_fd().try_clone_to_owned()?), json)?)
+    }
+
+    fn of(to: File, json: bool) -> io::Result<Self> {
+        let status = fstat(&to)?;
+        let kind = FileType::from_raw_mode(status.st_mode);
+        let device = (major(status.st_rdev), minor(status.st_rdev));
+        let is_null = kind == FileType::CharacterDevice && device == NULL_DEVICE;
+        // Before `main`, the standard library opens the null device in place of a closed descriptor, for reading and writing.
+        // Shells and systemd open it for writing alone.
+        if is_null && fcntl_getfl(&to)?.contains(OFlags::RDWR) {
+            return Err(io::Error::other(CLOSED));
+        }
+        Ok(Self { to: BufWriter::new(to), is_file: kind == FileType::RegularFile, json })
     }
 
     pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
         Ok(writeln!(self.to, "{line}")?)
     }
 
-    /// Everything so far is with whoever reads us.
+    /// Hands everything so far to the reader.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.to.flush()?)
+    }
+
+    /// The same, and syncs a file: some filesystems report a full disk only then, and what follows may delete the daemon's copy.
+    pub(super) fn keep(&mut self) -> Result<(), Failure> {
+        self.flush()?;
+        if self.is_file {
+            self.to.get_ref().sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Shows text at once.
+    pub(super) fn show(&mut self, text: Arguments<'_>) -> io::Result<()> {
+        self.to.write_fmt(text)?;
+        self.to.flush()
     }
 
     /// Each item as a line of JSON, or all of them as a table of these columns: title, and path in the item.
@@ -98,8 +139,33 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn only_a_null_device_that_can_be_read_stands_for_a_closed_output() {
+        let open = |path: &str, read| OpenOptions::new().read(read).write(true).open(path).unwrap();
+        for (file, fine) in [
+            (open("/dev/null", true), false),
+            (open("/dev/null", false), true),
+            (open("/dev/full", true), true),
+            (tempfile::tempfile().unwrap(), true),
+            (File::open("/dev/null").unwrap(), true),
+        ] {
+            assert_eq!(Output::of(file, false).is_ok(), fine);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_and_a_descriptor_for_reading_fail() {
+        for file in [OpenOptions::new().write(true).open("/dev/full"), File::open("/dev/null")] {
+            let mut out = Output::of(file.unwrap(), false).unwrap();
+            out.line("lost").unwrap();
+            assert!(out.keep().is_err());
+        }
+    }
 
     #[test]
     fn tables_are_aligned_and_escaped() {

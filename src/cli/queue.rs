@@ -110,7 +110,7 @@ impl Reader<'_> {
             };
             let seqs: Vec<u64> = events.iter().map(|leased| leased.seq).collect();
             let printed = events.iter().try_for_each(|leased| print(leased.event.get(), out));
-            if let Err(failure) = printed.and_then(|()| out.flush()) {
+            if let Err(failure) = printed.and_then(|()| out.keep()) {
                 // Should this fail too, the lease runs out.
                 let _ = self.settle(&lease, "return", &seqs).await;
                 return Err(failure);

@@ -34,9 +34,9 @@ pub(super) fn demo(keep_running: bool) -> Result<(), Failure> {
 
 pub(super) fn init(common: &Common) -> Result<(), Failure> {
     let config = load(needed(common)?)?;
+    let mut out = Output::open(common.json)?;
     let name = daemon::create_store(&config)?.store;
     let folder = config.store.folder.display();
-    let mut out = Output::new(common.json);
     let words = format!(
         "made store {name} in {folder}. Its master key is {}: keep a copy elsewhere",
         config.keys.master

@@ -9,7 +9,7 @@ use crate::support::api::{Api, Door_};
 use crate::support::*;
 use serde_json::{Value, json};
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringhookd"));
     command.args(args).stdin(Stdio::null());
     command
@@ -19,20 +19,20 @@ fn run(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
 /// Runs a command against the socket, with `input`, beside the daemon in this process.
-async fn against(door: &Door_, args: &[&str], input: &str) -> Output {
+pub(crate) async fn against(door: &Door_, args: &[&str], input: &str) -> Output {
     let mut command = command(&["--socket", door.path.to_str().unwrap()]);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let input = input.to_owned();
@@ -46,13 +46,13 @@ async fn against(door: &Door_, args: &[&str], input: &str) -> Output {
 }
 
 /// The same for a command that is fine; its lines as JSON.
-async fn json_lines(door: &Door_, args: &[&str]) -> Vec<Value> {
+pub(crate) async fn json_lines(door: &Door_, args: &[&str]) -> Vec<Value> {
     let output = against(door, &[&["--json"], args].concat(), "").await;
     assert_eq!(code(&output), 0, "{args:?}: {}", err(&output));
     out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn keys(events: &[Value]) -> Vec<&str> {
+pub(crate) fn keys(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["id"].as_str().unwrap()).collect()
 }
 
@@ -110,7 +110,7 @@ fn a_daemon_that_is_not_there_is_said_with_the_place() {
 }
 
 /// A configuration in a folder of its own, with these lines added.
-fn config(dir: &Path, lines: &str) -> String {
+pub(crate) fn config(dir: &Path, lines: &str) -> String {
     let folder = dir.join("data");
     let text = format!(
         "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{}\"]\n[store]\nfolder = \"{}\"\nenvironment = \"test\"\n{lines}",

@@ -7,6 +7,7 @@ mod demo;
 mod full_disk;
 mod linking;
 mod log_lines;
+mod output;
 mod partner;
 mod secrets;
 mod simulate;

@@ -22,23 +22,23 @@ impl Stage<'_> {
             link_url: None,
         });
         let (account, _) = UNCLAIMED;
-        println!(
+        self.say(format_args!(
             "\n  {account} has had one event already, which nobody gets yet. Its user adds the app in Ring:\n"
-        );
+        ))?;
         self.install().await?;
         self.sign_in().await?;
         // What was held from before, both devices, and Ring's word that the link is complete.
         self.events(&["device_added", "device_added", "device_added", "app_integration_added"]).await?;
 
-        println!("\n  {USER} removes the app:\n");
+        self.say(format_args!("\n  {USER} removes the app:\n"))?;
         if !self.oauth.revoke(account) {
             return Err(broken("Ring knows no such account"));
         }
         self.events(&["app_integration_removed", "device_removed", "device_removed"]).await?;
         self.is(LinkState::Removed, false).await?;
-        println!("  unlinked  {account}: its tokens are destroyed");
+        self.say(format_args!("  unlinked  {account}: its tokens are destroyed"))?;
 
-        println!("\n  {USER} adds it again:\n");
+        self.say(format_args!("\n  {USER} adds it again:\n"))?;
         self.install().await?;
         self.sign_in().await?;
         self.events(&["device_added", "device_added", "app_integration_added"]).await
@@ -49,7 +49,9 @@ impl Stage<'_> {
         let (account, _) = UNCLAIMED;
         self.oauth.install(account).map_err(broken)?;
         self.is(LinkState::Unclaimed, true).await?;
-        println!("  unclaimed {account}: Ring's code came, its tokens are here; its events are held");
+        self.say(format_args!(
+            "  unclaimed {account}: Ring's code came, its tokens are here; its events are held"
+        ))?;
         Ok(())
     }
 
@@ -57,7 +59,11 @@ impl Stage<'_> {
     async fn sign_in(&mut self) -> Result<(), DemoError> {
         let (account, _) = UNCLAIMED;
         let visit = self.oauth.visit(account).ok_or_else(|| broken("Ring sends no browser"))?;
-        println!("  sign-in   the browser arrives with nonce={}…&time={}", &visit.nonce[..8], visit.time);
+        self.say(format_args!(
+            "  sign-in   the browser arrives with nonce={}…&time={}",
+            &visit.nonce[..8],
+            visit.time
+        ))?;
         let bid = Bid {
             visit: Visit::new(&visit.nonce, &visit.time).map_err(broken)?,
             user: user_id(USER)?,
@@ -65,7 +71,7 @@ impl Stage<'_> {
             accounts: Selection::All,
         };
         let told = self.daemon.linking().claim(bid).await.map_err(broken)?;
-        println!("  claimed   {account} by {USER}: {}", told.outcome.words());
+        self.say(format_args!("  claimed   {account} by {USER}: {}", told.outcome.words()))?;
         if told.outcome == Outcome::Linked { Ok(()) } else { Err(broken(told.outcome.as_str())) }
     }
 
@@ -87,7 +93,7 @@ impl Stage<'_> {
         let mut came = Vec::new();
         for _ in kinds {
             let arrival = self.arrival().await?;
-            println!("{:50}accepted   queue {}: {}", "", arrival.queue, line(&arrival.event));
+            self.say(format_args!("{:50}accepted   queue {}: {}", "", arrival.queue, line(&arrival.event)))?;
             if arrival.queue != USER {
                 return Err(broken(format!("it was {USER}'s")));
             }

@@ -28,7 +28,7 @@ pub(super) fn print(
     wishes: &Wishes,
     json: bool,
 ) -> Result<(), Failure> {
-    let mut out = Output::new(json);
+    let mut out = Output::open(json)?;
     if json {
         out.line(&document(ring, linked, hmac_key).to_string())?;
     } else {
