@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::field::{DisplayValue, display};
 use tracing::{Level, enabled};
 
-use crate::clock;
+use crate::clock::{self, RingClock};
 use crate::domain::cloudevent::{Mark, Marks};
 use crate::domain::dedup::Identity;
 use crate::domain::envelope::{self, Envelope};
@@ -57,6 +57,7 @@ pub struct Intake {
     server: Arc<Server>,
     metrics: Metrics,
     warnings: Mutex<Limiter<Verdict>>,
+    ring_clock: RingClock,
 }
 
 impl Intake {
@@ -71,7 +72,8 @@ impl Intake {
     ) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let warnings = Mutex::new(Limiter::new(WARNINGS));
-        Self { settings, keys, proofs, store, server, metrics, warnings }
+        let ring_clock = store.ring_clock();
+        Self { settings, keys, proofs, store, server, metrics, warnings, ring_clock }
     }
 
     /// What is known of the webhook keys.
@@ -163,6 +165,9 @@ impl Intake {
         let now = clock::now();
         match envelope::parse(&body) {
             Ok(event) => {
+                if let Some(sent) = event.sent_at {
+                    self.ring_clock.sent(sent);
+                }
                 let marks = self.marks(&event, now);
                 Incoming {
                     identity: Identity::of(event.request_id.as_deref(), &body),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
@@ -203,6 +203,8 @@ pub struct Metrics {
     link_changes: Family<TokenLabel, Counter>,
     /// Authorization codes that are not at their end.
     pub codes_under_way: Gauge,
+    /// How far Ring's clock is ahead of the machine's, in seconds.
+    pub ring_clock_ahead: Gauge<f64, AtomicU64>,
     /// Until the first of all living links would lapse, in seconds.
     pub nearest_lapse: Gauge,
     /// 1 while nothing is refreshed since the store is an older copy.
@@ -255,6 +257,7 @@ impl Default for Metrics {
             claims: Family::default(),
             link_changes: Family::default(),
             codes_under_way: Gauge::default(),
+            ring_clock_ahead: Gauge::default(),
             nearest_lapse: Gauge::default(),
             guarded: Gauge::default(),
             unrecorded: Gauge::default(),
@@ -298,6 +301,8 @@ impl Metrics {
         names.add("code_requests", "Calls of the token exchange URL", &self.code_requests);
         names.add("codes", "Authorization codes by what became of them", &self.codes);
         names.add("claims", "Claims of accounts by what they were answered", &self.claims);
+        let help = "How far the clock of Ring is ahead of this machine's";
+        names.add_in(Unit::Seconds, "ring_clock_ahead", help, &self.ring_clock_ahead);
         let help = "Until the first of all living links would lapse";
         names.add_in(Unit::Seconds, "nearest_lapse", help, &self.nearest_lapse);
         let help = "1 while nothing is refreshed since the store is an older copy";

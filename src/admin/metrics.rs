@@ -34,6 +34,9 @@ impl Admin {
         for (state, count) in Health::ALL.into_iter().zip(standing.overview.by_health) {
             self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        let ahead = self.store.ring_clock().offset().map_or(0, |offset| offset.likely_ms);
+        #[expect(clippy::cast_precision_loss, reason = "a clock is not that wrong")]
+        self.metrics.ring_clock_ahead.set(ahead as f64 / 1000.0);
         // Without a link there is nothing to warn of.
         let left = standing.overview.nearest_lapse.map_or(LIFE, |(_, at)| at.since(clock::now())).as_secs();
         self.metrics.nearest_lapse.set(i64::try_from(left).unwrap_or(i64::MAX));

@@ -34,6 +34,7 @@ impl Admin {
             "seen_ids": self.seen_ids(now),
             "accounts": self.account_counts(),
             "tokens": token_facts(&self.tokens.standing(), now),
+            "ring_clock": self.ring_clock(),
             "queues": self.queue_views(door, &facts),
             "webhook_keys": facts.webhook_keys.iter().map(key_proof).collect::<Vec<_>>(),
         }))
@@ -116,6 +117,15 @@ impl Admin {
             "window_s": since.map(|at| now.since(at).as_secs()),
             "alarm": alarm,
         })
+    }
+
+    /// How far Ring's clock is ahead of this machine's; null before Ring was heard.
+    fn ring_clock(&self) -> Value {
+        let offset = self.store.ring_clock().offset();
+        offset.map_or(
+            Value::Null,
+            |offset| json!({"ahead_ms": offset.likely_ms, "within_ms": offset.within_ms}),
+        )
     }
 
     fn account_counts(&self) -> Value {

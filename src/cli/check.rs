@@ -10,6 +10,7 @@ use super::args::Common;
 use super::failure::Failure;
 use super::output::Output;
 use super::serve::needed;
+use crate::clock::RingClock;
 use crate::config::{self, Config, ConfigError, QueueKind, SecretSource};
 use crate::daemon;
 use crate::store::{Folder, Store, StoreError};
@@ -58,7 +59,7 @@ impl Findings {
             }
         }
         if let Some(ring) = &config.ring
-            && let Err(error) = daemon::ring_api(ring)
+            && let Err(error) = daemon::ring_api(ring, RingClock::default())
         {
             self.problems.push(error.to_string());
         }

@@ -114,7 +114,7 @@ impl Daemon {
         let address = listener.local_addr()?;
         let server = Server::new(public_limits(&config), metrics.http(Door::Public));
         let intake = Arc::new(make_intake(&config, &store, &server, &metrics));
-        let api = config.ring.as_ref().map(ring_api).transpose()?;
+        let api = config.ring.as_ref().map(|ring| ring_api(ring, store.ring_clock())).transpose()?;
         let desk = tokens::desk(&config, &store, api.clone(), &metrics)?;
         let endpoint = linking::endpoint(&config, &desk, &server, &metrics);
         let handler = public_handler(&intake, endpoint);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::admin::TokenDesk;
+use crate::clock::RingClock;
 use crate::config::{self, ClientSecret, Config, SecretError};
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::lending::{Ask, Denied, Lent, Standing};
@@ -51,11 +52,11 @@ pub(super) fn desk(
     Ok(desk?)
 }
 
-/// The client of Ring as it is configured.
+/// The client of Ring as it is configured; `ring_clock` hears the time from its answers.
 ///
 /// # Errors
 /// When the secret or the certificate authority can't be read, or an address can't be used.
-pub fn ring_api(ring: &config::Ring) -> Result<RingApi, Error> {
+pub fn ring_api(ring: &config::Ring, ring_clock: RingClock) -> Result<RingApi, Error> {
     let client_secret = match &ring.secret {
         ClientSecret::Inline(secret) => Secret::new(secret.expose().clone()),
         ClientSecret::Source(source) => {
@@ -78,6 +79,7 @@ pub fn ring_api(ring: &config::Ring) -> Result<RingApi, Error> {
         connect_timeout: ring.connect_timeout,
         call_timeout: ring.call_timeout,
         max_answer: MAX_ANSWER,
+        ring_clock,
     })?)
 }
 

@@ -19,6 +19,7 @@ pub mod link;
 pub mod nonce;
 pub mod refresh;
 pub mod rights;
+pub mod ring_time;
 pub mod routing;
 pub mod secret;
 pub mod signature;

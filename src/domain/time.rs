@@ -24,6 +24,19 @@ impl Millis {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// Reads the date of an HTTP header (RFC 9110, IMF-fixdate).
+    pub fn of_http_date(text: &str) -> Option<Self> {
+        let at = jiff::fmt::rfc2822::parse(text).ok()?;
+        u64::try_from(at.timestamp().as_millisecond()).ok().map(Self)
+    }
+
+    /// The same, for a header; its milliseconds are lost.
+    pub fn http_date(self) -> String {
+        let ms = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
+        at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     /// RFC 3339 in UTC, for people and for CloudEvents.
     pub fn rfc3339(self) -> String {
         let ms = i64::try_from(self.0).unwrap_or(i64::MAX);
@@ -44,6 +57,14 @@ mod tests {
         assert_eq!(Millis(5).minus(Duration::from_secs(1)), Millis(0));
         assert_eq!(Millis(u64::MAX).plus(Duration::MAX), Millis(u64::MAX));
         assert_eq!(Millis(1).since(Millis(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn http_dates_come_back_to_the_second() {
+        let at = Millis(1_700_000_000_123);
+        assert_eq!(at.http_date(), "Tue, 14 Nov 2023 22:13:20 GMT");
+        assert_eq!(Millis::of_http_date(&at.http_date()), Some(Millis(1_700_000_000_000)));
+        assert_eq!((Millis::of_http_date(""), Millis::of_http_date("1700000000")), (None, None));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Linking {
                     }
                     Claimed::Not(ruling) => ruling,
                 },
-                None if is_fresh(bid.visit.at(), clock::now(), self.clock_skew) => Ruling::NoMatch,
+                None if is_fresh(bid.visit.at(), self.ring_now(), self.clock_skew) => Ruling::NoMatch,
                 None => Ruling::Expired,
             };
             wait = wait.or_else(|| self.waits.try_acquire().ok());

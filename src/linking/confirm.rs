@@ -196,7 +196,7 @@ impl Linking {
     async fn step(&self, api: &RingApi, number: u32, luck: Luck) -> Result<Looked, StoreError> {
         let Some(claim) = self.store.claim_of(number)? else { return Ok(Looked::Over) };
         let Some(call) = claim.progress.call() else { return Ok(Looked::Over) };
-        let is_old = clock::now().since(claim.visit.at()) > VISIT_LIFE;
+        let is_old = self.ring_now().since(claim.visit.at()) > VISIT_LIFE;
         let ask = Ask { account: claim.account.clone(), min_life: MIN_LIFE, refused: luck.refused };
         let lent = match self.tokens.lend(&ask).await {
             Ok(lent) => lent,
@@ -258,7 +258,7 @@ impl Linking {
         }
         self.troubles().insert(claim.number, reason);
         // Where there are no tokens yet, the code brings them, and nudges.
-        let until_old = (VISIT_LIFE + A_MOMENT).saturating_sub(clock::now().since(claim.visit.at()));
+        let until_old = (VISIT_LIFE + A_MOMENT).saturating_sub(self.ring_now().since(claim.visit.at()));
         let comes = matches!(reason, Reason::NoTokens | Reason::Lapsed | Reason::Revoked);
         let wait = if comes { until_old } else { retry_after.unwrap_or_default() };
         Ok(Looked::Later { wait, left: claim })

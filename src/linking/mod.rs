@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::domain::nonce::Nonces;
+use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -99,6 +100,11 @@ impl Linking {
             under_way: Mutex::default(),
             troubles: Mutex::default(),
         })
+    }
+
+    /// The time by which visits grow old: Ring's, as far as it is known.
+    fn ring_now(&self) -> Millis {
+        self.store.ring_clock().now().likely
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<u32, Arc<Notify>>> {

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -14,6 +14,7 @@ use super::{ApiError, Exchange, Integration, TokenPair};
 use crate::domain::confirm::Heard;
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
+use crate::domain::time::Millis;
 
 /// "Typically 14400", says Ring.
 const USUAL_LIFE: Duration = Duration::from_hours(4);
@@ -182,6 +183,11 @@ fn read_account(raw: &[u8]) -> Option<AccountId> {
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+/// When Ring made the answer, by its clock.
+pub(super) fn date(headers: &HeaderMap) -> Option<Millis> {
+    Millis::of_http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
 /// serde would also take an array for a struct.

@@ -40,7 +40,7 @@ use zeroize::Zeroizing;
 pub use answer::read_pair;
 pub use settings::{Settings, SettingsError};
 
-use crate::clock;
+use crate::clock::{self, RingClock};
 use crate::domain::confirm::Heard;
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
@@ -126,6 +126,7 @@ struct Inner {
     client_secret: Secret<String>,
     call_timeout: Duration,
     max_answer: usize,
+    ring_clock: RingClock,
 }
 
 impl RingApi {
@@ -144,6 +145,7 @@ impl RingApi {
             client_secret: settings.client_secret,
             call_timeout: settings.call_timeout,
             max_answer: settings.max_answer,
+            ring_clock: settings.ring_clock,
         })))
     }
 
@@ -231,11 +233,15 @@ impl Inner {
     /// Sends `request` once.
     async fn call(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
         let deadline = clock::ticks() + self.call_timeout;
+        let asked = self.ring_clock.asked();
         // Connecting has a shorter limit of its own, so this one finds the request on its way.
         let answered = timeout_at(deadline, self.client.request(request)).await;
         let answer =
             answered.map_err(|_| Failure::no_answer_in_time())?.map_err(|error| Failure::of(&error))?;
         let (head, body) = answer.into_parts();
+        if let Some(date) = answer::date(&head.headers) {
+            self.ring_clock.answered(date, asked);
+        }
         let body = read(body, self.max_answer, deadline).await;
         Ok(Reply { status: head.status, retry_after: answer::retry_after(&head.headers), body })
     }

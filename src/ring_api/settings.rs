@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
+use crate::clock::RingClock;
 use crate::domain::secret::Secret;
 
 /// Where Ring is and how long to wait for it.
@@ -29,6 +30,8 @@ pub struct Settings {
     pub call_timeout: Duration,
     /// Bytes of an answer's body that are read.
     pub max_answer: usize,
+    /// Hears the `Date` of every answer.
+    pub ring_clock: RingClock,
 }
 
 /// What is wrong with [`Settings`]; `at` is the field.

@@ -30,6 +30,7 @@ fn settings(base: &str) -> Settings {
         connect_timeout: Duration::from_secs(20),
         call_timeout: Duration::from_secs(30),
         max_answer: 4096,
+        ring_clock: RingClock::default(),
     }
 }
 

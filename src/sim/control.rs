@@ -105,7 +105,7 @@ fn state(shared: &Shared) -> Value {
     let requests = |place: &Place| (place.name().to_owned(), world.requests.get(place).copied().into());
     json!({
         "now": now.rfc3339(),
-        "ahead_seconds": shared.clock.offset().as_secs(),
+        "ahead_seconds": shared.clock.offset_ms() / 1000,
         "accounts": world.oauth.accounts().take(SHOWN).map(account).collect::<Vec<_>>(),
         "accounts_in_all": world.oauth.accounts().len(),
         "faults": world.faults.plans().iter().map(plan).collect::<Vec<_>>(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -55,12 +55,12 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         && let Some(reply) = control::answer(&shared, &call)
     {
         shared.say(|| line(&call, None, Some(&reply)));
-        return response(reply);
+        return response(&shared, reply);
     }
     let begun = shared.world().begin(&call, shared.clock.now(), clock::instant() - shared.started);
     let begun = match begun {
         Ok(begun) => begun,
-        Err(refusal) => return response(refusal),
+        Err(refusal) => return response(&shared, refusal),
     };
     let _in_flight = begun.account.clone().map(|account| InFlight::new(&shared, account));
     // A task of its own: Ring works on what it has read, whether or not the client waits for it.
@@ -77,7 +77,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         }
     });
     let reply = work.await.map_err(io::Error::other)?;
-    response(reply.ok_or(io::ErrorKind::ConnectionAborted)?)
+    response(&shared, reply.ok_or(io::ErrorKind::ConnectionAborted)?)
 }
 
 async fn read(request: Request<Incoming>) -> io::Result<Call> {
@@ -98,8 +98,10 @@ async fn read(request: Request<Incoming>) -> io::Result<Call> {
     Ok(Call { method: head.method, path, content_type, bearer, body: bytes.freeze() })
 }
 
-fn response(reply: Reply) -> io::Result<Response<Full<Bytes>>> {
+fn response(shared: &Shared, reply: Reply) -> io::Result<Response<Full<Bytes>>> {
     let mut builder = Response::builder().status(reply.status).header(CONTENT_TYPE, reply.content_type);
+    // By the simulated clock: hyper would say the machine's.
+    builder = builder.header(DATE, shared.clock.now().http_date());
     for (name, value) in reply.headers {
         builder = builder.header(name, value);
     }

@@ -62,6 +62,7 @@ use self::letters::LetterAction;
 use self::settle::Settlement;
 use self::shared::Shared;
 use self::writer::{Command, JobOf};
+use crate::clock::RingClock;
 use crate::domain::backlog::{Taken, Want};
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::time::Millis;
@@ -446,6 +447,11 @@ impl Store {
     pub fn report_to(&self, metrics: &Metrics) {
         // Once is enough.
         let _ = self.shared.metrics.set(metrics.clone());
+    }
+
+    /// The clock by which links are compared; whoever hears Ring tell the time tells it.
+    pub fn ring_clock(&self) -> RingClock {
+        self.shared.ring_clock.clone()
     }
 
     pub fn health(&self) -> Health {

@@ -16,6 +16,7 @@ use super::index::Users;
 use super::numbers::Numbers;
 use super::options::{Options, QueueSpec};
 use super::seen::Row;
+use crate::clock::RingClock;
 use crate::domain::backlog::Backlog;
 use crate::domain::ids::QueueName;
 use crate::domain::link::LinkState;
@@ -116,6 +117,8 @@ pub(super) struct Shared {
     queues: Mutex<Queues>,
     users: RwLock<Users>,
     health: Mutex<Health>,
+    /// What time it is at Ring: links are compared by it.
+    pub ring_clock: RingClock,
     pub numbers: Numbers,
     changed_tokens: Mutex<BTreeSet<u32>>,
     /// Told when something is put there.
@@ -150,6 +153,7 @@ impl Shared {
             queues: Mutex::new(Queues::new()),
             users: RwLock::new(Users::default()),
             health: Mutex::new(Health::Ready),
+            ring_clock: RingClock::default(),
             numbers: Numbers::default(),
             changed_tokens: Mutex::default(),
             tokens_changed: Notify::new(),

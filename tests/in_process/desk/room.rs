@@ -236,6 +236,7 @@ fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>, metric
         connect_timeout: Duration::from_secs(1),
         call_timeout: CALL_TIMEOUT,
         max_answer: 64 << 10,
+        ring_clock: store.ring_clock(),
     });
     let parts = Parts {
         store: store.clone(),

@@ -1,0 +1,245 @@
+//! What time it is at Ring: bounds from the `Date` of Ring's answers and from the times in its webhooks, never from our wall clock
+//! alone.
+//!
+//! The bounds are kept against a monotonic clock, so a wall clock that is wrong, or set, moves nothing. An answer bounds Ring's
+//! clock from both sides, because it was made between the request and its arrival; a webhook only from below, because it may be late.
+//! While our wall clock is within the bounds it is believed: it knows milliseconds, and `Date` only seconds.
+
+use std::time::Duration;
+
+use super::time::Millis;
+
+/// `Date` says whole seconds.
+const DATE_STEP: i64 = 1000;
+/// How far two clocks drift apart: so many parts of a million.
+const DRIFT: i64 = 200;
+/// A webhook says nothing against answers that are younger than this: its time may be wrong, theirs would have to be so too.
+const DATES_RULE: Duration = Duration::from_hours(1);
+
+/// Bounds on Ring's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Ring's milliseconds minus ours are at least this, and at most that.
+    least: Option<i64>,
+    most: Option<i64>,
+    heard_at: Duration,
+    dated_at: Duration,
+}
+
+/// A time at Ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingTime {
+    pub earliest: Millis,
+    pub likely: Millis,
+    pub latest: Millis,
+}
+
+impl RingTime {
+    /// One that Ring itself has told.
+    pub fn exactly(at: Millis) -> Self {
+        Self { earliest: at, likely: at, latest: at }
+    }
+
+    /// Of which nothing is known but what our clock says.
+    pub fn unknown(wall: Millis) -> Self {
+        Self { earliest: Millis(0), likely: wall, latest: Millis(u64::MAX) }
+    }
+
+    /// The time `by` earlier.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let latest = if self.latest.0 == u64::MAX { self.latest } else { self.latest.minus(by) };
+        Self { earliest: self.earliest.minus(by), likely: self.likely.minus(by), latest }
+    }
+}
+
+/// How far Ring's clock is ahead of our wall clock, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    pub likely_ms: i64,
+    /// Half the width of what it may be; nothing where only one side is known.
+    pub within_ms: Option<u64>,
+}
+
+impl Estimate {
+    /// An answer that says `date` came at `now`; its request left at `asked`.
+    pub fn answered(&mut self, date: Millis, asked: Duration, now: Duration) {
+        let date = to_i64(date.0);
+        let (least, most) = (date - ticks(now), date + DATE_STEP - ticks(asked));
+        self.drift(now);
+        let contradicts =
+            self.least.is_some_and(|known| known > most) || self.most.is_some_and(|known| known < least);
+        if contradicts {
+            (self.least, self.most) = (None, None);
+        }
+        self.least = Some(self.least.map_or(least, |known| known.max(least)));
+        self.most = Some(self.most.map_or(most, |known| known.min(most)));
+        self.dated_at = now;
+    }
+
+    /// A webhook that Ring sent at `sent` came at `now`.
+    pub fn sent(&mut self, sent: Millis, now: Duration) {
+        let least = to_i64(sent.0) - ticks(now);
+        self.drift(now);
+        if self.most.is_some_and(|known| known < least) {
+            if now.saturating_sub(self.dated_at) < DATES_RULE {
+                return;
+            }
+            (self.least, self.most) = (None, None);
+        }
+        self.least = Some(self.least.map_or(least, |known| known.max(least)));
+    }
+
+    /// The time at Ring when our clocks say this.
+    pub fn now(&self, wall: Millis, now: Duration) -> RingTime {
+        let slack = self.slack(now);
+        let at = |offset: i64| Millis(u64::try_from(ticks(now) + offset).unwrap_or(0));
+        let earliest = self.least.map(|least| at(least - slack));
+        let latest = self.most.map(|most| at(most + slack));
+        let likely = match (earliest, latest) {
+            (Some(earliest), Some(latest)) if wall < earliest || wall > latest => {
+                Millis(earliest.0.midpoint(latest.0))
+            }
+            (Some(earliest), None) => wall.max(earliest),
+            _ => wall,
+        };
+        RingTime {
+            earliest: earliest.unwrap_or_default(),
+            likely,
+            latest: latest.unwrap_or(Millis(u64::MAX)),
+        }
+    }
+
+    /// How far Ring's clock is ahead of ours; nothing before it was heard of.
+    pub fn offset(&self, wall: Millis, now: Duration) -> Option<Offset> {
+        self.least?;
+        let at = self.now(wall, now);
+        let within = self.most.map(|_| at.latest.0.saturating_sub(at.earliest.0).div_ceil(2));
+        Some(Offset { likely_ms: to_i64(at.likely.0) - to_i64(wall.0), within_ms: within })
+    }
+
+    /// Older bounds say less.
+    fn drift(&mut self, now: Duration) {
+        let slack = self.slack(now);
+        self.least = self.least.map(|least| least - slack);
+        self.most = self.most.map(|most| most + slack);
+        self.heard_at = now;
+    }
+
+    fn slack(&self, now: Duration) -> i64 {
+        ticks(now.saturating_sub(self.heard_at)) * DRIFT / 1_000_000
+    }
+}
+
+fn ticks(at: Duration) -> i64 {
+    i64::try_from(at.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+/// A time that no clock shows stays in reach of the arithmetic.
+fn to_i64(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX).min(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const T0: u64 = 1_700_000_000_000;
+    const MINUTE: i64 = 60_000;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A machine whose wall clock is wrong by `wrong` milliseconds, `at` after its start.
+    fn wall(at: u64, wrong: i64) -> Millis {
+        Millis((T0 + at).checked_add_signed(wrong).unwrap())
+    }
+
+    #[test]
+    fn our_clock_is_believed_while_nothing_speaks_against_it() {
+        let mut estimate = Estimate::default();
+        assert_eq!(estimate.now(wall(0, 0), ms(0)), RingTime::unknown(wall(0, 0)));
+        assert_eq!(estimate.offset(wall(0, 0), ms(0)), None);
+        estimate.answered(Millis(T0 - T0 % 1000), ms(10), ms(30));
+        let now = estimate.now(wall(50, 0), ms(50));
+        assert_eq!(now.likely, wall(50, 0));
+        assert!(now.earliest < now.likely && now.likely < now.latest);
+        assert_eq!(estimate.offset(wall(50, 0), ms(50)).unwrap().likely_ms, 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_a_minute_wrong_is_found_out_by_one_answer() {
+        for wrong in [-MINUTE, MINUTE] {
+            let mut estimate = Estimate::default();
+            estimate.answered(Millis(T0), ms(0), ms(20));
+            let now = estimate.now(wall(20, wrong), ms(20));
+            let off = now.likely.0.abs_diff(T0 + 20);
+            assert!(off <= 520, "{wrong}: {off}");
+            let offset = estimate.offset(wall(20, wrong), ms(20)).unwrap();
+            assert!(
+                (offset.likely_ms + wrong).abs() <= 520 && offset.within_ms.unwrap() <= 510,
+                "{offset:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fresh_webhook_shows_a_clock_that_is_behind_and_a_late_one_nothing() {
+        let mut estimate = Estimate::default();
+        estimate.sent(Millis(T0 + 100), ms(150));
+        assert_eq!(estimate.now(wall(150, -MINUTE), ms(150)).likely, Millis(T0 + 100));
+        estimate.sent(Millis(T0 - 3_600_000), ms(200));
+        assert_eq!(estimate.now(wall(200, -MINUTE), ms(200)).likely, Millis(T0 + 150));
+        assert_eq!(estimate.offset(wall(200, -MINUTE), ms(200)).unwrap().within_ms, None);
+    }
+
+    #[test]
+    fn a_webhook_with_an_impossible_time_moves_nothing_that_answers_bound() {
+        let mut estimate = Estimate::default();
+        estimate.answered(Millis(T0), ms(0), ms(20));
+        let before = estimate.now(wall(30, 0), ms(30));
+        for at in [u64::MAX, T0 * 1000, T0 + 3_600_000] {
+            estimate.sent(Millis(at), ms(30));
+        }
+        assert_eq!(estimate.now(wall(30, 0), ms(30)), before);
+    }
+
+    #[test]
+    fn after_a_machine_slept_the_next_answer_is_believed() {
+        let mut estimate = Estimate::default();
+        estimate.answered(Millis(T0), ms(0), ms(20));
+        // An hour passed that the monotonic clock did not count.
+        estimate.answered(Millis(T0 + 3_601_000), ms(1000), ms(1020));
+        let now = estimate.now(Millis(T0), ms(1020));
+        assert!(now.likely.0.abs_diff(T0 + 3_601_020) <= 520);
+    }
+
+    proptest! {
+        /// Whatever the delays are, and however wrong the wall clock, the truth lies within the bounds.
+        #[test]
+        fn the_truth_lies_within_the_bounds(
+            wrong in -200_000_i64..200_000,
+            steps in prop::collection::vec((any::<bool>(), 0_u64..100_000, 0_u64..5_000, 0_u64..5_000), 1..40),
+        ) {
+            let (mut estimate, mut at) = (Estimate::default(), 0);
+            for (is_answer, wait, there, back) in steps {
+                at += wait;
+                let made = T0 + at + there;
+                let came = ms(at + there + back);
+                if is_answer {
+                    estimate.answered(Millis(made - made % 1000), ms(at), came);
+                } else {
+                    estimate.sent(Millis(made), came);
+                }
+                at += there + back;
+                let now = estimate.now(wall(at, wrong), ms(at));
+                let truth = Millis(T0 + at);
+                prop_assert!(now.earliest <= truth && truth <= now.latest);
+                prop_assert!(now.earliest <= now.likely || now.likely == wall(at, wrong));
+            }
+        }
+    }
+}
