@@ -26,7 +26,7 @@ use crate::failpoint;
 use crate::http::body::{self, BodyError, Received};
 use crate::http::{Answer, Server, answer};
 use crate::log::text;
-use crate::store::{Accepted, Incoming, Store, StoreError};
+use crate::store::{Accepted, Inbox, Incoming, StoreError};
 use crate::telemetry::Metrics;
 
 /// Lines a minute for each reason of a refusal.
@@ -53,7 +53,7 @@ pub struct Intake {
     settings: Settings,
     keys: Keys,
     proofs: Mutex<Proofs>,
-    store: Store,
+    inbox: Inbox,
     server: Arc<Server>,
     metrics: Metrics,
     warnings: Mutex<Limiter<Verdict>>,
@@ -66,14 +66,14 @@ impl Intake {
         settings: Settings,
         keys: Keys,
         noted: &[Proof],
-        store: Store,
+        inbox: Inbox,
         server: Arc<Server>,
         metrics: Metrics,
     ) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let warnings = Mutex::new(Limiter::new(WARNINGS));
-        let ring_clock = store.ring_clock();
-        Self { settings, keys, proofs, store, server, metrics, warnings, ring_clock }
+        let ring_clock = inbox.ring_clock();
+        Self { settings, keys, proofs, inbox, server, metrics, warnings, ring_clock }
     }
 
     /// What is known of the webhook keys.
@@ -143,7 +143,7 @@ impl Intake {
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = key {
             if proofs.verified(key, clock::now()) {
-                note(self.store.clone(), proofs.all());
+                note(self.inbox.clone(), proofs.all());
             }
             return Ok(());
         }
@@ -217,7 +217,7 @@ impl Intake {
 
     async fn keep(&self, incoming: Incoming, deadline: Instant) -> Result<Verdict, Verdict> {
         let about = About::of(&incoming);
-        let Ok(kept) = timeout_at(deadline, self.store.accept(incoming)).await else {
+        let Ok(kept) = timeout_at(deadline, self.inbox.accept(incoming)).await else {
             self.warn(Verdict::NotDurable, &"not durable within the budget", Some(&about));
             return Err(Verdict::NotDurable);
         };
@@ -295,10 +295,10 @@ fn shown(account: &AccountId) -> DisplayValue<impl Display + '_> {
 }
 
 /// Keeps the proofs in the store, beside the hot path.
-pub fn note(store: Store, proofs: &[Proof]) {
+pub fn note(inbox: Inbox, proofs: &[Proof]) {
     let Ok(text) = serde_json::to_vec(proofs) else { return };
     tokio::spawn(async move {
-        if let Err(error) = store.note_proofs(text).await {
+        if let Err(error) = inbox.note_proofs(text).await {
             tracing::warn!(%error, "what is known of the webhook keys could not be noted");
         }
     });
@@ -310,8 +310,8 @@ fn reply(verdict: Verdict) -> Answer {
 }
 
 /// Reads the proofs that [`note`] kept; nothing when there are none, or not as we write them.
-pub fn noted(store: &Store) -> Vec<Proof> {
-    let read = store.proofs().ok().flatten();
+pub async fn noted(inbox: &Inbox) -> Vec<Proof> {
+    let read = inbox.proofs().await.ok().flatten();
     read.and_then(|text| String::from_utf8(text).ok())
         .and_then(|text| serde_json::Value::from_str(&text).ok())
         .and_then(|value| serde_json::from_value(value).ok())

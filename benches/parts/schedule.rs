@@ -83,6 +83,7 @@ pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Res
     let start = clock::instant();
     store::add(folder, Content { accounts, ids: 0 })?;
     let filled = start.elapsed();
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (mut opens, mut builds) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let start = clock::instant();
@@ -91,7 +92,7 @@ pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Res
         let (mut planner, mut after, mut accounts_read) = (planner(), 0, 0);
         let start = clock::instant();
         loop {
-            let page = store.token_records(after, PAGE)?;
+            let page = runtime.block_on(store.links().token_records(after, PAGE))?;
             let now = Moment { wall: clock::now(), ticks: start.elapsed() };
             for found in &page {
                 planner.plan(found.number, &found.record, now, mix(u64::from(found.number)));

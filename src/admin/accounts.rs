@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::door::Door;
 use super::refusal::Refusal;
 use super::request::{Query, account_id, ok, user_id};
-use super::{Admin, Reply, blocking};
+use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::confirm::Step;
 use crate::domain::ids::{AccountId, UserId};
@@ -35,8 +35,7 @@ impl Admin {
         door.may(Call::AccountsRead, None)?;
         let after = query.get("after", "the `next` of the page before", |v| v.parse().ok())?.unwrap_or(0);
         let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-        let store = self.store.clone();
-        let (page, next) = blocking(move || store.accounts(after, limit)).await?;
+        let (page, next) = self.store.links().accounts(after, limit).await?;
         let seen = page.iter().filter(|view| door.shows(view));
         ok(&json!({"accounts": seen.map(shown).collect::<Vec<_>>(), "next": next}))
     }
@@ -52,7 +51,7 @@ impl Admin {
         let user = user_id(&user)?;
         let account = self.seen_account(door, account_id(id)?).await?.account;
         may_give(door, &account, Some(&user))?;
-        let bound = self.store.set_user(account, user, replace).await??;
+        let bound = self.store.links().set_user(account, user, replace).await??;
         ok(&json!({"released": bound.released}))
     }
 
@@ -60,12 +59,12 @@ impl Admin {
     pub(super) async fn forget_account(&self, door: &Door, id: &str) -> Reply {
         door.may(Call::AccountsWrite, None)?;
         let account = self.seen_account(door, account_id(id)?).await?.account;
-        self.store.forget(account).await??;
+        self.store.links().forget(account).await??;
         ok(&json!({"forgotten": true}))
     }
 
     async fn seen_account(&self, door: &Door, account: AccountId) -> Result<AccountView, Refusal> {
-        let view = self.store.account(account).await?;
+        let view = self.store.links().account(account).await?;
         let seen = view.filter(|view| door.shows(view));
         seen.ok_or_else(|| AccountRefusal::Unknown.into())
     }

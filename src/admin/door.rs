@@ -97,7 +97,7 @@ impl Admin {
             return Ok(Scope::default());
         }
         let users = user.map(std::slice::from_ref).or(door.users());
-        self.store.scope(users, door.accounts()).await
+        self.store.queues().scope(users, door.accounts()).await
     }
 }
 

@@ -92,11 +92,11 @@ impl Admin {
     async fn import(&self, door: &Door, import: Import) -> Result<Bound, Refusal> {
         may_give(door, &import.account, import.user.as_ref())?;
         if !door.sees_all()
-            && let Some(view) = self.store.account(import.account.clone()).await?
+            && let Some(view) = self.store.links().account(import.account.clone()).await?
         {
             may_give(door, &view.account, view.user.as_ref())?;
         }
-        Ok(self.store.import(import).await??)
+        Ok(self.store.links().import(import).await??)
     }
 }
 

@@ -8,7 +8,7 @@ use super::door::Door;
 use super::refusal::Refusal;
 use super::request::ok;
 use super::status::key_proof;
-use super::{Admin, Reply, blocking};
+use super::{Admin, Reply};
 use crate::domain::rights::Call;
 
 #[derive(Debug, Deserialize)]
@@ -21,8 +21,7 @@ struct Rotate {
 impl Admin {
     pub(super) async fn list_keys(&self, door: &Door) -> Reply {
         door.may(Call::Keys, None)?;
-        let store = self.store.clone();
-        let counts = blocking(move || store.keys_by_master()).await?;
+        let counts = self.store.keys_by_master().await?;
         let current = self.store.master();
         let row = |(master, keys): &(String, u64)| json!({"master": master, "data_keys": keys, "current": *master == current});
         let proofs = self.facts().webhook_keys;

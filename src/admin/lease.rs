@@ -14,17 +14,18 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use super::door::Door;
 use super::refusal::Refusal;
 use super::request::{no_such_queue, ok, queue_name, user_id};
-use super::{Admin, MAX_WAIT, QueueFacts, Reply, blocking};
+use super::{Admin, MAX_WAIT, QueueFacts, Reply};
 use crate::clock;
 use crate::domain::ids::{QueueName, UserId};
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
-use crate::store::{Lease, LeaseRequest, Outcome, Store};
+use crate::store::{Lease, LeaseRequest, Outcome, Queues};
 
 const MAX_EVENTS: usize = 1000;
 const MAX_BYTES: u64 = 8 << 20;
@@ -87,7 +88,7 @@ struct Wish {
 /// A lease that goes back when this is dropped.
 #[derive(Debug)]
 struct Held {
-    store: Store,
+    queues: Queues,
     queue: QueueName,
     lease: Option<u64>,
 }
@@ -102,7 +103,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(lease) = self.lease {
-            self.store.release(&self.queue, lease);
+            self.queues.release(&self.queue, lease);
         }
     }
 }
@@ -129,7 +130,7 @@ impl Admin {
         wish: &Wish,
         deadline: Instant,
     ) -> Result<Option<(Held, String)>, Refusal> {
-        let wake = self.store.wake(queue).ok_or_else(no_such_queue)?;
+        let wake = self.store.queues().wake(queue).ok_or_else(no_such_queue)?;
         let mut stopping = self.stopping.subscribe();
         loop {
             // Before the look, so that what arrives behind it is not missed.
@@ -138,7 +139,8 @@ impl Admin {
             if let Some(taken) = self.take(door, queue, wish).await? {
                 return Ok(Some(taken));
             }
-            let change = self.store.next_change(queue).map(|at| at.since(clock::now()).max(LEAST_NAP));
+            let change =
+                self.store.queues().next_change(queue).map(|at| at.since(clock::now()).max(LEAST_NAP));
             let nap = change.map_or(deadline, |nap| deadline.min(clock::ticks() + nap));
             tokio::select! {
                 () = woken => {}
@@ -151,7 +153,8 @@ impl Admin {
         }
     }
 
-    /// The guard is made where the lease is, so that a reader who leaves meanwhile leaves nothing behind.
+    /// A reader who leaves meanwhile leaves nothing behind: the store takes the lease back until it has given it, and the guard
+    /// from then on.
     async fn take(
         self: &Arc<Self>,
         door: &Arc<Door>,
@@ -159,22 +162,21 @@ impl Admin {
         wish: &Wish,
     ) -> Result<Option<(Held, String)>, Refusal> {
         let scope = self.scope(door, wish.user.as_ref()).await?;
-        let (admin, door, queue, wish) = (Arc::clone(self), Arc::clone(door), queue.clone(), wish.clone());
-        blocking(move || {
-            let now = clock::now();
-            let until = now.plus(wish.visibility);
-            let Wish { max_events, max_bytes, .. } = wish;
-            let request = LeaseRequest { max_events, max_bytes, until, scope };
-            let Some(lease) = admin.store.lease(&queue, &request, now)? else { return Ok(None) };
-            if lease.events.is_empty() {
-                // None could be opened; the store settles them.
-                return Ok(None);
-            }
-            let name = admin.seal.name(&door, &queue, lease.id);
-            let held = Held { store: admin.store.clone(), queue, lease: Some(lease.id) };
-            Ok(Some((held, document(&name, &lease, wish.raw))))
-        })
-        .await
+        let now = clock::now();
+        let &Wish { max_events, max_bytes, visibility, raw, .. } = wish;
+        let request = LeaseRequest { max_events, max_bytes, until: now.plus(visibility), scope };
+        let Some(lease) = self.store.queues().lease(queue, &request, now).await? else { return Ok(None) };
+        let held = Held { queues: self.store.queues().clone(), queue: queue.clone(), lease: Some(lease.id) };
+        if lease.events.is_empty() {
+            // None could be opened; the store settles them.
+            held.keep();
+            return Ok(None);
+        }
+        let name = self.seal.name(door, queue, lease.id);
+        // Megabytes of text are not made where webhooks wait.
+        let written = spawn_blocking(move || document(&name, &lease, raw)).await;
+        let document = written.map_err(|_| Refusal::internal("writing the events ended in a panic"))?;
+        Ok(Some((held, document)))
     }
 
     /// Records outcomes. What the lease has lost meanwhile is not settled, and comes again.
@@ -197,7 +199,7 @@ impl Admin {
         let outcomes: Vec<_> =
             outcomes.chain(give_back.into_iter().map(|seq| (seq, Outcome::Returned))).collect();
         let asked = outcomes.len();
-        let settled = self.store.settle(&queue, lease, outcomes).await?;
+        let settled = self.store.queues().settle(&queue, lease, outcomes).await?;
         ok(&json!({"settled": settled, "lost": asked.saturating_sub(settled)}))
     }
 
@@ -208,7 +210,7 @@ impl Admin {
         let ExtendBody { lease, visibility_ms } = self.json(body).await?;
         let lease = self.seal.open(door, &queue, &lease)?;
         let until = clock::now().plus(visibility(visibility_ms, own));
-        if self.store.extend(&queue, lease, until) {
+        if self.store.queues().extend(&queue, lease, until) {
             return ok(&json!({"until": until.rfc3339()}));
         }
         Err(Refusal::conflict("the lease has run out, or all of it is settled"))
@@ -222,7 +224,7 @@ impl Admin {
                 "the queue is of kind {}: its events go out by themselves and are not read here",
                 facts.kind
             ))),
-            None if self.store.wake(queue).is_some() => Err(Refusal::conflict(
+            None if self.store.queues().wake(queue).is_some() => Err(Refusal::conflict(
                 "the configuration does not name this queue any more: put it back to read it, or remove it",
             )),
             None => Err(no_such_queue()),

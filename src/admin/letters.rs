@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::door::Door;
 use super::refusal::Refusal;
 use super::request::{Query, ok, queue_name};
-use super::{Admin, Reply, blocking};
+use super::{Admin, Reply};
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::rights::Call;
 use crate::http::answer;
@@ -125,8 +125,8 @@ impl Admin {
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
         match action {
-            Action::Replay => self.store.replay_letters(filter, after).await,
-            Action::Drop => self.store.drop_letters(filter, after).await,
+            Action::Replay => self.store.queues().replay_letters(filter, after).await,
+            Action::Drop => self.store.queues().drop_letters(filter, after).await,
         }
     }
 
@@ -136,8 +136,7 @@ impl Admin {
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<(Vec<Letter>, Option<LetterId>), Refusal> {
-        let store = self.store.clone();
-        let (mut letters, next) = blocking(move || store.letters(&filter, after)).await?;
+        let (mut letters, next) = self.store.queues().letters(&filter, after).await?;
         // What can't be opened belongs to nobody that could be named.
         letters
             .retain(|letter| letter.event.as_ref().map_or(door.sees_all(), |event| door.sees_event(event)));

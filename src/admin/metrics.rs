@@ -43,7 +43,7 @@ impl Admin {
         self.metrics.guarded.set(i64::from(standing.guarded));
         self.metrics.codes_under_way.set(i64::try_from(standing.codes).unwrap_or(i64::MAX));
         self.metrics.unrecorded.set(i64::try_from(standing.unrecorded).unwrap_or(i64::MAX));
-        for queue in self.store.queues() {
+        for queue in self.store.queues().list() {
             let totals = [
                 (Fate::Accepted, queue.totals.accepted),
                 (Fate::Delivered, queue.totals.delivered),

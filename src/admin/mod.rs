@@ -201,13 +201,3 @@ pub fn limits() -> Limits {
         ..Limits::default()
     }
 }
-
-/// Runs a short read of the store where blocking is fine.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, crate::store::StoreError> + Send + 'static,
-) -> Result<T, Refusal> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(read) => Ok(read?),
-        Err(_) => Err(Refusal::internal("reading the store ended in a panic")),
-    }
-}

@@ -32,6 +32,7 @@ impl Admin {
         };
         self.store
             .queues()
+            .list()
             .iter()
             .filter(|view| shown(view))
             .map(|view| self.queue_view(view, facts))
@@ -73,7 +74,7 @@ impl Admin {
                 "the configuration names this queue; take it out there and restart, then remove what is left",
             ));
         }
-        match self.store.remove_queue(&name).await? {
+        match self.store.queues().remove(&name).await? {
             Some(dropped) => ok(&json!({"removed": name.as_str(), "dropped": dropped})),
             None => Err(no_such_queue()),
         }

@@ -67,7 +67,7 @@ impl Admin {
             "name": identity.store,
             "environment": identity.environment,
             "created": identity.created,
-            "file_bytes": self.store.file_bytes(),
+            "file_bytes": get(&self.store.stats().file_bytes),
         })
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::door::Door;
 use super::request::{Query, no_such_queue, queue_name};
-use super::{Admin, Reply, blocking};
+use super::{Admin, Reply};
 use crate::domain::event::Event;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
@@ -28,14 +28,13 @@ impl Admin {
         let queue = queue_name(name)?;
         door.may(Call::QueueTail, Some(&queue))?;
         let last = query.get("last", "a number", |v| v.parse().ok())?.unwrap_or(LAST).min(MAX_LAST);
-        if self.store.wake(&queue).is_none() {
+        if self.store.queues().wake(&queue).is_none() {
             return Err(no_such_queue());
         }
-        let live = self.store.follow();
+        let live = self.store.queues().follow();
         // The writer answers this, so what was being committed when following began can be seen from here on.
-        let scope = self.store.scope(door.users(), door.accounts()).await?;
-        let (store, of) = (self.store.clone(), queue.clone());
-        let newest = blocking(move || store.peek(&of, last, &scope)).await?;
+        let scope = self.store.queues().scope(door.users(), door.accounts()).await?;
+        let newest = self.store.queues().peek(&queue, last, &scope).await?;
         let (pieces, receiver) = mpsc::channel(BUFFERED);
         let tail = Tail { queue, door: Arc::clone(door), live, stopping: self.stopping.subscribe(), pieces };
         let shown: HashSet<u64> = newest.iter().map(|leased| leased.seq).collect();

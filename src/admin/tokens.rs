@@ -79,7 +79,7 @@ impl Admin {
         if door.sees_all() {
             return Ok(true);
         }
-        let view = self.store.account(account.clone()).await?;
+        let view = self.store.links().account(account.clone()).await?;
         Ok(view.is_some_and(|view| door.shows(&view)))
     }
 

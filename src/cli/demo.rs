@@ -22,7 +22,7 @@ use crate::domain::lending::Ask;
 use crate::domain::signature::sign;
 use crate::domain::tokens::{Pair, Span};
 use crate::sim::{KINDS, Options, Ring, Sender, body};
-use crate::store::{Import, LeaseRequest, Leased, NewTokens, Outcome, Scope, Store};
+use crate::store::{Import, LeaseRequest, Leased, NewTokens, Outcome, Queues, Scope};
 
 const KEY: &str = "made-up-signing-key-for-the-demo";
 const PATH: &str = "/webhooks/ring";
@@ -119,7 +119,7 @@ impl<'d> Stage<'d> {
     fn new(daemon: &'d Daemon, oauth: &'d Ring, out: Output) -> Self {
         let (sender, arrivals) = mpsc::channel(64);
         for queue in ["user-1", "user-2", "user-3"] {
-            tokio::spawn(read(daemon.store().clone(), queue, sender.clone()));
+            tokio::spawn(read(daemon.store().queues().clone(), queue, sender.clone()));
         }
         let ring = Sender::new(daemon.address(), PATH, KEY.as_bytes());
         Self { daemon, oauth, ring, arrivals, sent: 0, arrived: 0, out }
@@ -155,7 +155,7 @@ impl<'d> Stage<'d> {
                 }),
                 replace: false,
             };
-            self.daemon.store().import(import).await?.map_err(broken)?;
+            self.daemon.store().links().import(import).await?.map_err(broken)?;
             self.say(format_args!("  imported  {account} for {user}, with a refresh token"))?;
         }
         for (user, account, _) in LINKS {
@@ -296,9 +296,9 @@ impl<'d> Stage<'d> {
 }
 
 /// Takes events out of a queue for as long as somebody wants to see them.
-async fn read(store: Store, queue: &'static str, arrivals: mpsc::Sender<Arrival>) {
+async fn read(queues: Queues, queue: &'static str, arrivals: mpsc::Sender<Arrival>) {
     let Some(name) = QueueName::new(queue) else { return };
-    let Some(wake) = store.wake(&name) else { return };
+    let Some(wake) = queues.wake(&name) else { return };
     loop {
         let notified = Arc::clone(&wake).notified_owned();
         let request = LeaseRequest {
@@ -307,12 +307,12 @@ async fn read(store: Store, queue: &'static str, arrivals: mpsc::Sender<Arrival>
             until: clock::now().plus(PATIENCE),
             scope: Scope::default(),
         };
-        let Ok(Some(lease)) = store.lease(&name, &request, clock::now()) else {
+        let Ok(Some(lease)) = queues.lease(&name, &request, clock::now()).await else {
             notified.await;
             continue;
         };
         let done = lease.events.iter().map(|event| (event.seq, Outcome::Done)).collect();
-        if store.settle(&name, lease.id, done).await.is_err() {
+        if queues.settle(&name, lease.id, done).await.is_err() {
             return;
         }
         for event in lease.events {

@@ -30,7 +30,7 @@ use crate::http::{Handler, Limits, Peer, Server};
 use crate::intake::{self, Intake, Settings};
 use crate::linking::{Endpoint, Linking};
 use crate::ring_api::SettingsError;
-use crate::store::{Store, StoreError};
+use crate::store::{Inbox, Store, StoreError};
 use crate::telemetry::{Door, Metrics};
 use crate::tokens::Desk;
 
@@ -113,16 +113,16 @@ impl Daemon {
             .map_err(|error| Error::Bind { what: format!("listen = \"{}\"", config.listen), error })?;
         let address = listener.local_addr()?;
         let server = Server::new(public_limits(&config), metrics.http(Door::Public));
-        let intake = Arc::new(make_intake(&config, &store, &server, &metrics));
+        let intake = Arc::new(make_intake(&config, &store, &server, &metrics).await);
         let api = config.ring.as_ref().map(|ring| ring_api(ring, store.ring_clock())).transpose()?;
-        let desk = tokens::desk(&config, &store, api.clone(), &metrics)?;
+        let desk = tokens::desk(&config, &store, api.clone(), &metrics).await?;
         let endpoint = linking::endpoint(&config, &desk, &server, &metrics);
         let handler = public_handler(&intake, endpoint);
         let serving = server.serve(listener, handler, stopping(stopped.clone()));
         tasks.spawn(async move {
             let _ = serving.await;
         });
-        tasks.spawn(keep_proofs(Arc::clone(&intake), store.clone(), stopped.clone()));
+        tasks.spawn(keep_proofs(Arc::clone(&intake), store.inbox().clone(), stopped.clone()));
         let states = queues::start(&config, &store, &mut tasks, || stopping(stopped.clone()));
         tasks.spawn(Arc::clone(&desk).run(stopping(stopped.clone())));
         let linking = linking::linking(&config, &store, api, &desk, &metrics);
@@ -172,7 +172,7 @@ impl Daemon {
         self.stop.send_replace(Some(clock::ticks() + DRAIN));
         while self.tasks.join_next().await.is_some() {}
         if let Ok(proofs) = serde_json::to_vec(&self.intake.proofs())
-            && let Err(error) = self.store.note_proofs(proofs).await
+            && let Err(error) = self.store.inbox().note_proofs(proofs).await
         {
             tracing::warn!(%error, "what is known of the webhook keys could not be noted");
         }
@@ -223,7 +223,7 @@ fn public_limits(config: &Config) -> Limits {
     }
 }
 
-fn make_intake(config: &Config, store: &Store, server: &Arc<Server>, metrics: &Metrics) -> Intake {
+async fn make_intake(config: &Config, store: &Store, server: &Arc<Server>, metrics: &Metrics) -> Intake {
     let settings = Settings {
         path: config.webhook.path.clone(),
         max_body: config.webhook.max_body,
@@ -233,8 +233,8 @@ fn make_intake(config: &Config, store: &Store, server: &Arc<Server>, metrics: &M
         early_after: config.webhook.early_after,
     };
     let keys = Keys::new(config.hmac_keys.iter().map(|key| key.expose().as_slice()));
-    let noted = intake::noted(store);
-    Intake::new(settings, keys, &noted, store.clone(), Arc::clone(server), metrics.clone())
+    let noted = intake::noted(store.inbox()).await;
+    Intake::new(settings, keys, &noted, store.inbox().clone(), Arc::clone(server), metrics.clone())
 }
 
 /// Webhooks, and what belongs to linking.
@@ -261,7 +261,7 @@ async fn stopping(mut stopped: watch::Receiver<Option<Instant>>) -> Instant {
     }
 }
 
-async fn keep_proofs(intake: Arc<Intake>, store: Store, stopped: watch::Receiver<Option<Instant>>) {
+async fn keep_proofs(intake: Arc<Intake>, inbox: Inbox, stopped: watch::Receiver<Option<Instant>>) {
     let mut stop = std::pin::pin!(stopping(stopped));
     let mut noted = intake.proofs();
     loop {
@@ -271,7 +271,7 @@ async fn keep_proofs(intake: Arc<Intake>, store: Store, stopped: watch::Receiver
         }
         let proofs = intake.proofs();
         if proofs != noted {
-            intake::note(store.clone(), &proofs);
+            intake::note(inbox.clone(), &proofs);
             noted = proofs;
         }
     }

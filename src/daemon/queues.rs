@@ -40,7 +40,8 @@ where
                 config::Format::Raw => raw,
             },
         });
-        let dispatcher = Dispatcher::new(store.clone(), queue.name.clone(), spool, Options::default());
+        let dispatcher =
+            Dispatcher::new(store.queues().clone(), queue.name.clone(), spool, Options::default());
         states.push((queue.name.clone(), dispatcher.state()));
         let run = dispatcher.run(stop());
         tasks.spawn(async move {

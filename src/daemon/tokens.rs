@@ -21,7 +21,7 @@ use crate::tokens::{Clock, Desk, Guard, Parts};
 const MAX_ANSWER: usize = 64 << 10;
 
 /// The desk of this store.
-pub(super) fn desk(
+pub(super) async fn desk(
     config: &Config,
     store: &Store,
     api: Option<RingApi>,
@@ -49,7 +49,7 @@ pub(super) fn desk(
         metrics: metrics.clone(),
         clock: Clock::of_the_machine(),
     });
-    Ok(desk?)
+    Ok(desk.await?)
 }
 
 /// The client of Ring as it is configured; `ring_clock` hears the time from its answers.

@@ -25,7 +25,7 @@ use super::verdicts::{Busy, plan};
 use super::{Options, Sink, State, Verdict};
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
-use crate::store::{Lease, LeaseRequest, Leased, Outcome, Scope, Store, StoreError};
+use crate::store::{Lease, LeaseRequest, Leased, Outcome, Queues, Scope, StoreError};
 use crate::{clock, failpoint, log};
 
 /// How often a queue is looked at when nothing says that it changed.
@@ -37,7 +37,7 @@ const CLOSE: Duration = Duration::from_millis(50);
 /// Delivers one queue through one sink.
 #[derive(Debug)]
 pub struct Dispatcher<S> {
-    store: Store,
+    queues: Queues,
     queue: QueueName,
     sink: Arc<S>,
     options: Arc<Options>,
@@ -65,9 +65,9 @@ enum Landing {
 }
 
 impl<S: Sink> Dispatcher<S> {
-    pub fn new(store: Store, queue: QueueName, sink: S, options: Options) -> Self {
+    pub fn new(queues: Queues, queue: QueueName, sink: S, options: Options) -> Self {
         Self {
-            store,
+            queues,
             queue,
             sink: Arc::new(sink),
             options: Arc::new(options),
@@ -88,7 +88,7 @@ impl<S: Sink> Dispatcher<S> {
         let mut flights = JoinSet::new();
         let mut stop = pin!(stop);
         let deadline = loop {
-            let notify = self.store.wake(&self.queue).unwrap_or_default();
+            let notify = self.queues.wake(&self.queue).unwrap_or_default();
             // Before the look at the queue, so that no change between the two is missed.
             let woken = notify.notified();
             self.fill(&mut flights, &cut_at).await;
@@ -131,7 +131,6 @@ impl<S: Sink> Dispatcher<S> {
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
-        let (store, queue) = (self.store.clone(), self.queue.clone());
         let now = clock::now();
         let request = LeaseRequest {
             max_events: self.options.max_events,
@@ -139,13 +138,12 @@ impl<S: Sink> Dispatcher<S> {
             until: now.plus(self.options.lease),
             scope: Scope::default(),
         };
-        let lease = tokio::task::spawn_blocking(move || store.lease(&queue, &request, now)).await;
-        lease.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.to_string())))
+        self.queues.lease(&self.queue, &request, now).await
     }
 
     fn flight(&self, lease: Lease) -> Flight<S> {
         Flight {
-            store: self.store.clone(),
+            queues: self.queues.clone(),
             queue: self.queue.clone(),
             sink: Arc::clone(&self.sink),
             options: Arc::clone(&self.options),
@@ -162,7 +160,7 @@ impl<S: Sink> Dispatcher<S> {
         if in_flight >= self.most_in_flight() {
             return std::future::pending().await;
         }
-        let change = self.store.next_change(&self.queue).map(|at| at.since(clock::now()));
+        let change = self.queues.next_change(&self.queue).map(|at| at.since(clock::now()));
         let _ = timeout(change.unwrap_or(IDLE).clamp(CLOSE, IDLE), woken).await;
     }
 
@@ -227,7 +225,7 @@ impl<S: Sink> Dispatcher<S> {
 
 /// One lease on its way.
 struct Flight<S> {
-    store: Store,
+    queues: Queues,
     queue: QueueName,
     sink: Arc<S>,
     options: Arc<Options>,
@@ -247,14 +245,14 @@ impl<S: Sink> Flight<S> {
                     () = &mut cut => break Landing::Cut,
                     () = sleep(self.options.lease / 3) => {
                         // A lease that is gone stays gone: its events come again.
-                        self.store.extend(&self.queue, self.lease, clock::now().plus(self.options.lease));
+                        self.queues.extend(&self.queue, self.lease, clock::now().plus(self.options.lease));
                     }
                 }
             }
         };
         if let Landing::Cut = landing {
             let returned = self.events.iter().map(|event| (event.seq, Outcome::Returned)).collect();
-            let _ = self.store.settle(&self.queue, self.lease, returned).await;
+            let _ = self.queues.settle(&self.queue, self.lease, returned).await;
         }
         landing
     }
@@ -271,7 +269,7 @@ impl<S: Sink> Flight<S> {
             return Landing::Unsettled(error);
         }
         // Costs no commit, so it does not fail.
-        let _ = self.store.settle(&self.queue, self.lease, plan.returned).await;
+        let _ = self.queues.settle(&self.queue, self.lease, plan.returned).await;
         plan.busy.map_or(Landing::Settled, Landing::Busy)
     }
 
@@ -280,7 +278,7 @@ impl<S: Sink> Flight<S> {
     async fn settle(&self, outcomes: Vec<(u64, Outcome)>) -> Result<(), StoreError> {
         let mut tries = 0;
         loop {
-            match self.store.settle(&self.queue, self.lease, outcomes.clone()).await {
+            match self.queues.settle(&self.queue, self.lease, outcomes.clone()).await {
                 Err(StoreError::Busy) => tries += 1,
                 settled => return settled.map(drop),
             }

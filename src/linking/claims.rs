@@ -12,7 +12,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::lending::Reason;
 use crate::failpoint;
 use crate::log;
-use crate::store::{Claimed, StoreError};
+use crate::store::{Claimable, Claimed, StoreError, Subscription};
 
 /// An answer comes within this.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -46,11 +46,11 @@ impl Linking {
 
     async fn answer(&self, bid: &Bid, deadline: Instant) -> Result<Told, Unanswered> {
         let nobody = |outcome| Ok(Told { outcome, account: None });
-        let mut changes = self.store.claims_changed();
+        let mut changes = self.store.links().claim_changes();
         let mut again = SEARCH_AGAIN;
         let (mut wait, mut is_last) = (None, false);
         loop {
-            changes.mark_unchanged();
+            changes.take();
             let ruling = match self.find(bid, deadline).await? {
                 Some(found) => match self.take(found.number, bid, deadline).await? {
                     Claimed::Taken { released } => {
@@ -86,20 +86,16 @@ impl Linking {
 
     /// What is under way to the disk goes on, whether or not it is there in time.
     async fn take(&self, number: u32, bid: &Bid, deadline: Instant) -> Result<Claimed, Unanswered> {
-        let taking = timeout_at(deadline, self.store.claim(number, bid.clone(), self.clock_skew)).await;
+        let taking =
+            timeout_at(deadline, self.store.links().claim(number, bid.clone(), self.clock_skew)).await;
         taking.map_err(|_| Unanswered::Store("it takes too long".into()))?.map_err(|error| said(&error))
     }
 
     /// Whether an account came, or changed, that a visit may be for; false when none is to be expected. Never before `again`
     /// has passed.
-    async fn comes_more(
-        &self,
-        changes: &mut tokio::sync::watch::Receiver<u64>,
-        again: Duration,
-        deadline: Instant,
-    ) -> bool {
+    async fn comes_more(&self, changes: &mut Subscription, again: Duration, deadline: Instant) -> bool {
         let not_before = deadline.min(clock::ticks() + again);
-        while !changes.has_changed().unwrap_or(false) {
+        while !changes.has_changed() {
             if !self.tokens.expects_accounts() || clock::ticks() >= deadline {
                 return false;
             }
@@ -113,22 +109,15 @@ impl Linking {
     async fn find(&self, bid: &Bid, deadline: Instant) -> Result<Option<Found>, Unanswered> {
         let turn = timeout_at(deadline, self.searches.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| Unanswered::Busy)?.map_err(|_| Unanswered::Busy)?;
-        let (store, matcher) = (self.store.clone(), self.nonces.of(&bid.visit));
-        let search = tokio::task::spawn_blocking(move || {
-            let mut found = None;
-            let stale = store.claimable(clock::now(), |number, account| {
-                if matcher.matches(account) {
-                    found = Some((number, account.to_owned()));
-                }
-            });
-            // Held until here, even where nobody waits any more.
-            drop(turn);
-            stale.map(|stale| (found, stale))
-        });
-        let search = timeout_at(deadline, search).await.map_err(|_| Unanswered::Busy)?;
-        let (found, stale) = search
-            .map_err(|_| Unanswered::Store("looking for a nonce panicked".into()))?
-            .map_err(|error| said(&error))?;
+        let matcher = self.nonces.of(&bid.visit);
+        let matches = move |account: &str| {
+            // Held until the search ends, even where nobody waits any more.
+            let _ = &turn;
+            matcher.matches(account)
+        };
+        let search = timeout_at(deadline, self.store.links().claimable(clock::now(), matches)).await;
+        let Claimable { found, stale } =
+            search.map_err(|_| Unanswered::Busy)?.map_err(|error| said(&error))?;
         self.forget(stale);
         let found = found.filter(|(_, account)| bid.accounts.holds(Some(account)));
         let found = found
@@ -140,7 +129,7 @@ impl Linking {
     pub(super) fn forget(&self, stale: Vec<u32>) {
         if !stale.is_empty() {
             let store = self.store.clone();
-            tokio::spawn(async move { store.forget_claims(stale).await });
+            tokio::spawn(async move { store.links().forget_claims(stale).await });
         }
     }
 
@@ -151,10 +140,10 @@ impl Linking {
         bid: &Bid,
         deadline: Instant,
     ) -> Result<Told, Unanswered> {
-        let mut changes = self.store.claims_changed();
+        let mut changes = self.store.links().claim_changes();
         let outcome = loop {
-            changes.mark_unchanged();
-            let claim = self.store.claim_of(number).map_err(|error| said(&error))?;
+            changes.take();
+            let claim = self.store.links().claim_of(number).await.map_err(|error| said(&error))?;
             if claim.as_ref().is_some_and(|claim| claim.user != bid.user) {
                 return Ok(Told { outcome: Outcome::OtherUser, account: None });
             }
@@ -164,7 +153,7 @@ impl Linking {
                 Some(Step::Undone) | None => break Outcome::Expired,
                 Some(_) => {}
             }
-            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            if timeout_at(deadline, changes.changed()).await.is_err() {
                 let why = self.troubles().get(&number).copied();
                 break Outcome::Pending(why.unwrap_or(Reason::UnderWay));
             }

@@ -1,5 +1,6 @@
 //! Tells Ring of claimed links, one persisted step after the other, until each is confirmed or refused.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::failpoint;
 use crate::log;
 use crate::ring_api::{Integration, RingApi};
-use crate::store::{Claim, StoreError};
+use crate::store::{Changed, Claim, StoreError};
 
 /// Between two tries; the longest is how late Ring may be told after an outage of its own.
 const AGAIN: Backoff = Backoff { least: Duration::from_millis(500), most: Duration::from_mins(5) };
@@ -61,16 +62,19 @@ impl Linking {
     /// Tells Ring until `stop` resolves. What is under way then goes on at the next start, from its last step.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
-        let mut changes = self.store.claims_changed();
+        let mut changes = self.store.links().claim_changes();
         let mut tasks = JoinSet::new();
         let mut look_at_all = clock::ticks();
         let mut ended = None;
         loop {
-            // The file was read anew: a claim may be on disk that nobody was told of.
-            if self.store.claims_were_reloaded() {
-                look_at_all = clock::ticks();
-            }
-            let mut numbers = self.store.changed_claims();
+            let mut numbers = match changes.take() {
+                Changed::Accounts(numbers) => numbers,
+                // A claim may be on disk that nobody was told of.
+                Changed::All => {
+                    look_at_all = clock::ticks();
+                    BTreeSet::new()
+                }
+            };
             // What changed while its task was ending is nobody's yet.
             numbers.extend(ended.take());
             let mut all_seen = true;
@@ -82,14 +86,14 @@ impl Linking {
                 }
             }
             for number in numbers {
-                all_seen &= self.see_to(number, &mut tasks);
+                all_seen &= self.see_to(number, &mut tasks).await;
             }
             if !all_seen {
                 look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN);
             }
             tokio::select! {
                 _ = &mut stop => break,
-                _ = changes.changed() => {}
+                () = changes.changed() => {}
                 Some(task) = tasks.join_next() => match task {
                     Ok(number) => ended = Some(number),
                     Err(error) => {
@@ -106,35 +110,35 @@ impl Linking {
 
     /// Nothing when they can't be read now.
     async fn all_under_way(&self) -> Option<Vec<u32>> {
-        let store = self.store.clone();
-        let look = move || Ok((store.claims_under_way()?, store.claimable(clock::now(), |_, _| {})?));
-        let read: Result<Result<_, StoreError>, _> = tokio::task::spawn_blocking(look).await;
-        match read {
-            Ok(Ok((numbers, stale))) => {
+        let look = async {
+            let numbers = self.store.outbox().claims_under_way().await?;
+            let seen = self.store.links().claimable(clock::now(), |_| false).await?;
+            Ok::<_, StoreError>((numbers, seen.stale))
+        };
+        match look.await {
+            Ok((numbers, stale)) => {
                 self.forget(stale);
                 Some(numbers)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "the claims under way can't be read; trying again");
                 None
             }
-            Err(_) => None,
         }
     }
 
     /// Whether it could be looked at.
-    fn see_to(self: &Arc<Self>, number: u32, tasks: &mut JoinSet<u32>) -> bool {
-        let mut under_way = self.under_way();
-        if let Some(nudge) = under_way.get(&number) {
+    async fn see_to(self: &Arc<Self>, number: u32, tasks: &mut JoinSet<u32>) -> bool {
+        if let Some(nudge) = self.under_way().get(&number) {
             nudge.notify_one();
             return true;
         }
-        let Ok(claim) = self.store.claim_of(number) else { return false };
+        // Only here is anything put under way, so nothing is meanwhile.
+        let Ok(claim) = self.store.links().claim_of(number).await else { return false };
         let open = claim.is_some_and(|claim| claim.progress.call().is_some());
         if let Some(api) = self.api.clone().filter(|_| open) {
             let nudge = Arc::new(Notify::new());
-            under_way.insert(number, Arc::clone(&nudge));
-            drop(under_way);
+            self.under_way().insert(number, Arc::clone(&nudge));
             let of = UnderWay { linking: Arc::clone(self), number };
             tasks.spawn(async move {
                 of.linking.confirm(&api, number, &nudge).await;
@@ -185,7 +189,7 @@ impl Linking {
                 () = nudge.notified() => {}
             }
             // Where it can't be read, time will tell.
-            if let Ok(now) = self.store.claim_of(number)
+            if let Ok(now) = self.store.links().claim_of(number).await
                 && now.as_ref().map(mark) != Some(mark(left))
             {
                 return true;
@@ -194,7 +198,7 @@ impl Linking {
     }
 
     async fn step(&self, api: &RingApi, number: u32, luck: Luck) -> Result<Looked, StoreError> {
-        let Some(claim) = self.store.claim_of(number)? else { return Ok(Looked::Over) };
+        let Some(claim) = self.store.links().claim_of(number).await? else { return Ok(Looked::Over) };
         let Some(call) = claim.progress.call() else { return Ok(Looked::Over) };
         let is_old = self.ring_now().since(claim.visit.at()) > VISIT_LIFE;
         let ask = Ask { account: claim.account.clone(), min_life: MIN_LIFE, refused: luck.refused };
@@ -208,7 +212,7 @@ impl Linking {
             return Ok(Looked::Later { wait: Duration::ZERO, left: claim });
         }
         let sent = claim.progress.sending(call);
-        if !self.store.advance_claim(&claim, sent).await? {
+        if !self.store.outbox().advance_claim(&claim, sent).await? {
             return Ok(Looked::Changed);
         }
         let said = send(api, call, &claim, &lent).await;
@@ -218,7 +222,7 @@ impl Linking {
         let (next, pause) = claim.progress.heard(call, said.heard, is_old, luck.renewed);
         let claim = Claim { progress: sent, ..claim };
         // Where this can't be noted, it stays a request without an answer; where it is another claim by now, it says nothing of that.
-        if !self.store.advance_claim(&claim, next).await? {
+        if !self.store.outbox().advance_claim(&claim, next).await? {
             return Ok(Looked::Changed);
         }
         self.tell(&claim, call, &said, next);
@@ -245,7 +249,7 @@ impl Linking {
         };
         if let Some(refusal) = refusal {
             let refused = Progress { step: Step::Refused(refusal), ..claim.progress };
-            if self.store.advance_claim(&claim, refused).await? {
+            if self.store.outbox().advance_claim(&claim, refused).await? {
                 let (account, reason) = (log::text(claim.account.as_str()), refusal.as_str());
                 tracing::error!(%account, reason, "a link can't be confirmed; it may be claimed again");
             }

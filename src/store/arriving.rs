@@ -12,7 +12,6 @@ use super::command::{AccountRefusal, Bound, Import, NewTokens};
 use super::error::Fault;
 use super::index::NO_USER;
 use super::tokens::Origin;
-use super::{Store, StoreError};
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
 use crate::domain::link::LinkState;
@@ -49,42 +48,8 @@ pub enum Identified {
     Gone,
 }
 
-impl Store {
-    /// Takes in a refresh token; one that is here already is for the user who asked last.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn arrive(&self, arrival: Arrival) -> Result<Arrived, StoreError> {
-        self.submit(move |batch| batch.arrive(&arrival)).await
-    }
-
-    /// The numbers of accounts whose own id is not known yet.
-    ///
-    /// # Errors
-    /// When the store is closed.
-    pub async fn arriving(&self) -> Result<Vec<u32>, StoreError> {
-        self.submit(|batch| Ok(batch.core.accounts.in_state(LinkState::Arriving).collect())).await
-    }
-
-    /// Gives what arrived under `number` to its account, and the account to the user it arrived for, unless another one has it.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn identify(&self, number: u32, account: AccountId) -> Result<Identified, StoreError> {
-        self.submit(move |batch| batch.identify(number, &account)).await
-    }
-
-    /// Forgets what arrived under `number`.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn turn_away(&self, number: u32) -> Result<(), StoreError> {
-        self.submit(move |batch| batch.leave_arrival(number).map(drop)).await
-    }
-}
-
 impl Batch<'_> {
-    fn arrive(&mut self, arrival: &Arrival) -> Result<Arrived, Fault> {
+    pub(super) fn arrive(&mut self, arrival: &Arrival) -> Result<Arrived, Fault> {
         let token = arrival.refresh_token.expose();
         let digest = Sha256::digest(token.as_bytes());
         let plain = format!("{OURS}{}", HEXLOWER.encode(&digest[..16]));
@@ -144,7 +109,7 @@ impl Batch<'_> {
         Ok(Bound { created: known.is_none(), released: 0 })
     }
 
-    fn identify(&mut self, number: u32, account: &AccountId) -> Result<Identified, Fault> {
+    pub(super) fn identify(&mut self, number: u32, account: &AccountId) -> Result<Identified, Fault> {
         if self.is_unsettled(number)? {
             return Ok(Identified::Busy);
         }
@@ -210,7 +175,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn leave_arrival(&mut self, number: u32) -> Result<Option<(AccountId, AccountRow)>, Fault> {
+    pub(super) fn leave_arrival(&mut self, number: u32) -> Result<Option<(AccountId, AccountRow)>, Fault> {
         let Some(row) = self.read_account(number)? else { return Ok(None) };
         let Some(name) = row.id.clone().filter(|_| row.state == LinkState::Arriving) else { return Ok(None) };
         drop(self.forget(&name)?);

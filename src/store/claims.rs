@@ -4,7 +4,6 @@
 //! its last claim, one whose claim is not done, and for a while after that. The row is what a nonce is looked for in, so it has all
 //! that takes.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
@@ -14,9 +13,9 @@ use super::batch::{Batch, Staged};
 use super::claim_row::{ClaimRow, LastClaim};
 use super::codec::Damaged;
 use super::error::Fault;
+use super::ports::Claimable;
 use super::shared::Shared;
 use super::tables::{ACCOUNTS, CLAIMS, begin_read};
-use super::{Store, StoreError};
 use crate::domain::claim::{Bid, Last, Ruling, Standing};
 use crate::domain::confirm::{Progress, Step};
 use crate::domain::ids::{AccountId, UserId};
@@ -52,100 +51,48 @@ pub enum Claimed {
     Not(Ruling),
 }
 
-impl Store {
-    /// Shows every account that may be claimed, by its number and id. Returns some that need not be looked at again, for
-    /// [`Store::forget_claims`].
-    ///
-    /// # Errors
-    /// When the file can't be read. Blocks for short reads, as many as there are pages of accounts.
-    pub fn claimable(&self, now: Millis, mut show: impl FnMut(u32, &str)) -> Result<Vec<u32>, StoreError> {
-        let (mut after, mut stale) = (None, Vec::new());
-        loop {
-            let mut rows = 0;
-            let read = |number, row: &ClaimRow| {
-                rows += 1;
-                if row.is_claimable(now) {
-                    show(number, row.account.as_str());
-                } else if row.is_stale(now) && stale.len() < STALE {
-                    stale.push(number);
+/// Looks at every account that may be claimed for the last one that `matches`.
+pub(super) fn claimable(
+    shared: &Shared,
+    now: Millis,
+    mut matches: impl FnMut(&str) -> bool,
+) -> Result<Claimable, Fault> {
+    let (mut after, mut seen) = (None, Claimable::default());
+    loop {
+        let mut rows = 0;
+        let read = |number, row: &ClaimRow| {
+            rows += 1;
+            if row.is_claimable(now) {
+                if matches(row.account.as_str()) {
+                    seen.found = Some((number, row.account.as_str().to_owned()));
                 }
-                rows < PAGE
-            };
-            match each_row(&self.shared, after, read)? {
-                Some(last) => after = Some(last),
-                None => return Ok(stale),
+            } else if row.is_stale(now) && seen.stale.len() < STALE {
+                seen.stale.push(number);
             }
+            rows < PAGE
+        };
+        match each_row(shared, after, read)? {
+            Some(last) => after = Some(last),
+            None => return Ok(seen),
         }
     }
+}
 
-    /// Takes away what is known of claims that are long over.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn forget_claims(&self, numbers: Vec<u32>) -> Result<(), StoreError> {
-        self.submit(move |batch| numbers.iter().try_for_each(|&number| batch.forget_stale_claim(number)))
-            .await
-    }
-
-    /// Claims the account under `number` for the bid's user, if the visit, which is the account's, may.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn claim(&self, number: u32, bid: Bid, skew: Duration) -> Result<Claimed, StoreError> {
-        self.submit(move |batch| batch.claim(number, &bid, skew)).await
-    }
-
-    /// Notes how far the claim with this visit is. Returns whether it was as far as `from`, still.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn advance_claim(&self, claim: &Claim, to: Progress) -> Result<bool, StoreError> {
-        let (number, nonce, from) = (claim.number, *claim.visit.nonce(), claim.progress);
-        self.submit(move |batch| batch.advance_claim(number, &nonce, from, to)).await
-    }
-
-    /// The account's last claim.
-    ///
-    /// # Errors
-    /// When the file can't be read. Blocks for a short read.
-    pub fn claim_of(&self, number: u32) -> Result<Option<Claim>, StoreError> {
-        Ok(claim_of(&self.shared, number)?)
-    }
-
-    /// The numbers of accounts whose claim is not at its end.
-    ///
-    /// # Errors
-    /// When the file can't be read. Blocks for a read of every account that may be claimed.
-    pub fn claims_under_way(&self) -> Result<Vec<u32>, StoreError> {
-        let (mut after, mut numbers) = (None, Vec::new());
-        loop {
-            let mut rows = 0;
-            let read = |number, row: &ClaimRow| {
-                rows += 1;
-                let under_way = row.last.as_ref().is_some_and(|last| last.progress.call().is_some());
-                numbers.extend(under_way.then_some(number));
-                rows < PAGE
-            };
-            match each_row(&self.shared, after, read)? {
-                Some(last) => after = Some(last),
-                None => return Ok(numbers),
-            }
+/// The numbers of accounts whose claim is not at its end.
+pub(super) fn under_way(shared: &Shared) -> Result<Vec<u32>, Fault> {
+    let (mut after, mut numbers) = (None, Vec::new());
+    loop {
+        let mut rows = 0;
+        let read = |number, row: &ClaimRow| {
+            rows += 1;
+            let under_way = row.last.as_ref().is_some_and(|last| last.progress.call().is_some());
+            numbers.extend(under_way.then_some(number));
+            rows < PAGE
+        };
+        match each_row(shared, after, read)? {
+            Some(last) => after = Some(last),
+            None => return Ok(numbers),
         }
-    }
-
-    /// Accounts whose claims changed since this was last asked; [`Store::claims_changed`] tells when.
-    pub fn changed_claims(&self) -> Vec<u32> {
-        std::mem::take(&mut *self.shared.changed_claims()).into_iter().collect()
-    }
-
-    /// Whether the file was read anew since this was last asked: claims may be others than were told.
-    pub fn claims_were_reloaded(&self) -> bool {
-        self.shared.claims_reloaded.swap(false, Ordering::AcqRel)
-    }
-
-    /// Changes when an account comes that may be claimed, or a claim goes on.
-    pub fn claims_changed(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.shared.claims_changed.subscribe()
     }
 }
 
@@ -195,7 +142,7 @@ pub(super) fn step_of(txn: &ReadTransaction, number: u32) -> Result<Option<Step>
     Ok(row.and_then(|row| row.last).map(|last| last.progress.step))
 }
 
-fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fault> {
+pub(super) fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fault> {
     let txn = shared.with_db(begin_read)?;
     let table = txn.open_table(CLAIMS)?;
     let Some(value) = table.get(number)? else { return Ok(None) };
@@ -207,7 +154,7 @@ fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fault> {
 }
 
 impl Batch<'_> {
-    fn claim(&mut self, number: u32, bid: &Bid, skew: Duration) -> Result<Claimed, Fault> {
+    pub(super) fn claim(&mut self, number: u32, bid: &Bid, skew: Duration) -> Result<Claimed, Fault> {
         let Some(row) = self.read_account(number)? else { return Ok(Claimed::Not(Ruling::NoMatch)) };
         let Some(claim) = self.claim_row(number)? else { return Ok(Claimed::Not(Ruling::NoMatch)) };
         let holder = self.user_name(row.holder());
@@ -246,7 +193,7 @@ impl Batch<'_> {
         Ok(Claimed::Taken { released })
     }
 
-    fn advance_claim(
+    pub(super) fn advance_claim(
         &mut self,
         number: u32,
         nonce: &[u8; 32],
@@ -372,7 +319,7 @@ impl Batch<'_> {
         if noted > self.now { Millis(0) } else { noted }
     }
 
-    fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {
+    pub(super) fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {
         let is_stale = self.claim_row(number)?.is_some_and(|row| row.is_stale(self.now));
         if is_stale { self.drop_claim(number) } else { Ok(()) }
     }

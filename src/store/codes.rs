@@ -1,7 +1,6 @@
 //! Authorization codes at rest: on disk before Ring has its 200, sealed until their minute is over, remembered longer than
 //! they live, since one that comes again must not be exchanged again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut};
@@ -12,9 +11,9 @@ use super::batch::Batch;
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
 use super::index::NO_ACCOUNT;
+use super::shared::Shared;
 use super::tables::{CODES, begin_read};
 use super::tokens::{fields, read_fields};
-use super::{Store, StoreError};
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::refresh;
 use crate::domain::secret::Secret;
@@ -60,73 +59,24 @@ pub struct Exchanged {
     pub span: Span,
 }
 
-impl Store {
-    /// Keeps a code; it is durable when this returns.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn keep_code(&self, grant: Grant) -> Result<KeptCode, StoreError> {
-        self.submit(move |batch| batch.keep_code(&grant)).await
+/// Codes that are not at their end.
+pub(super) fn waiting(shared: &Shared) -> Result<Vec<WaitingCode>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let mut waiting = Vec::new();
+    for row in txn.open_table(CODES)?.iter()? {
+        let (key, value) = row?;
+        let Ok(id) = key.value().try_into().map(CodeId) else { continue };
+        // One that does not read can't be exchanged either.
+        let Ok(CodeRow { received_at, tries, end: None, .. }) = CodeRow::decode(&id, value.value()) else {
+            continue;
+        };
+        waiting.push(WaitingCode { id, received_at, tries });
     }
-
-    /// Codes that a run before left on their way.
-    ///
-    /// # Errors
-    /// When the file can't be read. Blocks for a read of all codes that are remembered.
-    pub fn waiting_codes(&self) -> Result<Vec<WaitingCode>, StoreError> {
-        Ok(self.shared.with_db(|db| {
-            let txn = begin_read(db)?;
-            let mut waiting = Vec::new();
-            for row in txn.open_table(CODES)?.iter()? {
-                let (key, value) = row?;
-                let Ok(id) = key.value().try_into().map(CodeId) else { continue };
-                // One that does not read can't be exchanged either.
-                let Ok(CodeRow { received_at, tries, end: None, .. }) = CodeRow::decode(&id, value.value())
-                else {
-                    continue;
-                };
-                waiting.push(WaitingCode { id, received_at, tries });
-            }
-            Ok(waiting)
-        })?)
-    }
-
-    /// Notes that the code is about to be sent, durably, and opens it. Nothing when it is at its end.
-    ///
-    /// # Errors
-    /// When it could not be made durable: it must not be sent.
-    pub async fn send_code(&self, id: CodeId) -> Result<Option<Grant>, StoreError> {
-        self.submit(move |batch| batch.send_code(id)).await
-    }
-
-    /// Notes that it was not sent after all.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn unsend_code(&self, id: CodeId) -> Result<(), StoreError> {
-        self.submit(move |batch| batch.unsend_code(id)).await
-    }
-
-    /// Notes what became of a code that brought no tokens, and destroys it.
-    ///
-    /// # Errors
-    /// When it could not be made durable; it may be said again.
-    pub async fn end_code(&self, id: CodeId, end: CodeEnd) -> Result<(), StoreError> {
-        self.submit(move |batch| batch.end_code(id, end)).await
-    }
-
-    /// Records the tokens that OAuth gave for a code, and destroys it. Returns the number of the account that stands for
-    /// theirs until it is known.
-    ///
-    /// # Errors
-    /// When it could not be made durable; it may be said again.
-    pub async fn exchanged_code(&self, id: CodeId, exchanged: Arc<Exchanged>) -> Result<u32, StoreError> {
-        self.submit(move |batch| batch.exchanged_code(id, &exchanged)).await
-    }
+    Ok(waiting)
 }
 
 impl Batch<'_> {
-    fn keep_code(&mut self, grant: &Grant) -> Result<KeptCode, Fault> {
+    pub(super) fn keep_code(&mut self, grant: &Grant) -> Result<KeptCode, Fault> {
         let id = CodeId::of(&grant.code);
         if let Some(value) = self.tables.codes()?.get(&id.0[..])? {
             let row = CodeRow::decode(&id, value.value());
@@ -150,7 +100,7 @@ impl Batch<'_> {
         Ok(KeptCode::New(id))
     }
 
-    fn send_code(&mut self, id: CodeId) -> Result<Option<Grant>, Fault> {
+    pub(super) fn send_code(&mut self, id: CodeId) -> Result<Option<Grant>, Fault> {
         let Some(row) = self.code(id)?.filter(|row| row.end.is_none()) else { return Ok(None) };
         let Some(grant) = self.codes_key()?.and_then(|key| open_code(&key, id, &row.sealed)) else {
             self.end_code(id, CodeEnd::Lost)?;
@@ -161,18 +111,18 @@ impl Batch<'_> {
         Ok(Some(grant))
     }
 
-    fn unsend_code(&mut self, id: CodeId) -> Result<(), Fault> {
+    pub(super) fn unsend_code(&mut self, id: CodeId) -> Result<(), Fault> {
         let Some(row) = self.code(id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
         let tries = row.tries.saturating_sub(1);
         self.write_code(id, &CodeRow { tries, ..row })
     }
 
-    fn end_code(&mut self, id: CodeId, end: CodeEnd) -> Result<(), Fault> {
+    pub(super) fn end_code(&mut self, id: CodeId, end: CodeEnd) -> Result<(), Fault> {
         let Some(row) = self.code(id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
         self.write_code(id, &CodeRow { end: Some(end), sealed: Vec::new(), ..row })
     }
 
-    fn exchanged_code(&mut self, id: CodeId, exchanged: &Exchanged) -> Result<u32, Fault> {
+    pub(super) fn exchanged_code(&mut self, id: CodeId, exchanged: &Exchanged) -> Result<u32, Fault> {
         let received_at = self.code(id)?.map_or(self.now, |row| row.received_at);
         self.end_code(id, CodeEnd::Exchanged)?;
         self.arrive_by_code(&exchanged.pair, exchanged.span, received_at)

@@ -80,7 +80,7 @@ pub struct LeaseRequest {
     /// Sum of the kept sizes; one event is always given.
     pub max_bytes: u64,
     pub until: Millis,
-    /// Only these events, see [`super::Store::scope`].
+    /// Only these events, see [`super::Queues::scope`].
     pub scope: Scope,
 }
 

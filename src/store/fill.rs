@@ -14,7 +14,9 @@ impl Store {
     /// When it could not be made durable.
     #[doc(hidden)]
     pub async fn fill_ids(&self, ids: Vec<Identity>) -> Result<(), StoreError> {
-        self.submit(move |batch: &mut Batch<'_>| ids.iter().try_for_each(|id| batch.remember(id))).await
+        self.handle
+            .submit(move |batch: &mut Batch<'_>| ids.iter().try_for_each(|id| batch.remember(id)))
+            .await
     }
 
     /// Imports accounts, all in one commit.
@@ -25,7 +27,7 @@ impl Store {
     pub async fn fill_accounts(&self, imports: Vec<Import>) -> Result<(), StoreError> {
         let fill =
             move |batch: &mut Batch<'_>| imports.iter().try_for_each(|import| batch.import(import).map(drop));
-        self.submit(fill).await
+        self.handle.submit(fill).await
     }
 
     /// Gives accounts the event key and the device that their first event would have, all in one commit.
@@ -41,6 +43,6 @@ impl Store {
                 batch.note_device(device, number)
             })
         };
-        self.submit(fill).await
+        self.handle.submit(fill).await
     }
 }

@@ -15,6 +15,7 @@ use super::file;
 use super::folder::Folder;
 use super::open::prepare;
 use super::options::Options;
+use super::readers::Readers;
 use super::writer::{Command, Writer};
 use crate::domain::steady::Watch;
 use crate::domain::time::Millis;
@@ -48,7 +49,7 @@ impl Inline {
     ) -> Result<Self, StoreError> {
         let (folder, identity) = Folder::open(folder)?;
         let open = file::opening(options.cache_bytes, check, disk);
-        let (store, writer, commands) = prepare(folder, identity, vault, options, open)?;
+        let (store, writer, commands) = prepare(folder, identity, vault, options, open, Readers::InPlace)?;
         Ok(Self { store, writer, commands, watch: None })
     }
 

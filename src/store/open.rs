@@ -1,8 +1,8 @@
 //! Makes stores and opens them: checked, read, and with a writer that runs.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex};
 
 use redb::{Database, StorageBackend};
 
@@ -11,8 +11,10 @@ use super::committer;
 use super::error::{Fault, StoreError};
 use super::file::{self, Opened, Pages};
 use super::folder::{Folder, Identity};
+use super::handle::Handle;
 use super::load;
 use super::options::Options;
+use super::readers::Readers;
 use super::schema;
 use super::shared::{OpenFn, Shared};
 use super::writer::{Command, Writer};
@@ -112,8 +114,8 @@ fn start(
     options: Options,
     open: OpenFn,
 ) -> Result<Store, StoreError> {
-    let (store, writer, commands) = prepare(folder, identity, vault, options, open)?;
-    let state = Arc::clone(&store.shared);
+    let (store, writer, commands) = prepare(folder, identity, vault, options, open, Readers::start()?)?;
+    let state = Arc::clone(&store.handle.shared);
     let healthy = move || state.unavailable().is_none();
     let thread = std::thread::Builder::new()
         .name("store".into())
@@ -130,6 +132,7 @@ pub(super) fn prepare(
     vault: Vault,
     options: Options,
     open: OpenFn,
+    readers: Readers,
 ) -> Result<(Store, Writer, Receiver<Command>), StoreError> {
     let shared = Arc::new(Shared::new(open, folder, identity, vault, options));
     let read = std::panic::AssertUnwindSafe(|| {
@@ -150,6 +153,5 @@ pub(super) fn prepare(
     writer.watch_disk();
     writer.count();
     let (commands, receiver) = sync_channel(committer::QUEUE);
-    let commands = Arc::new(Mutex::new(Some(commands)));
-    Ok((Store { shared, commands, writer: Arc::default() }, writer, receiver))
+    Ok((Store::over(Handle::new(shared, commands, readers)), writer, receiver))
 }

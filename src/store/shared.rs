@@ -1,13 +1,14 @@
 //! What the writer and the readers of a store share: the file, the queues in memory, and how it stands.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use redb::Database;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 
+use super::changes::Changes;
 use super::command::{Published, QueueTotals};
 use super::error::{Fault, StoreError};
 use super::file::Opened;
@@ -69,6 +70,8 @@ pub struct Stats {
     pub ids: AtomicU64,
     pub ids_since: AtomicU64,
     pub log_bytes: AtomicU64,
+    /// Size of the file.
+    pub file_bytes: AtomicU64,
     pub aside_bytes: AtomicU64,
     pub held_events: AtomicU64,
     pub dead_events: AtomicU64,
@@ -120,16 +123,10 @@ pub(super) struct Shared {
     /// What time it is at Ring: links are compared by it.
     pub ring_clock: RingClock,
     pub numbers: Numbers,
-    changed_tokens: Mutex<BTreeSet<u32>>,
-    /// Told when something is put there.
-    pub tokens_changed: Notify,
-    changed_claims: Mutex<BTreeSet<u32>>,
-    /// Counts what is put there.
-    pub claims_changed: watch::Sender<u64>,
-    /// The file was read anew: any account's tokens may be others than before.
-    pub reloaded: AtomicBool,
-    /// The same of claims, for whoever drives those.
-    pub claims_reloaded: AtomicBool,
+    /// Whose tokens others changed.
+    pub token_changes: Arc<Changes>,
+    /// Who may claim an account, or how far its claim is.
+    pub claim_changes: Arc<Changes>,
 }
 
 impl Shared {
@@ -155,12 +152,8 @@ impl Shared {
             health: Mutex::new(Health::Ready),
             ring_clock: RingClock::default(),
             numbers: Numbers::default(),
-            changed_tokens: Mutex::default(),
-            tokens_changed: Notify::new(),
-            changed_claims: Mutex::default(),
-            claims_changed: watch::Sender::new(0),
-            reloaded: AtomicBool::new(false),
-            claims_reloaded: AtomicBool::new(false),
+            token_changes: Changes::new(),
+            claim_changes: Changes::new(),
         }
     }
 
@@ -185,16 +178,6 @@ impl Shared {
 
     pub(super) fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Accounts whose tokens others changed, for whoever plans their refreshes.
-    pub(super) fn changed_tokens(&self) -> MutexGuard<'_, BTreeSet<u32>> {
-        self.changed_tokens.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Accounts whose claims changed, for whoever tells Ring of them.
-    pub(super) fn changed_claims(&self) -> MutexGuard<'_, BTreeSet<u32>> {
-        self.changed_claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn users(&self) -> RwLockReadGuard<'_, Users> {

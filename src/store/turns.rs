@@ -15,12 +15,12 @@ use std::time::Duration;
 use bytes::{Buf, BufMut};
 use redb::ReadableTable;
 
+use super::StoreError;
 use super::batch::Batch;
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
 use super::index::seconds;
 use super::tokens::{Predecessor, TokenRow, seal_pair};
-use super::{Store, StoreError, reader};
 use crate::domain::ids::AccountId;
 use crate::domain::refresh::{End, LIFE, Notice, Record};
 use crate::domain::secret::Secret;
@@ -57,7 +57,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// An answer as it may lie outside the store until [`Store::take_back_answer`].
+    /// An answer as it may lie outside the store until [`super::Outbox::take_back_answer`].
     ///
     /// # Errors
     /// When the system gives no random numbers.
@@ -113,139 +113,12 @@ pub struct Access {
     pub end: Option<End>,
 }
 
-impl Store {
-    /// Begins a refresh: the intent is durable when this returns. No other turn of the account begins before it is
-    /// settled, or `lease` is over.
-    ///
-    /// # Errors
-    /// When it could not be made durable: nothing may be sent.
-    pub async fn begin_refresh(
-        &self,
-        number: u32,
-        which: Which,
-        lease: Duration,
-    ) -> Result<Result<Turn, NoTurn>, StoreError> {
-        self.submit(move |batch| batch.begin_refresh(number, which, lease)).await
-    }
-
-    /// Records what came of a turn, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
-    /// was given other tokens, or lost them, since the turn began.
-    ///
-    /// # Errors
-    /// When it could not be made durable; it may be said again.
-    pub async fn settle_refresh(
-        &self,
-        number: u32,
-        fence: u64,
-        settled: std::sync::Arc<Settled>,
-    ) -> Result<Option<u64>, StoreError> {
-        self.submit(move |batch| batch.settle_refresh(number, fence, &settled)).await
-    }
-
-    /// Puts an answer that lay outside the store beside its turn, where the next turn finds it. Returns whether it still matters.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn take_back_answer(
-        &self,
-        number: u32,
-        fence: u64,
-        sealed: Vec<u8>,
-    ) -> Result<bool, StoreError> {
-        self.submit(move |batch| batch.take_back_answer(number, fence, &sealed)).await
-    }
-
-    /// Up to `limit` accounts with tokens behind number `after`, in order.
-    ///
-    /// # Errors
-    /// When the file can't be read. Blocks for a short read.
-    pub fn token_records(&self, after: u32, limit: usize) -> Result<Vec<TokenRecord>, StoreError> {
-        Ok(reader::token_records(&self.shared, after, limit)?)
-    }
-
-    /// One account's; nothing when it has no tokens.
-    ///
-    /// # Errors
-    /// When the file can't be read. Blocks for a short read.
-    pub fn token_record(&self, number: u32) -> Result<Option<TokenRecord>, StoreError> {
-        let next = self.token_records(number.saturating_sub(1), 1)?.pop();
-        Ok(next.filter(|record| record.number == number))
-    }
-
-    /// An account's access token. Never its refresh token.
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub async fn access(&self, account: AccountId) -> Result<Option<Access>, StoreError> {
-        self.read_of(account, reader::access).await
-    }
-
-    /// The same, by number; also of one whose id is not known yet.
-    ///
-    /// # Errors
-    /// When the file can't be read. Blocks for a short read.
-    pub fn access_of(&self, number: u32) -> Result<Option<Access>, StoreError> {
-        let Some(view) = reader::account(&self.shared, number)? else { return Ok(None) };
-        Ok(reader::access(&self.shared, number, &view.account)?)
-    }
-
-    /// Accounts whose tokens were put in or destroyed since this was last asked; [`Store::tokens_changed`] tells when.
-    pub fn changed_tokens(&self) -> Vec<u32> {
-        std::mem::take(&mut *self.shared.changed_tokens()).into_iter().collect()
-    }
-
-    /// Whether the file was read anew since this was last asked: any account's tokens may be others than before.
-    pub fn was_reloaded(&self) -> bool {
-        self.shared.reloaded.swap(false, std::sync::atomic::Ordering::AcqRel)
-    }
-
-    /// Resolves when there may be something in [`Store::changed_tokens`].
-    pub async fn tokens_changed(&self) {
-        self.shared.tokens_changed.notified().await;
-    }
-
-    /// Notes what people are told of an account's tokens, and with it that OAuth ended them, if it did; in the same commit the event
-    /// that tells it goes to its queues. Returns the account, if it still has the tokens that were renewed then (to the second).
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn tell(
-        &self,
-        number: u32,
-        renewed_at: Millis,
-        notice: Notice,
-    ) -> Result<Option<AccountId>, StoreError> {
-        self.submit(move |batch| batch.tell(number, renewed_at, notice)).await
-    }
-
-    /// How many intents were ever noted: what a copy of the store from before is recognised by.
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub fn epoch(&self) -> Result<u64, StoreError> {
-        let fact = reader::fact(&self.shared, EPOCH)?;
-        Ok(fact.as_deref().map_or(Ok(0), read_epoch)?)
-    }
-
-    /// Raises the epoch above `seen`. Returns it.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn raise_epoch(&self, seen: u64) -> Result<u64, StoreError> {
-        let raise = move |batch: &mut Batch<'_>| {
-            batch.core.epoch = batch.core.epoch.max(seen);
-            batch.raise_epoch()
-        };
-        self.submit(raise).await
-    }
-}
-
 pub(super) fn read_epoch(fact: &[u8]) -> Result<u64, Fault> {
     Ok(u64::from_be_bytes(fact.try_into().map_err(|_| Damaged("meta"))?))
 }
 
 impl Batch<'_> {
-    fn begin_refresh(
+    pub(super) fn begin_refresh(
         &mut self,
         number: u32,
         which: Which,
@@ -297,7 +170,12 @@ impl Batch<'_> {
         Ok(Ok(Turn { number, account, fence, which, token, kept, key }))
     }
 
-    fn settle_refresh(&mut self, number: u32, fence: u64, settled: &Settled) -> Result<Option<u64>, Fault> {
+    pub(super) fn settle_refresh(
+        &mut self,
+        number: u32,
+        fence: u64,
+        settled: &Settled,
+    ) -> Result<Option<u64>, Fault> {
         if self.core.turns.get(&number).is_some_and(|&(of, _)| of == fence) {
             self.core.turns.remove(&number);
         }
@@ -360,7 +238,7 @@ impl Batch<'_> {
         Ok(generation)
     }
 
-    fn take_back_answer(&mut self, number: u32, fence: u64, sealed: &[u8]) -> Result<bool, Fault> {
+    pub(super) fn take_back_answer(&mut self, number: u32, fence: u64, sealed: &[u8]) -> Result<bool, Fault> {
         let Some(mut entry) = self.journal(number)?.filter(|entry| entry.fence == fence) else {
             return Ok(false);
         };
@@ -375,7 +253,12 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    fn tell(&mut self, number: u32, renewed_at: Millis, notice: Notice) -> Result<Option<AccountId>, Fault> {
+    pub(super) fn tell(
+        &mut self,
+        number: u32,
+        renewed_at: Millis,
+        notice: Notice,
+    ) -> Result<Option<AccountId>, Fault> {
         let row = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
         let Some(row) = row.filter(|row| seconds(row.span.renewed_at) == seconds(renewed_at)) else {
             return Ok(None);

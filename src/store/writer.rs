@@ -185,6 +185,7 @@ impl Writer {
 
     /// Watches the free disk: below the low-water mark accepts are refused while deliveries make room.
     pub(super) fn watch_disk(&self) {
+        set(&self.shared.stats.file_bytes, self.shared.folder.data_bytes());
         let Ok(free) = self.shared.folder.free_bytes() else { return };
         let low = free < self.shared.options.min_free_bytes;
         match self.shared.health() {
@@ -253,10 +254,8 @@ impl Writer {
         self.core = loaded.core;
         self.wal = wal;
         self.shared.set_db(Some(db));
-        self.shared.reloaded.store(true, Ordering::Release);
-        self.shared.tokens_changed.notify_one();
-        self.shared.claims_reloaded.store(true, Ordering::Release);
-        self.shared.claims_changed.send_modify(|changes| *changes += 1);
+        self.shared.token_changes.tell_all();
+        self.shared.claim_changes.tell_all();
         // What was leased is free again.
         self.shared.queues().values().for_each(|q| q.wake.notify_waiters());
         Ok(())
@@ -266,7 +265,7 @@ impl Writer {
     fn apply(&mut self, staged: Vec<Staged>, now: Millis) {
         let mut queues = self.shared.queues();
         let mut woken = std::collections::BTreeSet::new();
-        let mut claims_changed = false;
+        let (mut tokens, mut claims) = (Vec::new(), Vec::new());
         for change in staged {
             let queue = match change {
                 Staged::Push { queue, account, entry } => {
@@ -286,13 +285,11 @@ impl Writer {
                     queue
                 }
                 Staged::Tokens { account } => {
-                    self.shared.changed_tokens().insert(account);
-                    self.shared.tokens_changed.notify_one();
+                    tokens.push(account);
                     continue;
                 }
                 Staged::Claim { account } => {
-                    self.shared.changed_claims().insert(account);
-                    claims_changed = true;
+                    claims.push(account);
                     continue;
                 }
                 Staged::Forget { queue } => {
@@ -316,9 +313,9 @@ impl Writer {
                 state.wake.notify_waiters();
             }
         }
-        if claims_changed {
-            self.shared.claims_changed.send_modify(|changes| *changes += 1);
-        }
+        drop(queues);
+        self.shared.token_changes.tell(&tokens);
+        self.shared.claim_changes.tell(&claims);
     }
 
     /// What is leased or delayed stays so for as long as was meant, though the wall clock was set.
@@ -412,7 +409,7 @@ fn answer(commands: Vec<Command>, accepted: Vec<Result<Accepted, StoreError>>) {
 }
 
 /// redb may panic over a damaged file.
-fn caught<T>(run: impl FnOnce() -> Result<T, Fault> + UnwindSafe) -> Result<T, Fault> {
+pub(super) fn caught<T>(run: impl FnOnce() -> Result<T, Fault> + UnwindSafe) -> Result<T, Fault> {
     catch_unwind(run).unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))))
 }
 

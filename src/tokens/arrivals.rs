@@ -43,17 +43,18 @@ impl Desk {
         }
         let until = clock::ticks() + PATIENCE;
         let (tell, told) = oneshot::channel();
-        let (number, is_new) = match self.store.arrive(arrival).await.map_err(|error| unkept(&error))? {
-            Arrived::Arriving { number, is_new } => (number, is_new),
-            Arrived::Known(account, Ok(bound)) => {
-                let Bound { created, released } = bound;
-                return Ok(Welcome::Linked { account, created, released });
-            }
-            Arrived::Known(account, Err(AccountRefusal::OtherUser(user))) => {
-                return Err(Unwelcome::OtherUser { account, user });
-            }
-            Arrived::Known(_, Err(AccountRefusal::Unknown)) => return Err(Unwelcome::NotHonoured),
-        };
+        let (number, is_new) =
+            match self.store.links().arrive(arrival).await.map_err(|error| unkept(&error))? {
+                Arrived::Arriving { number, is_new } => (number, is_new),
+                Arrived::Known(account, Ok(bound)) => {
+                    let Bound { created, released } = bound;
+                    return Ok(Welcome::Linked { account, created, released });
+                }
+                Arrived::Known(account, Err(AccountRefusal::OtherUser(user))) => {
+                    return Err(Unwelcome::OtherUser { account, user });
+                }
+                Arrived::Known(_, Err(AccountRefusal::Unknown)) => return Err(Unwelcome::NotHonoured),
+            };
         {
             let mut arriving = self.arriving.lock().await;
             let before = arriving.entry(number).or_insert(Arriving { untried: is_new, waits: Vec::new() });
@@ -61,7 +62,9 @@ impl Desk {
         }
         failpoint!("arrival.noted");
         // It may have been refreshed before we waited for it.
-        if let Some(api) = self.api.as_ref().filter(|_| self.is_refreshed(number)) {
+        if let Some(api) = &self.api
+            && self.is_refreshed(number).await
+        {
             self.greet(api, number).await;
         }
         let trouble = || self.planner().trouble(self.moment()).map(|(reason, _)| reason);
@@ -76,7 +79,7 @@ impl Desk {
 
     /// Reads what a run before left arriving.
     pub(super) async fn read_arriving(&self) -> Result<(), StoreError> {
-        let numbers = self.store.arriving().await?;
+        let numbers = self.store.links().arriving().await?;
         let mut arriving = self.arriving.lock().await;
         for number in numbers {
             arriving.entry(number).or_insert(Arriving { untried: false, waits: Vec::new() });
@@ -115,7 +118,7 @@ impl Desk {
                 }
             }
             (_, Answer::Refused) if untried || ended => {
-                let gone = self.store.turn_away(number).await;
+                let gone = self.store.links().turn_away(number).await;
                 let outcome = gone.map_err(|error| unkept(&error)).and(Err(Unwelcome::NotHonoured));
                 self.greeted(number, &outcome, true).await;
             }
@@ -125,8 +128,9 @@ impl Desk {
         }
     }
 
-    fn is_refreshed(&self, number: u32) -> bool {
-        self.store.access_of(number).is_ok_and(|access| access.is_some_and(|access| access.token.is_some()))
+    async fn is_refreshed(&self, number: u32) -> bool {
+        let access = self.store.links().access_of(number).await;
+        access.is_ok_and(|access| access.is_some_and(|access| access.token.is_some()))
     }
 
     /// Asks Ring whose the tokens are, if they have been refreshed, and gives them to that account.
@@ -134,7 +138,7 @@ impl Desk {
         let Ok(Some(account)) = self.whose(api, number).await else { return };
         failpoint!("arrival.known");
         let shown = crate::log::text(account.as_str()).to_string();
-        match self.store.identify(number, account.clone()).await {
+        match self.store.links().identify(number, account.clone()).await {
             Ok(Identified::Given(Ok(bound))) => {
                 tracing::info!(account = shown, "tokens that arrived have their account");
                 let (created, released) = (bound.created, bound.released);
@@ -160,7 +164,7 @@ impl Desk {
     }
 
     async fn whose(&self, api: &RingApi, number: u32) -> Result<Option<AccountId>, StoreError> {
-        let Some(access) = self.store.access_of(number)? else {
+        let Some(access) = self.store.links().access_of(number).await? else {
             self.is_gone(number).await;
             return Ok(None);
         };

@@ -77,7 +77,7 @@ impl Desk {
 
     async fn keep_code(&self, grant: Grant) -> Result<(), StoreError> {
         let received_at = self.now();
-        let kept = self.store.keep_code(grant).await?;
+        let kept = self.store.outbox().keep_code(grant).await?;
         failpoint!("code.kept");
         match kept {
             KeptCode::New(id) => self.expect(WaitingCode { id, received_at, tries: 0 }),
@@ -103,10 +103,7 @@ impl Desk {
 
     /// Reads what a run before left on its way, or this one after a commit that nobody knows of.
     pub(super) async fn read_codes(&self) -> Result<(), StoreError> {
-        let store = self.store.clone();
-        let waiting = tokio::task::spawn_blocking(move || store.waiting_codes()).await;
-        let waiting = waiting.map_err(|_| StoreError::Unavailable("reading the codes panicked".into()))??;
-        for code in waiting {
+        for code in self.store.outbox().waiting_codes().await? {
             self.expect(code);
         }
         Ok(())
@@ -172,7 +169,7 @@ impl Desk {
     }
 
     async fn try_code(&self, api: &RingApi, id: CodeId) -> Tried {
-        let grant = match self.store.send_code(id).await {
+        let grant = match self.store.outbox().send_code(id).await {
             Ok(Some(grant)) => grant,
             Ok(None) => return Tried::Gone,
             Err(error) => return Tried::Unsent(error.to_string()),
@@ -198,7 +195,7 @@ impl Desk {
                 Tried::Unsent("OAuth throttles us".to_owned())
             }
         };
-        if let Err(error) = self.store.unsend_code(id).await {
+        if let Err(error) = self.store.outbox().unsend_code(id).await {
             tracing::warn!(%error, "that a code was not sent could not be noted");
         }
         tried
@@ -224,7 +221,7 @@ impl Desk {
                 );
             });
         }
-        while let Err(error) = self.store.end_code(id, end).await {
+        while let Err(error) = self.store.outbox().end_code(id, end).await {
             self.say(Line::Unrecorded, |silent_before| {
                 tracing::warn!(%error, silent_before, "what became of a code could not be noted; trying again");
             });
@@ -242,7 +239,7 @@ impl Desk {
         let exchanged = Arc::new(Exchanged { pair, span });
         let mut waits = None;
         let number = loop {
-            let error = match self.store.exchanged_code(id, Arc::clone(&exchanged)).await {
+            let error = match self.store.outbox().exchanged_code(id, Arc::clone(&exchanged)).await {
                 Ok(number) => break number,
                 Err(error) => error,
             };

@@ -28,20 +28,26 @@ pub(super) struct Landed {
     pub number: u32,
     pub which: Which,
     pub answer: Answer,
+    /// Whether the token before is still to be tried, where OAuth refuses this one; nothing where that can't be read.
+    pub predecessor: Option<bool>,
 }
 
 /// Refreshes an account's tokens once.
 pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which) -> Landed {
     let (which, (answer, outcome)) = desk.refresh(&api, number, which).await;
     desk.metrics.refreshed(outcome);
-    Landed { number, which, answer }
+    let predecessor = match answer {
+        Answer::Refused => desk.has_predecessor(number).await,
+        _ => Some(false),
+    };
+    Landed { number, which, answer, predecessor }
 }
 
 impl Desk {
     async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Which, (Answer, Refresh)) {
         let withheld = (which, (Answer::Withheld, Refresh::Withheld));
         let lease = self.call_timeout + LEASE_MARGIN;
-        let turn = match self.store.begin_refresh(number, which, lease).await {
+        let turn = match self.store.outbox().begin_refresh(number, which, lease).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(NoTurn::NoToken | NoTurn::Taken)) => return withheld,
             Err(error) => {
@@ -75,7 +81,7 @@ impl Desk {
         let asked_at = turn.kept.as_ref().map_or_else(|| self.now(), |(_, at)| *at);
         tracing::info!(account = %turn.account, "an answer that was kept is taken now");
         self.record(turn, renewed(pair, asked_at)).await;
-        if let Err(error) = self.replan(turn.number) {
+        if let Err(error) = self.replan(turn.number).await {
             tracing::warn!(account = %turn.account, %error, "the account is planned anew at the next start");
         }
         (Answer::Withheld, Refresh::Renewed)
@@ -123,7 +129,7 @@ impl Desk {
         let settled = Arc::new(settled);
         let (mut waits, mut kept_aside) = (None, false);
         let generation = loop {
-            let settling = self.store.settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
+            let settling = self.store.outbox().settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
             let error = match settling.await {
                 Ok(generation) => break generation,
                 Err(error) => error,

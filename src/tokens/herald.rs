@@ -20,11 +20,12 @@ impl Desk {
     /// Says that nothing is refreshed, until it is accepted.
     pub(super) async fn complain(self: Arc<Self>) {
         while self.is_guarded() {
+            let store_epoch = self.store.outbox().epoch().await.ok();
             let guard_folder = self.guard.folder().display();
             tracing::error!(
                 %guard_folder,
                 noted_epoch = self.guard.read(),
-                store_epoch = self.store.epoch().ok(),
+                store_epoch,
                 "the store is an older copy than the tokens that were in use, or its epoch file is missing: nothing is refreshed, \
                  since that could end links that live. If this store is the one to go on with, say `ringhookd restore accept`"
             );
@@ -61,7 +62,7 @@ impl Desk {
 
     async fn tell(self: Arc<Self>, number: u32, notice: Notice) -> bool {
         let Some(lapses_at) = self.planner().lapses_at(number) else { return true };
-        let account = match self.store.tell(number, lapses_at.minus(LIFE), notice).await {
+        let account = match self.store.links().tell(number, lapses_at.minus(LIFE), notice).await {
             Ok(account) => account,
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "a change of a link's state could not be noted");
@@ -71,7 +72,7 @@ impl Desk {
         let now = self.moment();
         // Other tokens, or a clock that was set back: they are planned anew, and told of as they are.
         let Some(account) = account else {
-            return self.replan(number).is_ok();
+            return self.replan(number).await.is_ok();
         };
         self.planner().told(number, notice, now);
         self.metrics.link_is(notice.health());

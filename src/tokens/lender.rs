@@ -39,7 +39,7 @@ impl Desk {
         let until = clock::ticks() + PATIENCE;
         let mut renewed = false;
         loop {
-            let access = match self.store.access(ask.account.clone()).await {
+            let access = match self.store.links().access(ask.account.clone()).await {
                 Ok(Some(access)) => access,
                 Ok(None) => return Err(Denied::for_good(Reason::NoTokens)),
                 Err(_) => return Err(Denied::for_now(Reason::Store, SOON)),
@@ -54,7 +54,7 @@ impl Desk {
             }
             self.may_refresh(ask, &access)?;
             let outcome = self.wait_for(number);
-            self.plan_if_new(number)?;
+            self.plan_if_new(number).await?;
             let asked = self.planner().ask(number, self.moment());
             asked.map_err(|wait| Denied::for_now(Reason::Failing, wait))?;
             self.wake.notify_one();
@@ -69,9 +69,11 @@ impl Desk {
     }
 
     /// What was put in a moment ago, or before the schedule was read, is planned before it is asked for.
-    fn plan_if_new(&self, number: u32) -> Result<(), Denied> {
+    async fn plan_if_new(&self, number: u32) -> Result<(), Denied> {
         let unread = |_| Denied::for_now(Reason::Store, SOON);
-        let Some(found) = self.store.token_record(number).map_err(unread)? else { return Ok(()) };
+        let Some(found) = self.store.links().token_record(number).await.map_err(unread)? else {
+            return Ok(());
+        };
         let (now, mut planner) = (self.moment(), self.planner());
         if !planner.knows(number, &found.record) {
             planner.plan(number, &found.record, now, random());

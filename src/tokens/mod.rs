@@ -120,12 +120,12 @@ impl Desk {
     /// The desk over `parts`. It refreshes nothing until it [runs](Self::run).
     ///
     /// # Errors
-    /// When the store can't be read, or the guard folder of a new one can't be written. Blocks for a short read and a small file.
-    pub fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
+    /// When the store can't be read, or the guard folder of a new one can't be written. Blocks for a small file.
+    pub async fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, api, policy, call_timeout, codes_per_second, guard, metrics, clock } = parts;
         // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
         let folder = guard.folder().display().to_string();
-        let guarded = guard.look(store.epoch()?);
+        let guarded = guard.look(store.outbox().epoch().await?);
         let guarded = guarded
             .map_err(|error| StoreError::Unavailable(format!("[tokens] guard_folder {folder}: {error}")))?;
         Ok(Arc::new(Self {
@@ -173,7 +173,7 @@ impl Desk {
     /// When it could not be made durable.
     pub async fn accept_restored(&self) -> Result<(), StoreError> {
         let seen = self.guard.read().unwrap_or(0);
-        let epoch = self.store.raise_epoch(seen).await?;
+        let epoch = self.store.outbox().raise_epoch(seen).await?;
         let noted = self.guard.note(epoch).await;
         noted.map_err(|error| {
             StoreError::Unavailable(format!("{}: {error}", self.guard.folder().display()))
@@ -206,8 +206,8 @@ impl Desk {
     }
 
     /// Plans an account anew, as the store has it now.
-    fn replan(&self, number: u32) -> Result<(), StoreError> {
-        let found = self.store.token_record(number)?;
+    async fn replan(&self, number: u32) -> Result<(), StoreError> {
+        let found = self.store.links().token_record(number).await?;
         let now = self.moment();
         match found {
             Some(found) => self.planner().plan(number, &found.record, now, random()),

@@ -12,7 +12,7 @@ use super::Desk;
 use super::flight::{Landed, fly};
 use crate::chance::random;
 use crate::domain::refresh::{Answer, LONGEST_NAP, Next, Ruling};
-use crate::store::{StoreError, Which};
+use crate::store::{Changed, StoreError, Which};
 
 /// Accounts that are read at once at start.
 const PAGE: usize = 4096;
@@ -38,7 +38,7 @@ impl Flights {
                 tracing::error!(%error, "a refresh ended in a panic");
                 let (number, which) = self.whose.remove(&error.id())?;
                 // Its journal entry is still open, so the same token is sent again.
-                Some(Landed { number, which, answer: Answer::Unknown })
+                Some(Landed { number, which, answer: Answer::Unknown, predecessor: Some(false) })
             }
         }
     }
@@ -48,6 +48,8 @@ impl Desk {
     /// Refreshes tokens until `stop` resolves and every answer that was under way is on disk.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
+        // Before anything is read, so that no change is missed.
+        let mut changes = self.store.links().token_changes();
         let opened = async {
             while let Err(error) = self.open().await {
                 tracing::error!(%error, "the tokens can't be read; trying again");
@@ -65,9 +67,18 @@ impl Desk {
         let mut unread = BTreeSet::new();
         let mut reload = false;
         loop {
-            // It may have kept what it said it had not.
-            reload = (reload || self.store.was_reloaded()) && self.read_all().await.is_err();
-            self.catch_up(&mut unread);
+            match changes.take() {
+                Changed::Accounts(accounts) => unread.extend(accounts),
+                // It may have kept what it said it had not.
+                Changed::All => reload = true,
+            }
+            tokio::select! {
+                _ = &mut stop => break,
+                () = async {
+                    reload = reload && self.read_all().await.is_err();
+                    self.catch_up(&mut unread).await;
+                } => {}
+            }
             self.send_codes(&mut codes);
             let settled = unread.is_empty() && !reload;
             let wait = self.depart(&mut flights).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
@@ -75,8 +86,8 @@ impl Desk {
                 _ = &mut stop => break,
                 () = tokio::time::sleep(wait) => {}
                 () = self.wake.notified() => {}
-                () = self.store.tokens_changed() => {}
-                Some(landed) = flights.land() => self.land(landed),
+                () = changes.changed() => {}
+                Some(landed) = flights.land() => self.land(landed).await,
                 // What a panic left is on disk, and taken up again.
                 Some(ended) = codes.join_next() => reload |= !is_well(&ended),
             }
@@ -89,7 +100,7 @@ impl Desk {
             tracing::info!(under_way = flights.tasks.len(), "waiting for refreshes that are under way");
         }
         while let Some(landed) = flights.land().await {
-            self.land(landed);
+            self.land(landed).await;
         }
         while let Some(ended) = codes.join_next().await {
             is_well(&ended);
@@ -100,7 +111,7 @@ impl Desk {
     async fn open(self: &Arc<Self>) -> Result<(), StoreError> {
         for answer in self.guard.answers() {
             let (number, fence) = (answer.number, answer.fence);
-            let taken = self.store.take_back_answer(number, fence, answer.sealed).await?;
+            let taken = self.store.outbox().take_back_answer(number, fence, answer.sealed).await?;
             tracing::warn!(
                 account_number = number,
                 taken,
@@ -118,13 +129,9 @@ impl Desk {
 
     async fn plan_all(&self) -> Result<(), StoreError> {
         self.read_arriving().await?;
-        // What was noted as changed until now is read here.
-        drop(self.store.changed_tokens());
         let mut after = 0;
         loop {
-            let store = self.store.clone();
-            let page = tokio::task::spawn_blocking(move || store.token_records(after, PAGE)).await;
-            let page = page.map_err(|_| StoreError::Unavailable("reading the tokens panicked".into()))??;
+            let page = self.store.links().token_records(after, PAGE).await?;
             let now = self.moment();
             let mut planner = self.planner();
             for found in &page {
@@ -165,18 +172,19 @@ impl Desk {
     }
 
     /// Accounts whose tokens others changed.
-    fn catch_up(&self, unread: &mut BTreeSet<u32>) {
-        unread.extend(self.store.changed_tokens());
-        unread.retain(|&number| {
+    async fn catch_up(&self, unread: &mut BTreeSet<u32>) {
+        for number in std::mem::take(unread) {
             self.last_resort().remove(&number);
-            let planned = self.replan(number);
+            let planned = self.replan(number).await;
             self.tell_waiters(number, None);
-            planned.is_err()
-        });
+            if planned.is_err() {
+                unread.insert(number);
+            }
+        }
     }
 
-    fn land(self: &Arc<Self>, landed: Landed) {
-        let Landed { number, answer, which } = landed;
+    async fn land(self: &Arc<Self>, landed: Landed) {
+        let Landed { number, answer, which, predecessor } = landed;
         let now = self.moment();
         if which == Which::Predecessor
             && !matches!(answer, Answer::Renewed { .. } | Answer::Refused | Answer::Unknown)
@@ -188,7 +196,7 @@ impl Desk {
             let mut planner = self.planner();
             let ruling = planner.answered(number, answer, now, random());
             if let Some(Ruling::Ended(_)) = ruling
-                && self.may_be_made_good(number)
+                && self.may_be_made_good(number, predecessor)
             {
                 planner.reconsider(number, now);
                 return;
@@ -196,7 +204,7 @@ impl Desk {
             ruling
         };
         if ruling.is_none()
-            && let Err(error) = self.replan(number)
+            && let Err(error) = self.replan(number).await
         {
             tracing::warn!(account_number = number, %error, "an account can't be planned anew");
         }
@@ -206,19 +214,28 @@ impl Desk {
     }
 
     /// Whether there is another token to try before the account is given up.
-    fn may_be_made_good(&self, number: u32) -> bool {
-        match self.store.token_record(number) {
-            Ok(found) if found.is_some_and(|found| found.predecessor) => {
+    fn may_be_made_good(&self, number: u32, predecessor: Option<bool>) -> bool {
+        match predecessor {
+            Some(true) => {
                 tracing::warn!(
                     account_number = number,
                     "OAuth refuses a token that it never accepted; trying the one before it, once"
                 );
                 self.last_resort().insert(number)
             }
-            Ok(_) => false,
+            Some(false) => false,
+            None => true,
+        }
+    }
+
+    /// Whether the account has a token that its present one replaced and that was never tried in its place; nothing where that
+    /// can't be read.
+    pub(super) async fn has_predecessor(&self, number: u32) -> Option<bool> {
+        match self.store.links().token_record(number).await {
+            Ok(found) => Some(found.is_some_and(|found| found.predecessor)),
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "an account is not given up while the store can't be read");
-                true
+                None
             }
         }
     }

@@ -210,7 +210,7 @@ async fn accounts_are_imported_from_a_file_or_standard_input() {
     let broken = against(&door, &["accounts", "import", "-"], "{\"account_id\":\"c\"}\n{hunter2").await;
     assert_eq!((code(&broken), err(&broken).contains("line 2: ")), (1, true), "{}", err(&broken));
     assert!(!err(&broken).contains("hunter2"));
-    assert_eq!(api.store.account(account("c")).await.unwrap(), None, "nothing was sent");
+    assert_eq!(api.store.links().account(account("c")).await.unwrap(), None, "nothing was sent");
 
     let file = api.dir.path().join("accounts.json");
     std::fs::write(&file, "{\n \"account_id\": \"a\",\n \"user\": \"bob\"\n}\n").unwrap();
@@ -234,7 +234,7 @@ async fn queue_read_acknowledges_what_it_has_printed() {
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     for id in 0..250 {
-        api.store.accept(event(&id.to_string(), "a")).await.unwrap();
+        api.store.inbox().accept(event(&id.to_string(), "a")).await.unwrap();
     }
     let three = json_lines(&door, &["queue", "read", "all", "--max", "3"]).await;
     assert_eq!(keys(&three), ["0", "1", "2"]);
@@ -252,7 +252,7 @@ async fn queue_read_gives_back_what_nobody_read() {
     let api = Api::start();
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
-    api.store.accept(event("1", "a")).await.unwrap();
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut closed = command(&["--socket", door.path.to_str().unwrap(), "queue", "read", "all"]);
@@ -278,14 +278,14 @@ async fn queue_tail_and_a_waiting_read_show_what_arrives() {
     let api = Api::start();
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
-    api.store.accept(event("1", "a")).await.unwrap();
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
     let socket = door.path.to_str().unwrap();
     let mut tail = command(&["--json", "--socket", socket, "queue", "tail", "all", "--last", "1"]);
     let mut tail = Reaped(tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(tail.0.stdout.take().unwrap()).lines();
     let (first, mut lines) = tokio::task::spawn_blocking(move || (lines.next(), lines)).await.unwrap();
     assert!(first.unwrap().unwrap().contains(r#""id":"1""#));
-    api.store.accept(event("2", "a")).await.unwrap();
+    api.store.inbox().accept(event("2", "a")).await.unwrap();
     // Kept, since a tail whose output is closed ends at the next event.
     let (second, _lines) = tokio::task::spawn_blocking(move || (lines.next(), lines)).await.unwrap();
     assert!(second.unwrap().unwrap().contains(r#""id":"2""#));
@@ -293,7 +293,7 @@ async fn queue_tail_and_a_waiting_read_show_what_arrives() {
 
     let mut read = command(&["--json", "--socket", socket, "queue", "read", "all", "--wait", "--max", "1"]);
     let mut read = Reaped(read.stdout(Stdio::piped()).spawn().unwrap());
-    api.store.accept(event("3", "a")).await.unwrap();
+    api.store.inbox().accept(event("3", "a")).await.unwrap();
     let mut stdout = read.0.stdout.take().unwrap();
     let read_all = move || {
         let mut text = String::new();
@@ -318,7 +318,7 @@ async fn dead_letters_are_handled() {
     let door = api.open_door();
     let quarantined = |id: &str| ringhookd::store::Incoming { anomaly: Some("no JSON"), ..event(id, "a") };
     for id in ["1", "2"] {
-        api.store.accept(quarantined(id)).await.unwrap();
+        api.store.inbox().accept(quarantined(id)).await.unwrap();
     }
     let letters = json_lines(&door, &["dead-letters", "list", "--class", "quarantined"]).await;
     assert_eq!((letters.len(), &letters[0]["why"]), (2, &json!("no JSON")));

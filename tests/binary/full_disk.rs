@@ -56,7 +56,7 @@ async fn fill(store: &Store, from: &mut usize) -> (Vec<String>, StoreError) {
         *from += 1;
         let mut big = event(&key, "a");
         big.body = vec![b'x'; 20_000].into();
-        match store.accept(big).await {
+        match store.inbox().accept(big).await {
             Ok(_) => kept.push(key),
             Err(error) => return (kept, error),
         }
@@ -106,7 +106,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
 
     fs::remove_file(mount.0.join("other")).unwrap();
     until_ready(&store).await;
-    let accepted = store.accept(event("after", "a")).await;
+    let accepted = store.inbox().accept(event("after", "a")).await;
     assert!(matches!(accepted, Ok(Accepted::Queued { .. })), "{accepted:?}");
     store.close();
     let store = open(&folder, with_reserve()).unwrap();
@@ -143,7 +143,7 @@ async fn a_disk_that_turns_read_only_is_said_and_survived() {
     create(&folder);
     let store = open(&folder, options(vec![spec("all")])).unwrap();
     link(&store, "a", "ann").await;
-    store.accept(event("before", "a")).await.unwrap();
+    store.inbox().accept(event("before", "a")).await.unwrap();
 
     // What ext4 does to itself after an error of the device below.
     let device = Command::new("findmnt").args(["-no", "MAJ:MIN", text(&point)]).output().unwrap();
@@ -152,7 +152,7 @@ async fn a_disk_that_turns_read_only_is_said_and_survived() {
     let name = name.file_name().unwrap().to_str().unwrap();
     fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "1").unwrap();
 
-    let refused = store.accept(event("meanwhile", "a")).await.unwrap_err();
+    let refused = store.inbox().accept(event("meanwhile", "a")).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
     let Health::Failing { why, .. } = store.health() else { panic!("{:?}", store.health()) };
     assert!(!why.is_empty());
@@ -166,7 +166,7 @@ async fn a_disk_that_turns_read_only_is_said_and_survived() {
     run("mount", &["-o", "loop", text(&copy), text(&point)]);
     let _mount = Mount(point);
     until_ready(&store).await;
-    let _ = store.accept(event("meanwhile", "a")).await.unwrap();
+    let _ = store.inbox().accept(event("meanwhile", "a")).await.unwrap();
     assert_eq!(drain_keys(&store, "all").await, ["before", "meanwhile"]);
     store.close();
 }

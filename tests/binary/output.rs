@@ -22,7 +22,7 @@ async fn with_events(count: usize) -> (Api, Door_) {
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     for id in 0..count {
-        api.store.accept(event(&id.to_string(), "a")).await.unwrap();
+        api.store.inbox().accept(event(&id.to_string(), "a")).await.unwrap();
     }
     (api, door)
 }
@@ -101,7 +101,7 @@ async fn every_command_that_prints_fails_on_a_closed_or_full_output() {
         assert_eq!(code(&ended), 1, "{args}");
         assert!(err(&ended).contains("standard output"), "{args}: {}", err(&ended));
     }
-    let view = api.store.account(account("a")).await.unwrap().unwrap();
+    let view = api.store.links().account(account("a")).await.unwrap().unwrap();
     assert_eq!(view.user, Some(user("ann")), "nothing was done that nobody would be told of");
     for args in ["--socket \"$s\" accounts list", "--socket \"$s\" keys rotate", "--help", "demo", "simulate"]
     {

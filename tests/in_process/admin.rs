@@ -33,17 +33,17 @@ async fn two_users(api: &Api) {
         link(&api.store, account, user).await;
     }
     for (id, account) in [("1", "a"), ("2", "b"), ("3", "a")] {
-        api.store.accept(event(id, account)).await.unwrap();
+        api.store.inbox().accept(event(id, account)).await.unwrap();
     }
 }
 
 /// Leaves the event dead-lettered from `all`.
 async fn bury(api: &Api, id: &str, account: &str) {
-    api.store.accept(event(id, account)).await.unwrap();
-    let lease = api.store.lease(&queue("all"), &request(9), clock::now()).unwrap().unwrap();
+    api.store.inbox().accept(event(id, account)).await.unwrap();
+    let lease = api.store.queues().lease(&queue("all"), &request(9), clock::now()).await.unwrap().unwrap();
     let dead = |e: &ringhookd::store::Leased| (e.seq, Outcome::Dead { why: "no".into() });
     let outcomes = lease.events.iter().map(dead).collect();
-    api.store.settle(&queue("all"), lease.id, outcomes).await.unwrap();
+    api.store.queues().settle(&queue("all"), lease.id, outcomes).await.unwrap();
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn status_metrics_and_queues_say_how_it_stands() {
 async fn accounts_are_imported_shown_moved_and_forgotten() {
     let api = Api::start();
     let door = api.open_door();
-    api.store.accept(event("1", "a/ü")).await.unwrap();
+    api.store.inbox().accept(event("1", "a/ü")).await.unwrap();
     let body = "{\"account_id\":\"a/ü\",\"user\":\"ann\",\"refresh_token\":\"hunter2\"}\n\n\
                 {\"account_id\":\"b\",\"access_token\":\"hunter3\"}\n{\"account_id\":\"c\"}";
     let (status, done) = door.call("POST", "/v1/accounts", body).await;
@@ -76,9 +76,14 @@ async fn accounts_are_imported_shown_moved_and_forgotten() {
     assert_eq!((&done["imported"], &done["created"], &done["released"]), (&json!(2), &json!(1), &json!(1)));
     assert_eq!(done["refused"][0]["line"], 3);
     assert!(done["refused"][0]["error"].as_str().unwrap().contains("Playground"));
-    let number = api.store.access(account("a/ü")).await.unwrap().unwrap().number;
-    let turn =
-        api.store.begin_refresh(number, Which::Current, Duration::from_secs(9)).await.unwrap().unwrap();
+    let number = api.store.links().access(account("a/ü")).await.unwrap().unwrap().number;
+    let turn = api
+        .store
+        .outbox()
+        .begin_refresh(number, Which::Current, Duration::from_secs(9))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(turn.token.expose(), "hunter2");
 
     let first = door.ok("GET", "/v1/accounts?limit=1", Value::Null).await;
@@ -150,7 +155,7 @@ async fn a_long_poll_wakes_up_and_gives_up() {
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
-    api.store.accept(event("1", "a")).await.unwrap();
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
     assert_eq!(tokio::time::timeout(SOON, waiting).await.unwrap().unwrap(), ["1"]);
     assert_eq!(door.lease_ids("all", json!({"wait_ms": 30})).await, [""; 0]);
     let last = door.lease_ids("all", json!({"wait_ms": 60_000}));
@@ -167,7 +172,7 @@ async fn a_long_poll_sees_an_event_whose_delay_ends() {
     let api = Api::start();
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
-    api.store.accept(event("1", "a")).await.unwrap();
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
     let leased = door.ok("POST", LEASE, json!({})).await;
     let nack = json!([{"seq": leased["events"][0]["seq"], "delay_ms": 300}]);
     door.ok("POST", SETTLE, json!({"lease": leased["lease"], "nack": nack})).await;
@@ -192,13 +197,13 @@ async fn a_reader_that_dies_gives_its_lease_back() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     drop(waiting);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    api.store.accept(event("1", "a")).await.unwrap();
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
     assert_eq!(api.leased("all"), 0);
 
     // In the middle of an answer that no socket buffer holds.
     let mut large = event("2", "a");
     large.body = format!("{{\"x\":\"{}\"}}", "y".repeat(900_000)).into();
-    api.store.accept(large).await.unwrap();
+    api.store.inbox().accept(large).await.unwrap();
     let mut reading = ask(r#"{"max_bytes":8000000}"#).await;
     reading.read_exact(&mut [0; 100]).await.unwrap();
     assert_eq!(api.leased("all"), 2);
@@ -217,7 +222,7 @@ async fn a_tail_shows_the_newest_then_what_arrives_and_takes_nothing() {
     two_users(&api).await;
     let mut tail = door.tail("all", 2).await;
     assert_eq!([tail.id().await, tail.id().await], ["2", "3"]);
-    api.store.accept(event("4", "b")).await.unwrap();
+    api.store.inbox().accept(event("4", "b")).await.unwrap();
     assert_eq!(tail.id().await, "4");
     assert_eq!(api.leased("all"), 0);
     assert_eq!(door.lease_ids("all", json!({})).await.len(), 4);
@@ -268,7 +273,7 @@ async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
     let api = Api::start();
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
-    api.store.accept(event("1", "a")).await.unwrap();
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
     let keys = door.ok("GET", "/v1/keys", Value::Null).await;
     assert_eq!(
         (&keys["data_keys"][0]["current"], &keys["data_keys"][0]["master"]),
@@ -345,7 +350,7 @@ async fn a_right_to_one_queue_opens_no_other() {
 async fn restricted_doors_read_only_what_is_theirs() {
     let api = Api::start();
     two_users(&api).await;
-    api.store.accept(event("4", "unclaimed")).await.unwrap();
+    api.store.inbox().accept(event("4", "unclaimed")).await.unwrap();
     let everything = ["*"];
     for (n, (accounts, users, seen)) in [
         (&everything[..], &["ann"][..], &["1", "3"][..]),
@@ -413,7 +418,7 @@ async fn a_restricted_tail_shows_live_events_of_its_own_only() {
     let door = api.door("d.sock", rights(&["*"], &["*"], &["bob"]));
     let mut tail = door.tail("all", 0).await;
     for (id, account) in [("5", "a"), ("6", "b")] {
-        api.store.accept(event(id, account)).await.unwrap();
+        api.store.inbox().accept(event(id, account)).await.unwrap();
     }
     assert_eq!(tail.id().await, "6");
 }
@@ -426,7 +431,7 @@ async fn a_restricted_door_reads_an_account_that_comes_while_it_waits() {
     let come = async {
         for account in ["other", "late"] {
             link(&api.store, account, "ann").await;
-            api.store.accept(event(account, account)).await.unwrap();
+            api.store.inbox().accept(event(account, account)).await.unwrap();
         }
     };
     let (leased, ()) = tokio::time::timeout(SOON, async { tokio::join!(poll, come) }).await.unwrap();
@@ -451,7 +456,7 @@ async fn restricted_doors_change_only_what_is_theirs() {
         assert_eq!(done["imported"], imported, "{entry}: {done}");
         assert!(!done.to_string().contains("bob"), "{done}");
     }
-    let bob = api.store.account(account("b")).await.unwrap().unwrap();
+    let bob = api.store.links().account(account("b")).await.unwrap().unwrap();
     assert_eq!(bob.user, Some(user("bob")));
     assert_eq!(anns.post(LEASE, json!({"user": "bob"})).await.0, 403);
 
@@ -489,7 +494,7 @@ async fn a_door_that_sees_some_users_sees_nothing_of_what_arrives() {
     let api = Api::start();
     let arrival =
         Arrival { refresh_token: Secret::new("rt".into()), user: Some(user("ann")), replace: false };
-    api.store.arrive(arrival).await.unwrap();
+    api.store.links().arrive(arrival).await.unwrap();
     let open = api.open_door();
     let all = open.ok("GET", "/v1/accounts", Value::Null).await;
     let id = all["accounts"][0]["account_id"].as_str().unwrap().to_owned();

@@ -36,14 +36,16 @@ impl House {
     /// A code comes; its tokens are not the account's yet.
     async fn code(&self, name: &str) -> u32 {
         let grant = Grant { code: Secret::new(name.to_owned()), verifier: None };
-        let KeptCode::New(id) = self.store.keep_code(grant).await.unwrap() else { panic!("it came before") };
+        let KeptCode::New(id) = self.store.outbox().keep_code(grant).await.unwrap() else {
+            panic!("it came before")
+        };
         let pair = Pair::of(Some(&format!("at-{name}")), &format!("rt-{name}"));
         let exchanged = Exchanged { pair, span: Span::from_now(clock::now(), ACCESS_LIFE) };
-        self.store.exchanged_code(id, Arc::new(exchanged)).await.unwrap()
+        self.store.outbox().exchanged_code(id, Arc::new(exchanged)).await.unwrap()
     }
 
     async fn identify(&self, number: u32) {
-        let given = self.store.identify(number, account("a")).await.unwrap();
+        let given = self.store.links().identify(number, account("a")).await.unwrap();
         assert!(matches!(given, Identified::Given(_)), "{given:?}");
     }
 
@@ -57,38 +59,31 @@ impl House {
     async fn happens(&self, kind: &str, at: Millis) {
         let mut event = event_of(&format!("{kind}-{}", at.0), Some("a"), kind, None);
         event.time = Some(at);
-        self.store.accept(event).await.unwrap();
+        self.store.inbox().accept(event).await.unwrap();
     }
 
     async fn claim(&self, visit: &Visit, name: &str) -> Claimed {
-        let mut found = None;
-        self.store
-            .claimable(clock::now(), |number, id| {
-                if id == "a" {
-                    found = Some(number);
-                }
-            })
-            .unwrap();
-        let Some(number) = found else { return Claimed::Not(Ruling::NoMatch) };
+        let seen = self.store.links().claimable(clock::now(), |id| id == "a").await.unwrap();
+        let Some((number, _)) = seen.found else { return Claimed::Not(Ruling::NoMatch) };
         let bid = Bid {
             visit: visit.clone(),
             user: user(name),
             identifier: Some("a***".into()),
             accounts: Selection::All,
         };
-        self.store.claim(number, bid, SKEW).await.unwrap()
+        self.store.links().claim(number, bid, SKEW).await.unwrap()
     }
 
     /// Ring is told of the claim, as far as `step`.
     async fn advance(&self, step: Step) {
         let number = self.number().await;
-        let claim = self.store.claim_of(number).unwrap().unwrap();
+        let claim = self.store.links().claim_of(number).await.unwrap().unwrap();
         let to = Progress { step, ..claim.progress };
-        assert!(self.store.advance_claim(&claim, to).await.unwrap());
+        assert!(self.store.outbox().advance_claim(&claim, to).await.unwrap());
     }
 
     async fn number(&self) -> u32 {
-        self.store.access(account("a")).await.unwrap().unwrap().number
+        self.store.links().access(account("a")).await.unwrap().unwrap().number
     }
 
     async fn linked_to(&self, name: &str, code: &str) {
@@ -99,7 +94,7 @@ impl House {
     }
 
     async fn view(&self) -> AccountView {
-        self.store.account(account("a")).await.unwrap().unwrap()
+        self.store.links().account(account("a")).await.unwrap().unwrap()
     }
 
     async fn stands(&self, state: &str, holder: Option<&str>) {
@@ -108,7 +103,7 @@ impl House {
     }
 
     async fn access(&self) -> String {
-        let access = self.store.access(account("a")).await.unwrap().unwrap();
+        let access = self.store.links().access(account("a")).await.unwrap().unwrap();
         access.token.unwrap().expose().clone()
     }
 }
@@ -201,7 +196,7 @@ async fn a_code_from_before_a_removal_revives_nothing() {
     house.happens("app_integration_removed", clock::now()).await;
     house.identify(late).await;
     house.stands("removed", Some("ann")).await;
-    assert!(house.store.access(account("a")).await.unwrap().is_none());
+    assert!(house.store.links().access(account("a")).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -211,11 +206,14 @@ async fn a_code_in_the_middle_of_a_claim_begins_it_anew() {
     assert!(matches!(house.claim(&visit(), "ann").await, Claimed::Taken { .. }));
     house.advance(Step::Patching { posted: true, again: true }).await;
     house.add_app("two").await;
-    let claim = house.store.claim_of(house.number().await).unwrap().unwrap();
+    let claim = house.store.links().claim_of(house.number().await).await.unwrap().unwrap();
     assert_eq!(claim.progress.call(), Some(Call::Post), "Ring knows nothing of it for the new one");
     let old = Progress { step: Step::Done, ..claim.progress };
     let stale = ringhookd::store::Claim { progress: Progress { step: Step::Posted, posts: 1 }, ..claim };
-    assert!(!house.store.advance_claim(&stale, old).await.unwrap(), "what was in flight says nothing");
+    assert!(
+        !house.store.outbox().advance_claim(&stale, old).await.unwrap(),
+        "what was in flight says nothing"
+    );
     house.stands("claiming", Some("ann")).await;
 }
 
@@ -227,8 +225,10 @@ async fn an_import_that_another_user_keeps_revives_no_removed_link() {
     pass().await;
     let arrival =
         Arrival { refresh_token: Secret::new("rt-import".into()), user: Some(user("bob")), replace: false };
-    let Arrived::Arriving { number, .. } = house.store.arrive(arrival).await.unwrap() else { panic!() };
-    let given = house.store.identify(number, account("a")).await.unwrap();
+    let Arrived::Arriving { number, .. } = house.store.links().arrive(arrival).await.unwrap() else {
+        panic!()
+    };
+    let given = house.store.links().identify(number, account("a")).await.unwrap();
     assert!(matches!(given, Identified::Given(Err(_))), "{given:?}");
     house.stands("unclaimed", None).await;
 }
@@ -242,11 +242,11 @@ async fn no_visit_from_before_a_removal_counts_whatever_the_operator_did_since()
         tokens: Some(tokens("at", "rt")),
         replace: false,
     };
-    house.store.import(import).await.unwrap().unwrap();
+    house.store.links().import(import).await.unwrap().unwrap();
     let before = visit();
     pass().await;
     house.happens("app_integration_removed", clock::now()).await;
-    house.store.set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
+    house.store.links().set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
     pass().await;
     house.add_app("two").await;
     assert_eq!(house.claim(&before, "ann").await, Claimed::Not(Ruling::Expired));
@@ -259,24 +259,25 @@ async fn what_only_ring_needed_to_be_told_goes_with_the_end() {
     house.add_app("one").await;
     assert!(matches!(house.claim(&visit(), "ann").await, Claimed::Taken { .. }));
     let number = house.number().await;
-    assert!(house.store.claim_of(number).unwrap().unwrap().identifier.is_some());
+    assert!(house.store.links().claim_of(number).await.unwrap().unwrap().identifier.is_some());
     house.advance(Step::Done).await;
-    assert!(house.store.claim_of(number).unwrap().unwrap().identifier.is_none());
+    assert!(house.store.links().claim_of(number).await.unwrap().unwrap().identifier.is_none());
 }
 
 #[tokio::test]
 async fn a_code_that_is_kept_and_not_under_way_is_told_of_again() {
     let house = House::new();
     let grant = || Grant { code: Secret::new("one".into()), verifier: None };
-    let KeptCode::New(id) = house.store.keep_code(grant()).await.unwrap() else { panic!() };
-    let again = house.store.keep_code(grant()).await.unwrap();
+    let KeptCode::New(id) = house.store.outbox().keep_code(grant()).await.unwrap() else { panic!() };
+    let again = house.store.outbox().keep_code(grant()).await.unwrap();
     assert!(matches!(again, KeptCode::Waiting(WaitingCode { id: same, tries: 0, .. }) if same == id));
-    house.store.send_code(id).await.unwrap().unwrap();
-    assert_eq!(house.store.waiting_codes().unwrap()[0].tries, 1);
-    house.store.end_code(id, ringhookd::domain::code::CodeEnd::Lost).await.unwrap();
-    assert_eq!(house.store.keep_code(grant()).await.unwrap(), KeptCode::Known);
+    house.store.outbox().send_code(id).await.unwrap().unwrap();
+    assert_eq!(house.store.outbox().waiting_codes().await.unwrap()[0].tries, 1);
+    house.store.outbox().end_code(id, ringhookd::domain::code::CodeEnd::Lost).await.unwrap();
+    assert_eq!(house.store.outbox().keep_code(grant()).await.unwrap(), KeptCode::Known);
     assert!(
-        house.store.send_code(id).await.unwrap().is_none() && house.store.waiting_codes().unwrap().is_empty()
+        house.store.outbox().send_code(id).await.unwrap().is_none()
+            && house.store.outbox().waiting_codes().await.unwrap().is_empty()
     );
 }
 
@@ -335,7 +336,7 @@ async fn a_late_removal_ends_a_claim_from_before_it_but_not_what_an_operator_did
     let removed = clock::now();
     pass().await;
     house.add_app("two").await;
-    house.store.set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
+    house.store.links().set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
     house.happens("app_integration_removed", removed).await;
     house.stands("linked", Some("bob")).await;
 }
@@ -351,6 +352,6 @@ async fn whoever_had_an_account_is_not_told_of_the_next_ones_link() {
         tokens: Some(tokens("at", "rt")),
         replace: true,
     };
-    house.store.import(import).await.unwrap().unwrap();
+    house.store.links().import(import).await.unwrap().unwrap();
     house.stands("linked", Some("bob")).await;
 }

@@ -87,7 +87,7 @@ async fn the_app_removed_ends_calls_at_once() {
     room.lend("a").await.unwrap();
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
     removed.time = Some(later(HOUR));
-    room.store.accept(removed).await.unwrap();
+    room.store.inbox().accept(removed).await.unwrap();
     assert_eq!(room.lend("a").await.unwrap_err().reason, Reason::NoTokens);
     soon("it leaves the schedule", || room.desk().standing().overview.by_health.iter().sum::<usize>() == 0)
         .await;
@@ -145,7 +145,7 @@ async fn what_could_not_be_read_is_kept_sealed_and_taken_once_it_can_be() {
     let number = room.import_number("a").await;
     soon("the answer is kept", || room.ring.counts("a").granted == 1).await;
     room.stop().await;
-    let turn = room.store.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
     let (kept, _) = turn.kept.unwrap();
     let live = room.ring.live("a").unwrap();
     assert!(String::from_utf8_lossy(kept.expose()).contains(&live), "the pair is in there");
@@ -228,7 +228,7 @@ async fn a_refresh_token_alone_finds_its_account() {
     assert_eq!(other, Unwelcome::OtherUser { account, user });
     let lent = room.lend("ava1.ring.account.X").await.unwrap();
     assert!(room.ring.honours_access(lent.token.expose()));
-    assert!(room.store.arriving().await.unwrap().is_empty());
+    assert!(room.store.links().arriving().await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,8 +250,8 @@ async fn tokens_that_are_put_in_again_do_not_replace_what_oauth_gave_for_them() 
     assert_eq!(room.ring.counts("b").granted, 1);
     // A slip: another token, which is none. The one before is not lost for it.
     room.import_pair("a", None, "mistyped").await;
-    let number = room.store.access(account("a")).await.unwrap().unwrap().number;
-    assert!(room.store.token_record(number).unwrap().unwrap().predecessor);
+    let number = room.store.links().access(account("a")).await.unwrap().unwrap().number;
+    assert!(room.store.links().token_record(number).await.unwrap().unwrap().predecessor);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,7 +300,7 @@ async fn an_arrival_outlives_its_access_token_and_goes_to_the_user_who_was_named
     let again = room.desk().welcome(arrive("right")).await;
     assert!(again.is_ok(), "{again:?}");
     room.all_have_arrived().await;
-    assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("right")));
+    assert_eq!(room.store.links().account(account("X")).await.unwrap().unwrap().user, Some(user("right")));
     room.survives("X").await;
 }
 
@@ -348,16 +348,16 @@ async fn an_arrival_is_not_given_away_while_its_refresh_is_under_way() {
     room.stop().await;
     let arrival =
         Arrival { refresh_token: Secret::new("rt".into()), user: Some(user("ann")), replace: false };
-    let arrived = room.store.arrive(arrival).await.unwrap();
+    let arrived = room.store.links().arrive(arrival).await.unwrap();
     let Arrived::Arriving { number, is_new: true } = arrived else { panic!("{arrived:?}") };
-    let turn = room.store.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
-    let busy = room.store.identify(number, account("X")).await.unwrap();
+    let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    let busy = room.store.links().identify(number, account("X")).await.unwrap();
     assert!(matches!(busy, Identified::Busy), "{busy:?}");
     let not_sent = Arc::new(ringhookd::store::Settled::NotSent);
-    room.store.settle_refresh(number, turn.fence, not_sent).await.unwrap();
-    let given = room.store.identify(number, account("X")).await.unwrap();
+    room.store.outbox().settle_refresh(number, turn.fence, not_sent).await.unwrap();
+    let given = room.store.links().identify(number, account("X")).await.unwrap();
     assert!(matches!(given, Identified::Given(Ok(_))), "{given:?}");
-    let gone = room.store.identify(number, account("X")).await.unwrap();
+    let gone = room.store.links().identify(number, account("X")).await.unwrap();
     assert!(matches!(gone, Identified::Gone), "{gone:?}");
 }
 
@@ -368,8 +368,8 @@ async fn a_mistyped_import_can_be_corrected() {
     for token in ["right", "wrong", "right"] {
         room.import_pair("a", None, token).await;
     }
-    let number = room.store.access(account("a")).await.unwrap().unwrap().number;
-    let turn = room.store.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    let number = room.store.links().access(account("a")).await.unwrap().unwrap().number;
+    let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
     assert_eq!(turn.token.expose(), "right");
 }
 
@@ -384,7 +384,7 @@ async fn an_arrival_whose_account_ring_does_not_tell_goes_on_by_itself() {
     room.open().await;
     room.all_have_arrived().await;
     assert!(room.ring.honours_access(room.lend("X").await.unwrap().token.expose()));
-    assert_eq!(room.store.account(account("X")).await.unwrap().unwrap().user, Some(user("ann")));
+    assert_eq!(room.store.links().account(account("X")).await.unwrap().unwrap().user, Some(user("ann")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -407,7 +407,7 @@ async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
     assert!(room.desk().standing().guarded);
     room.stop().await;
     assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
-    assert_eq!(room.store.arriving().await.unwrap().len(), 1);
+    assert_eq!(room.store.links().arriving().await.unwrap().len(), 1);
 }
 
 fn arrival_of(refresh: &str, name: &str) -> Arrival {

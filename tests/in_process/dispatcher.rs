@@ -38,7 +38,7 @@ struct Running {
 
 impl Running {
     fn start<S: Sink>(store: &Store, sink: S, options: Options) -> Self {
-        let dispatcher = Dispatcher::new(store.clone(), queue("all"), sink, options);
+        let dispatcher = Dispatcher::new(store.queues().clone(), queue("all"), sink, options);
         let state = dispatcher.state();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(dispatcher.run(async { stopped.await.unwrap() }));
@@ -70,14 +70,14 @@ async fn store_of(folder: &std::path::Path, accounts: &[&str]) -> Store {
     let store = store(&folder.join("store"), vec![spec("all")]);
     for account in accounts {
         link(&store, account, "ann").await;
-        store.accept(event(account, account)).await.unwrap();
+        store.inbox().accept(event(account, account)).await.unwrap();
     }
     store
 }
 
 async fn is_empty(store: &Store) {
     let wait = async {
-        while store.queues()[0].waiting > 0 {
+        while store.queues().list()[0].waiting > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -127,7 +127,7 @@ async fn a_slow_delivery_keeps_its_lease() {
     let running = Running::start(&store, sink, Options { lease, ..quick() });
     is_empty(&store).await;
     running.stop(LONG).await;
-    assert_eq!((calls.load(Ordering::SeqCst), store.queues()[0].totals.failed), (1, 0));
+    assert_eq!((calls.load(Ordering::SeqCst), store.queues().list()[0].totals.failed), (1, 0));
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_sink_that_panics_is_not_the_end() {
     let mut running = Running::start(&store, sink, Options { lease: Duration::from_secs(1), ..quick() });
     running.becomes("sink_busy").await;
     is_empty(&store).await;
-    assert_eq!(store.queues()[0].totals.failed, 1, "counted, since it may be the event's fault");
+    assert_eq!(store.queues().list()[0].totals.failed, 1, "counted, since it may be the event's fault");
     running.stop(LONG).await;
 }
 
@@ -204,7 +204,7 @@ async fn no_wake_is_missed_between_a_look_at_the_queue_and_the_wait() {
                 if seq < CHAIN {
                     tokio::spawn(async move {
                         tokio::time::sleep(Duration::from_micros(seq * 7 % 3000)).await;
-                        store.accept(event(&format!("next-{seq}"), "a")).await.unwrap();
+                        store.inbox().accept(event(&format!("next-{seq}"), "a")).await.unwrap();
                     });
                 }
                 all_done(&events)
@@ -213,7 +213,7 @@ async fn no_wake_is_missed_between_a_look_at_the_queue_and_the_wait() {
     };
     let running = Running::start(&store, sink, quick());
     let chain = async {
-        while store.queues()[0].totals.delivered < CHAIN {
+        while store.queues().list()[0].totals.delivered < CHAIN {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

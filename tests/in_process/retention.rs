@@ -30,17 +30,17 @@ fn hours(n: u32) -> Millis {
 
 fn accept(inline: &mut Inline, now: Millis, event: Incoming) -> Accepted {
     let store = inline.store.clone();
-    inline.run(now, async move { store.accept(event).await }).unwrap()
+    inline.run(now, async move { store.inbox().accept(event).await }).unwrap()
 }
 
 fn link_at(inline: &mut Inline, now: Millis, id: &str) {
     let store = inline.store.clone();
     let import = Import { account: account(id), user: Some(user("ann")), tokens: None, replace: false };
-    inline.run(now, async move { store.import(import).await }).unwrap().unwrap();
+    inline.run(now, async move { store.links().import(import).await }).unwrap().unwrap();
 }
 
 fn waiting(inline: &Inline, name: &str) -> (u64, u64) {
-    let queues = inline.store.queues();
+    let queues = inline.store.queues().list();
     let view = queues.iter().find(|view| view.name == queue(name)).unwrap();
     (view.waiting, view.waiting_bytes)
 }
@@ -141,13 +141,13 @@ fn what_was_delivered_does_not_fill_the_store() {
     let store = inline.store.clone();
     let sent = (0..20).map(|n| {
         let (store, event) = (store.clone(), event(&n.to_string(), ["a", "b"][n % 2]));
-        Box::pin(async move { assert!(store.accept(event).await.is_ok()) }) as Call
+        Box::pin(async move { assert!(store.inbox().accept(event).await.is_ok()) }) as Call
     });
     inline.run_all(START, sent.collect());
     // One of the two accounts is stuck: half of the only chunk waits.
-    let lease = store.lease(&queue("all"), &request(10), START).unwrap().unwrap();
+    let lease = at_once(store.queues().lease(&queue("all"), &request(10), START)).unwrap().unwrap();
     let done = lease.events.iter().map(|leased| (leased.seq, Outcome::Done)).collect();
-    inline.run(START, store.settle(&queue("all"), lease.id, done)).unwrap();
+    inline.run(START, store.queues().settle(&queue("all"), lease.id, done)).unwrap();
     let kept = || {
         let stats = store.stats();
         [&stats.log_bytes, &stats.aside_bytes].map(|bytes| bytes.load(std::sync::atomic::Ordering::Relaxed))
@@ -173,16 +173,16 @@ fn in_one_commit(act: impl Fn(&ringhookd::store::Store, u64, u64) -> Vec<Call>) 
     let store = first.store.clone();
     let sent = ["a", "b"].map(|id| {
         let store = store.clone();
-        Box::pin(async move { drop(store.accept(event(id, id)).await.unwrap()) }) as Call
+        Box::pin(async move { drop(store.inbox().accept(event(id, id)).await.unwrap()) }) as Call
     });
     first.run_all(START, sent.into());
-    let lease = store.lease(&queue("all"), &request(1), START).unwrap().unwrap();
+    let lease = at_once(store.queues().lease(&queue("all"), &request(1), START)).unwrap().unwrap();
     assert_eq!(lease.events[0].event.key, "a");
     first.run_all(START, act(&store, lease.id, lease.events[0].seq));
     store.close();
     drop((first, store));
     let again = reopen(&folder, options(vec![spec("all")]));
-    let lease = again.store.lease(&queue("all"), &request(9), START).unwrap().unwrap();
+    let lease = at_once(again.store.queues().lease(&queue("all"), &request(9), START)).unwrap().unwrap();
     let keys: Vec<_> = lease.events.into_iter().map(|leased| leased.event.key).collect();
     assert_eq!(keys, ["b"]);
 }
@@ -194,9 +194,9 @@ fn an_account_is_forgotten_beside_its_acknowledgement_and_no_other_loses_anythin
         vec![
             Box::pin(async move {
                 let done = vec![(seq, Outcome::Done)];
-                assert_eq!(settling.settle(&queue("all"), lease, done).await.unwrap(), 1);
+                assert_eq!(settling.queues().settle(&queue("all"), lease, done).await.unwrap(), 1);
             }),
-            Box::pin(async move { forgetting.forget(account("a")).await.unwrap().unwrap() }),
+            Box::pin(async move { forgetting.links().forget(account("a")).await.unwrap().unwrap() }),
         ]
     });
 }
@@ -208,9 +208,12 @@ fn a_failure_beside_a_forgotten_account_leaves_nothing_behind() {
         vec![
             Box::pin(async move {
                 let failed = Outcome::Failed { due: START, why: "no".into() };
-                assert_eq!(settling.settle(&queue("all"), lease, vec![(seq, failed)]).await.unwrap(), 1);
+                assert_eq!(
+                    settling.queues().settle(&queue("all"), lease, vec![(seq, failed)]).await.unwrap(),
+                    1
+                );
             }),
-            Box::pin(async move { forgetting.forget(account("a")).await.unwrap().unwrap() }),
+            Box::pin(async move { forgetting.links().forget(account("a")).await.unwrap().unwrap() }),
         ]
     });
 }
@@ -229,18 +232,18 @@ fn a_queue_that_is_removed_twice_at_once_takes_nothing_of_another() {
     let mut again = reopen(&folder, options(vec![spec("all")]));
     let remove = |_| {
         let store = again.store.clone();
-        let remove = async move { assert!(store.remove_queue(&queue("old")).await.is_ok()) };
+        let remove = async move { assert!(store.queues().remove(&queue("old")).await.is_ok()) };
         Box::pin(remove) as Call
     };
     let twice: Vec<Call> = [1, 2].map(remove).into();
     again.run_all(START, twice);
-    let lease = again.store.lease(&queue("all"), &request(99), START).unwrap().unwrap();
+    let lease = at_once(again.store.queues().lease(&queue("all"), &request(99), START)).unwrap().unwrap();
     assert_eq!(lease.events.len(), 20);
 }
 
 /// The keys that a look at the queue shows.
 fn seen(inline: &Inline, name: &str) -> Vec<String> {
-    let shown = inline.store.peek(&queue(name), 5000, &Scope::default()).unwrap();
+    let shown = at_once(inline.store.queues().peek(&queue(name), 5000, &Scope::default())).unwrap();
     shown.into_iter().map(|leased| leased.event.key).collect()
 }
 
@@ -254,7 +257,7 @@ fn with_much(folder: &Path) -> Inline {
     let sent = (0..1200).flat_map(|n| [(format!("m{n}"), "much"), (format!("h{n}"), "held")]);
     let sent = sent.chain([("o".to_owned(), "other")]).map(|(id, of)| {
         let store = first.store.clone();
-        Box::pin(async move { drop(store.accept(event(&id, of)).await.unwrap()) }) as Call
+        Box::pin(async move { drop(store.inbox().accept(event(&id, of)).await.unwrap()) }) as Call
     });
     let sent = sent.collect();
     first.run_all(START, sent);
@@ -271,7 +274,7 @@ fn an_account_with_much_is_forgotten_at_once_and_emptied_in_small_commits() {
     };
     for (of, commits) in [("much", 5), ("held", 3)] {
         let store = inline.store.clone();
-        let mut forget = pin!(store.forget(account(of)));
+        let mut forget = pin!(store.links().forget(account(of)));
         let (mut before, mut steps) = (kept(&inline), 0);
         while forget.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             inline.commit(START);
@@ -294,7 +297,7 @@ fn a_forget_that_is_broken_off_ends_by_itself_and_nobody_reads_what_is_left() {
     let mut first = with_much(&folder);
     let store = first.store.clone();
     for of in ["much", "held"] {
-        let mut forget = pin!(store.forget(account(of)));
+        let mut forget = pin!(store.links().forget(account(of)));
         assert!(forget.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         first.commit(START);
     }
@@ -303,13 +306,13 @@ fn a_forget_that_is_broken_off_ends_by_itself_and_nobody_reads_what_is_left() {
 
     let mut again = reopen(&folder, options(vec![spec("all"), spec("more")]));
     assert_eq!((waiting(&again, "all").0, seen(&again, "all")), (1201, vec!["o".to_owned()]));
-    let lease = again.store.lease(&queue("all"), &request(600), START).unwrap();
+    let lease = at_once(again.store.queues().lease(&queue("all"), &request(600), START)).unwrap();
     assert!(lease.is_none_or(|lease| lease.events.iter().all(|leased| leased.event.key == "o")));
     again.commit(START);
     assert_eq!(waiting(&again, "all").0, 601, "none of them waits for its turn again");
     settle(&mut again, START);
     assert_eq!((waiting(&again, "all").0, waiting(&again, "more").0, dead(&again)), (1, 1, 0));
-    let view = again.store.queues().into_iter().find(|view| view.name == queue("all")).unwrap();
+    let view = again.store.queues().list().into_iter().find(|view| view.name == queue("all")).unwrap();
     assert_eq!(view.totals.delivered, 0, "nothing of it was");
     let stats = again.store.stats();
     let [held, dropped] =
@@ -324,7 +327,7 @@ fn a_clock_that_is_set_ends_no_lease_and_counts_no_attempt() {
     link_at(&mut inline, START, "a");
     accept(&mut inline, START, event("1", "a"));
     let wish = LeaseRequest { until: START.plus(HOUR), ..request(1) };
-    let lease = inline.store.lease(&queue("all"), &wish, START).unwrap().unwrap();
+    let lease = at_once(inline.store.queues().lease(&queue("all"), &wish, START)).unwrap().unwrap();
     inline.look(START, HOUR);
     // Ten hours on the wall in a minute.
     let minute = HOUR / 60;
@@ -332,8 +335,13 @@ fn a_clock_that_is_set_ends_no_lease_and_counts_no_attempt() {
     inline.look(jumped, HOUR + minute);
     settle(&mut inline, jumped.plus(58 * minute));
     let store = inline.store.clone();
-    assert!(store.lease(&queue("all"), &request(1), jumped.plus(58 * minute)).unwrap().is_none());
+    assert!(
+        at_once(store.queues().lease(&queue("all"), &request(1), jumped.plus(58 * minute)))
+            .unwrap()
+            .is_none()
+    );
     settle(&mut inline, jumped.plus(HOUR));
-    let again = store.lease(&queue("all"), &request(1), jumped.plus(HOUR)).unwrap().unwrap();
+    let again =
+        at_once(store.queues().lease(&queue("all"), &request(1), jumped.plus(HOUR))).unwrap().unwrap();
     assert_eq!((again.events[0].attempt, lease.events[0].attempt), (2, 1), "its own hour is over");
 }

@@ -9,7 +9,7 @@ use ringhookd::domain::refresh::{End, Notice};
 use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::tokens::{ACCESS_LIFE, Span};
-use ringhookd::store::{Import, NoTurn, QueueSpec, Settled, Store, Turn, Which};
+use ringhookd::store::{Changed, Import, NoTurn, QueueSpec, Settled, Store, Turn, Which};
 use serde_json::{Value, json};
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -32,24 +32,24 @@ async fn import(store: &Store, id: &str, refresh: &str) -> u32 {
         tokens: Some(tokens("at-0", refresh)),
         replace: false,
     };
-    store.import(import).await.unwrap().unwrap();
-    store.access(account(id)).await.unwrap().unwrap().number
+    store.links().import(import).await.unwrap().unwrap();
+    store.links().access(account(id)).await.unwrap().unwrap().number
 }
 
 async fn begin(store: &Store, number: u32, which: Which) -> Result<Turn, NoTurn> {
-    store.begin_refresh(number, which, LEASE).await.unwrap()
+    store.outbox().begin_refresh(number, which, LEASE).await.unwrap()
 }
 
 async fn settle(store: &Store, turn: &Turn, settled: Settled) -> Option<u64> {
-    store.settle_refresh(turn.number, turn.fence, Arc::new(settled)).await.unwrap()
+    store.outbox().settle_refresh(turn.number, turn.fence, Arc::new(settled)).await.unwrap()
 }
 
 async fn access(store: &Store, id: &str) -> String {
-    store.access(account(id)).await.unwrap().unwrap().token.unwrap().expose().clone()
+    store.links().access(account(id)).await.unwrap().unwrap().token.unwrap().expose().clone()
 }
 
-fn is_unsettled(store: &Store, number: u32) -> bool {
-    store.token_record(number).unwrap().unwrap().record.unsettled
+async fn is_unsettled(store: &Store, number: u32) -> bool {
+    store.links().token_record(number).await.unwrap().unwrap().record.unsettled
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_renewed_pair_is_there_after_a_restart_and_the_one_before_can_be_tried
 
     let again = open(&folder, options(vec![])).unwrap();
     assert_eq!(access(&again, "a").await, "at-1");
-    assert!(!is_unsettled(&again, number));
+    assert!(!is_unsettled(&again, number).await);
     let turn = begin(&again, number, Which::Predecessor).await.unwrap();
     assert_eq!(turn.token.expose(), "rt-0");
     settle(&again, &turn, Settled::Refused).await;
@@ -94,7 +94,7 @@ async fn a_lease_that_ran_out_lets_the_next_one_begin() {
     let store_ = store(&dir.path().join("store"), vec![]);
     let number = import(&store_, "a", "rt-0").await;
     let lease = Duration::from_millis(1);
-    let _first = store_.begin_refresh(number, Which::Current, lease).await.unwrap().unwrap();
+    let _first = store_.outbox().begin_refresh(number, Which::Current, lease).await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(begin(&store_, number, Which::Current).await.is_ok());
 }
@@ -107,18 +107,18 @@ async fn what_nobody_knows_the_outcome_of_is_unsettled_until_an_answer_settles_i
     let number = import(&store_, "a", "rt-0").await;
     let turn = begin(&store_, number, Which::Current).await.unwrap();
     settle(&store_, &turn, Settled::NotSent).await;
-    assert!(!is_unsettled(&store_, number), "nothing was sent");
+    assert!(!is_unsettled(&store_, number).await, "nothing was sent");
     begin(&store_, number, Which::Current).await.unwrap();
     store_.close();
 
     let store_ = open(&folder, options(vec![])).unwrap();
-    assert!(is_unsettled(&store_, number), "it may have been sent");
+    assert!(is_unsettled(&store_, number).await, "it may have been sent");
     let turn = begin(&store_, number, Which::Current).await.unwrap();
     settle(&store_, &turn, Settled::NotSent).await;
-    assert!(is_unsettled(&store_, number), "the one before may still have been");
+    assert!(is_unsettled(&store_, number).await, "the one before may still have been");
     let turn = begin(&store_, number, Which::Current).await.unwrap();
     settle(&store_, &turn, Settled::Refused).await;
-    assert!(!is_unsettled(&store_, number));
+    assert!(!is_unsettled(&store_, number).await);
 }
 
 #[tokio::test]
@@ -155,7 +155,8 @@ async fn an_answer_from_outside_the_store_is_taken_back_only_by_its_own_turn() {
     store_.close();
 
     let store_ = open(&folder, options(vec![])).unwrap();
-    let back = async |number, fence| store_.take_back_answer(number, fence, sealed.clone()).await.unwrap();
+    let back =
+        async |number, fence| store_.outbox().take_back_answer(number, fence, sealed.clone()).await.unwrap();
     assert!(!back(other, of_other.fence).await && !back(one, turn.fence + 9).await);
     assert!(back(one, turn.fence).await);
     let next = begin(&store_, one, Which::Current).await.unwrap();
@@ -166,8 +167,9 @@ async fn an_answer_from_outside_the_store_is_taken_back_only_by_its_own_turn() {
 async fn other_tokens_or_none_make_an_answer_that_is_under_way_worthless() {
     let dir = tempfile::tempdir().unwrap();
     let store_ = store(&dir.path().join("store"), vec![]);
+    let mut changes = store_.links().token_changes();
     let number = import(&store_, "a", "rt-0").await;
-    assert_eq!(store_.changed_tokens(), [number]);
+    assert_eq!(changes.take(), Changed::Accounts([number].into()));
     let turn = begin(&store_, number, Which::Current).await.unwrap();
     import(&store_, "a", "rt-new").await;
     assert_eq!(settle(&store_, &turn, renewed("at-1", "rt-1")).await, None);
@@ -176,11 +178,11 @@ async fn other_tokens_or_none_make_an_answer_that_is_under_way_worthless() {
     let turn = begin_anew(&store_, number).await;
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
     removed.time = Some(later(HOUR));
-    store_.accept(removed).await.unwrap();
+    store_.inbox().accept(removed).await.unwrap();
     assert_eq!(settle(&store_, &turn, renewed("at-1", "rt-1")).await, None);
-    assert!(store_.access(account("a")).await.unwrap().is_none());
+    assert!(store_.links().access(account("a")).await.unwrap().is_none());
     assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoTurn::NoToken);
-    assert_eq!(store_.changed_tokens(), [number]);
+    assert_eq!(changes.take(), Changed::Accounts([number].into()));
 }
 
 async fn begin_anew(store: &Store, number: u32) -> Turn {
@@ -212,17 +214,17 @@ async fn records_come_in_pages_and_epochs_grow_over_restarts() {
         numbers.push(import(&store_, id, "rt").await);
     }
     begin(&store_, numbers[1], Which::Current).await.unwrap();
-    let page = |after| store_.token_records(after, 2).unwrap();
-    let seen: Vec<_> = [page(0), page(numbers[1])].concat();
+    let page = async |after| store_.links().token_records(after, 2).await.unwrap();
+    let seen: Vec<_> = [page(0).await, page(numbers[1]).await].concat();
     assert_eq!(seen.iter().map(|r| r.number).collect::<Vec<_>>(), numbers);
     assert_eq!(seen.iter().map(|r| r.record.unsettled).collect::<Vec<_>>(), [false, true, false]);
-    let before = store_.epoch().unwrap();
+    let before = store_.outbox().epoch().await.unwrap();
     store_.close();
     let store_ = open(&folder, options(vec![])).unwrap();
-    assert_eq!(store_.epoch().unwrap(), before);
+    assert_eq!(store_.outbox().epoch().await.unwrap(), before);
     let turn = begin(&store_, numbers[0], Which::Current).await.unwrap();
-    assert_eq!((turn.fence, store_.epoch().unwrap()), (before + 1, before + 1));
-    assert_eq!(store_.raise_epoch(before + 100).await.unwrap(), before + 101);
+    assert_eq!((turn.fence, store_.outbox().epoch().await.unwrap()), (before + 1, before + 1));
+    assert_eq!(store_.outbox().raise_epoch(before + 100).await.unwrap(), before + 101);
 }
 
 #[tokio::test]
@@ -233,19 +235,19 @@ async fn a_change_of_state_is_an_event_for_queues_that_ask_for_it() {
     let folder = dir.path().join("store");
     let store_ = store(&folder, vec![spec("all"), alerts.clone()]);
     let number = import(&store_, "a", "rt").await;
-    let renewed_at = store_.access(account("a")).await.unwrap().unwrap().span.renewed_at;
+    let renewed_at = store_.links().access(account("a")).await.unwrap().unwrap().span.renewed_at;
     assert!(
-        store_.tell(number, renewed_at.minus(HOUR), Notice::Lapsed).await.unwrap().is_none(),
+        store_.links().tell(number, renewed_at.minus(HOUR), Notice::Lapsed).await.unwrap().is_none(),
         "not these"
     );
-    assert!(store_.tell(number, renewed_at, Notice::Lapsing(1)).await.unwrap().is_some());
-    assert!(store_.tell(number, renewed_at, Notice::Revoked).await.unwrap().is_some());
-    assert_eq!(store_.access(account("a")).await.unwrap().unwrap().end, Some(End::Revoked));
+    assert!(store_.links().tell(number, renewed_at, Notice::Lapsing(1)).await.unwrap().is_some());
+    assert!(store_.links().tell(number, renewed_at, Notice::Revoked).await.unwrap().is_some());
+    assert_eq!(store_.links().access(account("a")).await.unwrap().unwrap().end, Some(End::Revoked));
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
     removed.time = Some(later(HOUR));
-    store_.accept(removed).await.unwrap();
+    store_.inbox().accept(removed).await.unwrap();
     assert!(
-        store_.tell(number, renewed_at, Notice::Fresh).await.unwrap().is_none(),
+        store_.links().tell(number, renewed_at, Notice::Fresh).await.unwrap().is_none(),
         "it has no tokens any more"
     );
     store_.close();
@@ -271,16 +273,16 @@ async fn an_account_that_is_forgotten_answers_nothing_at_once_and_anew_only_with
     // Twice each: the second time its number is at hand.
     for id in ["a", "b", "a", "b"] {
         assert_eq!(access(&store_, id).await, "at-0");
-        assert_eq!(store_.account(account(id)).await.unwrap().unwrap().account, account(id));
+        assert_eq!(store_.links().account(account(id)).await.unwrap().unwrap().account, account(id));
     }
-    store_.forget(account("a")).await.unwrap().unwrap();
-    assert!(store_.access(account("a")).await.unwrap().is_none());
-    assert!(store_.account(account("a")).await.unwrap().is_none());
+    store_.links().forget(account("a")).await.unwrap().unwrap();
+    assert!(store_.links().access(account("a")).await.unwrap().is_none());
+    assert!(store_.links().account(account("a")).await.unwrap().is_none());
     let again = import(&store_, "a", "rt-a").await;
     assert!(!numbers.contains(&again));
     let turn = begin(&store_, again, Which::Current).await.unwrap();
     settle(&store_, &turn, renewed("at-1", "rt-1")).await;
     assert_eq!((access(&store_, "a").await, access(&store_, "b").await), ("at-1".into(), "at-0".into()));
-    assert_eq!(store_.access(account("a")).await.unwrap().unwrap().number, again);
-    assert_eq!(store_.access(account("b")).await.unwrap().unwrap().number, numbers[1]);
+    assert_eq!(store_.links().access(account("a")).await.unwrap().unwrap().number, again);
+    assert_eq!(store_.links().access(account("b")).await.unwrap().unwrap().number, numbers[1]);
 }

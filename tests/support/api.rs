@@ -118,7 +118,7 @@ impl Api {
     }
 
     pub(crate) fn leased(&self, name: &str) -> u64 {
-        self.store.queues().iter().find(|view| view.name == queue(name)).unwrap().leased
+        self.store.queues().list().iter().find(|view| view.name == queue(name)).unwrap().leased
     }
 }
 

@@ -7,6 +7,8 @@ pub(crate) mod process;
 pub(crate) mod rng;
 
 use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -111,7 +113,7 @@ pub(crate) fn event_of(id: &str, account_id: Option<&str>, kind: &str, device: O
 pub(crate) async fn link(store: &Store, account_id: &str, user_id: &str) {
     let import =
         Import { account: account(account_id), user: Some(user(user_id)), tokens: None, replace: false };
-    store.import(import).await.unwrap().unwrap();
+    store.links().import(import).await.unwrap().unwrap();
 }
 
 /// Tokens that were given just now.
@@ -130,11 +132,11 @@ pub(crate) fn request(max: usize) -> LeaseRequest {
 
 /// Takes up to `max` events and acknowledges them.
 pub(crate) async fn drain(store: &Store, name: &str, max: usize) -> Vec<Leased> {
-    let Some(lease) = store.lease(&queue(name), &request(max), clock::now()).unwrap() else {
+    let Some(lease) = store.queues().lease(&queue(name), &request(max), clock::now()).await.unwrap() else {
         return Vec::new();
     };
     let done = lease.events.iter().map(|e| (e.seq, Outcome::Done)).collect();
-    store.settle(&queue(name), lease.id, done).await.unwrap();
+    store.queues().settle(&queue(name), lease.id, done).await.unwrap();
     lease.events
 }
 
@@ -147,6 +149,15 @@ pub(crate) async fn drain_keys(store: &Store, name: &str) -> Vec<String> {
             return keys;
         }
         keys.extend(events.into_iter().map(|e| e.event.key));
+    }
+}
+
+/// The value of a call that has nothing to wait for: a store without threads reads where it is called.
+pub(crate) fn at_once<T>(call: impl Future<Output = T>) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(call).poll(&mut context) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits"),
     }
 }
 

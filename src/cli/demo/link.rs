@@ -79,7 +79,7 @@ impl Stage<'_> {
     async fn is(&self, state: LinkState, has_tokens: bool) -> Result<(), DemoError> {
         let deadline = clock::ticks() + PATIENCE;
         while clock::ticks() < deadline {
-            let view = self.daemon.store().account(account_id(UNCLAIMED.0)?).await?;
+            let view = self.daemon.store().links().account(account_id(UNCLAIMED.0)?).await?;
             if view.is_some_and(|view| view.state == state && view.tokens.is_some() == has_tokens) {
                 return Ok(());
             }

@@ -76,11 +76,12 @@ impl Scene {
         let lost = runtime.block_on(async {
             let mut lost = BTreeSet::new();
             for id in ids {
-                let Some(access) = store.access(AccountId::new(id).unwrap()).await.unwrap() else {
+                let Some(access) = store.links().access(AccountId::new(id).unwrap()).await.unwrap() else {
                     lost.insert(id.clone());
                     continue;
                 };
-                let turn = store.begin_refresh(access.number, Which::Current, PATIENCE).await.unwrap();
+                let turn =
+                    store.outbox().begin_refresh(access.number, Which::Current, PATIENCE).await.unwrap();
                 if !self.ring.honours(turn.unwrap().token.expose()) {
                     lost.insert(id.clone());
                 }

@@ -26,13 +26,13 @@ async fn span<T>(by: Duration, call: impl Future<Output = T>) -> (T, RangeInclus
 async fn one_event() -> (Api, Door_) {
     let api = Api::start();
     link(&api.store, "a", "ann").await;
-    api.store.accept(event("1", "a")).await.unwrap();
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
     let door = api.open_door();
     (api, door)
 }
 
 fn change(api: &Api) -> Millis {
-    api.store.next_change(&queue("all")).unwrap()
+    api.store.queues().next_change(&queue("all")).unwrap()
 }
 
 fn time(answer: &Value) -> Millis {
@@ -127,7 +127,7 @@ async fn a_lease_has_at_least_one_event_and_at_most_a_thousand_and_8_mib() {
     let accepting: Vec<_> = (0..1001)
         .map(|n| {
             let store = api.store.clone();
-            tokio::spawn(async move { store.accept(event(&n.to_string(), "a")).await.unwrap() })
+            tokio::spawn(async move { store.inbox().accept(event(&n.to_string(), "a")).await.unwrap() })
         })
         .collect();
     for accepted in accepting {
@@ -150,7 +150,7 @@ async fn a_lease_has_at_least_one_event_and_at_most_a_thousand_and_8_mib() {
     for n in 0..10 {
         let mut large = event(&format!("large-{n}"), "b");
         large.body = vec![b' '; 1 << 20].into();
-        api.store.accept(large).await.unwrap();
+        api.store.inbox().accept(large).await.unwrap();
     }
     let wish = json!({"user": "bob", "max": 1000, "max_bytes": FOR_EVER});
     let leased = door.ok("POST", LEASE, wish).await;

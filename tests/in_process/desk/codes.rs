@@ -20,7 +20,7 @@ async fn an_account_that_nobody_claims_is_kept_alive_like_any_other() {
         soon("it is refreshed", || room.ring.counts("a").granted > day).await;
     }
     room.survives("a").await;
-    let view = room.store.account(account("a")).await.unwrap().unwrap();
+    let view = room.store.links().account(account("a")).await.unwrap().unwrap();
     assert_eq!((view.user, view.state.name()), (None, "unclaimed"));
 }
 
@@ -45,7 +45,7 @@ async fn an_answer_that_was_lost_is_asked_for_once_more_and_then_the_code_is_los
         room.take_code(&room.ring.new_code("a")).await.unwrap();
         soon("the code is lost", || room.codes("lost") == 1).await;
         assert_eq!(room.ring.requests(Place::OAuth), 2, "{fault}");
-        assert!(room.store.account(account("a")).await.unwrap().is_none());
+        assert!(room.store.links().account(account("a")).await.unwrap().is_none());
         // The user removes the app and adds it again.
         room.take_code(&room.ring.new_code("a")).await.unwrap();
         soon("the next one is exchanged", || room.codes("exchanged") == 1).await;

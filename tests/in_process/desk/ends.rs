@@ -13,8 +13,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 const LONG_GRACE: Policy = Policy::Grace(Duration::from_hours(9));
 
 async fn state(room: &Room, id: &str) -> (Option<End>, Notice) {
-    let end = room.store.access(account(id)).await.unwrap().unwrap().end;
-    let view = room.store.account(account(id)).await.unwrap().unwrap();
+    let end = room.store.links().access(account(id)).await.unwrap().unwrap().end;
+    let view = room.store.links().account(account(id)).await.unwrap().unwrap();
     (end, view.tokens.unwrap().state)
 }
 
@@ -38,7 +38,7 @@ fn requests_of(room: &Room, id: &str) -> Vec<Option<u32>> {
 /// Brings an account's refresh forward, whatever comes of it, and waits until OAuth was asked.
 async fn ask(room: &Room, id: &str) {
     let before = requests_of(room, id).len();
-    let present = room.store.access(account(id)).await.unwrap().unwrap().generation;
+    let present = room.store.links().access(account(id)).await.unwrap().unwrap().generation;
     let _ = room.lend_newer(id, present).await;
     soon("OAuth is asked", || requests_of(room, id).len() > before).await;
 }
@@ -164,11 +164,11 @@ async fn a_late_removal_does_not_end_a_link_that_was_made_anew() {
         removal.time = Some(time);
         removal
     };
-    room.store.accept(removal("1", later(MINUTE))).await.unwrap();
+    room.store.inbox().accept(removal("1", later(MINUTE))).await.unwrap();
     assert_eq!(room.lend("a").await.unwrap_err().reason.as_str(), "no_tokens");
     room.import("a").await;
     room.lend("a").await.unwrap();
-    room.store.accept(removal("2", later(Duration::ZERO).minus(MINUTE))).await.unwrap();
-    room.store.accept(removal("1", later(MINUTE))).await.unwrap();
+    room.store.inbox().accept(removal("2", later(Duration::ZERO).minus(MINUTE))).await.unwrap();
+    room.store.inbox().accept(removal("1", later(MINUTE))).await.unwrap();
     room.survives("a").await;
 }

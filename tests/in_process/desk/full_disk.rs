@@ -29,7 +29,7 @@ async fn room() -> (Room, Disk) {
     create(&folder);
     let disk = Disk::holding(Image::from_bytes(&fs::read(folder.join("store.redb")).unwrap()));
     let options = Options { policy: Policy::DeadAtOnce, seed: chance::random(), ..Options::default() };
-    let room = Room::over(dir, Ring::start(options).unwrap(), open(&folder, &disk));
+    let room = Room::over(dir, Ring::start(options).unwrap(), open(&folder, &disk)).await;
     room.let_go().await;
     (room, disk)
 }
@@ -125,7 +125,7 @@ async fn a_store_that_cannot_be_written_starts_no_refresh() {
     assert_eq!(room.ring.exchanges().len(), 0, "nothing was sent");
     disk.heal();
     room.survives("a").await;
-    assert!(room.store.access(account("a")).await.unwrap().unwrap().number == number);
+    assert!(room.store.links().access(account("a")).await.unwrap().unwrap().number == number);
 }
 
 /// Files in the guard folder that hold an answer.

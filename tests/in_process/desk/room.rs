@@ -60,15 +60,15 @@ impl Room {
         let dir = tempfile::tempdir().unwrap();
         let ring = Ring::start(Options { policy, seed: chance::random(), ..Options::default() }).unwrap();
         let store = store(&dir.path().join("store"), vec![alerts()]);
-        let room = Self::over(dir, ring, store);
+        let room = Self::over(dir, ring, store).await;
         room.let_go().await;
         room
     }
 
     /// A desk over that store, which does not run yet.
-    pub(crate) fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
+    pub(crate) async fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
         let (shift, metrics) = (Arc::default(), Metrics::default());
-        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift, &metrics);
+        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift, &metrics).await;
         Self { dir, ring, store, desk, metrics, shift, running: tokio::sync::Mutex::new(None) }
     }
 
@@ -125,7 +125,8 @@ impl Room {
     /// Goes on with that store.
     pub(crate) async fn reopen(&mut self, store: Store) {
         self.store = store;
-        self.desk = desk(&self.store, &self.ring, &self.dir.path().join("guard"), &self.shift, &self.metrics);
+        self.desk =
+            desk(&self.store, &self.ring, &self.dir.path().join("guard"), &self.shift, &self.metrics).await;
         self.let_go().await;
     }
 
@@ -164,12 +165,12 @@ impl Room {
     async fn put(&self, id: &str, pair: Pair, span: Span) {
         let tokens = Some(NewTokens { pair, span });
         let import = Import { account: account(id), user: Some(user("ann")), tokens, replace: false };
-        self.store.import(import).await.unwrap().unwrap();
+        self.store.links().import(import).await.unwrap().unwrap();
     }
 
     pub(crate) async fn import_number(&self, id: &str) -> u32 {
         self.import(id).await;
-        self.store.access(account(id)).await.unwrap().unwrap().number
+        self.store.links().access(account(id)).await.unwrap().unwrap().number
     }
 
     pub(crate) async fn lend(&self, id: &str) -> Result<Lent, Denied> {
@@ -187,7 +188,7 @@ impl Room {
 
     /// Why there is no newer token than the present one.
     pub(crate) async fn refused_newer(&self, id: &str) -> Reason {
-        let present = self.store.access(account(id)).await.unwrap().unwrap().generation;
+        let present = self.store.links().access(account(id)).await.unwrap().unwrap().generation;
         self.lend_newer(id, present).await.unwrap_err().reason
     }
 
@@ -195,7 +196,7 @@ impl Room {
     pub(crate) async fn refresh_again(&self, id: &str) {
         let before = self.ring.counts(id).granted;
         self.advance(PATIENCE).await;
-        let present = self.store.access(account(id)).await.unwrap().unwrap().generation;
+        let present = self.store.links().access(account(id)).await.unwrap().unwrap().generation;
         self.lend_newer(id, present).await.unwrap();
         assert_eq!(self.ring.counts(id).granted, before + 1);
     }
@@ -203,7 +204,7 @@ impl Room {
     /// Waits until Ring has told the account of everything that arrived.
     pub(crate) async fn all_have_arrived(&self) {
         let deadline = clock::ticks() + PATIENCE;
-        while !self.store.arriving().await.unwrap().is_empty() {
+        while !self.store.links().arriving().await.unwrap().is_empty() {
             assert!(clock::ticks() < deadline, "something is still arriving");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -224,7 +225,13 @@ impl Room {
     }
 }
 
-fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>, metrics: &Metrics) -> Arc<Desk> {
+async fn desk(
+    store: &Store,
+    ring: &Ring,
+    guard: &Path,
+    shift: &Arc<AtomicU64>,
+    metrics: &Metrics,
+) -> Arc<Desk> {
     let (shift, started) = (Arc::clone(shift), clock::ticks());
     let client = ring.client();
     let api = RingApi::new(Settings {
@@ -251,5 +258,5 @@ fn desk(store: &Store, ring: &Ring, guard: &Path, shift: &Arc<AtomicU64>, metric
             Moment { wall: clock::now().plus(by), ticks: clock::ticks() - started + by }
         }),
     };
-    Desk::new(parts).unwrap()
+    Desk::new(parts).await.unwrap()
 }

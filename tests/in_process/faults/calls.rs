@@ -36,8 +36,11 @@ fn after_one_error_every_write_fails_until_the_file_is_opened_again() {
     assert_eq!(world.disk.failed(), 1);
     let Health::Failing { why, .. } = world.inline.store.health() else { panic!("it must say so") };
     assert!(!why.is_empty());
-    let open =
-        world.inline.store.lease(&crate::support::queue("all"), &crate::support::request(1), world.now);
+    let open = crate::support::at_once(world.inline.store.queues().lease(
+        &crate::support::queue("all"),
+        &crate::support::request(1),
+        world.now,
+    ));
     assert!(open.is_ok(), "reads go on: {open:?}");
     // redb itself would say PreviousIo now: the store must not even try, and a new handle is the only way.
     assert!(!world.resend() && world.disk.failed() == 1);
@@ -55,15 +58,15 @@ fn who_waits_for_a_queue_is_woken_when_a_failure_freed_its_leases() {
     world.steps(10);
     let store = world.inline.store.clone();
     let (all, wanted) = (crate::support::queue("all"), crate::support::request(1000));
-    assert!(store.lease(&all, &wanted, world.now).unwrap().is_some());
-    let wake = store.wake(&all).unwrap();
+    assert!(crate::support::at_once(store.queues().lease(&all, &wanted, world.now)).unwrap().is_some());
+    let wake = store.queues().wake(&all).unwrap();
     let mut woken = Box::pin(wake.notified());
     woken.as_mut().enable();
     world.disk.fail(Fault { at: 0, kinds: &[Kind::Sync], times: 1, full: false, lost: None });
     while world.step() {}
     assert!(world.inline.recover(world.now));
     assert!(woken.as_mut().enable(), "nobody said that the events are free");
-    assert!(store.lease(&all, &wanted, world.now).unwrap().is_some());
+    assert!(crate::support::at_once(store.queues().lease(&all, &wanted, world.now)).unwrap().is_some());
 }
 
 /// After a failed sync the page cache shows what the disk never got. 200 positions, and what the kernel may do then.

@@ -242,7 +242,7 @@ fn one_bad_data_key_stops_its_own_account_only() {
     runtime.block_on(async {
         for (id, of) in [("a", "ann"), ("b", "bob")] {
             crate::support::link(&store, id, of).await;
-            store.accept(crate::support::event(&format!("1{id}"), id)).await.unwrap();
+            store.inbox().accept(crate::support::event(&format!("1{id}"), id)).await.unwrap();
         }
     });
     store.close();
@@ -255,9 +255,9 @@ fn one_bad_data_key_stops_its_own_account_only() {
     let store =
         crate::support::open(&folder, crate::support::options(vec![crate::support::spec("all")])).unwrap();
     runtime.block_on(async {
-        let refused = store.accept(crate::support::event("2a", "a")).await;
+        let refused = store.inbox().accept(crate::support::event("2a", "a")).await;
         assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
-        store.accept(crate::support::event("2b", "b")).await.unwrap();
+        store.inbox().accept(crate::support::event("2b", "b")).await.unwrap();
         assert_eq!(crate::support::drain_keys(&store, "all").await, ["1b", "2b"]);
     });
     assert_eq!(store.health(), Health::Ready);
@@ -272,7 +272,7 @@ fn a_damaged_data_key_is_passed_over_when_keys_are_rotated() {
     runtime.block_on(async {
         for id in ["a", "b", "c", "d", "e"] {
             crate::support::link(&store, id, "ann").await;
-            store.accept(crate::support::event(&format!("1{id}"), id)).await.unwrap();
+            store.inbox().accept(crate::support::event(&format!("1{id}"), id)).await.unwrap();
         }
     });
     store.close();
@@ -297,7 +297,7 @@ fn a_damaged_data_key_is_passed_over_when_keys_are_rotated() {
     let done = runtime.block_on(store.rewrap_keys(None)).unwrap();
     assert_eq!((done.changed, done.next), (2, None), "the fourth's and the fifth's");
     assert_eq!(store.stats().damaged.load(Ordering::Relaxed), 4);
-    let by_master = store.keys_by_master().unwrap();
+    let by_master = runtime.block_on(store.keys_by_master()).unwrap();
     assert!(by_master.contains(&(store.master(), 2)) && by_master.contains(&("damaged".into(), 1)));
     assert_eq!(store.health(), Health::Ready);
     store.close();

@@ -12,7 +12,7 @@ use ringhookd::store::{
 use crate::faults::ledger::Call;
 use crate::faults::world::START;
 use crate::support::disk::Disk;
-use crate::support::{HOUR, MIB, create, event, options, queue, spec, vault};
+use crate::support::{HOUR, MIB, at_once, create, event, options, queue, spec, vault};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const WEEK_MINUTES: u64 = 7 * 24 * 60;
@@ -110,7 +110,7 @@ impl Week {
                 incoming.received_at = self.now;
                 incoming.body = [&incoming.body[..], &vec![b' '; BODY]].concat().into();
                 let store = self.inline.store.clone();
-                Box::pin(async move { store.accept(incoming).await }) as Call<_>
+                Box::pin(async move { store.inbox().accept(incoming).await }) as Call<_>
             })
             .collect();
         for answer in self.inline.run_all(self.now, calls) {
@@ -126,7 +126,10 @@ impl Week {
             until,
             scope: ringhookd::store::Scope::default(),
         };
-        let Some(lease) = self.inline.store.lease(&queue(name), &all, self.now).unwrap() else { return };
+        let Some(lease) = at_once(self.inline.store.queues().lease(&queue(name), &all, self.now)).unwrap()
+        else {
+            return;
+        };
         let mut lanes = HashMap::new();
         let mut said = Vec::new();
         for leased in &lease.events {
@@ -139,6 +142,6 @@ impl Week {
             }
         }
         let (store, name) = (self.inline.store.clone(), queue(name));
-        self.inline.run(self.now, async move { store.settle(&name, lease.id, said).await }).unwrap();
+        self.inline.run(self.now, async move { store.queues().settle(&name, lease.id, said).await }).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use ringhookd::store::{Inline, Leased, Store, StoreError};
 
 use ringhookd::domain::time::Millis;
 
-use crate::support::{HOUR, queue};
+use crate::support::{HOUR, at_once, queue};
 
 /// Sets of places where an event may be, as far as one queue is concerned.
 pub(crate) const WAITING: u8 = 1;
@@ -142,7 +142,7 @@ pub(crate) fn inspect(inline: &mut Inline, ledger: &Ledger, queues: &[&'static s
         scope: ringhookd::store::Scope::default(),
     };
     for &name in queues {
-        match store.lease(&queue(name), &all, far) {
+        match at_once(store.queues().lease(&queue(name), &all, far)) {
             Ok(lease) => drop(seen.waiting.insert(name, lease.map_or(Vec::new(), |l| l.events))),
             Err(error) => seen.refused = Some(error.to_string()),
         }
@@ -156,7 +156,7 @@ pub(crate) fn inspect(inline: &mut Inline, ledger: &Ledger, queues: &[&'static s
     inspect_letters(&store, &mut seen);
     let calls = ledger.events.values().map(|entry| {
         let (store, incoming) = (store.clone(), (*entry.incoming).clone());
-        Box::pin(async move { store.accept(incoming).await }) as Call<Result<Accepted, StoreError>>
+        Box::pin(async move { store.inbox().accept(incoming).await }) as Call<Result<Accepted, StoreError>>
     });
     let answers = inline.run_all(now, calls.collect());
     for (key, answer) in ledger.events.keys().zip(answers) {
@@ -172,7 +172,7 @@ pub(crate) fn inspect(inline: &mut Inline, ledger: &Ledger, queues: &[&'static s
 fn inspect_letters(store: &Store, seen: &mut Seen) {
     let mut after = None;
     loop {
-        let (letters, next) = match store.letters(&LetterFilter::default(), after) {
+        let (letters, next) = match at_once(store.queues().letters(&LetterFilter::default(), after)) {
             Ok(page) => page,
             Err(error) => return seen.refused = Some(error.to_string()),
         };

@@ -11,7 +11,7 @@ use ringhookd::store::{
 
 use crate::faults::world::START;
 use crate::support::disk::{Disk, Image};
-use crate::support::{HOUR, account, create, event, options, queue, spec, user, vault};
+use crate::support::{HOUR, account, at_once, create, event, options, queue, spec, user, vault};
 
 const QUEUES: [&str; 3] = ["all", "eager", "extra"];
 const MAX_ATTEMPTS: u32 = 2;
@@ -145,7 +145,7 @@ impl Run {
 
     fn accept(&mut self, incoming: &Incoming) -> Accepted {
         let (store, incoming, now) = (self.inline().store.clone(), incoming.clone(), self.now);
-        self.inline().run(now, async move { store.accept(incoming).await }).unwrap()
+        self.inline().run(now, async move { store.inbox().accept(incoming).await }).unwrap()
     }
 
     fn apply(&mut self, op: Op) {
@@ -194,7 +194,8 @@ impl Run {
     fn claim(&mut self, of: u8, by: &str) {
         let (store, id, by_user) = (self.inline().store.clone(), account(&format!("a{of}")), user(by));
         let now = self.now;
-        let bound = self.inline().run(now, async move { store.set_user(id, by_user, true).await }).unwrap();
+        let bound =
+            self.inline().run(now, async move { store.links().set_user(id, by_user, true).await }).unwrap();
         if bound == Err(AccountRefusal::Unknown) {
             return;
         }
@@ -208,7 +209,7 @@ impl Run {
 
     fn forget(&mut self, of: u8) {
         let (store, id, now) = (self.inline().store.clone(), account(&format!("a{of}")), self.now);
-        let _ = self.inline().run(now, async move { store.forget(id).await }).unwrap();
+        let _ = self.inline().run(now, async move { store.links().forget(id).await }).unwrap();
         self.model.users.remove(&of);
         self.model.held.remove(&of);
         self.model.queues.values_mut().for_each(|lanes| drop(lanes.remove(&of)));
@@ -223,7 +224,7 @@ impl Run {
             scope: ringhookd::store::Scope::default(),
         };
         let now = self.now;
-        let lease = self.inline().store.lease(&queue(name), &wanted, now).unwrap();
+        let lease = at_once(self.inline().store.queues().lease(&queue(name), &wanted, now)).unwrap();
         let mut seen: BTreeMap<u8, Vec<Waiting>> = BTreeMap::new();
         for leased in lease.iter().flat_map(|l| &l.events) {
             let id = leased.event.account.as_ref().unwrap().as_str();
@@ -256,7 +257,8 @@ impl Run {
             said.push((leased.seq, outcome));
         }
         let (store, now, answered) = (self.inline().store.clone(), self.now, said.len());
-        let settled = self.inline().run(now, async move { store.settle(&queue(name), lease.id, said).await });
+        let settled =
+            self.inline().run(now, async move { store.queues().settle(&queue(name), lease.id, said).await });
         assert_eq!(settled, Ok(answered));
     }
 
@@ -276,10 +278,10 @@ impl Run {
 
     fn remove_extra(&mut self) {
         let (store, now) = (self.inline().store.clone(), self.now);
-        let known = store.queues().iter().any(|q| q.name == queue("extra"));
+        let known = store.queues().list().iter().any(|q| q.name == queue("extra"));
         let waiting: usize = self.model.queues.get("extra").map_or(0, |l| l.values().map(Vec::len).sum());
         let removed =
-            self.inline().run(now, async move { store.remove_queue(&queue("extra")).await }).unwrap();
+            self.inline().run(now, async move { store.queues().remove(&queue("extra")).await }).unwrap();
         if self.model.extra || !known {
             assert_eq!(removed, None);
         } else {

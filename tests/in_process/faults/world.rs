@@ -20,7 +20,7 @@ use crate::faults::ledger::{
 };
 use crate::support::disk::{Disk, Image};
 use crate::support::rng::Rng;
-use crate::support::{HOUR, account, create, options, queue, spec, user, vault};
+use crate::support::{HOUR, account, at_once, create, options, queue, spec, user, vault};
 
 pub(crate) const START: Millis = Millis(1_800_000_000_000);
 pub(crate) const QUEUES: [&str; 3] = ["all", "anns", "eager"];
@@ -71,7 +71,7 @@ fn open_by(folder: &Path, disk: &Disk, options: Options) -> Result<Inline, Store
 fn link(inline: &mut Inline, now: Millis, id: &str, of: &str) -> Result<(), StoreError> {
     let store = inline.store.clone();
     let import = Import { account: account(id), user: Some(user(of)), tokens: None, replace: false };
-    inline.run(now, async move { store.import(import).await }).map(|bound| assert!(bound.is_ok()))
+    inline.run(now, async move { store.links().import(import).await }).map(|bound| assert!(bound.is_ok()))
 }
 
 /// Opens what a disk holds and compares it with the ledger.
@@ -208,7 +208,7 @@ impl World {
     fn send(&mut self, some: &[Arc<Incoming>]) -> bool {
         let calls = some.iter().map(|incoming| {
             let (store, incoming) = (self.inline.store.clone(), (**incoming).clone());
-            Box::pin(async move { store.accept(incoming).await }) as Call<_>
+            Box::pin(async move { store.inbox().accept(incoming).await }) as Call<_>
         });
         let answers = self.inline.run_all(self.now, calls.collect());
         let mut fine = true;
@@ -275,7 +275,7 @@ impl World {
             until,
             scope: ringhookd::store::Scope::default(),
         };
-        let lease = match self.inline.store.lease(&queue(name), &wanted, self.now) {
+        let lease = match at_once(self.inline.store.queues().lease(&queue(name), &wanted, self.now)) {
             Ok(Some(lease)) => lease,
             Ok(None) => return true,
             Err(_) => return false,
@@ -288,8 +288,9 @@ impl World {
         self.under_way();
         let store = self.inline.store.clone();
         let said = outcomes.iter().map(|(e, outcome)| (e.seq, outcome.clone())).collect();
-        let settled =
-            self.inline.run(self.now, async move { store.settle(&queue(name), lease.id, said).await });
+        let settled = self
+            .inline
+            .run(self.now, async move { store.queues().settle(&queue(name), lease.id, said).await });
         if settled.is_err() {
             return false;
         }

@@ -50,8 +50,8 @@ impl<K: Kind> Scene<K> {
         self.store = open(&self.dir.path().join("store"), options(self.queues.clone())).unwrap();
     }
 
-    fn letters(&self) -> Vec<Letter> {
-        self.store.letters(&LetterFilter::default(), None).unwrap().0
+    async fn letters(&self) -> Vec<Letter> {
+        self.store.queues().letters(&LetterFilter::default(), None).await.unwrap().0
     }
 
     fn keys(&self, name: &str) -> Vec<String> {
@@ -65,7 +65,7 @@ impl<K: Kind> Scene<K> {
             let store = self.store.clone();
             tasks.spawn(async move {
                 for n in 0..events {
-                    store.accept(event(&format!("{account}/{n}"), &account)).await.unwrap();
+                    store.inbox().accept(event(&format!("{account}/{n}"), &account)).await.unwrap();
                 }
             });
         }
@@ -133,7 +133,9 @@ pub(crate) async fn ten_thousand_events_arrive_once_in_order_at_the_right_users_
     }
     anns.stop().await;
     bobs.stop().await;
-    assert!(scene.store.queues().iter().all(|q| q.waiting == 0 && q.leased == 0 && q.totals.failed == 0));
+    assert!(
+        scene.store.queues().list().iter().all(|q| q.waiting == 0 && q.leased == 0 && q.totals.failed == 0)
+    );
 }
 
 pub(crate) async fn a_failing_account_holds_up_no_other<K: Kind>(make: fn(&Path) -> K) {
@@ -158,7 +160,7 @@ pub(crate) async fn a_failing_account_holds_up_no_other<K: Kind>(make: fn(&Path)
     let (firsts, most) = first_arrivals(&scene.kind.arrived("all"));
     assert_eq!((firsts.len(), most), (1, 1), "nothing of the bad one, not even what is behind: {firsts:?}");
     assert!(firsts["good"].iter().copied().eq(0..50));
-    assert_eq!(scene.store.queues()[0].waiting, 5);
+    assert_eq!(scene.store.queues().list()[0].waiting, 5);
 }
 
 pub(crate) async fn failures_are_counted_and_end_among_the_dead_letters<K: Kind>(make: fn(&Path) -> K) {
@@ -178,7 +180,7 @@ pub(crate) async fn failures_are_counted_and_end_among_the_dead_letters<K: Kind>
     worker.stop().await;
     assert_eq!(scene.keys("all"), ["a/0", "a/1", "a/3", "a/4"]);
     assert_eq!(*attempts.lock().unwrap(), [1, 2, 3]);
-    let letters = scene.letters();
+    let letters = scene.letters().await;
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].failures, letters[0].event.as_ref().unwrap().key.as_str()), (3, "a/2"));
     assert!(letters[0].why.contains("Fail"), "{}", letters[0].why);
@@ -192,7 +194,7 @@ pub(crate) async fn what_is_refused_is_a_dead_letter_at_once<K: Kind>(make: fn(&
     eventually!("the others arrive", scene.keys("all").len() >= 2);
     worker.stop().await;
     assert_eq!(scene.keys("all"), ["a/0", "a/2"]);
-    let letters = scene.letters();
+    let letters = scene.letters().await;
     assert_eq!((letters.len(), letters[0].failures, letters[0].why.as_str()), (1, 0, "Refuse"));
 }
 
@@ -214,7 +216,7 @@ pub(crate) async fn busy_counts_no_attempt<K: Kind>(make: fn(&Path) -> K) {
     worker.stop().await;
     assert_eq!(scene.keys("all"), ["a/0", "a/1", "a/2", "a/3", "a/4"], "each once, in order");
     assert_eq!(*attempts.lock().unwrap(), [1; 6]);
-    assert_eq!((scene.store.queues()[0].totals.failed, scene.letters().len()), (0, 0));
+    assert_eq!((scene.store.queues().list()[0].totals.failed, scene.letters().await.len()), (0, 0));
 }
 
 pub(crate) async fn nothing_is_lost_when_it_is_killed_before_it_settled<K: Kind>(make: fn(&Path) -> K) {
@@ -238,7 +240,7 @@ pub(crate) async fn nothing_is_lost_when_it_is_killed_before_it_settled<K: Kind>
     });
     worker.kill().await;
     scene.reopen();
-    assert!(scene.store.queues()[0].waiting > 0, "not settled");
+    assert!(scene.store.queues().list()[0].waiting > 0, "not settled");
     let worker = scene.kind.start(&scene.store, "all", no_faults());
     let all: BTreeMap<_, _> = accounts.into_iter().map(|account| (account, (0..50).collect())).collect();
     eventually!("all arrive", first_arrivals(&scene.kind.arrived("all")).0 == all);
@@ -248,7 +250,7 @@ pub(crate) async fn nothing_is_lost_when_it_is_killed_before_it_settled<K: Kind>
     worker.stop().await;
     let (firsts, most) = first_arrivals(&scene.kind.arrived("all"));
     assert_eq!((firsts, most), (all, 2), "under the same key, in order per account");
-    assert_eq!(scene.store.queues()[0].waiting, 0);
+    assert_eq!(scene.store.queues().list()[0].waiting, 0);
 }
 
 pub(crate) async fn what_a_stop_cuts_off_is_given_back<K: Kind>(make: fn(&Path) -> K) {
@@ -258,7 +260,7 @@ pub(crate) async fn what_a_stop_cuts_off_is_given_back<K: Kind>(make: fn(&Path) 
     let worker = scene.kind.start(&scene.store, "all", fault_at("a/2", |_| Fault::LoseAnswer));
     eventually!("it arrives", scene.keys("all").len() >= 3);
     worker.stop_within(Duration::from_millis(1)).await;
-    assert_eq!(scene.store.queues()[0].leased, 0);
+    assert_eq!(scene.store.queues().list()[0].leased, 0);
     let again = drain(&scene.store, "all", 9).await;
     assert!(again.iter().all(|leased| leased.attempt == 1), "no attempt is counted");
     assert_eq!(again.last().map(|leased| leased.event.key.as_str()), Some("a/2"), "free at once");

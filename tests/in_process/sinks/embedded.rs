@@ -48,10 +48,12 @@ struct Reader {
 
 impl Reader {
     async fn run(self, mut stop: Stop) {
-        let wake = self.store.wake(&self.queue).unwrap();
+        let wake = self.store.queues().wake(&self.queue).unwrap();
         while !stop.is_asked() {
             let woken = wake.notified();
-            let Some(lease) = self.store.lease(&self.queue, &request(64), clock::now()).unwrap() else {
+            let Some(lease) =
+                self.store.queues().lease(&self.queue, &request(64), clock::now()).await.unwrap()
+            else {
                 let due = Duration::from_millis(10);
                 let _ = timeout(due, woken).await;
                 continue;
@@ -60,7 +62,7 @@ impl Reader {
                 () = self.read(&lease) => {}
                 () = async { sleep_until(stop.asked().await).await } => {
                     let all = lease.events.iter().map(|e| (e.seq, Outcome::Returned)).collect();
-                    self.store.settle(&self.queue, lease.id, all).await.unwrap();
+                    self.store.queues().settle(&self.queue, lease.id, all).await.unwrap();
                     return;
                 }
             }
@@ -92,7 +94,7 @@ impl Reader {
         if !returned.is_empty() {
             sleep(Duration::from_millis(2)).await;
         }
-        self.store.settle(&self.queue, lease.id, durable).await.unwrap();
-        self.store.settle(&self.queue, lease.id, returned).await.unwrap();
+        self.store.queues().settle(&self.queue, lease.id, durable).await.unwrap();
+        self.store.queues().settle(&self.queue, lease.id, returned).await.unwrap();
     }
 }

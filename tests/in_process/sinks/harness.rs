@@ -105,7 +105,7 @@ impl Stop {
 
 /// A worker for any sink.
 pub(crate) fn dispatch<S: Sink>(store: &Store, name: &str, sink: S, faults: Faults) -> Worker {
-    let dispatcher = Dispatcher::new(store.clone(), queue(name), Faulty { sink, faults }, options());
+    let dispatcher = Dispatcher::new(store.queues().clone(), queue(name), Faulty { sink, faults }, options());
     Worker::spawn(|mut stop| async move {
         dispatcher.run(stop.asked()).await;
     })

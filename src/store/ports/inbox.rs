@@ -1,0 +1,50 @@
+//! The intake's port: keeps verified webhooks, and what is known of the keys that verify them.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::clock::RingClock;
+use crate::store::command::{Accepted, Incoming};
+use crate::store::handle::Handle;
+use crate::store::writer::Command;
+use crate::store::{StoreError, load, reader};
+
+/// Where verified webhooks are kept.
+#[derive(Debug, Clone)]
+pub struct Inbox(pub(in crate::store) Arc<Handle>);
+
+impl Inbox {
+    /// Keeps a verified webhook. The answer comes when it is durable: only then may Ring be told 2xx.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Full`], [`StoreError::LowDisk`] or [`StoreError::Unavailable`]: it may or
+    /// may not be kept, and Ring shall send it again.
+    pub async fn accept(&self, incoming: Incoming) -> Result<Accepted, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Command::Accept(Box::new(incoming), reply))?;
+        let answer = answer.await.map(|(answer, _)| answer);
+        answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer is gone".into())))
+    }
+
+    /// The clock that webhooks tell Ring's time to.
+    pub fn ring_clock(&self) -> RingClock {
+        self.0.shared.ring_clock.clone()
+    }
+
+    /// What is known of the webhook keys' proofs, as noted last.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn proofs(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.read(|shared| reader::fact(shared, load::PROOFS)).await
+    }
+
+    /// Notes the webhook keys' proofs.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn note_proofs(&self, proofs: Vec<u8>) -> Result<(), StoreError> {
+        self.0.submit(move |batch| batch.note_fact(load::PROOFS, &proofs)).await
+    }
+}

@@ -1,0 +1,258 @@
+//! The port of links: accounts, their users, their tokens, and claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::arrival::Arrival;
+use crate::domain::claim::Bid;
+use crate::domain::ids::{AccountId, UserId};
+use crate::domain::link::LinkState;
+use crate::domain::refresh::Notice;
+use crate::domain::time::Millis;
+use crate::store::arriving::{Arrived, Identified};
+use crate::store::changes::Subscription;
+use crate::store::claims::{self, Claim, Claimed};
+use crate::store::command::{AccountRefusal, AccountView, Bound, Import};
+use crate::store::error::Fault;
+use crate::store::handle::Handle;
+use crate::store::shared::Shared;
+use crate::store::turns::{Access, TokenRecord};
+use crate::store::{STEP, StoreError, reader};
+
+/// Where it is kept whose an account is, and with which tokens.
+#[derive(Debug, Clone)]
+pub struct Links(pub(in crate::store) Arc<Handle>);
+
+/// What a look at the accounts that may be claimed found.
+#[derive(Debug, Default)]
+pub struct Claimable {
+    /// The number and id of the account that was looked for.
+    pub found: Option<(u32, String)>,
+    /// Some that need not be looked at again, for [`Links::forget_claims`].
+    pub stale: Vec<u32>,
+}
+
+impl Links {
+    // ── accounts ──
+
+    /// Puts an account with its user and tokens into the store.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn import(&self, import: Import) -> Result<Result<Bound, AccountRefusal>, StoreError> {
+        self.0.submit(move |batch| batch.import(&import)).await
+    }
+
+    /// Gives an account another user; events held for it go to that user's queues.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn set_user(
+        &self,
+        account: AccountId,
+        user: UserId,
+        replace: bool,
+    ) -> Result<Result<Bound, AccountRefusal>, StoreError> {
+        self.0.submit(move |batch| batch.set_user(&account, &user, replace)).await
+    }
+
+    /// Destroys an account with its keys, tokens and events: in one commit nobody can read any of it any more, and then
+    /// its events are taken out step by step.
+    ///
+    /// # Errors
+    /// When it could not be made durable. If the account is unknown after that, the store takes out the rest by itself.
+    pub async fn forget(&self, account: AccountId) -> Result<Result<(), AccountRefusal>, StoreError> {
+        let number = match self.0.submit(move |batch| batch.forget(&account)).await? {
+            Ok(number) => number,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        while self.0.submit(move |batch| batch.drop_events_of(number, STEP)).await? {}
+        Ok(Ok(()))
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn account(&self, account: AccountId) -> Result<Option<AccountView>, StoreError> {
+        let read = |shared: &Shared, number, account: &AccountId| {
+            Ok(reader::account(shared, number)?.filter(|view| view.account == *account))
+        };
+        self.read_of(account, read).await
+    }
+
+    /// Up to `limit` accounts behind the number `after` (0 for the first), and where to go on.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn accounts(
+        &self,
+        after: u32,
+        limit: usize,
+    ) -> Result<(Vec<AccountView>, Option<u32>), StoreError> {
+        self.0.read(move |shared| reader::accounts(shared, after, limit)).await
+    }
+
+    /// What `read` finds of the account under a number that it had; it must find nothing where the number is another's.
+    async fn read_of<T: Send + 'static>(
+        &self,
+        account: AccountId,
+        read: fn(&Shared, u32, &AccountId) -> Result<Option<T>, Fault>,
+    ) -> Result<Option<T>, StoreError> {
+        let look = async |number: u32| {
+            let account = account.clone();
+            self.0.read(move |shared| read(shared, number, &account)).await
+        };
+        if let Some(number) = self.0.shared.numbers.get(&account)
+            && let Some(found) = look(number).await?
+        {
+            return Ok(Some(found));
+        }
+        let named = account.clone();
+        let number = self.0.submit(move |batch| Ok(batch.core.accounts.find(&named))).await?;
+        let Some(number) = number else { return Ok(None) };
+        let found = look(number).await?;
+        if found.is_some() {
+            self.0.shared.numbers.keep(account, number);
+        }
+        Ok(found)
+    }
+
+    // ── tokens whose account is not known yet ──
+
+    /// Takes in a refresh token; one that is here already is for the user who asked last.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn arrive(&self, arrival: Arrival) -> Result<Arrived, StoreError> {
+        self.0.submit(move |batch| batch.arrive(&arrival)).await
+    }
+
+    /// The numbers of accounts whose own id is not known yet.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn arriving(&self) -> Result<Vec<u32>, StoreError> {
+        self.0.submit(|batch| Ok(batch.core.accounts.in_state(LinkState::Arriving).collect())).await
+    }
+
+    /// Gives what arrived under `number` to its account, and the account to the user it arrived for, unless another one has it.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn identify(&self, number: u32, account: AccountId) -> Result<Identified, StoreError> {
+        self.0.submit(move |batch| batch.identify(number, &account)).await
+    }
+
+    /// Forgets what arrived under `number`.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn turn_away(&self, number: u32) -> Result<(), StoreError> {
+        self.0.submit(move |batch| batch.leave_arrival(number).map(drop)).await
+    }
+
+    // ── tokens ──
+
+    /// Up to `limit` accounts with tokens behind number `after`, in order.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn token_records(&self, after: u32, limit: usize) -> Result<Vec<TokenRecord>, StoreError> {
+        self.0.read(move |shared| reader::token_records(shared, after, limit)).await
+    }
+
+    /// One account's; nothing when it has no tokens.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn token_record(&self, number: u32) -> Result<Option<TokenRecord>, StoreError> {
+        let next = self.token_records(number.saturating_sub(1), 1).await?.pop();
+        Ok(next.filter(|record| record.number == number))
+    }
+
+    /// An account's access token. Never its refresh token.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn access(&self, account: AccountId) -> Result<Option<Access>, StoreError> {
+        self.read_of(account, reader::access).await
+    }
+
+    /// The same, by number; also of one whose id is not known yet.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn access_of(&self, number: u32) -> Result<Option<Access>, StoreError> {
+        let read = move |shared: &Shared| {
+            let Some(view) = reader::account(shared, number)? else { return Ok(None) };
+            reader::access(shared, number, &view.account)
+        };
+        self.0.read(read).await
+    }
+
+    /// Notes what people are told of an account's tokens, and with it that OAuth ended them, if it did; in the same commit the event
+    /// that tells it goes to its queues. Returns the account, if it still has the tokens that were renewed then (to the second).
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn tell(
+        &self,
+        number: u32,
+        renewed_at: Millis,
+        notice: Notice,
+    ) -> Result<Option<AccountId>, StoreError> {
+        self.0.submit(move |batch| batch.tell(number, renewed_at, notice)).await
+    }
+
+    /// Tells which accounts' tokens are put in or destroyed from now on.
+    pub fn token_changes(&self) -> Subscription {
+        self.0.shared.token_changes.subscribe()
+    }
+
+    // ── claims ──
+
+    /// Looks at every account that may be claimed, by its id, for the last one that `matches`.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn claimable(
+        &self,
+        now: Millis,
+        matches: impl FnMut(&str) -> bool + Send + 'static,
+    ) -> Result<Claimable, StoreError> {
+        self.0.read(move |shared| claims::claimable(shared, now, matches)).await
+    }
+
+    /// Takes away what is known of claims that are long over.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn forget_claims(&self, numbers: Vec<u32>) -> Result<(), StoreError> {
+        let forget = move |batch: &mut crate::store::batch::Batch<'_>| {
+            numbers.iter().try_for_each(|&number| batch.forget_stale_claim(number))
+        };
+        self.0.submit(forget).await
+    }
+
+    /// Claims the account under `number` for the bid's user, if the visit, which is the account's, may.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn claim(&self, number: u32, bid: Bid, skew: Duration) -> Result<Claimed, StoreError> {
+        self.0.submit(move |batch| batch.claim(number, &bid, skew)).await
+    }
+
+    /// The account's last claim.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn claim_of(&self, number: u32) -> Result<Option<Claim>, StoreError> {
+        self.0.read(move |shared| claims::claim_of(shared, number)).await
+    }
+
+    /// Tells which accounts come that may be claimed, and which claims go on, from now on.
+    pub fn claim_changes(&self) -> Subscription {
+        self.0.shared.claim_changes.subscribe()
+    }
+}

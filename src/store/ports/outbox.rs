@@ -1,0 +1,155 @@
+//! The port of what is under way at Ring: refreshes, authorization codes and confirmations, each noted before it is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::code::{CodeEnd, Grant};
+use crate::domain::confirm::Progress;
+use crate::store::batch::Batch;
+use crate::store::claims::{self, Claim};
+use crate::store::codes::{self, CodeId, Exchanged, KeptCode, WaitingCode};
+use crate::store::handle::Handle;
+use crate::store::turns::{EPOCH, NoTurn, Settled, Turn, Which, read_epoch};
+use crate::store::{StoreError, reader};
+
+/// Where what is sent to Ring is noted first.
+#[derive(Debug, Clone)]
+pub struct Outbox(pub(in crate::store) Arc<Handle>);
+
+impl Outbox {
+    // ── refreshes ──
+
+    /// Begins a refresh: the intent is durable when this returns. No other turn of the account begins before it is
+    /// settled, or `lease` is over.
+    ///
+    /// # Errors
+    /// When it could not be made durable: nothing may be sent.
+    pub async fn begin_refresh(
+        &self,
+        number: u32,
+        which: Which,
+        lease: Duration,
+    ) -> Result<Result<Turn, NoTurn>, StoreError> {
+        self.0.submit(move |batch| batch.begin_refresh(number, which, lease)).await
+    }
+
+    /// Records what came of a turn, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
+    /// was given other tokens, or lost them, since the turn began.
+    ///
+    /// # Errors
+    /// When it could not be made durable; it may be said again.
+    pub async fn settle_refresh(
+        &self,
+        number: u32,
+        fence: u64,
+        settled: Arc<Settled>,
+    ) -> Result<Option<u64>, StoreError> {
+        self.0.submit(move |batch| batch.settle_refresh(number, fence, &settled)).await
+    }
+
+    /// Puts an answer that lay outside the store beside its turn, where the next turn finds it. Returns whether it still matters.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn take_back_answer(
+        &self,
+        number: u32,
+        fence: u64,
+        sealed: Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        self.0.submit(move |batch| batch.take_back_answer(number, fence, &sealed)).await
+    }
+
+    /// How many intents were ever noted: what a copy of the store from before is recognised by.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn epoch(&self) -> Result<u64, StoreError> {
+        let read = |shared: &crate::store::shared::Shared| {
+            reader::fact(shared, EPOCH)?.as_deref().map_or(Ok(0), read_epoch)
+        };
+        self.0.read(read).await
+    }
+
+    /// Raises the epoch above `seen`. Returns it.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn raise_epoch(&self, seen: u64) -> Result<u64, StoreError> {
+        let raise = move |batch: &mut Batch<'_>| {
+            batch.core.epoch = batch.core.epoch.max(seen);
+            batch.raise_epoch()
+        };
+        self.0.submit(raise).await
+    }
+
+    // ── authorization codes ──
+
+    /// Keeps a code; it is durable when this returns.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn keep_code(&self, grant: Grant) -> Result<KeptCode, StoreError> {
+        self.0.submit(move |batch| batch.keep_code(&grant)).await
+    }
+
+    /// Codes that a run before left on their way.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn waiting_codes(&self) -> Result<Vec<WaitingCode>, StoreError> {
+        self.0.read(codes::waiting).await
+    }
+
+    /// Notes that the code is about to be sent, durably, and opens it. Nothing when it is at its end.
+    ///
+    /// # Errors
+    /// When it could not be made durable: it must not be sent.
+    pub async fn send_code(&self, id: CodeId) -> Result<Option<Grant>, StoreError> {
+        self.0.submit(move |batch| batch.send_code(id)).await
+    }
+
+    /// Notes that it was not sent after all.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn unsend_code(&self, id: CodeId) -> Result<(), StoreError> {
+        self.0.submit(move |batch| batch.unsend_code(id)).await
+    }
+
+    /// Notes what became of a code that brought no tokens, and destroys it.
+    ///
+    /// # Errors
+    /// When it could not be made durable; it may be said again.
+    pub async fn end_code(&self, id: CodeId, end: CodeEnd) -> Result<(), StoreError> {
+        self.0.submit(move |batch| batch.end_code(id, end)).await
+    }
+
+    /// Records the tokens that OAuth gave for a code, and destroys it. Returns the number of the account that stands for
+    /// theirs until it is known.
+    ///
+    /// # Errors
+    /// When it could not be made durable; it may be said again.
+    pub async fn exchanged_code(&self, id: CodeId, exchanged: Arc<Exchanged>) -> Result<u32, StoreError> {
+        self.0.submit(move |batch| batch.exchanged_code(id, &exchanged)).await
+    }
+
+    // ── confirmations of claims ──
+
+    /// The numbers of accounts whose claim is not at its end.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn claims_under_way(&self) -> Result<Vec<u32>, StoreError> {
+        self.0.read(claims::under_way).await
+    }
+
+    /// Notes how far the claim with this visit is. Returns whether it was as far as `from`, still.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn advance_claim(&self, claim: &Claim, to: Progress) -> Result<bool, StoreError> {
+        let (number, nonce, from) = (claim.number, *claim.visit.nonce(), claim.progress);
+        self.0.submit(move |batch| batch.advance_claim(number, &nonce, from, to)).await
+    }
+}
