@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Incoming as Body;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
@@ -23,8 +22,8 @@ use crate::domain::signature::{HEADER, Keys, Mismatch, Proof, Proofs, Refusal, S
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::failpoint;
-use crate::http::body::{self, BodyError, Received};
-use crate::http::{Answer, Server, answer};
+use crate::http::body::{BodyError, Received};
+use crate::http::{Answer, Body, answer};
 use crate::log::text;
 use crate::store::{Accepted, Inbox, Incoming, StoreError};
 use crate::telemetry::Metrics;
@@ -54,7 +53,6 @@ pub struct Intake {
     keys: Keys,
     proofs: Mutex<Proofs>,
     inbox: Inbox,
-    server: Arc<Server>,
     metrics: Metrics,
     warnings: Mutex<Limiter<Verdict>>,
     ring_clock: RingClock,
@@ -62,18 +60,11 @@ pub struct Intake {
 
 impl Intake {
     /// `noted` is what was known of the keys when [`Intake::proofs`] was noted last.
-    pub fn new(
-        settings: Settings,
-        keys: Keys,
-        noted: &[Proof],
-        inbox: Inbox,
-        server: Arc<Server>,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(settings: Settings, keys: Keys, noted: &[Proof], inbox: Inbox, metrics: Metrics) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let warnings = Mutex::new(Limiter::new(WARNINGS));
         let ring_clock = inbox.ring_clock();
-        Self { settings, keys, proofs, inbox, server, metrics, warnings, ring_clock }
+        Self { settings, keys, proofs, inbox, metrics, warnings, ring_clock }
     }
 
     /// What is known of the webhook keys.
@@ -98,9 +89,11 @@ impl Intake {
 
     async fn webhook(&self, request: Request<Body>) -> Result<Verdict, Verdict> {
         let started = clock::ticks();
+        let connection = request.body().connection();
         let signature = self.signature(&request)?;
         let body = self.body(request, started + self.settings.body_timeout).await?;
         self.verify(&body, &signature)?;
+        connection.prove();
         failpoint!("intake.verified");
         let incoming = self.understand(body.into_shared());
         self.keep(incoming, started + self.settings.answer_within).await
@@ -124,7 +117,7 @@ impl Intake {
     }
 
     async fn body(&self, request: Request<Body>, deadline: Instant) -> Result<Received, Verdict> {
-        let read = body::read(request.into_body(), self.settings.max_body, deadline, self.server.bytes());
+        let read = request.into_body().read(self.settings.max_body, deadline);
         read.await.map_err(|error| {
             let verdict = match error {
                 BodyError::TooLarge => Verdict::TooLarge,

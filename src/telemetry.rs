@@ -71,6 +71,23 @@ label! {
         Panic = "panic",
         /// More than one reading of the framing, or not exactly one host.
         Malformed = "malformed",
+        /// The request was slow, and its place was needed.
+        Evicted = "evicted",
+    }
+}
+label! {
+    /// The state of a connection that was closed because its place, or its memory, was needed.
+    Evicted {
+        /// Nothing had come.
+        Silent = "silent",
+        SlowHead = "slow_head",
+        SlowBody = "slow_body",
+        /// It rested between two requests.
+        Idle = "idle",
+        /// Its peer did not take the answer.
+        Unread = "unread",
+        /// It was answered, and its peer went on sending.
+        Lingering = "lingering",
     }
 }
 label! {
@@ -168,6 +185,7 @@ macro_rules! labels {
 labels!(VerdictLabel { verdict: Verdict });
 labels!(DoorLabel { listener: Door });
 labels!(DoorReasonLabel { listener: Door, reason: HttpRefusal });
+labels!(EvictedLabel { listener: Door, state: Evicted });
 labels!(QueueLabel { queue: String, fate: Fate });
 labels!(QueueNameLabel { queue: String });
 labels!(AsideLabel { kind: Aside });
@@ -189,6 +207,7 @@ pub struct Metrics {
     requests: Family<DoorLabel, Gauge>,
     body_bytes: Family<DoorLabel, Gauge>,
     http_refusals: Family<DoorReasonLabel, Counter>,
+    http_evictions: Family<EvictedLabel, Counter>,
     events: Family<QueueLabel, Counter>,
     waiting: Family<QueueNameLabel, Gauge>,
     aside: Family<AsideLabel, Gauge>,
@@ -244,6 +263,7 @@ impl Default for Metrics {
             requests: Family::default(),
             body_bytes: Family::default(),
             http_refusals: Family::default(),
+            http_evictions: Family::default(),
             events: Family::default(),
             waiting: Family::default(),
             aside: Family::default(),
@@ -285,6 +305,8 @@ impl Metrics {
         let help = "Memory held by request bodies";
         names.add_in(Unit::Bytes, "http_bodies_in_flight", help, &self.body_bytes);
         names.add("http_refusals", "Refused before or instead of a handler", &self.http_refusals);
+        let help = "Connections closed because others needed their place or memory";
+        names.add("http_evictions", help, &self.http_evictions);
         let help = "Wall time of a group commit";
         names.add_in(Unit::Seconds, "commit_duration", help, &self.commit_seconds);
         names.add("commit_events", "Webhooks in a group commit", &self.batch_events);
@@ -359,12 +381,16 @@ impl Metrics {
         for &reason in HttpRefusal::ALL {
             drop(self.http_refusals.get_or_create(&DoorReasonLabel { listener, reason }));
         }
+        for &state in Evicted::ALL {
+            drop(self.http_evictions.get_or_create(&EvictedLabel { listener, state }));
+        }
         HttpMetrics {
             listener,
             connections: self.connections.get_or_create_owned(&label),
             requests: self.requests.get_or_create_owned(&label),
             body_bytes: self.body_bytes.get_or_create_owned(&label),
             refusals: self.http_refusals.clone(),
+            evictions: self.http_evictions.clone(),
             panics: self.panics.clone(),
         }
     }
@@ -439,6 +465,7 @@ pub struct HttpMetrics {
     pub requests: Gauge,
     pub body_bytes: Gauge,
     refusals: Family<DoorReasonLabel, Counter>,
+    evictions: Family<EvictedLabel, Counter>,
     panics: Counter,
 }
 
@@ -452,6 +479,14 @@ impl HttpMetrics {
 
     pub fn refusals(&self, reason: HttpRefusal) -> u64 {
         self.refusals.get_or_create(&DoorReasonLabel { listener: self.listener, reason }).get()
+    }
+
+    pub fn evicted(&self, state: Evicted) {
+        self.evictions.get_or_create(&EvictedLabel { listener: self.listener, state }).inc();
+    }
+
+    pub fn evictions(&self, state: Evicted) -> u64 {
+        self.evictions.get_or_create(&EvictedLabel { listener: self.listener, state }).get()
     }
 }
 

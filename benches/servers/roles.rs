@@ -16,7 +16,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ringhookd::clock;
 use ringhookd::daemon::Daemon;
-use ringhookd::http::{Limits, Peer, Server, answer, body};
+use ringhookd::http::{Body, Limits, Server, answer};
 use ringhookd::sim::Outcome;
 use ringhookd::telemetry::{Door, Metrics};
 use tokio::net::{TcpListener, UnixListener};
@@ -129,14 +129,10 @@ async fn read_and_answer(request: Request<Incoming>) -> Result<Response<Empty<By
 
 async fn http(listener: TcpListener) {
     let server = Server::new(Limits::default(), Metrics::default().http(Door::Public));
-    let shared = Arc::clone(&server);
-    let handler = move |request: Request<Incoming>, _: Peer| {
-        let server = Arc::clone(&shared);
-        async move {
-            let deadline = clock::ticks() + Duration::from_secs(4);
-            let read = body::read(request.into_body(), MAX_BODY, deadline, server.bytes()).await;
-            answer::empty(if read.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST })
-        }
+    let handler = |request: Request<Body>| async move {
+        let deadline = clock::ticks() + Duration::from_secs(4);
+        let read = request.into_body().read(MAX_BODY, deadline).await;
+        answer::empty(if read.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST })
     };
     let stop = async {
         parent_is_done().await;

@@ -1,12 +1,12 @@
 //! Accounts: listed, shown, given to a user, forgotten. What a door does not see is not there.
 
-use hyper::body::Incoming;
+use crate::http::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::door::Door;
 use super::refusal::Refusal;
-use super::request::{Query, account_id, ok, user_id};
+use super::request::{self, Query, account_id, ok, user_id};
 use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::confirm::Step;
@@ -45,9 +45,9 @@ impl Admin {
         ok(&shown(&self.seen_account(door, account_id(id)?).await?))
     }
 
-    pub(super) async fn set_user(&self, door: &Door, id: &str, body: Incoming) -> Reply {
+    pub(super) async fn set_user(&self, door: &Door, id: &str, body: Body) -> Reply {
         door.may(Call::AccountsWrite, None)?;
-        let SetUser { user, replace } = self.json(body).await?;
+        let SetUser { user, replace } = request::json(body).await?;
         let user = user_id(&user)?;
         let account = self.seen_account(door, account_id(id)?).await?.account;
         may_give(door, &account, Some(&user))?;

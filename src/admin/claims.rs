@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::http::Body;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::door::Door;
 use super::refusal::Refusal;
-use super::request::user_id;
+use super::request::{self, user_id};
 use super::{Admin, Reply};
 use crate::domain::claim::{Bid, Outcome, Told, Unanswered};
 use crate::domain::ids::AccountId;
@@ -39,9 +39,9 @@ struct Claim {
 
 impl Admin {
     /// The outcome in a word and in words that a page can show.
-    pub(super) async fn claim(&self, door: &Door, body: Incoming) -> Reply {
+    pub(super) async fn claim(&self, door: &Door, body: Body) -> Reply {
         door.may(Call::LinksClaim, None)?;
-        let claim: Claim = self.json(body).await?;
+        let claim: Claim = request::json(body).await?;
         let user = user_id(&claim.user)?;
         if !door.sees_user(&user) {
             return Err(Refusal::forbidden("this socket sees only some users, and not this one"));

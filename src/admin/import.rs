@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use crate::http::Body;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tokio::task::{JoinError, JoinSet};
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::accounts::may_give;
 use super::door::Door;
 use super::refusal::Refusal;
-use super::request::{Query, account_id, ok, user_id};
+use super::request::{self, Query, account_id, ok, user_id};
 use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
@@ -61,10 +61,10 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Zeroizing<String>
 impl Admin {
     /// Imports entry by entry; one that is refused does not hold up the others and is told with its line.
     /// `?replace=true` takes accounts over from other users.
-    pub(super) async fn import_accounts(&self, door: &Door, query: &Query, body: Incoming) -> Reply {
+    pub(super) async fn import_accounts(&self, door: &Door, query: &Query, body: Body) -> Reply {
         door.may(Call::AccountsWrite, None)?;
         let replace = query.get("replace", "true or false", |v| v.parse().ok())?.unwrap_or(false);
-        let body = self.body(body).await?;
+        let body = request::body(body).await?;
         let (mut done, mut arriving) = (Done::default(), JoinSet::new());
         for Value { line, text, .. } in values(&body) {
             let entry = text.map_err(|NotJson| NotJson.to_string());

@@ -1,12 +1,12 @@
 //! Keys: which master key seals how much, what is known of the webhook keys, and rotation step by step.
 
-use hyper::body::Incoming;
+use crate::http::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::door::Door;
 use super::refusal::Refusal;
-use super::request::ok;
+use super::request::{self, ok};
 use super::status::key_proof;
 use super::{Admin, Reply};
 use crate::domain::rights::Call;
@@ -34,9 +34,9 @@ impl Admin {
 
     /// One step of re-wrapping data keys under the current master key: `next` says where to go on, null at the end. It
     /// can be left at any point and begun anew.
-    pub(super) async fn rotate_keys(&self, door: &Door, body: Incoming) -> Reply {
+    pub(super) async fn rotate_keys(&self, door: &Door, body: Body) -> Reply {
         door.may(Call::Keys, None)?;
-        let Rotate { after } = self.json(body).await?;
+        let Rotate { after } = request::json(body).await?;
         let after = after.as_deref().map(cursor).transpose()?;
         let done = self.store.rewrap_keys(after).await?;
         let next = done.next.map(|(owner, purpose)| format!("{owner}-{purpose}"));

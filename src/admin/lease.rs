@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http::Body;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::door::Door;
 use super::refusal::Refusal;
-use super::request::{no_such_queue, ok, queue_name, user_id};
+use super::request::{self, no_such_queue, ok, queue_name, user_id};
 use super::{Admin, MAX_WAIT, QueueFacts, Reply};
 use crate::clock;
 use crate::domain::ids::{QueueName, UserId};
@@ -110,11 +110,11 @@ impl Drop for Held {
 
 impl Admin {
     /// Leases events, and waits for some when there are none; `lease` is null when none came.
-    pub(super) async fn lease(self: &Arc<Self>, door: &Arc<Door>, name: &str, body: Incoming) -> Reply {
+    pub(super) async fn lease(self: &Arc<Self>, door: &Arc<Door>, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
         door.may(Call::QueueRead, Some(&queue))?;
         let facts = self.readable(&queue)?;
-        let body: LeaseBody = self.json(body).await?;
+        let body: LeaseBody = request::json(body).await?;
         let wait = Duration::from_millis(body.wait_ms.unwrap_or(0)).min(MAX_WAIT);
         let wish = wish(&body, facts, door)?;
         match self.wait_for(door, &queue, &wish, clock::ticks() + wait).await? {
@@ -180,10 +180,10 @@ impl Admin {
     }
 
     /// Records outcomes. What the lease has lost meanwhile is not settled, and comes again.
-    pub(super) async fn settle(&self, door: &Door, name: &str, body: Incoming) -> Reply {
+    pub(super) async fn settle(&self, door: &Door, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
         door.may(Call::QueueRead, Some(&queue))?;
-        let SettleBody { lease, ack, nack, give_back } = self.json(body).await?;
+        let SettleBody { lease, ack, nack, give_back } = request::json(body).await?;
         if ack.len() + nack.len() + give_back.len() > MAX_EVENTS {
             return Err(Refusal::bad(format!("a lease has at most {MAX_EVENTS} events to settle")));
         }
@@ -203,11 +203,11 @@ impl Admin {
         ok(&json!({"settled": settled, "lost": asked.saturating_sub(settled)}))
     }
 
-    pub(super) async fn extend(&self, door: &Door, name: &str, body: Incoming) -> Reply {
+    pub(super) async fn extend(&self, door: &Door, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
         door.may(Call::QueueRead, Some(&queue))?;
         let own = self.readable(&queue)?.visibility;
-        let ExtendBody { lease, visibility_ms } = self.json(body).await?;
+        let ExtendBody { lease, visibility_ms } = request::json(body).await?;
         let lease = self.seal.open(door, &queue, &lease)?;
         let until = clock::now().plus(visibility(visibility_ms, own));
         if self.store.queues().extend(&queue, lease, until) {

@@ -1,13 +1,13 @@
 //! Dead letters: what left a queue undelivered, what no queue wanted, what was not understood.
 
+use crate::http::Body;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::door::Door;
 use super::refusal::Refusal;
-use super::request::{Query, ok, queue_name};
+use super::request::{self, Query, ok, queue_name};
 use super::{Admin, Reply};
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::rights::Call;
@@ -63,18 +63,18 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, document))
     }
 
-    pub(super) async fn replay_letters(&self, door: &Door, body: Incoming) -> Reply {
+    pub(super) async fn replay_letters(&self, door: &Door, body: Body) -> Reply {
         self.act(door, body, Action::Replay).await
     }
 
-    pub(super) async fn drop_letters(&self, door: &Door, body: Incoming) -> Reply {
+    pub(super) async fn drop_letters(&self, door: &Door, body: Body) -> Reply {
         self.act(door, body, Action::Drop).await
     }
 
     /// One step: `next` says where to go on, null at the end.
-    async fn act(&self, door: &Door, body: Incoming, action: Action) -> Reply {
+    async fn act(&self, door: &Door, body: Body, action: Action) -> Reply {
         door.may(Call::DeadLettersWrite, None)?;
-        let which: Which = self.json(body).await?;
+        let which: Which = request::json(body).await?;
         let named = which.ids.is_some();
         if !named && which.class.is_none() && which.queue.is_none() && !which.all {
             return Err(Refusal::bad("say which: ids, class, queue, or all: true"));

@@ -24,7 +24,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
-use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use self::door::{Door, LeaseSeal};
@@ -33,7 +32,7 @@ use self::request::{Query, segments};
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::time::Millis;
-use crate::http::{Answer, Handler, Limits, Peer, Server};
+use crate::http::{Answer, Body, Handler, Limits};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::vault::VaultError;
@@ -65,8 +64,6 @@ impl fmt::Debug for Reporter {
 #[derive(Debug)]
 pub struct Parts {
     pub store: Store,
-    /// A server with [`limits`], whose budget pays for the request bodies of all doors.
-    pub server: Arc<Server>,
     pub metrics: Metrics,
     pub queues: Vec<QueueFacts>,
     pub facts: Reporter,
@@ -116,7 +113,6 @@ pub struct Delivery {
 #[derive(Debug)]
 pub struct Admin {
     store: Store,
-    server: Arc<Server>,
     metrics: Metrics,
     queues: Vec<QueueFacts>,
     facts: Reporter,
@@ -133,17 +129,17 @@ impl Admin {
     /// # Errors
     /// When the system gives no random numbers for the seal of leases.
     pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
-        let Parts { store, server, metrics, queues, facts, tokens, links } = parts;
+        let Parts { store, metrics, queues, facts, tokens, links } = parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
         let doors = AtomicU64::new(0);
-        Ok(Arc::new(Self { store, server, metrics, queues, facts, tokens, links, seal, doors, stopping }))
+        Ok(Arc::new(Self { store, metrics, queues, facts, tokens, links, seal, doors, stopping }))
     }
 
     /// What one socket answers. A lease taken through one door can't be settled through another.
     pub fn handler(self: Arc<Self>, rights: Rights) -> impl Handler {
         let door = Arc::new(Door::new(rights, self.doors.fetch_add(1, Ordering::Relaxed)));
-        move |request, _: Peer| {
+        move |request| {
             let (admin, door) = (Arc::clone(&self), Arc::clone(&door));
             async move { admin.answer(&door, request).await.unwrap_or_else(Refusal::into_answer) }
         }
@@ -158,7 +154,7 @@ impl Admin {
         (self.facts.0)()
     }
 
-    async fn answer(self: &Arc<Self>, door: &Arc<Door>, request: Request<Incoming>) -> Reply {
+    async fn answer(self: &Arc<Self>, door: &Arc<Door>, request: Request<Body>) -> Reply {
         let (head, body) = request.into_parts();
         let path = segments(head.uri.path())?;
         let path: Vec<&str> = path.iter().map(String::as_str).collect();

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use crate::http::Body;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::Reply;
 use super::refusal::Refusal;
-use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::http::answer;
-use crate::http::body::{self, BodyError, Received};
+use crate::http::body::{BodyError, Received};
 
 /// Largest body of a call; an import is sent in pieces of less.
 pub(super) const MAX_BODY: usize = 1 << 20;
@@ -75,26 +75,24 @@ pub(super) fn ok(document: &serde_json::Value) -> Reply {
     Ok(answer::json(StatusCode::OK, document.to_string()))
 }
 
-impl Admin {
-    pub(super) async fn body(&self, body: Incoming) -> Result<Received, Refusal> {
-        let deadline = clock::ticks() + BODY_TIMEOUT;
-        body::read(body, MAX_BODY, deadline, self.server.bytes()).await.map_err(|error| {
-            let status = match error {
-                BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
-                BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-                BodyError::Broken => StatusCode::BAD_REQUEST,
-            };
-            Refusal { status, words: error.to_string() }
-        })
-    }
+pub(super) async fn body(body: Body) -> Result<Received, Refusal> {
+    let deadline = clock::ticks() + BODY_TIMEOUT;
+    body.read(MAX_BODY, deadline).await.map_err(|error| {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
+        };
+        Refusal { status, words: error.to_string() }
+    })
+}
 
-    /// A body without secrets; an empty one is `{}`.
-    pub(super) async fn json<T: DeserializeOwned>(&self, body: Incoming) -> Result<T, Refusal> {
-        let body = self.body(body).await?;
-        let text = if body.is_empty() { &b"{}"[..] } else { &body };
-        serde_json::from_slice(text).map_err(|error| Refusal::bad(format!("the body can't be read: {error}")))
-    }
+/// A body without secrets; an empty one is `{}`.
+pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    let body = self::body(body).await?;
+    let text = if body.is_empty() { &b"{}"[..] } else { &body };
+    serde_json::from_slice(text).map_err(|error| Refusal::bad(format!("the body can't be read: {error}")))
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::http::Body;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::door::Door;
 use super::refusal::Refusal;
-use super::request::{account_id, ok};
+use super::request::{self, account_id, ok};
 use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
@@ -52,9 +52,9 @@ struct Wish {
 
 impl Admin {
     /// A refusal says why in `reason`, and where asking again may help, after how long.
-    pub(super) async fn lend_token(&self, door: &Door, id: &str, body: Incoming) -> Reply {
+    pub(super) async fn lend_token(&self, door: &Door, id: &str, body: Body) -> Reply {
         door.may(Call::TokensLend, None)?;
-        let Wish { min_life_s, refused } = self.json(body).await?;
+        let Wish { min_life_s, refused } = request::json(body).await?;
         let account = account_id(id)?;
         let min_life = Duration::from_secs(min_life_s.unwrap_or(MIN_LIFE_S));
         let ask = Ask { account, min_life, refused };

@@ -45,10 +45,8 @@ where
     F: Future<Output = Instant> + Send + 'static,
 {
     let Behind { store, intake, deliveries, desk, linking, metrics } = behind;
-    let server = || Server::new(limits(), metrics.http(Door::Admin));
     let parts = Parts {
         store: store.clone(),
-        server: server(),
         metrics: metrics.clone(),
         queues: config.queues.iter().map(queue_facts).collect(),
         facts: reporter(Arc::clone(intake), Arc::clone(deliveries)),
@@ -59,8 +57,9 @@ where
     let bound: Result<Vec<_>, _> = config.sockets.iter().map(sockets::bind).collect();
     for ((listener, file), socket) in bound?.into_iter().zip(&config.sockets) {
         let handler = Arc::clone(&admin).handler(socket.rights.clone());
-        // Each with limits of its own: who fills one keeps nobody from another.
-        let serving = server().serve(listener, handler, stop());
+        // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
+        let server = Server::new(limits(), metrics.http(Door::Admin));
+        let serving = server.serve(listener, handler, stop());
         tasks.spawn(async move {
             let _ = serving.await;
             drop(file);

@@ -11,7 +11,6 @@ use crate::domain::claim::{Bid, Told, Unanswered};
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::lending::{Ask, Denied, Lent};
 use crate::domain::nonce::Nonces;
-use crate::http::Server;
 use crate::linking::{Endpoint, Linking, Parts, Settings, Tokens};
 use crate::ring_api::RingApi;
 use crate::store::Store;
@@ -37,12 +36,7 @@ pub(super) fn linking(
 }
 
 /// The URLs beside the webhooks'.
-pub(super) fn endpoint(
-    config: &Config,
-    desk: &Arc<Desk>,
-    server: &Arc<Server>,
-    metrics: &Metrics,
-) -> Arc<Endpoint> {
+pub(super) fn endpoint(config: &Config, desk: &Arc<Desk>, metrics: &Metrics) -> Arc<Endpoint> {
     let settings = Settings {
         code_path: config.linking.code_path.clone(),
         link_path: config.linking.link_path.clone(),
@@ -51,7 +45,7 @@ pub(super) fn endpoint(
         answer_within: config.webhook.answer_within,
     };
     let tokens = Arc::new(Behind(Arc::clone(desk)));
-    Arc::new(Endpoint::new(settings, tokens, Arc::clone(server), metrics.clone()))
+    Arc::new(Endpoint::new(settings, tokens, metrics.clone()))
 }
 
 /// The desk as linking sees it.

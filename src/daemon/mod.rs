@@ -1,5 +1,6 @@
 //! The daemon as a timeline: open the store, bind every door, say READY, serve, and on SIGTERM finish what is in flight.
 
+mod descriptors;
 mod doors;
 mod hardening;
 mod linking;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
-use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +26,7 @@ use crate::admin::Admin;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::domain::signature::Keys;
-use crate::http::{Handler, Limits, Peer, Server};
+use crate::http::{Body, Handler, Limits, Server};
 use crate::intake::{self, Intake, Settings};
 use crate::linking::{Endpoint, Linking};
 use crate::ring_api::SettingsError;
@@ -113,10 +113,10 @@ impl Daemon {
             .map_err(|error| Error::Bind { what: format!("listen = \"{}\"", config.listen), error })?;
         let address = listener.local_addr()?;
         let server = Server::new(public_limits(&config), metrics.http(Door::Public));
-        let intake = Arc::new(make_intake(&config, &store, &server, &metrics).await);
+        let intake = Arc::new(make_intake(&config, &store, &metrics).await);
         let api = config.ring.as_ref().map(|ring| ring_api(ring, store.ring_clock())).transpose()?;
         let desk = tokens::desk(&config, &store, api.clone(), &metrics).await?;
-        let endpoint = linking::endpoint(&config, &desk, &server, &metrics);
+        let endpoint = linking::endpoint(&config, &desk, &metrics);
         let handler = public_handler(&intake, endpoint);
         let serving = server.serve(listener, handler, stopping(stopped.clone()));
         tasks.spawn(async move {
@@ -214,7 +214,7 @@ fn public_limits(config: &Config) -> Limits {
         max_header_bytes: config.http.max_header_bytes,
         max_headers: config.http.max_headers,
         keep_alive_idle: config.http.keep_alive_idle,
-        max_connections: config.http.max_connections,
+        max_connections: descriptors::connections(config),
         max_requests: config.http.max_requests,
         max_bytes_in_flight: config.http.max_bytes_in_flight,
         // The intake keeps its own budget; this one is for its bugs.
@@ -223,7 +223,7 @@ fn public_limits(config: &Config) -> Limits {
     }
 }
 
-async fn make_intake(config: &Config, store: &Store, server: &Arc<Server>, metrics: &Metrics) -> Intake {
+async fn make_intake(config: &Config, store: &Store, metrics: &Metrics) -> Intake {
     let settings = Settings {
         path: config.webhook.path.clone(),
         max_body: config.webhook.max_body,
@@ -234,13 +234,13 @@ async fn make_intake(config: &Config, store: &Store, server: &Arc<Server>, metri
     };
     let keys = Keys::new(config.hmac_keys.iter().map(|key| key.expose().as_slice()));
     let noted = intake::noted(store.inbox()).await;
-    Intake::new(settings, keys, &noted, store.inbox().clone(), Arc::clone(server), metrics.clone())
+    Intake::new(settings, keys, &noted, store.inbox().clone(), metrics.clone())
 }
 
 /// Webhooks, and what belongs to linking.
 fn public_handler(intake: &Arc<Intake>, endpoint: Arc<Endpoint>) -> impl Handler {
     let intake = Arc::clone(intake);
-    move |request: Request<Incoming>, _: Peer| {
+    move |request: Request<Body>| {
         let (intake, endpoint) = (Arc::clone(&intake), Arc::clone(&endpoint));
         async move {
             if endpoint.is_for(request.uri().path()) {

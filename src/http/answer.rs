@@ -106,9 +106,12 @@ pub fn stream(content_type: &'static str, pieces: mpsc::Receiver<Bytes>) -> Answ
     with(StatusCode::OK, Some(content_type), Content::stream(pieces))
 }
 
+/// The body of every 503 that has nothing else to say.
+pub(super) const NOT_NOW: &str = "This can't be done now. Send it again later.\n";
+
 /// 503: not now, but in `seconds`.
 pub fn retry_after(seconds: u32) -> Answer {
-    let mut answer = empty(StatusCode::SERVICE_UNAVAILABLE);
+    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, NOT_NOW);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     answer
 }

@@ -1,4 +1,4 @@
-//! Request bodies, read whole under a cap, a deadline and a budget that all requests share.
+//! Bodies, read whole under a cap, a deadline and a budget that all requests of a server share.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -9,7 +9,11 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use super::registry::Registry;
+use super::watch::Watch;
 
 /// Taken from the budget at once; a body that is announced or found to be longer is paid for as it comes, so that announcing
 /// one costs the others nothing.
@@ -22,7 +26,7 @@ pub enum BodyError {
     TooLarge,
     #[error("the body did not come in time")]
     TooSlow,
-    #[error("too many body bytes are in flight")]
+    #[error("too many requests, or bytes of them, are in flight")]
     Busy,
     #[error("the peer broke off or framed the body wrongly")]
     Broken,
@@ -37,12 +41,13 @@ struct Budget {
     limit: usize,
     used: AtomicUsize,
     gauge: Gauge,
+    released: Notify,
 }
 
 impl InFlightBytes {
     /// At most `limit` bytes at a time; `gauge` shows how many there are.
     pub fn new(limit: usize, gauge: Gauge) -> Self {
-        Self(Arc::new(Budget { limit, used: AtomicUsize::new(0), gauge }))
+        Self(Arc::new(Budget { limit, used: AtomicUsize::new(0), gauge, released: Notify::new() }))
     }
 
     pub fn used(&self) -> usize {
@@ -55,19 +60,42 @@ impl InFlightBytes {
 struct Share {
     budget: InFlightBytes,
     bytes: usize,
+    /// The connection that brings the body, and those that may have to give way to it.
+    connection: Option<(Arc<Watch>, Arc<Registry>)>,
 }
 
 impl Share {
-    /// Raises the share to `bytes`.
-    fn raise(&mut self, bytes: usize) -> Result<(), BodyError> {
+    /// Raises the share to `bytes`; larger bodies that are not complete give way.
+    async fn raise(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let budget = Arc::clone(&self.budget.0);
+        loop {
+            let mut released = std::pin::pin!(budget.released.notified());
+            // Before the look, so that what is released after it is heard of.
+            released.as_mut().enable();
+            if self.take(bytes) {
+                return Ok(());
+            }
+            let evicted = self.connection.as_ref().is_some_and(|(_, others)| others.evict_larger(bytes));
+            if !evicted {
+                return Err(BodyError::Busy);
+            }
+            released.await;
+        }
+    }
+
+    fn take(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let budget = &self.budget.0;
         let within = |used: usize| used.checked_add(more).filter(|sum| *sum <= budget.limit);
-        let taken = budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
-        taken.map_err(|_| BodyError::Busy)?;
+        if budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+            return false;
+        }
         budget.gauge.inc_by(signed(more));
         self.bytes += more;
-        Ok(())
+        if let Some((watch, _)) = &self.connection {
+            watch.holds(self.bytes);
+        }
+        true
     }
 }
 
@@ -75,6 +103,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
         self.budget.0.gauge.dec_by(signed(self.bytes));
+        self.budget.0.released.notify_waiters();
     }
 }
 
@@ -115,10 +144,10 @@ impl Deref for Received {
     }
 }
 
-/// Reads `body` to its end, which has to come by `deadline` and within `cap` bytes.
+/// Reads `body` to its end, which has to come by `deadline` and within `cap` bytes. No other body gives way to it.
 ///
 /// # Errors
-/// [`BodyError`]; a body whose announced length is over the cap is not asked for (no `100 Continue` is sent).
+/// [`BodyError`].
 pub async fn read<B>(
     body: B,
     cap: usize,
@@ -128,12 +157,33 @@ pub async fn read<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    read_into(body, cap, deadline, Share { budget: budget.clone(), bytes: 0, connection: None }).await
+}
+
+/// The same for a request, whose body larger ones that are not complete give way to.
+pub(super) async fn read_request<B>(
+    body: B,
+    cap: usize,
+    deadline: Instant,
+    budget: &InFlightBytes,
+    connection: (Arc<Watch>, Arc<Registry>),
+) -> Result<Received, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let share = Share { budget: budget.clone(), bytes: 0, connection: Some(connection) };
+    read_into(body, cap, deadline, share).await
+}
+
+async fn read_into<B>(body: B, cap: usize, deadline: Instant, mut share: Share) -> Result<Received, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let announced = body.size_hint();
     if announced.lower() > cap as u64 {
         return Err(BodyError::TooLarge);
     }
     let expected = announced.exact().and_then(|n| usize::try_from(n).ok());
-    let mut share = Share { budget: budget.clone(), bytes: 0 };
     let all = collect(body, cap, expected, &mut share);
     let bytes = timeout_at(deadline, all).await.map_err(|_| BodyError::TooSlow)??;
     Ok(Received { bytes, _share: share })
@@ -156,12 +206,12 @@ where
             return Err(BodyError::TooLarge);
         }
         if expected == Some(piece.len()) {
-            share.raise(len)?;
+            share.raise(len).await?;
             return Ok(piece);
         }
         if len > all.capacity() {
             let room = len.max(2 * all.capacity()).max(FIRST_STEP).min(expected.unwrap_or(cap));
-            share.raise(room)?;
+            share.raise(room).await?;
             all.reserve(room - all.len());
         }
         all.put_slice(&piece);

@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -17,8 +18,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch as signal;
 use tokio::time::{sleep_until, timeout};
 
+use super::answer::NOT_NOW;
 use super::framing::Length;
-use super::listener::Peer;
+use super::registry::Place;
+use super::request::{Body, Line};
 use super::watch::{Expiry, Watch, Watched};
 use super::{Answer, Handler, Limits, Server, answer};
 use crate::telemetry::{HttpRefusal, Up};
@@ -41,33 +44,41 @@ pub(super) fn builder(limits: &Limits) -> Builder {
     builder
 }
 
-/// What the requests of one connection share.
-struct Line<H> {
-    server: Arc<Server>,
-    handler: Arc<H>,
-    watch: Arc<Watch>,
-    peer: Peer,
+/// Ends the work on a request, if it had begun.
+struct Working<'a>(&'a Line);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if self.0.watch.rest() {
+            self.0.server.requests.add_permits(1);
+        }
+    }
 }
 
-/// Serves `stream` until it ends, is cut off, or `stopping` says true and the request in flight is answered.
+enum Ended {
+    Closed,
+    CutOff,
+    Evicted,
+}
+
+/// Serves `stream` until it ends, is cut off or evicted, or `stopping` says true and the request in flight is answered.
 pub(super) async fn run<S, H>(
     server: Arc<Server>,
     handler: Arc<H>,
     stream: S,
-    peer: Peer,
+    (watch, _place): (Arc<Watch>, Place),
     mut stopping: signal::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
     let _up = Up::new(&server.metrics.connections);
-    let watch = Arc::new(Watch::new(Arc::clone(&server.limits)));
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch)));
-    let line = Arc::new(Line { server: Arc::clone(&server), handler, watch: Arc::clone(&watch), peer });
+    let line = Arc::new(Line { server: Arc::clone(&server), watch: Arc::clone(&watch) });
     let service = service_fn(move |request| {
         // Here, not in the future: the next bytes that hyper reads belong to the body.
         let framed = line.watch.begin(length(&request));
-        respond(Arc::clone(&line), request, framed)
+        respond(Arc::clone(&line), Arc::clone(&handler), request, framed)
     });
     let mut connection = server.builder.serve_connection(io, service);
     let mut timer = pin!(sleep_until(watch.deadline()));
@@ -80,7 +91,10 @@ pub(super) async fn run<S, H>(
         }
         loop {
             if Pin::new(&mut connection).poll(cx).is_ready() {
-                return Poll::Ready(true);
+                return Poll::Ready(Ended::Closed);
+            }
+            if watch.gone(cx) {
+                return Poll::Ready(Ended::Evicted);
             }
             // Moved only to an earlier time: a busy connection then touches the timer once in a while, not twice a request.
             let deadline = watch.deadline();
@@ -94,22 +108,47 @@ pub(super) async fn run<S, H>(
                 Expiry::NotYet(at) => timer.as_mut().reset(at),
                 Expiry::Overdue => {}
                 Expiry::Rest => Pin::new(&mut connection).graceful_shutdown(),
-                Expiry::CutOff => return Poll::Ready(false),
+                Expiry::CutOff => return Poll::Ready(Ended::CutOff),
             }
         }
     })
     .await;
-    if ended && watch.unread() {
-        linger(connection.into_parts().io.into_inner().inner, &server.limits).await;
+    let unread = watch.unread();
+    let stream = connection.into_parts().io.into_inner().inner;
+    match ended {
+        Ended::Evicted if watch.at_head() => refuse(stream, &server).await,
+        Ended::Closed if unread => {
+            watch.linger();
+            tokio::select! {
+                () = linger(stream, &server) => {}
+                () = poll_fn(|cx| if watch.gone(cx) { Poll::Ready(()) } else { Poll::Pending }) => {}
+            }
+        }
+        Ended::Closed | Ended::CutOff | Ended::Evicted => {}
     }
 }
 
-/// Reads on for a while, since a close with bytes unread resets the connection and may take our answer with it.
-pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, limits: &Limits) {
+/// Tells the peer to come again, before it has asked or instead of reading what it asks.
+pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: &Server) {
+    let refusal = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{NOT_NOW}",
+        NOT_NOW.len()
+    );
+    if let Ok(Ok(())) = timeout(server.limits.answer_timeout, stream.write_all(refusal.as_bytes())).await {
+        linger(stream, server).await;
+    }
+}
+
+/// Reads on for a while, because a close with bytes unread resets the connection and may take our answer with it. Where too many
+/// do, only what is there already is read.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: &Server) {
+    let permit = server.lingering.try_acquire();
+    let patience = if permit.is_ok() { server.limits.answer_timeout } else { Duration::ZERO };
     let drain = async {
-        // On the heap, since every connection would carry the room for it.
+        // On the heap, because every connection would carry the room for it.
         let mut sink = vec![0; 4096];
-        let mut left = limits.max_header_bytes.max(1 << 20);
+        let mut left = server.limits.max_header_bytes.max(1 << 20);
         stream.shutdown().await.ok()?;
         while left > 0 {
             let n = stream.read(&mut sink).await.ok().filter(|n| *n > 0)?;
@@ -117,7 +156,7 @@ pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, lim
         }
         Some(())
     };
-    let _ = timeout(limits.answer_timeout, drain).await;
+    let _ = timeout(patience, drain).await;
 }
 
 fn length(request: &Request<Incoming>) -> Length {
@@ -130,13 +169,15 @@ fn length(request: &Request<Incoming>) -> Length {
 }
 
 async fn respond<H: Handler>(
-    line: Arc<Line<H>>,
+    line: Arc<Line>,
+    handler: Arc<H>,
     request: Request<Incoming>,
     framed: bool,
 ) -> Result<Answer, Infallible> {
     let chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let sound = framed && one_host(&request);
-    let handled = if sound { handle(&line, request).await } else { Err(HttpRefusal::Malformed) };
+    let handled = if sound { handle(&line, &*handler, request).await } else { Err(HttpRefusal::Malformed) };
+    let evicted = matches!(handled, Err(HttpRefusal::Evicted));
     let mut answer = handled.unwrap_or_else(|refusal| {
         line.server.metrics.refused(refusal);
         match refusal {
@@ -144,7 +185,7 @@ async fn respond<H: Handler>(
             _ => answer::retry_after(1),
         }
     });
-    if chunked || !sound {
+    if chunked || !sound || evicted {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     line.watch.answered(answer.body().is_stream());
@@ -158,13 +199,22 @@ fn one_host(request: &Request<Incoming>) -> bool {
     hosts == 1 || hosts == 0 && request.version() == Version::HTTP_10
 }
 
-async fn handle<H: Handler>(line: &Line<H>, request: Request<Incoming>) -> Result<Answer, HttpRefusal> {
-    let _permit = line.server.requests.try_acquire().map_err(|_| HttpRefusal::Requests)?;
+async fn handle<H: Handler>(
+    line: &Arc<Line>,
+    handler: &H,
+    request: Request<Incoming>,
+) -> Result<Answer, HttpRefusal> {
+    let _working = Working(line);
+    // A request with a body counts once that is there, so that slow ones keep nobody from work.
+    if request.body().is_end_stream() && !line.work() {
+        return Ok(answer::retry_after(1));
+    }
     let _up = Up::new(&line.server.metrics.requests);
-    let mut answer = pin!(async { line.handler.handle(request, line.peer).await });
+    let request = request.map(|incoming| Body::new(incoming, Arc::clone(line)));
+    let mut answer = pin!(async { handler.handle(request).await });
     poll_fn(|cx| {
-        if line.watch.overdue() {
-            return Poll::Ready(Err(HttpRefusal::Overdue));
+        if let Some(refusal) = line.watch.refused() {
+            return Poll::Ready(Err(refusal));
         }
         // A handler that panicked is not polled again, so nothing sees what it left half done.
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bounds of one [`Server`](super::Server), shared by its listeners unless said otherwise.
+/// Bounds of one [`Server`](super::Server), over all its listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// From the first byte of a head (or from the connect) to its last.
@@ -12,11 +12,11 @@ pub struct Limits {
     pub max_headers: usize,
     /// How long a connection may rest between two requests.
     pub keep_alive_idle: Duration,
-    /// Of each listener.
+    /// Beyond it the least useful connection is closed for a new one.
     pub max_connections: usize,
-    /// Requests whose handler is running.
+    /// Requests that have come whole and whose handler is running.
     pub max_requests: usize,
-    /// Body bytes that all requests hold together.
+    /// Body bytes that all requests hold together. Beyond it the largest unfinished body is refused.
     pub max_bytes_in_flight: usize,
     /// After this a handler that has not answered is dropped and the peer gets a 503.
     pub request_budget: Duration,

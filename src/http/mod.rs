@@ -1,8 +1,9 @@
 //! Accept loop, limits, watch: HTTP/1.1 for any handler, and no business of its own.
 //!
-//! A [`Server`] is the limits and the budgets; [`Server::serve`] runs one listener under them. Handlers read bodies with
-//! [`body::read`] and make answers with [`answer`]. What is refused here is refused by 503 with `Retry-After`, except what is
-//! not HTTP (400 or a closed connection) and heads over the limits (431, by hyper).
+//! A [`Server`] is the limits and the budgets; [`Server::serve`] runs a listener under them. Handlers read bodies with
+//! [`Body::read`] and make answers with [`answer`]. What is refused here is refused by 503 with `Retry-After`, except what is
+//! not HTTP (400 or a closed connection) and heads over the limits (431, by hyper). A connection that has no room is refused
+//! only when no other can be evicted for it, which `registry` decides.
 
 pub mod answer;
 pub mod body;
@@ -10,6 +11,8 @@ mod connection;
 mod framing;
 mod limits;
 mod listener;
+mod registry;
+mod request;
 mod watch;
 
 use std::future::Future;
@@ -19,9 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch as signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -29,33 +30,37 @@ use tracing::warn;
 
 pub use answer::{Answer, Content};
 pub use limits::Limits;
-pub use listener::{Listener, Peer};
+pub use listener::Listener;
+pub use request::{Body, Connection};
 
+use self::watch::Watch;
 use crate::clock;
 use crate::domain::limiter::Limiter;
 use crate::telemetry::{HttpMetrics, HttpRefusal};
 use body::InFlightBytes;
+use registry::Registry;
 
 /// After a failed accept, usually for want of descriptors, which come back only as connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections over the limit that are being told so; further ones are closed without a word.
-const MAX_REFUSING: usize = 64;
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+/// Connections that are read on after their answer, at a time; further ones may lose it.
+const MAX_LINGERING: usize = 64;
+/// Connections that are being refused or have been evicted, at a time; further ones wait to be accepted. They need descriptors
+/// beside [`Limits::max_connections`].
+pub const MAX_LEAVING: usize = 256;
 
-/// Answers requests: any `Fn(Request<Incoming>, Peer) -> impl Future<Output = Answer>`. Its future may be dropped at any
+/// Answers requests: any `Fn(Request<Body>) -> impl Future<Output = Answer>`. Its future may be dropped at any
 /// await, when the peer is gone or the budget spent, and may panic.
 pub trait Handler: Send + Sync + 'static {
-    fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Answer> + Send;
+    fn handle(&self, request: Request<Body>) -> impl Future<Output = Answer> + Send;
 }
 
 impl<H, F> Handler for H
 where
-    H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+    H: Fn(Request<Body>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
-    fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Answer> + Send {
-        self(request, peer)
+    fn handle(&self, request: Request<Body>) -> impl Future<Output = Answer> + Send {
+        self(request)
     }
 }
 
@@ -64,6 +69,8 @@ where
 pub struct Server {
     limits: Arc<Limits>,
     requests: Semaphore,
+    lingering: Semaphore,
+    registry: Arc<Registry>,
     bytes: InFlightBytes,
     metrics: HttpMetrics,
     builder: Builder,
@@ -73,16 +80,13 @@ impl Server {
     pub fn new(limits: Limits, metrics: HttpMetrics) -> Arc<Self> {
         Arc::new(Self {
             requests: Semaphore::new(limits.max_requests.min(Semaphore::MAX_PERMITS)),
+            lingering: Semaphore::new(MAX_LINGERING),
+            registry: Registry::new(limits.max_connections, metrics.clone()),
             bytes: InFlightBytes::new(limits.max_bytes_in_flight, metrics.body_bytes.clone()),
             builder: connection::builder(&limits),
             limits: Arc::new(limits),
             metrics,
         })
-    }
-
-    /// The budget that handlers pass to [`body::read`].
-    pub fn bytes(&self) -> &InFlightBytes {
-        &self.bytes
     }
 
     /// Serves `listener` until `stop` resolves, and then finishes what is in flight until the time that `stop` gave.
@@ -123,24 +127,30 @@ impl Server {
                 sleep_until(resume).await;
                 listener.accept().await
             };
+            let has_room = refusing.len() < MAX_LEAVING
+                && connections.len() < self.limits.max_connections.saturating_add(MAX_LEAVING);
             tokio::select! {
                 biased;
                 deadline = &mut stop => return deadline,
                 Some(_) = connections.join_next() => {}
                 Some(_) = refusing.join_next() => {}
-                accepted = next => match accepted {
-                    Ok((stream, peer)) if connections.len() < self.limits.max_connections => {
-                        let (handler, stopped) = (Arc::clone(&handler), stopped.clone());
-                        connections.spawn(connection::run(Arc::clone(self), handler, stream, peer, stopped));
+                accepted = next, if has_room => match accepted {
+                    Ok(stream) if self.registry.has_room() => {
+                        let watch = Arc::new(Watch::new(Arc::clone(&self.limits)));
+                        let place = self.registry.enter(Arc::clone(&watch));
+                        let (server, handler) = (Arc::clone(self), Arc::clone(&handler));
+                        let stopped = stopped.clone();
+                        connections.spawn(connection::run(server, handler, stream, (watch, place), stopped));
                     }
-                    Ok((stream, _)) => {
+                    Ok(stream) => {
                         self.metrics.refused(HttpRefusal::Connections);
-                        if refusing.len() < MAX_REFUSING {
-                            refusing.spawn(refuse(stream, Arc::clone(&self.limits)));
-                        }
+                        let server = Arc::clone(self);
+                        refusing.spawn(async move { connection::refuse(stream, &server).await });
                     }
                     Err(error) if of_the_peer(&error) => {}
                     Err(error) => {
+                        // It may have been for want of a descriptor.
+                        self.registry.evict_one();
                         resume = clock::ticks() + ACCEPT_PAUSE;
                         if let Some(silent) = warnings.pass((), clock::now()) {
                             warn!(%error, silent, "accept failed, pausing");
@@ -156,13 +166,6 @@ impl Server {
 fn of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
-}
-
-async fn refuse<S: tokio::io::AsyncRead + AsyncWrite + Unpin>(mut stream: S, limits: Arc<Limits>) {
-    let told = timeout_at(clock::ticks() + limits.answer_timeout, stream.write_all(REFUSAL)).await;
-    if let Ok(Ok(())) = told {
-        connection::linger(stream, &limits).await;
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::telemetry::{Door, Metrics};
 
+mod evictions;
 mod hostile;
 mod lifetime;
 
@@ -40,7 +41,7 @@ fn patient() -> Limits {
 }
 
 /// Echoes bodies of up to [`CAP`] bytes, and misbehaves by path.
-async fn handler(server: Arc<Server>, request: Request<Incoming>) -> Answer {
+async fn handler(server: Arc<Server>, request: Request<Body>) -> Answer {
     match request.uri().path() {
         "/panic" => panic!("asked for"),
         "/never" => std::future::pending().await,
@@ -70,12 +71,18 @@ async fn handler(server: Arc<Server>, request: Request<Incoming>) -> Answer {
     }
 }
 
-async fn echo(server: Arc<Server>, request: Request<Incoming>) -> Answer {
+async fn echo(server: Arc<Server>, request: Request<Body>) -> Answer {
     if request.method() == Method::GET {
         return answer::text(StatusCode::OK, "got");
     }
     let deadline = clock::ticks() + server.limits.request_budget / 2;
-    match body::read(request.into_body(), CAP, deadline, server.bytes()).await {
+    let connection = request.body().connection();
+    let genuine = request.uri().path() == "/genuine";
+    match request.into_body().read(CAP, deadline).await {
+        Ok(_) if genuine => {
+            connection.prove();
+            answer::text(StatusCode::OK, "genuine")
+        }
         Ok(body) => answer::text(StatusCode::OK, body.bytes().clone()),
         Err(body::BodyError::TooLarge) => answer::empty(StatusCode::PAYLOAD_TOO_LARGE),
         Err(_) => answer::retry_after(1),
@@ -93,7 +100,7 @@ fn start(limits: Limits, listener: impl Listener) -> Running {
     let server = Server::new(limits, Metrics::default().http(Door::Public));
     let (stop, stopped) = oneshot::channel();
     let own = Arc::clone(&server);
-    let handler = move |request, _: Peer| handler(Arc::clone(&own), request);
+    let handler = move |request| handler(Arc::clone(&own), request);
     let stopped = async { stopped.await.unwrap_or_else(|_| clock::ticks()) };
     let ended = tokio::spawn(Arc::clone(&server).serve(listener, handler, stopped));
     Running { server, stop, ended }
@@ -120,9 +127,9 @@ struct Pipes(mpsc::Receiver<DuplexStream>);
 impl Listener for Pipes {
     type Stream = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
+    async fn accept(&mut self) -> io::Result<DuplexStream> {
         match self.0.recv().await {
-            Some(pipe) => Ok((pipe, Peer::Local)),
+            Some(pipe) => Ok(pipe),
             None => std::future::pending().await,
         }
     }

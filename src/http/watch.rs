@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! connect ─▶ Head ─▶ Request ─▶ Answer ─▶ Idle ─▶ Head …        a pipelined request: Answer ─▶ Head
-//!                       │ └───▶ Stream ─▶ Idle
+//!                       │ └───▶ Stream ─▶ Idle                   the last answer, with bytes unread: Linger
 //!                       └ too long: 503, Answer                  Idle too long: Closing; the others too long: cut off
 //! ```
+//! Where its place or its memory is needed, a connection that works on nothing may be evicted, by its [`Usefulness`].
+//!
 //! The stream, the service and the body report; the connection's task asks. All of them run in that one task, the lock is
 //! there because the compiler cannot know.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 use super::Limits;
 use super::framing::{Framing, Length};
 use crate::clock;
+use crate::telemetry::{Evicted, HttpRefusal};
 
 /// Longer than any connection lives: a stream that waits for something to say.
 const NO_LIMIT: Duration = Duration::from_hours(24 * 365);
@@ -33,6 +36,18 @@ enum Phase {
     Stream,
     Idle,
     Closing,
+    Linger,
+}
+
+/// How much a connection is worth keeping that may be evicted. The least comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Usefulness {
+    /// A request on it was genuine.
+    pub proven: bool,
+    /// It rests between two requests.
+    pub idle: bool,
+    /// Since when it has been in this state.
+    pub since: Instant,
 }
 
 /// What to do with a connection whose timer fired.
@@ -60,7 +75,17 @@ struct State {
     since: Instant,
     /// Since when the peer has taken nothing of what we want to write.
     blocked: Option<Instant>,
-    overdue: bool,
+    /// Why the handler is dropped and its request refused, once it is polled again.
+    refused: Option<HttpRefusal>,
+    /// The whole request has come, and its handler works on it.
+    working: bool,
+    proven: bool,
+    /// Body bytes that the request holds.
+    held: usize,
+    /// Evicted, with no request to answer.
+    gone: bool,
+    /// Of the connection's task.
+    waker: Option<Waker>,
     /// hyper has the whole answer, though the peer may not.
     written: bool,
     eof: bool,
@@ -71,6 +96,20 @@ impl State {
         self.phase = phase;
         self.since = clock::ticks();
     }
+
+    /// The state to name when the connection is evicted; none while it must not be.
+    fn evictable(&self) -> Option<Evicted> {
+        match self.phase {
+            Phase::Head if self.framing.between_requests() => Some(Evicted::Silent),
+            Phase::Head => Some(Evicted::SlowHead),
+            Phase::Request if self.working || self.framing.between_requests() => None,
+            Phase::Request => Some(Evicted::SlowBody),
+            Phase::Answer => self.blocked.map(|_| Evicted::Unread),
+            Phase::Idle => Some(Evicted::Idle),
+            Phase::Linger => Some(Evicted::Lingering),
+            Phase::Stream | Phase::Closing => None,
+        }
+    }
 }
 
 impl Watch {
@@ -80,7 +119,12 @@ impl Watch {
             phase: Phase::Head,
             since: clock::ticks(),
             blocked: None,
-            overdue: false,
+            refused: None,
+            working: false,
+            proven: false,
+            held: 0,
+            gone: false,
+            waker: None,
             written: false,
             eof: false,
         };
@@ -94,14 +138,85 @@ impl Watch {
     /// A head was parsed and its handler starts; false when its framing is ambiguous.
     pub(super) fn begin(&self, length: Length) -> bool {
         let mut state = self.state();
-        state.overdue = false;
+        state.refused = None;
+        state.working = false;
+        state.held = 0;
         state.written = false;
         state.enter(Phase::Request);
         state.framing.begin(length)
     }
 
-    pub(super) fn overdue(&self) -> bool {
-        self.state().overdue
+    /// Why the handler is to be dropped.
+    pub(super) fn refused(&self) -> Option<HttpRefusal> {
+        self.state().refused
+    }
+
+    /// The handler begins to work on a request that has come whole. False when it does already.
+    pub(super) fn work(&self) -> bool {
+        !std::mem::replace(&mut self.state().working, true)
+    }
+
+    /// The handler is done. True when it had begun to work.
+    pub(super) fn rest(&self) -> bool {
+        std::mem::take(&mut self.state().working)
+    }
+
+    /// A request on this connection was genuine.
+    pub(super) fn prove(&self) {
+        self.state().proven = true;
+    }
+
+    pub(super) fn holds(&self, bytes: usize) {
+        self.state().held = bytes;
+    }
+
+    /// The last answer is written, and the peer may still be sending.
+    pub(super) fn linger(&self) {
+        self.state().enter(Phase::Linger);
+    }
+
+    /// Body bytes that the request holds; none while the connection must not be evicted.
+    pub(super) fn held(&self) -> Option<usize> {
+        let state = self.state();
+        state.evictable().map(|_| state.held)
+    }
+
+    /// None while the connection must not be evicted.
+    pub(super) fn usefulness(&self) -> Option<Usefulness> {
+        let state = self.state();
+        let idle = state.phase == Phase::Idle;
+        state.evictable().map(|_| Usefulness { proven: state.proven, idle, since: state.since })
+    }
+
+    /// Has the connection closed by its task, and its request, if there is one, answered by 503. None when it must not be.
+    pub(super) fn evict(&self) -> Option<Evicted> {
+        let mut state = self.state();
+        let evicted = state.evictable()?;
+        // An answer would not be taken where an earlier one was not.
+        if state.phase == Phase::Request && state.blocked.is_none() {
+            state.refused = Some(HttpRefusal::Evicted);
+        } else {
+            state.gone = true;
+        }
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        Some(evicted)
+    }
+
+    /// Whether the connection was evicted with no request to answer; else its task is woken when it is evicted.
+    pub(super) fn gone(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.state();
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        state.gone
+    }
+
+    /// Whether the peer waits for an answer, or has not asked yet, so that it can be told to come again.
+    pub(super) fn at_head(&self) -> bool {
+        let state = self.state();
+        state.phase == Phase::Head && state.blocked.is_none()
     }
 
     /// The handler has answered.
@@ -129,7 +244,7 @@ impl Watch {
         match state.phase {
             Phase::Head => state.since + limits.header_timeout,
             Phase::Request => state.since + limits.request_budget,
-            Phase::Answer | Phase::Closing => state.since + limits.answer_timeout,
+            Phase::Answer | Phase::Closing | Phase::Linger => state.since + limits.answer_timeout,
             Phase::Stream => match state.blocked {
                 Some(blocked) => blocked + limits.answer_timeout,
                 None => state.since + NO_LIMIT,
@@ -145,8 +260,8 @@ impl Watch {
             return Expiry::NotYet(deadline);
         }
         match state.phase {
-            Phase::Request if !state.overdue => {
-                state.overdue = true;
+            Phase::Request if state.refused.is_none() => {
+                state.refused = Some(HttpRefusal::Overdue);
                 Expiry::Overdue
             }
             Phase::Idle => {

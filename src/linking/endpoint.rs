@@ -5,7 +5,6 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::body::Incoming as Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, REFERRER_POLICY};
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
@@ -17,8 +16,8 @@ use crate::clock;
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::limiter::Limiter;
 use crate::domain::visit::Visit;
-use crate::http::body::{self, BodyError};
-use crate::http::{Answer, Server, answer};
+use crate::http::body::BodyError;
+use crate::http::{Answer, Body, answer};
 use crate::telemetry::{CodeRequest as Answered, Metrics};
 
 /// A code with everything around it is far below this.
@@ -45,16 +44,15 @@ pub struct Settings {
 pub struct Endpoint {
     settings: Settings,
     tokens: Arc<dyn Tokens>,
-    server: Arc<Server>,
     metrics: Metrics,
     room: Semaphore,
     lines: Mutex<Limiter<Answered>>,
 }
 
 impl Endpoint {
-    pub fn new(settings: Settings, tokens: Arc<dyn Tokens>, server: Arc<Server>, metrics: Metrics) -> Self {
+    pub fn new(settings: Settings, tokens: Arc<dyn Tokens>, metrics: Metrics) -> Self {
         let (room, lines) = (Semaphore::new(AT_ONCE), Mutex::new(Limiter::new(LINES)));
-        Self { settings, tokens, server, metrics, room, lines }
+        Self { settings, tokens, metrics, room, lines }
     }
 
     /// Whether requests to `path` are for here.
@@ -91,7 +89,7 @@ impl Endpoint {
         let started = clock::ticks();
         let (head, body) = request.into_parts();
         let deadline = started + self.settings.body_timeout;
-        let body = body::read(body, MAX_BODY, deadline, self.server.bytes()).await.map_err(|error| {
+        let body = body.read(MAX_BODY, deadline).await.map_err(|error| {
             let answered = match error {
                 BodyError::TooLarge => Answered::TooLarge,
                 BodyError::Busy => Answered::Unavailable,

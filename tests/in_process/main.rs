@@ -10,6 +10,7 @@ mod desk;
 mod dispatcher;
 mod faults;
 mod fixtures;
+mod full_house;
 mod refresh;
 mod retention;
 mod sinks;

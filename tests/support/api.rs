@@ -98,10 +98,9 @@ impl Api {
         ];
         let proof = KeyProof { fingerprint: "f1".into(), set_at: Millis(0), verified_at: None };
         let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
-        let server_ = Arc::clone(&server);
         let facts = Reporter::new(report);
         let (tokens, links) = (Arc::new(NoDesk), Arc::new(NoLinks));
-        let parts = Parts { store: store.clone(), server: server_, metrics, queues, facts, tokens, links };
+        let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
 

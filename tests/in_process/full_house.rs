@@ -1,0 +1,110 @@
+//! Genuine webhooks beside crowds of silent and slow connections, with the limits as shipped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ringhookd::config;
+use ringhookd::daemon::Daemon;
+use ringhookd::domain::signature::sign;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Barrier, watch};
+use tokio::task::JoinSet;
+
+const KEY: &str = "a-made-up-key-for-tests";
+/// More than [http] `max_connections`, which is 1024 when left out, and more slow bodies than its `max_requests`.
+const SILENT: usize = 1100;
+const SLOW: usize = 600;
+const GENUINE: usize = 200;
+
+fn event(n: usize) -> Vec<u8> {
+    let body = format!(
+        r#"{{"meta":{{"request_id":"{n}","account_id":"acc"}},"data":{{"type":"button_press","attributes":{{"source":"dev"}}}}}}"#
+    );
+    let signature = sign(KEY.as_bytes(), body.as_bytes());
+    let length = body.len();
+    format!(
+        "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nX-Signature: {signature}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// The status of one event.
+async fn sent(stream: &mut TcpStream, n: usize) -> String {
+    stream.write_all(&event(n)).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head[..12].to_vec()).unwrap()
+}
+
+/// Sends what never becomes a request, and does so again when it was refused.
+async fn slow(address: SocketAddr, begun: Arc<Barrier>, mut done: watch::Receiver<bool>) {
+    let head =
+        "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\nX-Signature: sha256=00\r\n\r\n{";
+    let head = head.replace("sha256=00", &sign(KEY.as_bytes(), b""));
+    let again = async {
+        let mut begun = Some(begun);
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(address).await {
+                let _ = stream.write_all(head.as_bytes()).await;
+                if let Some(begun) = begun.take() {
+                    begun.wait().await;
+                }
+                let mut answer = Vec::new();
+                let _ = stream.read_to_end(&mut answer).await;
+            }
+        }
+    };
+    tokio::select! {
+        _ = done.wait_for(|done| *done) => {}
+        () = again => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_genuine_event_is_acknowledged_at_its_first_try_beside_silent_and_slow_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    // Silent connections end by eviction alone.
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[http]\nheader_timeout = \"1m\"\n[store]\ncreate = true\n\
+         folder = \"{0}/store\"\nenvironment = \"test\"\nreserve = \"1 MiB\"\nmin_free = \"1 MiB\"\n\
+         [[queue]]\nname = \"all\"\nkind = \"embedded\"\nunclaimed = \"deliver\"\n[[socket]]\npath = \"{0}/admin.sock\"\n",
+        dir.path().display()
+    );
+    let daemon = Arc::new(Daemon::start(config::parse(&text).unwrap()).await.unwrap());
+    let address = daemon.address();
+    let mut silent = Vec::new();
+    for _ in 0..SILENT {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let (done, stopped) = watch::channel(false);
+    let begun = Arc::new(Barrier::new(SLOW + 1));
+    let mut crowd = JoinSet::new();
+    for _ in 0..SLOW {
+        crowd.spawn(slow(address, Arc::clone(&begun), stopped.clone()));
+    }
+    begun.wait().await;
+    // One that is used again and again, as a proxy does, and new ones as Ring does.
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    for n in 0..GENUINE {
+        let mut fresh = TcpStream::connect(address).await.unwrap();
+        assert_eq!(sent(&mut fresh, 2 * n).await, "HTTP/1.1 200", "event {n} on a connection of its own");
+        assert_eq!(sent(&mut kept, 2 * n + 1).await, "HTTP/1.1 200", "event {n} on the kept connection");
+    }
+    done.send_replace(true);
+    while crowd.join_next().await.is_some() {}
+    let metrics = daemon.metrics().render();
+    let evicted = |state: &str| {
+        let name = format!("ringhookd_http_evictions_total{{listener=\"public\",state=\"{state}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+        line.parse::<usize>().unwrap()
+    };
+    // The places that the silent ones could not all have, and that of the kept connection at least.
+    assert!(evicted("silent") > SILENT - 1024, "{metrics}");
+    let accepted = format!("ringhookd_webhooks_total{{verdict=\"accepted\"}} {}\n", 2 * GENUINE);
+    assert!(metrics.contains(&accepted), "{metrics}");
+    drop(silent);
+    Arc::into_inner(daemon).unwrap().stop().await;
+}
