@@ -51,7 +51,7 @@ impl Admin {
         }
         // A browser brings these: what is wrong with them is no mistake of the web app's.
         let Ok(visit) = Visit::new(&claim.nonce, &claim.time) else {
-            return Ok(told(&Told { outcome: Outcome::NoMatch, account: None }));
+            return Ok(told(&Told::of(Outcome::NoMatch, None)));
         };
         let identifier = claim.account_identifier.filter(|text| !text.is_empty());
         let bid = Bid { visit, user, identifier, accounts: door.selected_accounts().clone() };
@@ -59,7 +59,7 @@ impl Admin {
     }
 }
 
-fn told(Told { outcome, account }: &Told) -> Answer {
+fn told(Told { outcome, account, released: held }: &Told) -> Answer {
     let status = match outcome {
         Outcome::Linked | Outcome::AlreadyLinked => StatusCode::OK,
         Outcome::Pending(_) => StatusCode::ACCEPTED,
@@ -73,6 +73,9 @@ fn told(Told { outcome, account }: &Told) -> Answer {
         "message": outcome.words(),
         "account_id": account.as_ref().map(AccountId::as_str),
     });
+    if held.events > 0 {
+        document["released"] = json!(held);
+    }
     match outcome {
         Outcome::Pending(why) => {
             document["reason"] = why.as_str().into();

@@ -1,4 +1,5 @@
-//! Accounts put in by hand: one JSON object, or one behind the other, each with an account, its user and its tokens.
+//! Accounts put in by hand: one JSON object, or one behind the other, each with an account, its user and its tokens. Many share a
+//! commit.
 //!
 //! Nothing of what is wrong with an entry is quoted: it may be a token.
 
@@ -18,8 +19,9 @@ use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
-use crate::domain::json_stream::{NotJson, Value, values};
+use crate::domain::json_stream::{Value, values};
 use crate::domain::lending::Reason;
+use crate::domain::released::Released;
 use crate::domain::rights::Call;
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
@@ -28,6 +30,9 @@ use crate::store::{Bound, Import, NewTokens};
 
 const SHAPE: &str = "it takes account_id, user, access_token, refresh_token, scope and token_type as texts, expires_in \
                      in seconds, expires_at as RFC 3339 or in seconds since 1970, each at most once and nothing else";
+
+/// Accounts that share a commit: few enough that a webhook that comes meanwhile need not wait long.
+const AT_ONCE: usize = 250;
 
 /// An entry as it is written: the answer of Ring's token endpoint fits, with the account added.
 #[derive(Deserialize)]
@@ -66,11 +71,20 @@ impl Admin {
         let replace = query.get("replace", "true or false", |v| v.parse().ok())?.unwrap_or(false);
         let body = request::body(body).await?;
         let (mut done, mut arriving) = (Done::default(), JoinSet::new());
+        let mut group = Vec::new();
         for Value { line, text, .. } in values(&body) {
-            let entry = text.map_err(|NotJson| NotJson.to_string());
+            let entry = text.map_err(|not_json| not_json.to_string());
             let entry = entry.and_then(|text| read(text, replace, clock::now()));
             match entry {
-                Ok(Put::Import(import)) => done.note(line, self.import(door, *import).await)?,
+                Ok(Put::Import(import)) => {
+                    match self.may_import(door, &import).await {
+                        Ok(()) => group.push((line, *import)),
+                        Err(refusal) => done.note(line, Err(refusal))?,
+                    }
+                    if group.len() == AT_ONCE {
+                        self.import(std::mem::take(&mut group), &mut done).await?;
+                    }
+                }
                 Ok(Put::Arrival(arrival)) => {
                     if !door.sees_all() {
                         let words = "this socket sees only some accounts, so it has to say account_id";
@@ -83,20 +97,34 @@ impl Admin {
                 Err(words) => done.refused(line, &words),
             }
         }
+        self.import(group, &mut done).await?;
         while !arriving.is_empty() {
             done.arrived(arriving.join_next().await);
         }
         ok(&done.document())
     }
 
-    async fn import(&self, door: &Door, import: Import) -> Result<Bound, Refusal> {
+    async fn may_import(&self, door: &Door, import: &Import) -> Result<(), Refusal> {
         may_give(door, &import.account, import.user.as_ref())?;
         if !door.sees_all()
             && let Some(view) = self.store.links().account(import.account.clone()).await?
         {
             may_give(door, &view.account, view.user.as_ref())?;
         }
-        Ok(self.store.links().import(import).await??)
+        Ok(())
+    }
+
+    /// Imports a group in one commit.
+    async fn import(&self, group: Vec<(usize, Import)>, done: &mut Done) -> Result<(), Refusal> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let (lines, imports): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let bounds = self.store.links().import_all(imports).await?;
+        for (line, bound) in lines.into_iter().zip(bounds) {
+            done.note(line, bound.map_err(Refusal::from))?;
+        }
+        Ok(())
     }
 }
 
@@ -108,7 +136,7 @@ type Arrived = (usize, Result<Welcome, Unwelcome>);
 struct Done {
     imported: u64,
     created: u64,
-    released: u64,
+    released: Released,
     /// Whose the refresh tokens without an account are, by their lines.
     found: Vec<(usize, AccountId)>,
     pending: Vec<(usize, Reason)>,
@@ -137,10 +165,10 @@ impl Done {
         }
     }
 
-    fn linked(&mut self, created: bool, released: u64) {
+    fn linked(&mut self, created: bool, released: Released) {
         self.imported += 1;
         self.created += u64::from(created);
-        self.released += released;
+        self.released.add(released);
     }
 
     fn refused(&mut self, line: usize, words: &str) {

@@ -38,6 +38,7 @@ use crate::telemetry::Metrics;
 use crate::vault::VaultError;
 
 pub use self::claims::LinkDesk;
+pub use self::request::MAX_BODY;
 pub use self::tokens::TokenDesk;
 
 /// How long a reader may wait for events in one call.

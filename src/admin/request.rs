@@ -15,7 +15,7 @@ use crate::http::answer;
 use crate::http::body::{BodyError, Received};
 
 /// Largest body of a call; an import is sent in pieces of less.
-pub(super) const MAX_BODY: usize = 1 << 20;
+pub const MAX_BODY: usize = 1 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The decoded segments of a path.

@@ -9,6 +9,7 @@ mod client;
 mod confirm;
 mod demo;
 mod failure;
+mod import;
 mod keys;
 mod letters;
 mod output;
@@ -106,5 +107,9 @@ fn with_daemon(
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::no(error.to_string()))?.block_on(work)
+    let runtime = runtime.map_err(|error| Failure::no(error.to_string()))?;
+    let done = runtime.block_on(work);
+    // A thread that still reads standard input holds nobody up.
+    runtime.shutdown_background();
+    done
 }

@@ -2,6 +2,7 @@
 
 use super::ids::{AccountId, UserId};
 use super::lending::Reason;
+use super::released::Released;
 use super::secret::Secret;
 
 /// A refresh token that somebody put in without its account.
@@ -17,7 +18,7 @@ pub struct Arrival {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Welcome {
     /// Its account has new tokens.
-    Linked { account: AccountId, created: bool, released: u64 },
+    Linked { account: AccountId, created: bool, released: Released },
     /// It goes on by itself; why it is not done yet.
     Pending(Reason),
 }

@@ -8,6 +8,7 @@ use super::confirm::{Refusal, Step};
 use super::ids::{AccountId, UserId};
 use super::lending::Reason;
 use super::link::LinkState;
+use super::released::Released;
 use super::routing::Selection;
 use super::time::Millis;
 use super::visit::Visit;
@@ -82,6 +83,15 @@ pub struct Told {
     pub outcome: Outcome,
     /// Where it is the user's.
     pub account: Option<AccountId>,
+    /// What became of the events that were held, in the answer to the call that made the account the user's.
+    pub released: Released,
+}
+
+impl Told {
+    /// The answer where no held event was released.
+    pub fn of(outcome: Outcome, account: Option<AccountId>) -> Self {
+        Self { outcome, account, released: Released::default() }
+    }
 }
 
 /// Why there is no answer to a claim.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Longest identifier that is taken, in bytes. Ring's device ids are about 110, request ids up to 128.
@@ -72,7 +73,8 @@ id! {
 }
 
 /// The name of a configured queue: letters, digits, `-`, `_` and `.`, at most 64, not starting with a dot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct QueueName(Box<str>);
 
 impl QueueName {
@@ -85,6 +87,20 @@ impl QueueName {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for QueueName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text).ok_or("this can't be a queue's name")
+    }
+}
+
+impl From<QueueName> for String {
+    fn from(name: QueueName) -> Self {
+        name.0.into()
     }
 }
 

@@ -7,7 +7,10 @@ use serde_json::value::RawValue;
 /// Here the text stops being JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is no JSON; what follows was not read")]
-pub struct NotJson;
+pub struct NotJson {
+    /// It may be that only the end of a value is missing.
+    pub is_cut: bool,
+}
 
 /// One value, or where the text stops being JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub fn values(text: &[u8]) -> impl Iterator<Item = Value<'_>> {
         let start = text.len() - rest.trim_ascii_start().len();
         line += text[counted..start].split(|&byte| byte == b'\n').count() - 1;
         counted = start;
-        let value = stream.next()?.map(RawValue::get).map_err(|_| NotJson);
+        let value = stream.next()?.map(RawValue::get).map_err(|error| NotJson { is_cut: error.is_eof() });
         Some(Value { line, bytes: start..stream.byte_offset().max(start), text: value })
     };
     std::iter::from_fn(next).fuse()
@@ -47,5 +50,10 @@ mod tests {
             assert_eq!(text[value.bytes.clone()], *value.text.unwrap().as_bytes());
         }
         assert_eq!(values(b" \n").count(), 0);
+        for (text, is_cut) in
+            [("{\"a\":", true), ("{}\n{\"a", true), ("{a", false), ("tru", true), ("x", false)]
+        {
+            assert_eq!(values(text.as_bytes()).last().unwrap().text, Err(NotJson { is_cut }), "{text}");
+        }
     }
 }

@@ -18,6 +18,7 @@ pub mod limiter;
 pub mod link;
 pub mod nonce;
 pub mod refresh;
+pub mod released;
 pub mod rights;
 pub mod ring_time;
 pub mod routing;

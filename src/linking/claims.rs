@@ -45,7 +45,7 @@ impl Linking {
     }
 
     async fn answer(&self, bid: &Bid, deadline: Instant) -> Result<Told, Unanswered> {
-        let nobody = |outcome| Ok(Told { outcome, account: None });
+        let nobody = |outcome| Ok(Told::of(outcome, None));
         let mut changes = self.store.links().claim_changes();
         let mut again = SEARCH_AGAIN;
         let (mut wait, mut is_last) = (None, false);
@@ -55,13 +55,14 @@ impl Linking {
                 Some(found) => match self.take(found.number, bid, deadline).await? {
                     Claimed::Taken { released } => {
                         failpoint!("claim.taken");
-                        tracing::info!(account_number = found.number, released, "an account is claimed");
-                        return self.outcome(found, bid, deadline).await;
+                        tracing::info!(account_number = found.number, %released, "an account is claimed");
+                        let told = self.outcome(found, bid, deadline).await?;
+                        return Ok(Told { released, ..told });
                     }
                     Claimed::Not(Ruling::Repeat) => return self.outcome(found, bid, deadline).await,
                     Claimed::Not(Ruling::Already) => {
                         let account = Some(found.account);
-                        return Ok(Told { outcome: Outcome::AlreadyLinked, account });
+                        return Ok(Told::of(Outcome::AlreadyLinked, account));
                     }
                     Claimed::Not(ruling) => ruling,
                 },
@@ -145,7 +146,7 @@ impl Linking {
             changes.take();
             let claim = self.store.links().claim_of(number).await.map_err(|error| said(&error))?;
             if claim.as_ref().is_some_and(|claim| claim.user != bid.user) {
-                return Ok(Told { outcome: Outcome::OtherUser, account: None });
+                return Ok(Told::of(Outcome::OtherUser, None));
             }
             match claim.map(|claim| claim.progress.step) {
                 Some(Step::Done) => break Outcome::Linked,
@@ -158,7 +159,7 @@ impl Linking {
                 break Outcome::Pending(why.unwrap_or(Reason::UnderWay));
             }
         };
-        Ok(Told { outcome, account: Some(account) })
+        Ok(Told::of(outcome, Some(account)))
     }
 }
 

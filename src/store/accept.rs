@@ -214,13 +214,7 @@ impl Batch<'_> {
         if self.shared.published.receiver_count() == 0 {
             return;
         }
-        let names = self
-            .core
-            .routes
-            .iter()
-            .filter(|(n, _)| queues.contains(n))
-            .map(|(_, spec)| spec.name.clone())
-            .collect();
+        let names = self.core.queue_names(queues).collect();
         // A copy of the body: followers may lag, and what they hold must not count as in flight.
         let body = Bytes::copy_from_slice(&event.body);
         self.published.push(Published { seq, queues: names, event: Event { body, ..event.clone() } });

@@ -13,6 +13,7 @@ use super::tokens::Origin;
 use crate::domain::cloudevent::Mark;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::{Change, LinkState};
+use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::vault::Purpose;
@@ -38,7 +39,7 @@ impl Batch<'_> {
         // The user first: what tokens begin is not to be told to whoever had the account before.
         let released = match &import.user {
             Some(user) => self.bind(number, user)?,
-            None => 0,
+            None => Released::default(),
         };
         if let Some(tokens) = &import.tokens {
             self.put_tokens(number, &import.account, &tokens.pair, tokens.span, Origin::PutIn)?;
@@ -124,7 +125,7 @@ impl Batch<'_> {
     }
 
     /// Notes the user and lets held events go to the user's queues, before anything that is accepted later.
-    fn bind(&mut self, number: u32, user: &UserId) -> Result<u64, Fault> {
+    fn bind(&mut self, number: u32, user: &UserId) -> Result<Released, Fault> {
         let user_number = self.user_number(user)?;
         let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
         // Another user is no other link.
@@ -136,8 +137,13 @@ impl Batch<'_> {
     }
 
     /// Lets held events go to the user's queues, in the order in which they came.
-    pub(super) fn release(&mut self, number: u32, user_number: u32, user: &UserId) -> Result<u64, Fault> {
-        let mut released = 0;
+    pub(super) fn release(
+        &mut self,
+        number: u32,
+        user_number: u32,
+        user: &UserId,
+    ) -> Result<Released, Fault> {
+        let mut released = Released::default();
         for seq in self.held_of(number, usize::MAX)? {
             failpoint!("store.releasing");
             self.core.unhold(seq);
@@ -150,20 +156,24 @@ impl Batch<'_> {
                     bump(&self.shared.stats.damaged);
                     bump(&self.shared.stats.dead);
                     self.bury(Class::Dead, 0, &Aside { detail: "the record is damaged".into(), ..aside })?;
+                    released.add(Released { events: 1, dead: 1, ..Released::default() });
                     continue;
                 }
             };
             event.user = Some(user.clone());
             event.marks.insert(Mark::Held);
             let queues = self.queues_for(&event, &aside.queues);
-            released += 1;
             bump(&self.shared.stats.released);
             if !queues.is_empty() {
+                released.to_queues(self.core.queue_names(&queues));
                 let seq = self.append(number, user_number, &event, queues.clone())?;
                 self.publish(seq, &queues, &event);
             } else if aside.queues.is_empty() {
+                released.add(Released { events: 1, unrouted: 1, ..Released::default() });
                 bump(&self.shared.stats.unrouted);
                 self.put_letter(Class::Unrouted, number, user_number, &event, "no queue wants it")?;
+            } else {
+                released.add(Released { events: 1, delivered_before: 1, ..Released::default() });
             }
         }
         Ok(released)

@@ -16,6 +16,7 @@ use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
 use crate::domain::link::LinkState;
 use crate::domain::refresh::LIFE;
+use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 
@@ -106,7 +107,7 @@ impl Batch<'_> {
             self.put_tokens(number, account, &tokens.pair, tokens.span, Origin::Code { at })?;
             self.code_came(number, account, at, before.linked_at)?;
         }
-        Ok(Bound { created: known.is_none(), released: 0 })
+        Ok(Bound { created: known.is_none(), released: Released::default() })
     }
 
     pub(super) fn identify(&mut self, number: u32, account: &AccountId) -> Result<Identified, Fault> {

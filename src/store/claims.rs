@@ -20,6 +20,7 @@ use crate::domain::claim::{Bid, Last, Ruling, Standing};
 use crate::domain::confirm::{Progress, Step};
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::{Change, LinkState};
+use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::domain::visit::Visit;
 
@@ -42,11 +43,11 @@ pub struct Claim {
 }
 
 /// What came of a bid, durably.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// The account is the user's, and so many held events went to its queues.
+    /// The account is the user's.
     Taken {
-        released: u64,
+        released: Released,
     },
     Not(Ruling),
 }

@@ -10,6 +10,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Notice;
+use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 
@@ -131,11 +132,10 @@ pub struct Import {
 }
 
 /// What an import or a change of user did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     pub created: bool,
-    /// Held events that went to the user's queues.
-    pub released: u64,
+    pub released: Released,
 }
 
 /// Why an account can't be changed so.

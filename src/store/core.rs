@@ -7,6 +7,7 @@ use super::codec::ChunkBuilder;
 use super::index::Accounts;
 use super::options::QueueSpec;
 use super::seen::{Row, SeenIndex};
+use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::vault::DataKey;
 
@@ -97,6 +98,12 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// The names of configured queues.
+    pub(super) fn queue_names<'a>(&'a self, numbers: &'a [u16]) -> impl Iterator<Item = QueueName> + 'a {
+        let wanted = self.routes.iter().filter(|(number, _)| numbers.contains(number));
+        wanted.map(|(_, spec)| spec.name.clone())
+    }
+
     pub(super) fn new() -> Self {
         Self {
             next_seq: 1,

@@ -5,6 +5,7 @@ mod cli;
 mod crash;
 mod demo;
 mod full_disk;
+mod import;
 mod linking;
 mod log_lines;
 mod output;

@@ -13,6 +13,7 @@ use self::room::{Room, soon};
 use crate::support::*;
 use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
 use ringhookd::domain::lending::Reason;
+use ringhookd::domain::released::Released;
 use ringhookd::domain::secret::Secret;
 use ringhookd::sim::{Plan, Policy};
 use ringhookd::store::{Arrived, Identified, Which};
@@ -211,13 +212,21 @@ async fn a_refresh_token_alone_finds_its_account() {
         replace,
     };
     let welcome = room.desk().welcome(arrive(&pair.refresh, "ann", false)).await;
-    let expected = Welcome::Linked { account: account("ava1.ring.account.X"), created: true, released: 0 };
+    let expected = Welcome::Linked {
+        account: account("ava1.ring.account.X"),
+        created: true,
+        released: Released::default(),
+    };
     assert_eq!(welcome, Ok(expected));
     room.lend("ava1.ring.account.X").await.unwrap();
     // Again, as when a whole file is: it is known, and not sent again, which might end the link.
     let exchanges = room.ring.exchanges().len();
     let again = room.desk().welcome(arrive(&pair.refresh, "ann", false)).await;
-    let expected = Welcome::Linked { account: account("ava1.ring.account.X"), created: false, released: 0 };
+    let expected = Welcome::Linked {
+        account: account("ava1.ring.account.X"),
+        created: false,
+        released: Released::default(),
+    };
     assert_eq!((again, room.ring.exchanges().len()), (Ok(expected), exchanges));
     let strange = room.desk().welcome(arrive("nobody knows this one", "ann", false)).await;
     assert_eq!(strange, Err(Unwelcome::NotHonoured));

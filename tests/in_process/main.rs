@@ -11,6 +11,7 @@ mod dispatcher;
 mod faults;
 mod fixtures;
 mod full_house;
+mod imports;
 mod refresh;
 mod retention;
 mod sinks;

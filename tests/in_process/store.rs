@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::*;
 use ringhookd::clock;
 use ringhookd::domain::dedup::Identity;
+use ringhookd::domain::released::Released;
 use ringhookd::domain::routing::{Filter, Selection, TypePattern};
 use ringhookd::store::{
     Accepted, AccountRefusal, Class, Health, LOG_BYTES, LeaseRequest, LetterFilter, LinkState, Outcome,
@@ -123,7 +124,8 @@ async fn events_of_an_unclaimed_account_are_held_and_released_in_order() {
     let store_ =
         open(&folder, options(vec![spec("all"), eager, only_user("bobs", "bob"), spec("new")])).unwrap();
     let bound = store_.links().set_user(account("a"), user("ann"), false).await.unwrap().unwrap();
-    assert_eq!(bound.released, 3);
+    let to_each = [(queue("all"), 3), (queue("new"), 3)].into();
+    assert_eq!(bound.released, Released { events: 3, queues: to_each, ..Released::default() });
     store_.inbox().accept(event("4", "a")).await.unwrap();
     assert_eq!(drain_keys(&store_, "all").await, ["1", "2", "3", "4"]);
     assert_eq!(drain_keys(&store_, "new").await, ["1", "2", "3", "4"], "queues of the time of the release");
@@ -142,7 +144,7 @@ async fn what_is_held_has_bounds_and_goes_to_the_dead_letters_oldest_first() {
     let keys: Vec<_> = letters.iter().map(|l| l.event.as_ref().unwrap().key.as_str()).collect();
     assert_eq!(keys, ["0", "1", "2"]);
     let bound = store_.links().set_user(account("a"), user("ann"), false).await.unwrap().unwrap();
-    assert_eq!(bound.released, 100);
+    assert_eq!(bound.released.queues, [(queue("all"), 100)].into());
     let replayed = store_.queues().replay_letters(LetterFilter::default(), None).await.unwrap();
     assert_eq!(replayed.done, 3);
     assert_eq!(drain_keys(&store_, "all").await.len(), 103);

@@ -18,7 +18,7 @@ use ringhookd::domain::rights::{Grant, Rights};
 use ringhookd::domain::routing::Selection;
 use ringhookd::domain::time::Millis;
 use ringhookd::http::Server;
-use ringhookd::store::{Store, StoreError};
+use ringhookd::store::{QueueSpec, Store, StoreError};
 use ringhookd::telemetry::{Door, Metrics};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -85,8 +85,13 @@ pub(crate) fn rights(calls: &[&str], accounts: &[&str], users: &[&str]) -> Right
 impl Api {
     /// Queues `all` (embedded), `raws` (embedded, raw) and `files` (spool), all of which take everything.
     pub(crate) fn start() -> Self {
+        Self::of(vec![spec("all"), spec("raws"), spec("files")])
+    }
+
+    /// With a store of these queues.
+    pub(crate) fn of(specs: Vec<QueueSpec>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir.path().join("store"), vec![spec("all"), spec("raws"), spec("files")]);
+        let store = store(&dir.path().join("store"), specs);
         let metrics = Metrics::default();
         let server = Server::new(limits(), metrics.http(Door::Admin));
         let facts = |name, kind, visibility, raw| QueueFacts { name: queue(name), kind, visibility, raw };

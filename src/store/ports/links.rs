@@ -43,6 +43,17 @@ impl Links {
         self.0.submit(move |batch| batch.import(&import)).await
     }
 
+    /// Puts accounts into the store, in their order and in one commit; each is taken or refused on its own.
+    ///
+    /// # Errors
+    /// When it could not be made durable: none is taken.
+    pub async fn import_all(
+        &self,
+        imports: Vec<Import>,
+    ) -> Result<Vec<Result<Bound, AccountRefusal>>, StoreError> {
+        self.0.submit(move |batch| imports.iter().map(|import| batch.import(import)).collect()).await
+    }
+
     /// Gives an account another user; events held for it go to that user's queues.
     ///
     /// # Errors

@@ -201,7 +201,7 @@ impl Run {
         }
         self.model.users.insert(of, by.to_owned());
         let held = self.model.held.remove(&of).unwrap_or_default();
-        assert_eq!(bound.unwrap().released, held.len() as u64);
+        assert_eq!(bound.unwrap().released.events, held.len() as u64);
         for key in &held {
             self.model.release(of, key);
         }
