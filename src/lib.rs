@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md is the map: the rooms, the two flows and the invariants.
 
+pub mod access;
 pub mod admin;
 pub mod chance;
 pub mod cli;

@@ -80,7 +80,7 @@ pub(crate) fn add(folder: &Path, content: Content) -> Result<(), Box<dyn Error>>
 /// The store, without a daemon.
 pub(crate) fn open(folder: &Path) -> Result<Store, Box<dyn Error>> {
     let config = config(folder)?;
-    let vault = Vault::from_hex(config.keys.master.read()?.expose(), None)?;
+    let vault = Vault::from_hex(config.sources.master.source.read()?.expose(), None)?;
     Ok(Store::open(&config.store.folder, &config.store.environment, vault, daemon::options(&config))?)
 }
 

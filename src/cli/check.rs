@@ -1,5 +1,7 @@
 //! `ringhookd check`: everything that can be looked at without starting, with every problem listed.
 
+mod reach;
+
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
@@ -10,11 +12,11 @@ use super::args::Common;
 use super::failure::Failure;
 use super::output::Output;
 use super::serve::needed;
+use crate::access;
 use crate::clock::RingClock;
-use crate::config::{self, Config, ConfigError, QueueKind, SecretSource};
-use crate::daemon;
-use crate::store::{Folder, Store, StoreError};
-use crate::vault::Vault;
+use crate::config::{Config, MasterKey, QueueKind, Secrets};
+use crate::daemon::{self, Error};
+use crate::store::{Folder, StoreError};
 
 /// What was found, as lines for people.
 #[derive(Debug, Default)]
@@ -29,10 +31,10 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let file = needed(common)?;
     let mut out = Output::open(common.json)?;
     let mut found = Findings::default();
-    match config::load(file) {
-        Ok(config) => found.look(&config),
-        Err(ConfigError::Invalid(problems)) => {
-            found.problems.extend(problems.to_string().lines().map(str::to_owned));
+    match daemon::examine(file) {
+        Ok(examined) => {
+            found.problems.extend(examined.problems.to_string().lines().map(str::to_owned));
+            examined.config.iter().for_each(|config| found.look(config));
         }
         Err(error) => found.problems.push(error.to_string()),
     }
@@ -52,60 +54,79 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
 
 impl Findings {
     fn look(&mut self, config: &Config) {
-        self.store(config);
-        for queue in &config.queues {
-            if let QueueKind::Spool { folder, .. } = &queue.kind {
-                self.writable(&format!("queue {}: folder", queue.name), folder);
-            }
-        }
-        if let Some(ring) = &config.ring
-            && let Err(error) = daemon::ring_api(ring, RingClock::default())
+        // What is wrong with them was told with the configuration.
+        let secrets = config.secrets(MasterKey::MadeLater).ok();
+        self.store(config, secrets.as_ref());
+        if let Some(secrets) = &secrets
+            && let Err(error) = daemon::ring_api(config, secrets, RingClock::default())
         {
             self.problems.push(error.to_string());
         }
         self.writable("tokens.guard_folder", &config.tokens.guard_folder);
+        for queue in &config.queues {
+            if let QueueKind::Spool { folder, .. } = &queue.kind {
+                let what = format!("queue {}: folder", queue.name);
+                self.writable(&what, folder);
+                self.read_by_others(&what, reach::spool(folder));
+                if !folder.exists() {
+                    self.notes.push(format!(
+                        "{what}: {0} is not there; serve makes it for its own user alone. For a reader of another group: install -d -m \
+                         2770 -g GROUP {0}",
+                        folder.display()
+                    ));
+                }
+            }
+        }
         for socket in &config.sockets {
             let parent = socket.path.parent().unwrap_or(Path::new("."));
             if !(config.store.create && socket.path.starts_with(&config.store.folder)) {
                 self.writable("socket: the folder", parent);
+                if !here_if_empty(parent).exists() {
+                    self.notes.push(format!(
+                        "socket {}: there is no folder {} yet; serve does not make it",
+                        socket.path.display(),
+                        parent.display()
+                    ));
+                }
             }
             if let Some(group) = &socket.group {
                 self.group(&socket.path, group);
             }
+            let what = format!("socket {}", socket.path.display());
+            self.read_by_others(&what, reach::socket(socket, &config.store.folder));
         }
     }
 
-    fn store(&mut self, config: &Config) {
+    fn store(&mut self, config: &Config, secrets: Option<&Secrets>) {
         let folder = &config.store.folder;
         self.writable("store.folder", folder);
-        if Folder::is_empty(folder) {
-            if config.store.create {
+        match Folder::is_empty(folder) {
+            Ok(true) if config.store.create => {
                 self.notes.push(format!("there is no store in {} yet; serve makes it", folder.display()));
-            } else {
-                let missing = StoreError::Missing { folder: folder.clone() };
-                self.problems.push(missing.to_string());
+                return;
             }
-            return;
+            Ok(true) => {
+                self.problems.push(StoreError::Missing { folder: folder.clone() }.to_string());
+                return;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.problems.push(error.to_string());
+                return;
+            }
         }
-        let Some(vault) = self.vault(config) else { return };
-        match Store::inspect(folder, &config.store.environment, &vault) {
-            Ok(_) => {}
-            Err(StoreError::InUse { holder, .. }) => {
+        let Some(secrets) = secrets.filter(|secrets| secrets.master.is_some()) else { return };
+        match daemon::inspect_store(config, secrets) {
+            Ok(()) => {}
+            Err(Error::Store(StoreError::InUse { holder, .. })) => {
                 self.notes.push(format!("the store is in use by {holder}, so it was not looked at"));
             }
             Err(error) => self.problems.push(error.to_string()),
         }
     }
 
-    fn vault(&mut self, config: &Config) -> Option<Vault> {
-        let mut read = |key: &str, source: &SecretSource| {
-            source.read().map_err(|error| self.problems.push(format!("keys.{key}: {source}: {error}"))).ok()
-        };
-        let master = read("master", &config.keys.master);
-        let previous = config.keys.previous.as_ref().map(|source| read("previous", source));
-        let previous = previous.map_or(Some(None), |key| key.map(Some))?;
-        let vault = Vault::from_hex(master?.expose(), previous.as_ref().map(|key| key.expose().as_slice()));
-        vault.map_err(|error| self.problems.push(format!("keys: {error}"))).ok()
+    fn read_by_others(&mut self, what: &str, stopped: Vec<String>) {
+        self.problems.extend(stopped.into_iter().map(|why| format!("{what}: {why}")));
     }
 
     /// A folder that is there must be writable; else the nearest one above it, to make it in.
@@ -115,7 +136,8 @@ impl Findings {
         if !nearest.is_dir() {
             self.problems.push(format!("{what}: {} is no folder", nearest.display()));
         } else if let Err(error) = access(&nearest, Access::WRITE_OK | Access::EXEC_OK) {
-            self.problems.push(format!("{what}: {} can't be written to: {error}", nearest.display()));
+            let why = access::explain(&nearest, &error.into());
+            self.problems.push(format!("{what}: can't be written to: {why}"));
         }
     }
 

@@ -9,15 +9,12 @@ use super::args::Common;
 use super::demo;
 use super::failure::Failure;
 use super::output::Output;
-use crate::config::{self, Config, LogFormat};
+use crate::config::{ConfigError, LogFormat};
 use crate::daemon;
 use crate::log;
 
-/// The exit code for a configuration that is refused (`EX_CONFIG`).
-const BAD_CONFIGURATION: u8 = 78;
-
 pub(super) fn serve(common: &Common) -> Result<(), Failure> {
-    let config = load(needed(common)?)?;
+    let config = daemon::load(needed(common)?).map_err(refused)?;
     let format = match config.log.format {
         LogFormat::Auto => log::Format::Auto,
         LogFormat::Human => log::Format::Human,
@@ -33,13 +30,13 @@ pub(super) fn demo(keep_running: bool) -> Result<(), Failure> {
 }
 
 pub(super) fn init(common: &Common) -> Result<(), Failure> {
-    let config = load(needed(common)?)?;
+    let config = daemon::load_to_create(needed(common)?).map_err(refused)?;
     let mut out = Output::open(common.json)?;
     let name = daemon::create_store(&config)?.store;
     let folder = config.store.folder.display();
     let words = format!(
         "made store {name} in {folder}. Its master key is {}: keep a copy elsewhere",
-        config.keys.master
+        config.sources.master.source
     );
     out.done(&json!({"store": name, "folder": folder.to_string()}), &words)?;
     out.flush()
@@ -52,8 +49,8 @@ pub(super) fn needed(common: &Common) -> Result<&Path, Failure> {
     common.config.as_deref().ok_or_else(missing)
 }
 
-fn load(file: &Path) -> Result<Config, Failure> {
-    config::load(file).map_err(|error| Failure::Daemon { code: BAD_CONFIGURATION, words: error.to_string() })
+fn refused(error: ConfigError) -> Failure {
+    daemon::Error::from(error).into()
 }
 
 fn runtime() -> Result<Runtime, Failure> {

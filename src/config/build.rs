@@ -1,28 +1,26 @@
 //! From the file as written to a [`Config`]: every key with its default and its bounds.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::common::{AGES, SIZES, path, url_path};
 use super::doc::{Doc, Key};
+use super::files::{Sources, add_hmac_key};
 use super::model::{
-    Config, DeadLetters, Held, Http, Log, LogFormat, LogLevel, MasterKeys, Quarantine, Queue, Seen, Store,
-    Unrouted, Webhook,
+    Config, DeadLetters, Held, Http, Log, LogFormat, LogLevel, Quarantine, Queue, Seen, Store, Unrouted,
+    Webhook,
 };
 use super::problem::Problem;
 use super::raw::{At, Echo, Section};
-use super::secrets::SecretSource;
+use super::secrets::{NamedFile, SecretSource};
 use super::value::{
     Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
 };
 use super::{linking, queues, ring, sockets};
 use crate::domain::secret::Secret;
-
-/// Shortest key for HMAC-SHA256 that is taken, in bytes; a shorter one is a typing error.
-const MIN_HMAC_KEY: usize = 16;
 
 /// Ring repeats a request for up to 76 h, so what is forgotten earlier comes twice.
 const MIN_RETENTION: Duration = Duration::from_hours(76);
@@ -32,11 +30,10 @@ const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 const MS: Duration = Duration::from_millis(1);
 
-/// What reading the text alone gives; key files are still to be read.
+/// What reading the text alone gives; the files of secrets are still to be read.
 pub(super) struct Draft {
-    /// Surely there when there are no problems.
-    pub(super) config: Option<Config>,
-    pub(super) key_files: Vec<At<SecretSource>>,
+    /// It holds when there are no problems.
+    pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
     pub(super) keys: Vec<Key>,
 }
@@ -44,34 +41,20 @@ pub(super) struct Draft {
 pub(super) fn build(text: &str) -> Draft {
     let (table, errors) = DeTable::parse_recoverable(text);
     let doc = Doc::new(text, &errors);
-    let mut key_files = Vec::new();
-    let config = config(Section::root(&doc, table.get_ref()), &mut key_files);
+    let config = config(Section::root(&doc, table.get_ref()));
     let (problems, keys) = doc.into_parts();
-    Draft { config, key_files, problems, keys }
+    Draft { config, problems, keys }
 }
 
-/// Takes `key` as one more beside `keys`, or says why it can't be one.
-pub(super) fn add_hmac_key(key: Secret<Vec<u8>>, keys: &mut Vec<Secret<Vec<u8>>>) -> Result<(), String> {
-    let length = key.expose().len();
-    if length < MIN_HMAC_KEY {
-        return Err(format!("is {length} bytes long; a key has at least {MIN_HMAC_KEY}"));
-    }
-    if keys.iter().any(|other| other.expose() == key.expose()) {
-        return Err("is the same key as another; list each once".into());
-    }
-    keys.push(key);
-    Ok(())
-}
-
-fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Option<Config> {
+fn config(mut root: Section<'_>) -> Config {
     let listen = root.required("listen", "127.0.0.1:8480", text(address));
-    let hmac_keys = hmac_keys(&mut root, key_files);
+    let (hmac_keys, hmac_key_files) = hmac_keys(&mut root);
     let webhook = webhook(root.section("webhook"));
     let http = http(root.section("http"), webhook.max_body);
     let mut store_section = root.section("store");
     let store = store(&mut store_section);
-    let keys = master_keys(root.section("keys"), &store.folder);
-    let ring = ring::ring(root.section("ring"));
+    let (master, previous) = master_keys(root.section("keys"), &store_section, &store.folder);
+    let ring::Read { ring, client, ca_file } = ring::ring(root.section("ring"));
     let tokens = ring::tokens(root.section("tokens"), &store_section, &store.folder);
     // Without [ring] nothing goes out.
     let per_second = ring.as_ref().map_or(0, |ring| ring.per_second);
@@ -81,7 +64,7 @@ fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Optio
     let dead_letters = dead_letters(root.section("dead_letters"));
     let quarantine = quarantine(root.section("quarantine"));
     let unrouted = unrouted(root.section("unrouted"));
-    let queues = queues::queues(&mut root);
+    let queues = queues::queues(&mut root, &store.folder);
     let sockets = sockets::sockets(&mut root, &store_section, &store.folder);
     let log = log(root.section("log"));
 
@@ -96,14 +79,14 @@ fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Optio
     store_section.finish();
     root.finish();
 
-    Some(Config {
-        listen: listen?,
-        hmac_keys,
-        hmac_key_files: key_files.iter().map(|file| file.value.clone()).collect(),
+    Config {
+        file: PathBuf::new(),
+        // Not written is a problem, so this address is never used.
+        listen: listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()),
+        sources: Sources { hmac_keys, hmac_key_files, master, previous, client, ca_file },
         webhook,
         http,
         store,
-        keys,
         ring,
         tokens,
         linking,
@@ -115,15 +98,15 @@ fn config(mut root: Section<'_>, key_files: &mut Vec<At<SecretSource>>) -> Optio
         queues: queues.into_iter().map(|(_, queue): (String, Queue)| queue).collect(),
         sockets,
         log,
-    })
+    }
 }
 
-/// The inline keys; the sources of the others go to `files`.
-fn hmac_keys(root: &mut Section<'_>, files: &mut Vec<At<SecretSource>>) -> Vec<Secret<Vec<u8>>> {
+/// The inline keys, and the files of the others.
+fn hmac_keys(root: &mut Section<'_>) -> (Vec<Secret<Vec<u8>>>, Vec<NamedFile>) {
     let bytes = |key: &str| Ok(Secret::new(key.as_bytes().to_vec()));
     let source = |text: &str| SecretSource::parse(text).map_err(because);
     let inline = root.list("hmac_keys", &[], Echo::Hidden, bytes);
-    *files = root.list("hmac_key_files", &[], Echo::Hidden, source);
+    let files = root.list("hmac_key_files", &[], Echo::Hidden, source);
     if inline.is_empty() && files.is_empty() && root.sound(&["hmac_keys", "hmac_key_files"]) {
         let hint = "at least one key is needed: here for trying, its file in hmac_key_files otherwise";
         root.missing("hmac_keys", hint);
@@ -134,7 +117,8 @@ fn hmac_keys(root: &mut Section<'_>, files: &mut Vec<At<SecretSource>>) -> Vec<S
             root.refuse_at(line, key, hint);
         }
     }
-    keys
+    let files = files.into_iter().map(|At { line, key, value }| NamedFile { line, key, source: value });
+    (keys, files.collect())
 }
 
 fn webhook(mut s: Section<'_>) -> Webhook {
@@ -186,17 +170,21 @@ fn store(s: &mut Section<'_>) -> Store {
     }
 }
 
-fn master_keys(mut s: Section<'_>, store: &Path) -> MasterKeys {
+/// The master key, which lies in the store's folder where nothing is written, and the one before.
+fn master_keys(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> (NamedFile, Option<NamedFile>) {
     let source = text(|text| SecretSource::parse(text).map_err(because));
     let example = "/etc/ringhookd/master.key";
     let master = s.optional("master", example, Echo::Hidden, &source);
     let previous = s.optional("previous", example, Echo::Hidden, &source);
-    let master = master.unwrap_or_else(|| SecretSource::File(store.join("master.key")));
-    if previous.as_ref() == Some(&master) {
+    let line = if master.is_some() { s.line_of("master") } else { store.line_of("folder") };
+    let source = master.unwrap_or_else(|| SecretSource::File(folder.join("master.key")));
+    let master = NamedFile { line, ..s.named("master", source) };
+    let previous = previous.map(|source| s.named("previous", source));
+    if previous.as_ref().is_some_and(|previous| previous.source == master.source) {
         s.refuse("previous", "is the master key itself; name the one before, or nothing".into());
     }
     s.finish();
-    MasterKeys { master, previous }
+    (master, previous)
 }
 
 fn seen(mut s: Section<'_>) -> Seen {

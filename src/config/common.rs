@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::raw::{Echo, Section};
@@ -19,6 +19,19 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
         return Err(Wrong::Form("a path"));
     }
     Ok(text.into())
+}
+
+/// Whether `path` is `folder` or lies in it, by their names.
+pub(super) fn lies_in(path: &Path, folder: &Path) -> bool {
+    // Also takes `./` away.
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole(path).starts_with(whole(folder))
+}
+
+/// What goes into a form and a header as it is.
+pub(super) fn word(text: &str) -> Result<String, Wrong> {
+    let fits = (1..=1024).contains(&text.len()) && text.chars().all(|c| !c.is_control());
+    if fits { Ok(text.into()) } else { Err(Wrong::Form("a text of 1 to 1024 bytes")) }
 }
 
 pub(super) fn url_path(text: &str) -> Result<String, Wrong> {

@@ -1,11 +1,12 @@
 //! The operator's configuration: read once, checked whole, then only typed values.
 //!
 //! `raw` walks the file, `doc` knows its lines and collects what is wrong, `build` (with `queues` and `sockets`) turns it into the
-//! types of `model` and lists every problem, `secrets` reads what lies outside the file.
+//! types of `model` and lists every problem, `files` reads the secrets that it names, each by `secrets`.
 
 mod build;
 mod common;
 mod doc;
+mod files;
 mod linking;
 mod model;
 mod problem;
@@ -18,22 +19,26 @@ mod sockets;
 mod tests;
 mod value;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use raw::At;
+use build::Draft;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::access;
+
 pub use doc::Key;
+pub use files::{ClientSecret, MasterKey, Secrets, Sources};
 pub use model::{
-    ClientSecret, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, MasterKeys,
-    Pace, Quarantine, Queue, QueueKind, Ring, Seen, Socket, Store, Tokens, Unclaimed, Unrouted, Webhook,
+    Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Pace, Quarantine, Queue,
+    QueueKind, Ring, Seen, Socket, Store, Tokens, Unclaimed, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 
-pub use secrets::{SecretError, SecretSource, SourceError};
+pub use secrets::{NamedFile, SecretError, SecretSource, SourceError};
 
 /// Longest file that is read, in bytes; room for lists of many thousand ids.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -41,44 +46,59 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// Why there is no configuration. The daemon exits with 78 for each.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    #[error("can't read {}: {error}", .path.display())]
+    #[error("can't read {}", access::explain(.path, .error))]
     Read { path: PathBuf, error: io::Error },
     #[error("{0}")]
     Invalid(Problems),
 }
 
-/// Reads the file at `path` and the HMAC keys it names. The master keys are not read.
+/// Reads the file at `path`, and every file of a secret that it names, to see that they can be used. `made_later` says whether
+/// the store, and with it its master key, is still to be made.
 ///
 /// # Errors
-/// [`ConfigError`]: the file can't be read, or holds problems, all of which are listed.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = read(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
-    let mut draft = build::build(&text);
-    let mut keys = draft.config.as_mut().map(|c| std::mem::take(&mut c.hmac_keys)).unwrap_or_default();
-    for At { line, key, value: source } in draft.key_files {
-        let read = source.read().map_err(|error| error.to_string());
-        if let Err(hint) = read.and_then(|key| build::add_hmac_key(key, &mut keys)) {
-            let value = Some(format!("{:?}", source.to_string()));
-            draft.problems.push(Problem { line, key, value, hint });
-        }
-    }
-    draft.problems.sort_by_key(|problem| problem.line);
-    match draft.config {
-        Some(config) if draft.problems.is_empty() => Ok(Config { hmac_keys: keys, ..config }),
-        _ => Err(ConfigError::Invalid(Problems { file: path.into(), list: draft.problems })),
+/// [`ConfigError`]: the file can't be read, or there are problems in it or in the files it names, all of which are listed.
+pub fn load(path: &Path, made_later: impl FnOnce(&Store) -> bool) -> Result<Config, ConfigError> {
+    match examine(path, made_later)? {
+        Examined { config: Some(config), problems } if problems.list.is_empty() => Ok(config),
+        Examined { problems, .. } => Err(ConfigError::Invalid(problems)),
     }
 }
 
-/// Reads a configuration from its text. The keys in `hmac_key_files` are not read.
+/// A configuration with all that is wrong with it.
+#[derive(Debug)]
+pub struct Examined {
+    /// Where its text is sound, whatever is wrong with the files that it names.
+    pub config: Option<Config>,
+    pub problems: Problems,
+}
+
+/// As [`load`], for a look at as much as can be looked at.
+///
+/// # Errors
+/// [`ConfigError::Read`].
+pub fn examine(path: &Path, made_later: impl FnOnce(&Store) -> bool) -> Result<Examined, ConfigError> {
+    let text = read(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
+    let Draft { config, mut problems, .. } = build::build(&text);
+    // Where the folder is not known, nor is the place of the key in it.
+    let unknown = problems.iter().any(|problem| problem.key.is_empty() || problem.key == "store.folder");
+    let master = if unknown || made_later(&config.store) { MasterKey::MadeLater } else { MasterKey::Needed };
+    let sound = problems.is_empty();
+    if let Err(more) = config.sources.read(master) {
+        let told: HashSet<String> = problems.iter().map(|problem| problem.key.clone()).collect();
+        problems.extend(more.into_iter().filter(|problem| !told.contains(&problem.key)));
+    }
+    problems.sort_by_key(|problem| problem.line);
+    let config = sound.then(|| Config { file: path.into(), ..config });
+    Ok(Examined { config, problems: Problems { file: path.into(), list: problems } })
+}
+
+/// Reads a configuration from its text. No file that it names is read.
 ///
 /// # Errors
 /// Every problem, in the order of lines.
 pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-    let draft = build::build(text);
-    match draft.config {
-        Some(config) if draft.problems.is_empty() => Ok(config),
-        _ => Err(draft.problems),
-    }
+    let Draft { config, problems, .. } = build::build(text);
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 /// Every key that is known, in the order in which they are read.

@@ -4,25 +4,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secrets::SecretSource;
+use super::files::{MasterKey, Secrets, Sources};
+use super::problem::Problems;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::routing::Filter;
-use crate::domain::secret::Secret;
 
 pub use crate::domain::refresh::Pace;
 
 /// Everything the operator decides. Paths are as written, so relative to the working directory.
 #[derive(Debug)]
 pub struct Config {
+    /// Where all this is written; empty where only a text was parsed.
+    pub file: PathBuf,
     pub listen: SocketAddr,
-    /// The keys that Ring's signatures are checked with, as bytes; those from files are there only after [`super::load`].
-    pub hmac_keys: Vec<Secret<Vec<u8>>>,
-    pub hmac_key_files: Vec<SecretSource>,
+    pub sources: Sources,
     pub webhook: Webhook,
     pub http: Http,
     pub store: Store,
-    pub keys: MasterKeys,
     /// Without it no token is refreshed.
     pub ring: Option<Ring>,
     pub tokens: Tokens,
@@ -36,6 +35,16 @@ pub struct Config {
     /// At least one.
     pub sockets: Vec<Socket>,
     pub log: Log,
+}
+
+impl Config {
+    /// Reads every secret.
+    ///
+    /// # Errors
+    /// All that is wrong with their files.
+    pub fn secrets(&self, master_key: MasterKey) -> Result<Secrets, Problems> {
+        self.sources.read(master_key).map_err(|list| Problems { file: self.file.clone(), list })
+    }
 }
 
 /// What is taken as a webhook, and how fast it is answered.
@@ -82,36 +91,18 @@ pub struct Store {
     pub min_free: u64,
 }
 
-/// Sources only: what they hold is 64 hex digits, read by whoever opens the vault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MasterKeys {
-    pub master: SecretSource,
-    /// The key before, while records are re-wrapped.
-    pub previous: Option<SecretSource>,
-}
-
 /// Who we are at Ring, and where it is.
 #[derive(Debug)]
 pub struct Ring {
     pub client_id: String,
-    pub secret: ClientSecret,
     /// The token endpoint.
     pub oauth_url: String,
     pub api_url: String,
-    /// A certificate authority that is trusted beside the public ones, as PEM.
-    pub ca_file: Option<PathBuf>,
     /// Shorter than `call_timeout`.
     pub connect_timeout: Duration,
     pub call_timeout: Duration,
     /// Of all requests together.
     pub per_second: u32,
-}
-
-/// The app's secret, or where it is.
-#[derive(Debug)]
-pub enum ClientSecret {
-    Inline(Secret<String>),
-    Source(SecretSource),
 }
 
 /// How tokens are kept alive.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use thiserror::Error;
+
 /// One thing to put right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -28,8 +30,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of one file; shows as lines of the form `FILE:LINE: KEY = VALUE: HINT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// All problems of one configuration; shows as lines of the form `FILE:LINE: KEY = VALUE: HINT`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Problems {
     pub file: PathBuf,
     pub list: Vec<Problem>,
@@ -39,7 +41,8 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, problem) in self.list.iter().enumerate() {
             let newline = if n == 0 { "" } else { "\n" };
-            write!(f, "{newline}{}:{problem}", self.file.display())?;
+            let colon = if self.file.as_os_str().is_empty() { "" } else { ":" };
+            write!(f, "{newline}{}{colon}{problem}", self.file.display())?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The `[[queue]]` entries.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::common::{AGES, SIZES, path, selection};
+use super::common::{AGES, SIZES, lies_in, path, selection};
 use super::model::{Format, Queue, QueueKind, Unclaimed};
 use super::raw::{Echo, Section};
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
@@ -19,20 +20,20 @@ enum Kind {
 }
 
 /// The queues that could be read, each with the path of its section.
-pub(super) fn queues(root: &mut Section<'_>) -> Vec<(String, Queue)> {
+pub(super) fn queues(root: &mut Section<'_>, store: &Path) -> Vec<(String, Queue)> {
     let mut queues: Vec<(String, Queue)> = Vec::new();
     for (n, section) in root.each("queue").into_iter().enumerate() {
         if n == MAX_QUEUES {
             section.refuse_all(format!("is one too many: {MAX_QUEUES} queues at most"));
         }
-        if let Some(queue) = queue(section, &queues) {
+        if let Some(queue) = queue(section, &queues, store) {
             queues.push((format!("queue[{n}]"), queue));
         }
     }
     queues
 }
 
-fn queue(mut s: Section<'_>, earlier: &[(String, Queue)]) -> Option<Queue> {
+fn queue(mut s: Section<'_>, earlier: &[(String, Queue)], store: &Path) -> Option<Queue> {
     let name = s.required("name", "alerts", text(queue_name));
     if let Some((path, _)) = earlier.iter().find(|(_, other)| Some(&other.name) == name.as_ref()) {
         s.refuse("name", format!("is the name of {path} already"));
@@ -48,7 +49,7 @@ fn queue(mut s: Section<'_>, earlier: &[(String, Queue)]) -> Option<Queue> {
     let max_attempts = s.get("max_attempts", 10_u64, count(1..=10_000));
 
     let embedded = embedded(&mut s, kind);
-    let spool = spool(&mut s, kind, earlier);
+    let spool = spool(&mut s, kind, earlier, store);
     s.finish();
     let kind = match kind? {
         Kind::Embedded => embedded,
@@ -63,7 +64,12 @@ fn embedded(s: &mut Section<'_>, kind: Option<Kind>) -> QueueKind {
     QueueKind::Embedded { visibility: s.get("visibility", "30s", duration(leases)) }
 }
 
-fn spool(s: &mut Section<'_>, kind: Option<Kind>, earlier: &[(String, Queue)]) -> Option<QueueKind> {
+fn spool(
+    s: &mut Section<'_>,
+    kind: Option<Kind>,
+    earlier: &[(String, Queue)],
+    store: &Path,
+) -> Option<QueueKind> {
     s.only_where(kind.map(|kind| kind == Kind::Spool), "kind = \"spool\"");
     let folder = s.required("folder", "/var/spool/ringhookd/alerts", text(path));
     let max_files = s.get("max_files", 10_000_u64, count(1..=10_000_000));
@@ -72,6 +78,8 @@ fn spool(s: &mut Section<'_>, kind: Option<Kind>, earlier: &[(String, Queue)]) -
     let shares = |other: &Queue| matches!(&other.kind, QueueKind::Spool { folder: f, .. } if *f == folder);
     if let Some((path, _)) = earlier.iter().find(|(_, other)| shares(other)) {
         s.refuse("folder", format!("is the folder of {path} already"));
+    } else if lies_in(&folder, store) {
+        s.refuse("folder", "lies in store.folder, which no reader can enter; name a folder beside it".into());
     }
     Some(QueueKind::Spool { folder, max_files, spool_bytes })
 }

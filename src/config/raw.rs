@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::doc::{Doc, Key};
 use super::problem::Problem;
+use super::secrets::{NamedFile, SecretSource};
 use super::value::{Raw, Wrong};
 
 /// Whether the keys asked for belong to this kind of section.
@@ -172,6 +173,17 @@ impl<'a> Section<'a> {
             Some(false) => Scope::Elsewhere(condition),
             None => Scope::Unknown,
         };
+    }
+
+    /// The line of `key`, or of the section where it isn't written.
+    pub(super) fn line_of(&self, key: &str) -> usize {
+        let written = self.table.and_then(|table| table.get(key));
+        written.map_or(self.line, |value| self.doc.line(value.span().start))
+    }
+
+    /// A file of a secret that was read from `key`, or that stands in for it.
+    pub(super) fn named(&self, key: &str, source: SecretSource) -> NamedFile {
+        NamedFile { line: self.line_of(key), key: self.path_of(key), source }
     }
 
     /// Notes what can't be right about `key` in the light of other keys, unless its value was a problem already.

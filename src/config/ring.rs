@@ -3,17 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::common::path;
-use super::model::{ClientSecret, Pace, Ring, Tokens};
+use super::common::{lies_in, path, word};
+use super::files::ClientSecret;
+use super::model::{Pace, Ring, Tokens};
 use super::raw::{Echo, Section};
-use super::secrets::SecretSource;
+use super::secrets::{NamedFile, SecretSource};
 use super::value::{Raw, Wrong, because, count, days, duration, text};
 use crate::domain::secret::Secret;
 
 const HOURS: fn(u64) -> Duration = Duration::from_hours;
 
-/// Nothing when no client id is written: then nothing is refreshed.
-pub(super) fn ring(mut s: Section<'_>) -> Option<Ring> {
+/// `[ring]` as it was read.
+pub(super) struct Read {
+    /// Nothing when no client id is written: then nothing is refreshed.
+    pub(super) ring: Option<Ring>,
+    pub(super) client: Option<ClientSecret>,
+    pub(super) ca_file: Option<NamedFile>,
+}
+
+pub(super) fn ring(mut s: Section<'_>) -> Read {
     let client_id = s.optional("client_id", "the-client-id-that-ring-shows", Echo::Shown, text(word));
     let inline = s.optional("client_secret", "…", Echo::Hidden, text(|text| word(text).map(Secret::new)));
     let source = text(|text| SecretSource::parse(text).map_err(because));
@@ -33,7 +41,7 @@ pub(super) fn ring(mut s: Section<'_>) -> Option<Ring> {
             None
         }
         (Some(secret), None) => Some(ClientSecret::Inline(secret)),
-        (None, Some(source)) => Some(ClientSecret::Source(source)),
+        (None, Some(source)) => Some(ClientSecret::File(s.named("client_secret_file", source))),
         (None, None) => None,
     };
     if written && s.sound(&keys) {
@@ -46,9 +54,17 @@ pub(super) fn ring(mut s: Section<'_>) -> Option<Ring> {
     if s.sound(&["connect_timeout", "call_timeout"]) && connect_timeout >= call_timeout {
         s.refuse("connect_timeout", "must be shorter than call_timeout".into());
     }
+    let ca_file = ca_file.map(|path| s.named("ca_file", SecretSource::File(path)));
     s.finish();
-    let (client_id, secret) = (client_id?, secret?);
-    Some(Ring { client_id, secret, oauth_url, api_url, ca_file, connect_timeout, call_timeout, per_second })
+    let ring = client_id.filter(|_| secret.is_some()).map(|client_id| Ring {
+        client_id,
+        oauth_url,
+        api_url,
+        connect_timeout,
+        call_timeout,
+        per_second,
+    });
+    Read { ring, client: secret, ca_file }
 }
 
 pub(super) fn tokens(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> Tokens {
@@ -72,7 +88,7 @@ pub(super) fn tokens(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> 
     };
     let guard = s.optional("guard_folder", "/var/lib/ringhookd-guard", Echo::Shown, text(path));
     let guard_folder: PathBuf = guard.unwrap_or_else(beside);
-    if store.sound(&["folder"]) && guard_folder.starts_with(folder) {
+    if store.sound(&["folder"]) && lies_in(&guard_folder, folder) {
         s.refuse(
             "guard_folder",
             "lies in store.folder; what is restored with the store guards nothing".into(),
@@ -91,12 +107,6 @@ fn pace(raw: Raw<'_>) -> Result<Pace, Wrong> {
         Err(Wrong::Form(_)) => Err(Wrong::Form("a duration or \"always-fresh\"")),
         Err(wrong) => Err(wrong),
     }
-}
-
-/// What goes into a form and a header as it is.
-fn word(text: &str) -> Result<String, Wrong> {
-    let fits = (1..=1024).contains(&text.len()) && text.chars().all(|c| !c.is_control());
-    if fits { Ok(text.into()) } else { Err(Wrong::Form("a text of 1 to 1024 bytes")) }
 }
 
 /// Whether it may be used is for the client to say.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::access;
 use crate::domain::secret::Secret;
 
 /// Longest secret that is read, in bytes.
@@ -24,6 +25,22 @@ pub enum SecretSource {
     Credential(String),
 }
 
+/// A file that the configuration names, and where it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    pub line: usize,
+    /// Such as `hmac_key_files[1]`.
+    pub key: String,
+    pub source: SecretSource,
+}
+
+/// As it is written in the configuration: `keys.master = "/path"`.
+impl fmt::Display for NamedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {:?}", self.key, self.source.to_string())
+    }
+}
+
 /// Why a text names no source of a secret. Never tells the text: it may be the secret itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SourceError {
@@ -37,11 +54,20 @@ pub enum SourceError {
     BadCredential,
 }
 
-/// Why a secret can't be had.
+/// Why a secret can't be had, in words that follow the name of its file.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    #[error("can't read it: {0}")]
-    Read(#[from] io::Error),
+    #[error("there is no such file")]
+    Missing,
+    #[error(
+        "there is no credential {name} in {}: give the unit LoadCredential={name}:/path/of/its/file, and restart it",
+        .folder.display()
+    )]
+    MissingCredential { name: String, folder: PathBuf },
+    #[error("{}", access::explain(.path, .error))]
+    Read { path: PathBuf, error: io::Error },
+    #[error("is a folder: name a file in it")]
+    Folder,
     #[error("others than its owner may read it; run: chmod 600 {}", .0.display())]
     Exposed(PathBuf),
     #[error("is longer than {MAX_SECRET_BYTES} bytes, so it is no key")]
@@ -52,10 +78,6 @@ pub enum SecretError {
         "${CREDENTIALS_VARIABLE} is not set: credentials are there only in a systemd service with LoadCredential="
     )]
     NoCredentials,
-    #[error("{0} is not UTF-8 text")]
-    NotText(String),
-    #[error("can't read {}: {error}", .path.display())]
-    File { path: PathBuf, error: io::Error },
 }
 
 impl SecretSource {
@@ -84,7 +106,8 @@ impl SecretSource {
     /// The bytes of the secret, without one newline at the end.
     ///
     /// # Errors
-    /// [`SecretError`]; a file that its group or others may read is refused, a credential is systemd's affair.
+    /// [`SecretError`]; a file that its group or others may read is refused. The mode of a credential, also where its whole path
+    /// is written, is the affair of systemd.
     pub fn read(&self) -> Result<Secret<Vec<u8>>, SecretError> {
         self.read_under(std::env::var_os(CREDENTIALS_VARIABLE).as_deref().map(Path::new))
     }
@@ -96,15 +119,17 @@ impl SecretSource {
     pub fn read_under(&self, credentials: Option<&Path>) -> Result<Secret<Vec<u8>>, SecretError> {
         match self {
             Self::File(path) => {
-                let file = File::open(path)?;
-                if file.metadata()?.permissions().mode() & 0o077 != 0 {
-                    return Err(SecretError::Exposed(path.clone()));
-                }
-                read_from(file)
+                let systemd_keeps_it = credentials.is_some_and(|folder| path.starts_with(folder));
+                read_file(path, !systemd_keeps_it)
             }
             Self::Credential(name) => {
                 let folder = credentials.ok_or(SecretError::NoCredentials)?;
-                read_from(File::open(folder.join(name))?)
+                read_file(&folder.join(name), false).map_err(|error| match error {
+                    SecretError::Missing => {
+                        SecretError::MissingCredential { name: name.clone(), folder: folder.to_owned() }
+                    }
+                    error => error,
+                })
             }
         }
     }
@@ -119,7 +144,19 @@ impl fmt::Display for SecretSource {
     }
 }
 
-fn read_from(file: File) -> Result<Secret<Vec<u8>>, SecretError> {
+fn read_file(path: &Path, private: bool) -> Result<Secret<Vec<u8>>, SecretError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SecretError::Missing,
+        _ => SecretError::Read { path: path.to_owned(), error },
+    };
+    let file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if found.is_dir() {
+        return Err(SecretError::Folder);
+    }
+    if private && found.permissions().mode() & 0o077 != 0 {
+        return Err(SecretError::Exposed(path.to_owned()));
+    }
     // One buffer of the full size: growing would leave copies behind.
     let mut secret = Vec::with_capacity(MAX_SECRET_BYTES + 2);
     let read = file.take(MAX_SECRET_BYTES as u64 + 2).read_to_end(&mut secret);
@@ -130,7 +167,7 @@ fn read_from(file: File) -> Result<Secret<Vec<u8>>, SecretError> {
         }
     }
     let secret = Secret::new(secret);
-    read?;
+    read.map_err(failed)?;
     match secret.expose().len() {
         0 => Err(SecretError::Empty),
         n if n > MAX_SECRET_BYTES => Err(SecretError::TooLong),
@@ -190,6 +227,12 @@ mod tests {
         assert_eq!(source.read_under(Some(folder.path())).unwrap().expose(), b"key");
         let error = source.read_under(None).unwrap_err().to_string();
         assert!(error.contains("$CREDENTIALS_DIRECTORY is not set"), "{error}");
+        let written_out = SecretSource::File(folder.path().join("hmac.key"));
+        assert_eq!(written_out.read_under(Some(folder.path())).unwrap().expose(), b"key");
+        assert!(matches!(written_out.read_under(None), Err(SecretError::Exposed(_))));
+        let other = SecretSource::parse("credential:other").unwrap();
+        let error = other.read_under(Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("LoadCredential=other:"), "{error}");
     }
 
     #[test]
@@ -197,7 +240,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let read = || SecretSource::File(path.clone()).read();
-        assert!(matches!(read(), Err(SecretError::Read(_))));
+        assert!(matches!(read(), Err(SecretError::Missing)));
+        assert!(matches!(SecretSource::File(folder.path().to_owned()).read(), Err(SecretError::Folder)));
         write(&path, b"\n", 0o600);
         assert!(matches!(read(), Err(SecretError::Empty)));
         write(&path, &[b'k'; MAX_SECRET_BYTES + 1], 0o600);

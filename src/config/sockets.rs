@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::common::{path, selection};
+use super::common::{lies_in, path, selection};
 use super::model::Socket;
 use super::raw::{Echo, Section};
 use super::value::{Wrong, because, text};
@@ -18,7 +18,7 @@ pub(super) fn sockets(root: &mut Section<'_>, store: &Section<'_>, folder: &Path
     let sections = root.each("socket");
     let none_written = sections.is_empty();
     for section in sections {
-        sockets.extend(socket(section, &sockets));
+        sockets.extend(socket(section, &sockets, folder));
     }
     if none_written {
         let path = folder.join("admin.sock");
@@ -30,7 +30,7 @@ pub(super) fn sockets(root: &mut Section<'_>, store: &Section<'_>, folder: &Path
     sockets
 }
 
-fn socket(mut s: Section<'_>, earlier: &[Socket]) -> Option<Socket> {
+fn socket(mut s: Section<'_>, earlier: &[Socket], store: &Path) -> Option<Socket> {
     let path = s.required("path", "/run/ringhookd/admin.sock", text(socket_path));
     if earlier.iter().any(|other| Some(&other.path) == path.as_ref()) {
         s.refuse("path", "is the path of another socket already".into());
@@ -41,6 +41,15 @@ fn socket(mut s: Section<'_>, earlier: &[Socket]) -> Option<Socket> {
     let grants = grants.into_iter().map(|grant| grant.value).collect();
     let accounts = selection(&mut s, "accounts", &["*"], |id| AccountId::new(id).map(drop));
     let users = selection(&mut s, "users", &["*"], |id| UserId::new(id).map(drop));
+    let for_others = group.is_some() || mode & 0o077 != 0;
+    if for_others && path.as_deref().is_some_and(|path| lies_in(path, store)) {
+        s.refuse(
+            "path",
+            "lies in store.folder, which only the daemon's own user can enter; put a socket for others into a folder that they can \
+             enter"
+                .into(),
+        );
+    }
     for key in ["calls", "accounts", "users"] {
         // Elsewhere an empty list means any; read so here, a slip would open what should be shut.
         s.refuse_empty(key, "lists nothing; write [\"*\"] for all");

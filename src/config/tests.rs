@@ -148,7 +148,7 @@ fn a_secret_is_in_no_problem_and_in_no_debug_output() {
     }
     let good = BASE.replace("0123456789abcdef", &format!("{secret}-long"));
     let config = parse(&good).unwrap();
-    assert_eq!(config.hmac_keys[0].expose(), format!("{secret}-long").as_bytes());
+    assert_eq!(config.sources.hmac_keys[0].expose(), format!("{secret}-long").as_bytes());
     assert!(!format!("{config:?} {config:#?}").contains("hush"));
     // Nor as the list of numbers that a derived Debug would print.
     assert!(!format!("{config:?}").contains("104, 117, 115, 104"));

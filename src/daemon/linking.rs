@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::LinkDesk;
-use crate::config::Config;
+use crate::config::{Config, Secrets};
 use crate::domain::claim::{Bid, Told, Unanswered};
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::lending::{Ask, Denied, Lent};
@@ -20,6 +20,7 @@ use crate::tokens::Desk;
 /// Claims of this store.
 pub(super) fn linking(
     config: &Config,
+    secrets: &Secrets,
     store: &Store,
     api: Option<RingApi>,
     desk: &Arc<Desk>,
@@ -29,7 +30,7 @@ pub(super) fn linking(
         store: store.clone(),
         api,
         tokens: Arc::new(Behind(Arc::clone(desk))),
-        nonces: Nonces::new(config.hmac_keys.iter().map(|key| key.expose().as_slice())),
+        nonces: Nonces::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice())),
         clock_skew: config.linking.clock_skew,
         metrics: metrics.clone(),
     })

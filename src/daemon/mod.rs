@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Secrets};
 use crate::domain::signature::Keys;
 use crate::http::{Body, Handler, Limits, Server};
 use crate::intake::{self, Intake, Settings};
@@ -35,7 +35,7 @@ use crate::telemetry::{Door, Metrics};
 use crate::tokens::Desk;
 
 pub use hardening::forbid_dumps;
-pub use setup::{create_store, options};
+pub use setup::{create_store, examine, inspect_store, load, load_to_create, options};
 pub use tokens::ring_api;
 
 /// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
@@ -49,7 +49,10 @@ pub enum Error {
     #[error("{0}")]
     Config(#[from] config::ConfigError),
     #[error("{0}")]
-    Secret(#[from] config::SecretError),
+    Secrets(#[from] config::Problems),
+    /// Of an error that names neither file nor folder.
+    #[error("{place}: {error}")]
+    StoreAt { place: String, error: StoreError },
     #[error("[ring]: {0}")]
     Ring(#[from] SettingsError),
     #[error("{0}")]
@@ -65,11 +68,13 @@ impl Error {
     /// be bound may come later, so systemd shall try again: 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Secret(_) | Self::Ring(_) => 78,
-            Self::Store(error) => match error {
+            Self::Config(_) | Self::Secrets(_) | Self::Ring(_) => 78,
+            Self::Store(error) | Self::StoreAt { error, .. } => match error {
                 StoreError::InUse { .. } => 75,
                 StoreError::Damaged(_) | StoreError::Foreign { .. } | StoreError::Newer { .. } => 65,
                 StoreError::Missing { .. }
+                | StoreError::Denied(_)
+                | StoreError::NoFolder { .. }
                 | StoreError::Exists { .. }
                 | StoreError::Partial { .. }
                 | StoreError::Environment { .. }
@@ -102,7 +107,7 @@ impl Daemon {
     /// # Errors
     /// What is wrong with configuration, store or addresses, in words that say what to do.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let store = setup::open_store(&config)?;
+        let (store, secrets) = setup::open_store(&config)?;
         let metrics = Metrics::default();
         store.report_to(&metrics);
         let (stop, stopped) = watch::channel(None);
@@ -113,8 +118,8 @@ impl Daemon {
             .map_err(|error| Error::Bind { what: format!("listen = \"{}\"", config.listen), error })?;
         let address = listener.local_addr()?;
         let server = Server::new(public_limits(&config), metrics.http(Door::Public));
-        let intake = Arc::new(make_intake(&config, &store, &metrics).await);
-        let api = config.ring.as_ref().map(|ring| ring_api(ring, store.ring_clock())).transpose()?;
+        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
+        let api = ring_api(&config, &secrets, store.ring_clock())?;
         let desk = tokens::desk(&config, &store, api.clone(), &metrics).await?;
         let endpoint = linking::endpoint(&config, &desk, &metrics);
         let handler = public_handler(&intake, endpoint);
@@ -125,7 +130,7 @@ impl Daemon {
         tasks.spawn(keep_proofs(Arc::clone(&intake), store.inbox().clone(), stopped.clone()));
         let states = queues::start(&config, &store, &mut tasks, || stopping(stopped.clone()));
         tasks.spawn(Arc::clone(&desk).run(stopping(stopped.clone())));
-        let linking = linking::linking(&config, &store, api, &desk, &metrics);
+        let linking = linking::linking(&config, &secrets, &store, api, &desk, &metrics);
         tasks.spawn(Arc::clone(&linking).run(stopping(stopped.clone())));
         let parts = doors::Behind {
             store: &store,
@@ -223,7 +228,7 @@ fn public_limits(config: &Config) -> Limits {
     }
 }
 
-async fn make_intake(config: &Config, store: &Store, metrics: &Metrics) -> Intake {
+async fn make_intake(config: &Config, secrets: &Secrets, store: &Store, metrics: &Metrics) -> Intake {
     let settings = Settings {
         path: config.webhook.path.clone(),
         max_body: config.webhook.max_body,
@@ -232,7 +237,7 @@ async fn make_intake(config: &Config, store: &Store, metrics: &Metrics) -> Intak
         late_after: config.webhook.late_after,
         early_after: config.webhook.early_after,
     };
-    let keys = Keys::new(config.hmac_keys.iter().map(|key| key.expose().as_slice()));
+    let keys = Keys::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice()));
     let noted = intake::noted(store.inbox()).await;
     Intake::new(settings, keys, &noted, store.inbox().clone(), metrics.clone())
 }

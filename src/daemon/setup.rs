@@ -6,7 +6,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Error;
 use crate::clock;
-use crate::config::{self, Config, SecretSource};
+use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets};
 use crate::failpoint;
 use crate::store::{
     Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, Unclaimed, sync_folder,
@@ -16,6 +16,35 @@ use crate::vault::{Vault, VaultError};
 
 /// Attempts and size are what bounds these, not their number.
 const ANY_NUMBER: u64 = u64::MAX;
+
+/// Reads the configuration and all that it names, as `serve` needs it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    config::load(file, is_made_by_serve)
+}
+
+/// The same, for a look at as much as can be looked at.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn examine(file: &Path) -> Result<Examined, ConfigError> {
+    config::examine(file, is_made_by_serve)
+}
+
+/// The same as [`load`], as `init` needs it: without a master key, which it makes.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_to_create(file: &Path) -> Result<Config, ConfigError> {
+    config::load(file, |_| true)
+}
+
+/// Where it can't be told, opening the store says why.
+fn is_made_by_serve(store: &config::Store) -> bool {
+    store.create && Folder::is_empty(&store.folder).unwrap_or(true)
+}
 
 /// Makes identity, store and, when it is a file, the master key; only if none of them exists.
 ///
@@ -28,11 +57,12 @@ pub fn create_store(config: &Config) -> Result<Identity, Error> {
         environment: config.store.environment.clone(),
         created: clock::now().rfc3339(),
     };
-    if !Folder::is_empty(folder) && Folder::is_whole(folder) {
+    if !Folder::is_empty(folder)? && Folder::is_whole(folder)? {
         return Err(StoreError::Exists { folder: folder.clone() }.into());
     }
-    let fresh = !Folder::is_being_made(folder);
-    if let SecretSource::File(key) = &config.keys.master
+    let fresh = !Folder::is_being_made(folder)?;
+    let master = &config.sources.master.source;
+    if let SecretSource::File(key) = master
         && fresh
         && key.exists()
     {
@@ -43,45 +73,69 @@ pub fn create_store(config: &Config) -> Result<Identity, Error> {
         }
         .into());
     }
-    let mut secret = None;
-    let vault = || {
-        if let SecretSource::File(key) = &config.keys.master
+    let mut refused = None;
+    let make_vault = || {
+        if let SecretSource::File(key) = master
             && !key.exists()
         {
             make_master_key(key)?;
             failpoint!("create.key");
         }
-        match config.keys.master.read() {
-            Ok(text) => Ok(Vault::from_hex(text.expose(), None)?),
-            Err(error) => {
+        config.secrets(MasterKey::Needed).map_err(Error::from).and_then(|secrets| vault(&secrets)).map_err(
+            |error| {
                 let said = StoreError::Unavailable(error.to_string());
-                secret = Some(error);
-                Err(said)
-            }
-        }
+                refused = Some(error);
+                said
+            },
+        )
     };
-    let created = Store::create(folder, &identity, vault);
-    match (created, secret) {
+    let created = Store::create(folder, &identity, make_vault);
+    match (created, refused) {
         (Ok(()), _) => Ok(identity),
-        (Err(_), Some(error)) => Err(error.into()),
+        (Err(_), Some(error)) => Err(error),
         (Err(error), None) => Err(error.into()),
     }
 }
 
 /// Opens the store; makes it first when the configuration says so and nothing of it is there.
-pub(super) fn open_store(config: &Config) -> Result<Store, Error> {
-    if config.store.create && Folder::is_empty(&config.store.folder) {
+pub(super) fn open_store(config: &Config) -> Result<(Store, Secrets), Error> {
+    let folder = &config.store.folder;
+    if Folder::is_empty(folder)? {
+        if !config.store.create {
+            return Err(StoreError::Missing { folder: folder.clone() }.into());
+        }
         let identity = create_store(config)?;
-        tracing::info!(folder = %config.store.folder.display(), store = identity.store, "made a new store");
+        tracing::info!(folder = %folder.display(), store = identity.store, "made a new store");
     }
-    if !Folder::is_empty(&config.store.folder) || config.keys.previous.is_some() {
-        let current = config.keys.master.read()?;
-        let previous = config.keys.previous.as_ref().map(SecretSource::read).transpose()?;
-        let vault = Vault::from_hex(current.expose(), previous.as_ref().map(|key| key.expose().as_slice()))
-            .map_err(StoreError::from)?;
-        return Ok(Store::open(&config.store.folder, &config.store.environment, vault, options(config))?);
+    let secrets = config.secrets(MasterKey::Needed)?;
+    let store = Store::open(folder, &config.store.environment, vault(&secrets)?, options(config));
+    Ok((store.map_err(|error| with_place(config, error))?, secrets))
+}
+
+/// Checks the store that is there, and that its master key is the configured one.
+///
+/// # Errors
+/// What is wrong with it, and what helps.
+pub fn inspect_store(config: &Config, secrets: &Secrets) -> Result<(), Error> {
+    let found = Store::inspect(&config.store.folder, &config.store.environment, &vault(secrets)?);
+    found.map(drop).map_err(|error| with_place(config, error))
+}
+
+fn vault(secrets: &Secrets) -> Result<Vault, Error> {
+    let master = secrets.master.as_ref().ok_or(VaultError::BadMaster).map_err(StoreError::from)?;
+    let previous = secrets.previous.as_ref().map(|key| key.expose().as_slice());
+    Ok(Vault::from_hex(master.expose(), previous).map_err(StoreError::from)?)
+}
+
+/// The store knows neither the file of its key nor the configuration.
+fn with_place(config: &Config, error: StoreError) -> Error {
+    match error {
+        StoreError::WrongKey { .. } => Error::StoreAt { place: config.sources.master.to_string(), error },
+        StoreError::Foreign { .. } | StoreError::Newer { .. } | StoreError::Environment { .. } => {
+            Error::StoreAt { place: format!("store.folder = \"{}\"", config.store.folder.display()), error }
+        }
+        error => error.into(),
     }
-    Err(StoreError::Missing { folder: config.store.folder.clone() }.into())
 }
 
 /// The store's bounds, retention and queues.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Error;
 use crate::admin::TokenDesk;
 use crate::clock::RingClock;
-use crate::config::{self, ClientSecret, Config, SecretError};
+use crate::config::{Config, Secrets};
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::lending::{Ask, Denied, Lent, Standing};
 use crate::domain::refresh::{Policy, Warnings};
@@ -52,35 +52,25 @@ pub(super) async fn desk(
     Ok(desk.await?)
 }
 
-/// The client of Ring as it is configured; `ring_clock` hears the time from its answers.
+/// The client of Ring as it is configured; none without `[ring]`. `ring_clock` hears the time from its answers.
 ///
 /// # Errors
-/// When the secret or the certificate authority can't be read, or an address can't be used.
-pub fn ring_api(ring: &config::Ring, ring_clock: RingClock) -> Result<RingApi, Error> {
-    let client_secret = match &ring.secret {
-        ClientSecret::Inline(secret) => Secret::new(secret.expose().clone()),
-        ClientSecret::Source(source) => {
-            let bytes = source.read()?;
-            let text = String::from_utf8(bytes.expose().clone());
-            Secret::new(text.map_err(|_| Error::Secret(SecretError::NotText(source.to_string())))?)
-        }
-    };
-    let read = |path: &std::path::PathBuf| {
-        std::fs::read(path).map_err(|error| SecretError::File { path: path.clone(), error })
-    };
-    let ca_pem = ring.ca_file.as_ref().map(read).transpose()?;
+/// When an address can't be used.
+pub fn ring_api(config: &Config, secrets: &Secrets, ring_clock: RingClock) -> Result<Option<RingApi>, Error> {
+    let (Some(ring), Some(client_secret)) = (&config.ring, &secrets.client_secret) else { return Ok(None) };
     let (oauth_url, api_url) = (ring.oauth_url.clone(), ring.api_url.clone());
-    Ok(RingApi::new(Settings {
+    let api = RingApi::new(Settings {
         oauth_url,
         api_url,
         client_id: ring.client_id.clone(),
-        client_secret,
-        ca_pem,
+        client_secret: Secret::new(client_secret.expose().clone()),
+        ca_pem: secrets.ca_pem.clone(),
         connect_timeout: ring.connect_timeout,
         call_timeout: ring.call_timeout,
         max_answer: MAX_ANSWER,
         ring_clock,
-    })?)
+    })?;
+    Ok(Some(api))
 }
 
 /// The desk as the admin API sees it.

@@ -49,10 +49,10 @@ pub enum SettingsError {
     Fragment { at: &'static str },
     #[error("{at}: take the `?` and what follows out of the address")]
     Query { at: &'static str },
-    #[error("ca_pem: write certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE")]
+    #[error("ca_file: write certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE")]
     Ca,
     #[error(
-        "the system has no CA certificates: install its package of them (ca-certificates), or set ca_pem"
+        "the system has no CA certificates: install its package of them (ca-certificates), or set ca_file"
     )]
     NoRoots,
     #[error(

@@ -21,9 +21,14 @@ pub enum StoreError {
          part back from a backup; to begin anew, move all parts away"
     )]
     Partial { folder: PathBuf, present: String, absent: String },
-    #[error("the store is of schema {found}; this program knows up to {known}: use a newer ringhookd")]
+    #[error(
+        "the store is of schema {found}; this program knows up to {known}: use a newer ringhookd. Nothing was changed"
+    )]
     Newer { found: u32, known: u32 },
-    #[error("the store file belongs to another store than its identity file: {found} against {expected}")]
+    #[error(
+        "the store file belongs to another store than identity.json beside it: {found} against {expected}. Nothing was changed. \
+         Put back the two files of one store"
+    )]
     Foreign { found: String, expected: String },
     #[error("the store was made for environment {found:?}, the configuration says {configured:?}")]
     Environment { found: String, configured: String },
@@ -33,10 +38,15 @@ pub enum StoreError {
     )]
     WrongKey { sealed: String, configured: String },
     #[error(
-        "the store is damaged ({0}). Nothing was changed. Keep a copy of the folder, then restore it from a backup; \
-         `ringhookd check` tells more"
+        "the store is damaged ({0}). Nothing was changed. Keep a copy of the folder as it is. Then put back the newest copy that \
+         was made while ringhookd was stopped; without one, move the folder away and run `ringhookd init`: every user has to \
+         link again then"
     )]
     Damaged(String),
+    #[error("the store can't be opened: {0}")]
+    Denied(String),
+    #[error("[store] folder: {} is no folder: name another, or move that away", .folder.display())]
+    NoFolder { folder: PathBuf },
     #[error("the store can't be used now: {0}")]
     Unavailable(String),
     #[error("the store is busy")]
@@ -48,6 +58,9 @@ pub enum StoreError {
     #[error("{0}")]
     Vault(#[from] VaultError),
 }
+
+/// What is said of a file over which redb panics.
+pub(super) const DISORDER: &str = "its pages contradict each other";
 
 /// Why a transaction was given up.
 #[derive(Debug, Error)]
@@ -111,6 +124,8 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Vault(error) => Self::Vault(error),
+            // The words of a panic say nothing to an operator; they are in the log.
+            Fault::Panic(_) => Self::Damaged(DISORDER.into()),
             fault if fault.is_damage() => Self::Damaged(fault.to_string()),
             fault => Self::Unavailable(fault.to_string()),
         }

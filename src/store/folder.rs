@@ -10,6 +10,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
+use crate::access;
 use crate::failpoint;
 
 const DATA: &str = "store.redb";
@@ -43,15 +44,25 @@ impl Folder {
     /// [`StoreError::Missing`], [`StoreError::Partial`], [`StoreError::InUse`], or what the disk says.
     pub fn open(path: &Path) -> Result<(Self, Identity), StoreError> {
         let folder = path.to_owned();
-        if path.join(CREATING).exists() {
+        if Self::is_being_made(path)? {
             return Err(StoreError::Missing { folder });
         }
-        match (path.join(IDENTITY).exists(), path.join(DATA).exists()) {
+        match (is_there(path, IDENTITY)?, is_there(path, DATA)?) {
             (false, false) => return Err(StoreError::Missing { folder }),
             (true, false) => return Err(partial(path, IDENTITY, DATA)),
             (false, true) => return Err(partial(path, DATA, IDENTITY)),
             (true, true) => {}
         }
+        for name in [IDENTITY, DATA] {
+            let file = path.join(name);
+            if !fs::metadata(&file).map_err(|e| unavailable(&file, &e))?.is_file() {
+                return Err(StoreError::Damaged(format!("{}: it is no file", file.display())));
+            }
+        }
+        let data = path.join(DATA);
+        // The store is written to from the start on.
+        let opened = OpenOptions::new().read(true).write(true).open(&data);
+        opened.map_err(|e| unavailable(&data, &e))?;
         let locked = Self::lock(path)?;
         let text = fs::read(path.join(IDENTITY)).map_err(|e| unavailable(&path.join(IDENTITY), &e))?;
         let identity = serde_json::from_slice(&text)
@@ -73,10 +84,10 @@ impl Folder {
         made.map_err(|e| unavailable(path, &e))?;
         let folder = Self::lock(path)?;
         let marker = path.join(CREATING);
-        if marker.exists() {
+        if Self::is_being_made(path)? {
             remove_all(path, &[IDENTITY, DATA, RESERVE])?;
         } else {
-            match (path.join(DATA).exists(), path.join(IDENTITY).exists()) {
+            match (is_there(path, DATA)?, is_there(path, IDENTITY)?) {
                 (true, true) => return Err(StoreError::Exists { folder: path.to_owned() }),
                 (true, false) => return Err(partial(path, DATA, IDENTITY)),
                 (false, true) => return Err(partial(path, IDENTITY, DATA)),
@@ -102,18 +113,27 @@ impl Folder {
     }
 
     /// Whether no part of a store is there, or only parts of one whose creation was interrupted.
-    pub fn is_empty(path: &Path) -> bool {
-        Self::is_being_made(path) || (!path.join(DATA).exists() && !path.join(IDENTITY).exists())
+    ///
+    /// # Errors
+    /// When it can't be told: a folder that can't be entered is no empty folder.
+    pub fn is_empty(path: &Path) -> Result<bool, StoreError> {
+        Ok(Self::is_being_made(path)? || (!is_there(path, DATA)? && !is_there(path, IDENTITY)?))
     }
 
     /// Whether file and identity are both there.
-    pub fn is_whole(path: &Path) -> bool {
-        path.join(DATA).exists() && path.join(IDENTITY).exists()
+    ///
+    /// # Errors
+    /// When it can't be told.
+    pub fn is_whole(path: &Path) -> Result<bool, StoreError> {
+        Ok(is_there(path, DATA)? && is_there(path, IDENTITY)?)
     }
 
     /// Whether a creation was begun and not finished.
-    pub fn is_being_made(path: &Path) -> bool {
-        path.join(CREATING).exists()
+    ///
+    /// # Errors
+    /// When it can't be told.
+    pub fn is_being_made(path: &Path) -> Result<bool, StoreError> {
+        is_there(path, CREATING)
     }
 
     pub fn path(&self) -> &Path {
@@ -245,8 +265,22 @@ fn partial(path: &Path, present: &str, absent: &str) -> StoreError {
     StoreError::Partial { folder: path.to_owned(), present: present.to_owned(), absent: absent.to_owned() }
 }
 
+/// Whether something of this name is in the folder.
+fn is_there(folder: &Path, name: &str) -> Result<bool, StoreError> {
+    let path = folder.join(name);
+    path.try_exists().map_err(|e| unavailable(&path, &e))
+}
+
+/// What the disk said, in words; that permission is missing is for a person to mend.
 pub(super) fn unavailable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", path.display()))
+    let words = access::explain(path, error);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => StoreError::Denied(words),
+        io::ErrorKind::NotADirectory => {
+            StoreError::NoFolder { folder: path.parent().unwrap_or(path).to_owned() }
+        }
+        _ => StoreError::Unavailable(words),
+    }
 }
 
 #[cfg(test)]

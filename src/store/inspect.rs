@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::caught;
 use super::error::Fault;
 use super::file::{self, Pages};
 use super::open::look_first;
@@ -23,7 +24,7 @@ impl Store {
             return Err(StoreError::Environment { found: identity.environment, configured });
         }
         look_first(&folder, &identity)?;
-        let look = std::panic::AssertUnwindSafe(|| {
+        let look = || {
             let disk = file::disk(&folder.data()).map_err(Fault::from)?;
             let db = if file::has_log(&folder.data()).map_err(Fault::from)? {
                 file::open(disk, CACHE_BYTES, true, &identity)?.db
@@ -31,10 +32,8 @@ impl Store {
                 file::database(Pages::of(disk, false), CACHE_BYTES, true)?
             };
             load::verify(&db, &identity, vault)?;
-            Ok(load::read(&db, &[]).map(drop)?)
-        });
-        // redb may panic over a damaged file.
-        let refused = |_| Err(StoreError::Damaged("reading it ended in a panic".into()));
-        std::panic::catch_unwind(look).unwrap_or_else(refused).map(|()| identity)
+            Ok(load::read(&db, &[])?)
+        };
+        caught::reading(&folder.data(), look).map(|_| identity)
     }
 }

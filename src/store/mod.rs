@@ -16,6 +16,7 @@ mod accounts;
 mod arriving;
 mod aside;
 mod batch;
+mod caught;
 mod changes;
 mod claim_row;
 mod claims;

@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use redb::{Database, StorageBackend};
 
 use super::Store;
+use super::caught;
 use super::committer;
 use super::error::{Fault, StoreError};
 use super::file::{self, Opened, Pages};
-use super::folder::{Folder, Identity};
+use super::folder::{Folder, Identity, unavailable};
 use super::handle::Handle;
 use super::load;
 use super::options::Options;
@@ -43,7 +44,7 @@ impl Store {
             drop(db);
             std::fs::File::open(made.data())
                 .and_then(|file| file.sync_all())
-                .map_err(|e| StoreError::Unavailable(e.to_string()))
+                .map_err(|e| unavailable(&made.data(), &e))
         };
         Folder::create(folder, identity, fill).map(drop)
     }
@@ -101,8 +102,8 @@ pub(super) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), Sto
             Err(_) => Ok(()),
         }
     };
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
-        Ok(Err(error @ (StoreError::Newer { .. } | StoreError::Foreign { .. }))) => Err(error),
+    match caught::reading(&folder.data(), look) {
+        Err(error @ (StoreError::Newer { .. } | StoreError::Foreign { .. })) => Err(error),
         _ => Ok(()),
     }
 }
@@ -135,17 +136,15 @@ pub(super) fn prepare(
     readers: Readers,
 ) -> Result<(Store, Writer, Receiver<Command>), StoreError> {
     let shared = Arc::new(Shared::new(open, folder, identity, vault, options));
-    let read = std::panic::AssertUnwindSafe(|| {
+    let read = || {
         let Opened { db, wal } = shared.opened()?;
         load::verify(&db, &shared.identity, &shared.vault)?;
         schema::migrate(&db)?;
         load::note_master(&db, &shared.vault)?;
         let loaded = load::load(&db, &shared.options)?;
-        Ok::<_, StoreError>((db, wal, loaded))
-    });
-    // redb may panic over a damaged file.
-    let refused = |_| Err(StoreError::Damaged("reading it ended in a panic".into()));
-    let (db, wal, loaded) = std::panic::catch_unwind(read).unwrap_or_else(refused)?;
+        Ok((db, wal, loaded))
+    };
+    let (db, wal, loaded) = caught::reading(&shared.folder.data(), read)?;
     shared.set_db(Some(db));
     *shared.queues() = loaded.queues;
     *shared.users_mut() = loaded.users;

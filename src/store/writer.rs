@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::batch::{Batch, Finished, Left, Staged, to_u32};
+use super::caught;
 use super::command::{Accepted, Class, Incoming, Published};
 use super::core::Core;
 use super::error::{Fault, StoreError};
@@ -163,8 +164,8 @@ impl Writer {
         self.wal.give_up();
         self.shared.set_db(None);
         self.shared.folder.forget_cached();
-        let reopened = AssertUnwindSafe(|| self.reopen());
-        match catch_unwind(reopened).unwrap_or_else(|panic| Err(StoreError::Damaged(panic_text(&*panic)))) {
+        let file = self.shared.folder.data();
+        match caught::reading(&file, || self.reopen()) {
             Ok(()) => {
                 self.shared.set_health(Health::Ready);
                 self.count();

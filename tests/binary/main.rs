@@ -3,13 +3,16 @@
 
 mod cli;
 mod crash;
+mod damaged_store;
 mod demo;
 mod full_disk;
 mod import;
+mod key_files;
 mod linking;
 mod log_lines;
 mod output;
 mod partner;
+mod reach;
 mod secrets;
 mod simulate;
 #[path = "../support/mod.rs"]

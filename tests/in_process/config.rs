@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ringhookd::config::{self, ConfigError, QueueKind, SecretSource, Unclaimed};
+use ringhookd::config::{self, ConfigError, MasterKey, QueueKind, SecretSource, Unclaimed};
 use ringhookd::daemon;
 use ringhookd::domain::rights::Rights;
 use ringhookd::store::StoreError;
@@ -46,12 +46,12 @@ fn settings(text: &str) -> Vec<Setting<'_>> {
 fn the_example_runs_as_it_is() {
     let config = config::parse(EXAMPLE).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8480".parse().unwrap());
-    assert_eq!(config.hmac_keys.len(), 1);
-    assert!(config.hmac_key_files.is_empty());
+    assert_eq!(config.sources.hmac_keys.len(), 1);
+    assert!(config.sources.hmac_key_files.is_empty());
     assert!(config.store.create);
     assert_eq!(config.store.folder, Path::new("ringhookd-data"));
     let master = PathBuf::from("ringhookd-data/master.key");
-    assert_eq!(config.keys.master, SecretSource::File(master));
+    assert_eq!(config.sources.master.source, SecretSource::File(master));
     let [queue] = &config.queues[..] else { panic!("{:?}", config.queues) };
     assert_eq!((queue.name.as_str(), queue.unclaimed), ("all", Unclaimed::Deliver));
     assert!(matches!(queue.kind, QueueKind::Embedded { .. }));
@@ -132,8 +132,9 @@ fn keys_from_files_join_the_inline_ones() {
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("a.key"), "the-first-key-in-a-file\n");
     write(&folder.path().join("b.key"), "the-second-key-in-a-file");
-    let config = config::load(&with_key_files(folder.path(), &["a.key", "b.key"])).unwrap();
-    let keys: Vec<_> = config.hmac_keys.iter().map(|key| str::from_utf8(key.expose()).unwrap()).collect();
+    let config = config::load(&with_key_files(folder.path(), &["a.key", "b.key"]), |_| true).unwrap();
+    let secrets = config.secrets(MasterKey::MadeLater).unwrap();
+    let keys: Vec<_> = secrets.hmac_keys.iter().map(|key| str::from_utf8(key.expose()).unwrap()).collect();
     assert_eq!(keys, ["inline-key-for-trying", "the-first-key-in-a-file", "the-second-key-in-a-file"]);
 }
 
@@ -151,12 +152,12 @@ fn bad_key_files_are_all_told_with_their_line_and_never_with_the_key() {
     text.push_str("[log]\nlevel = \"loud\"\n");
     write(&path, &text);
 
-    let Err(ConfigError::Invalid(problems)) = config::load(&path) else { panic!("it is bad") };
+    let Err(ConfigError::Invalid(problems)) = config::load(&path, |_| true) else { panic!("it is bad") };
     let hints = [
         "is 4 bytes long; a key has at least 16".to_string(),
         "is the same key as another; list each once".into(),
         format!("others than its owner may read it; run: chmod 600 {}", at("open.key").display()),
-        "can't read it: No such file or directory (os error 2)".into(),
+        "there is no such file; it has to hold an HMAC signing key as Ring shows it".into(),
     ];
     let mut expected: Vec<_> = (0..4)
         .map(|n| format!("{}:3: hmac_key_files[{n}] = {:?}: {}", path.display(), at(names[n]), hints[n]))
@@ -172,10 +173,10 @@ fn bad_key_files_are_all_told_with_their_line_and_never_with_the_key() {
 fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
-    let error = config::load(&path).unwrap_err().to_string();
+    let error = config::load(&path, |_| true).unwrap_err().to_string();
     assert!(error.starts_with(&format!("can't read {}: ", path.display())), "{error}");
     fs::write(&path, b"listen = \"\xff\"").unwrap();
-    let error = config::load(&path).unwrap_err().to_string();
+    let error = config::load(&path, |_| true).unwrap_err().to_string();
     assert!(error.contains("UTF-8"), "{error}");
 }
 

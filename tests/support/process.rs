@@ -150,3 +150,46 @@ fn address_in(log: &str) -> Option<SocketAddr> {
     let end = address.find(['"', ' ']).unwrap_or(address.len());
     address[..end].parse().ok()
 }
+
+/// Another user of this machine than the one the tests run as, in a group of its own or in a given one.
+pub(crate) struct Stranger {
+    /// The binary where anybody can enter.
+    folder: tempfile::TempDir,
+}
+
+impl Stranger {
+    const UID: u32 = 65534;
+
+    /// None where this process may not become another user, which is a failure in CI.
+    pub(crate) fn new() -> Option<Self> {
+        let setpriv = Command::new("setpriv").args(["--reuid=65534", "--clear-groups", "true"]).status();
+        if !setpriv.is_ok_and(|status| status.success()) {
+            let ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+            assert!(!ci, "in CI this test needs root and setpriv (util-linux), to become another user");
+            println!("not tried as another user: that takes root and setpriv");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        open_to_all(folder.path());
+        std::fs::copy(env!("CARGO_BIN_EXE_ringhookd"), folder.path().join("ringhookd")).unwrap();
+        Some(Self { folder })
+    }
+
+    /// Runs the binary as the stranger.
+    pub(crate) fn run(&self, gid: u32, args: &[&str]) -> Output {
+        Self::run_program(gid, self.folder.path().join("ringhookd").to_str().unwrap(), args)
+    }
+
+    pub(crate) fn run_program(gid: u32, program: &str, args: &[&str]) -> Output {
+        let ids = [format!("--reuid={}", Self::UID), format!("--regid={gid}"), "--clear-groups".into()];
+        let mut command = Command::new("setpriv");
+        command.args(ids).arg("--").arg(program).args(args).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+}
+
+/// Lets anybody enter a folder, as a temporary one lets nobody.
+pub(crate) fn open_to_all(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}

@@ -166,6 +166,10 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         r#"12: queue[1].folder = "f": is the folder of queue[0] already"#,
     ),
     (
+        "[[queue]]\nname = \"a\"\nkind = \"spool\"\nfolder = \"./d/spool\"",
+        r#"8: queue[0].folder = "./d/spool": lies in store.folder, which no reader can enter; name a folder beside it"#,
+    ),
+    (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\n[[queue]]\nname = \"a\"\nkind = \"embedded\"",
         r#"9: queue[1].name = "a": is the name of queue[0] already"#,
     ),
@@ -236,6 +240,14 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (
         "[[socket]]\npath = \"s\"\n[[socket]]\npath = \"s\"",
         r#"8: socket[1].path = "s": is the path of another socket already"#,
+    ),
+    (
+        "[[socket]]\npath = \"d/s\"\ngroup = \"readers\"",
+        r#"6: socket[0].path = "d/s": lies in store.folder, which only the daemon's own user can enter; put a socket for others into a folder that they can enter"#,
+    ),
+    (
+        "[[socket]]\npath = \"d/own\"\n[[socket]]\npath = \"d/s\"\nmode = \"0660\"",
+        r#"8: socket[1].path = "d/s": lies in store.folder, which only the daemon's own user can enter; put a socket for others into a folder that they can enter"#,
     ),
     (
         "[[socket]]\npath = \"s\"\ncalls = []",

@@ -1,0 +1,171 @@
+//! Every secret that the configuration holds or names: read all together, so that all that is wrong with them is told at once.
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::common::word;
+use super::problem::Problem;
+use super::secrets::{NamedFile, SecretError, SecretSource};
+use crate::access;
+use crate::domain::secret::Secret;
+
+/// Shortest key for HMAC-SHA256 that is taken, in bytes; a shorter one is a typing error.
+const MIN_HMAC_KEY: usize = 16;
+
+/// The secrets as they are written: inline, or as the file that holds one.
+#[derive(Debug)]
+pub struct Sources {
+    pub hmac_keys: Vec<Secret<Vec<u8>>>,
+    pub hmac_key_files: Vec<NamedFile>,
+    /// It holds 64 hex digits.
+    pub master: NamedFile,
+    /// The key before, while records are re-wrapped.
+    pub previous: Option<NamedFile>,
+    pub client: Option<ClientSecret>,
+    /// A certificate authority that is trusted beside the public ones, as PEM. No secret, but a file like the others.
+    pub ca_file: Option<NamedFile>,
+}
+
+/// The app's secret, or where it is.
+#[derive(Debug)]
+pub enum ClientSecret {
+    Inline(Secret<String>),
+    File(NamedFile),
+}
+
+/// Whether a master key that is not there is a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MasterKey {
+    Needed,
+    /// It is made together with the store.
+    MadeLater,
+}
+
+/// The secrets themselves.
+#[derive(Debug)]
+pub struct Secrets {
+    /// At least one.
+    pub hmac_keys: Vec<Secret<Vec<u8>>>,
+    /// The text of the file; not there only if it is made later.
+    pub master: Option<Secret<Vec<u8>>>,
+    pub previous: Option<Secret<Vec<u8>>>,
+    pub client_secret: Option<Secret<String>>,
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+impl Sources {
+    /// Reads every file.
+    ///
+    /// # Errors
+    /// One problem for each file that can't be used, with its key and the way out.
+    pub fn read(&self, master_key: MasterKey) -> Result<Secrets, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut keep = |problem: Problem| problems.push(problem);
+        let copies = self.hmac_keys.iter().map(|key| Secret::new(key.expose().clone()));
+        let mut hmac_keys: Vec<_> = copies.collect();
+        for file in &self.hmac_key_files {
+            let read = file.read("it has to hold an HMAC signing key as Ring shows it");
+            let added =
+                read.and_then(|key| add_hmac_key(key, &mut hmac_keys).map_err(|why| file.problem(why)));
+            added.unwrap_or_else(&mut keep);
+        }
+        let master = match self.master.source.read() {
+            Err(SecretError::Missing) if master_key == MasterKey::MadeLater => None,
+            read => self
+                .master
+                .checked(read, MASTER)
+                .and_then(|text| self.master.hex(text, MASTER))
+                .map_err(&mut keep)
+                .ok(),
+        };
+        let previous = self.previous.as_ref().and_then(|file| {
+            file.read(PREVIOUS).and_then(|text| file.hex(text, PREVIOUS)).map_err(&mut keep).ok()
+        });
+        let client_secret = match &self.client {
+            Some(ClientSecret::Inline(secret)) => Some(Secret::new(secret.expose().clone())),
+            Some(ClientSecret::File(file)) => file.client_secret().map_err(&mut keep).ok(),
+            None => None,
+        };
+        let ca_pem = self.ca_file.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
+        if problems.is_empty() {
+            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem })
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+const MASTER: &str = "it has to hold the master key of the store, 64 hex digits: put it back from the copy that you keep elsewhere";
+const PREVIOUS: &str = "it has to hold the master key before, 64 hex digits; where no rotation is under way, take [keys] previous out";
+const CLIENT: &str = "it has to hold the client secret as Ring shows it";
+const AUTHORITY: &str =
+    "it has to hold certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE";
+
+impl NamedFile {
+    fn problem(&self, hint: impl Into<String>) -> Problem {
+        let value = Some(format!("{:?}", self.source.to_string()));
+        Problem { line: self.line, key: self.key.clone(), value, hint: hint.into() }
+    }
+
+    fn read(&self, needed: &str) -> Result<Secret<Vec<u8>>, Problem> {
+        self.checked(self.source.read(), needed)
+    }
+
+    /// The words for a file that can't be read; `needed` says what belongs into it.
+    fn checked(
+        &self,
+        read: Result<Secret<Vec<u8>>, SecretError>,
+        needed: &str,
+    ) -> Result<Secret<Vec<u8>>, Problem> {
+        read.map_err(|error| match error {
+            SecretError::Missing | SecretError::Empty | SecretError::TooLong => {
+                self.problem(format!("{error}; {needed}"))
+            }
+            error => self.problem(error.to_string()),
+        })
+    }
+
+    fn hex(&self, text: Secret<Vec<u8>>, needed: &str) -> Result<Secret<Vec<u8>>, Problem> {
+        let digits = text.expose().trim_ascii();
+        if digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit) {
+            Ok(text)
+        } else {
+            Err(self.problem(format!("is no master key; {needed}")))
+        }
+    }
+
+    fn client_secret(&self) -> Result<Secret<String>, Problem> {
+        let bytes = self.read(CLIENT)?;
+        let text = str::from_utf8(bytes.expose()).ok().and_then(|text| word(text).ok());
+        text.map(Secret::new)
+            .ok_or_else(|| self.problem(format!("is no client secret; {CLIENT}, one line of text")))
+    }
+
+    fn certificates(&self) -> Result<Vec<u8>, Problem> {
+        let SecretSource::File(path) = &self.source else { return Err(self.problem(AUTHORITY)) };
+        let pem = std::fs::read(path)
+            .map_err(|error| self.problem(format!("{}; {AUTHORITY}", access::explain(path, &error))))?;
+        let mut roots = RootCertStore::empty();
+        let good =
+            CertificateDer::pem_slice_iter(&pem).all(|one| one.is_ok_and(|one| roots.add(one).is_ok()));
+        if good && !roots.is_empty() {
+            Ok(pem)
+        } else {
+            Err(self.problem(format!("holds none; {AUTHORITY}")))
+        }
+    }
+}
+
+/// Takes `key` as one more beside `keys`, or says why it can't be one.
+pub(super) fn add_hmac_key(key: Secret<Vec<u8>>, keys: &mut Vec<Secret<Vec<u8>>>) -> Result<(), String> {
+    let length = key.expose().len();
+    if length < MIN_HMAC_KEY {
+        return Err(format!("is {length} bytes long; a key has at least {MIN_HMAC_KEY}"));
+    }
+    if keys.iter().any(|other| other.expose() == key.expose()) {
+        return Err("is the same key as another; list each once".into());
+    }
+    keys.push(key);
+    Ok(())
+}

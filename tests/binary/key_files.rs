@@ -1,0 +1,244 @@
+//! Files of secrets that can't be used: `serve` and `check` tell all of them at once, with file, key and way out.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::support::process::{Stranger, open_to_all, ringhookd, run};
+
+/// The keys of the configuration that name a file, and the name of each file here.
+const FILES: [(&str, &str); 5] = [
+    ("hmac_key_files[0]", "hmac.key"),
+    ("keys.master", "master.key"),
+    ("keys.previous", "previous.key"),
+    ("ring.client_secret_file", "client.secret"),
+    ("ring.ca_file", "ca.pem"),
+];
+
+/// A folder with a store, a configuration, and all the files that it names.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        place.configure(|name| place.file(name).display().to_string());
+        place.restore();
+        // `init` makes the master key itself.
+        fs::remove_file(place.file("master.key")).unwrap();
+        let made = run(&["init", "--config", place.config().to_str().unwrap()], b"");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        place
+    }
+
+    fn configure(&self, source: impl Fn(&str) -> String) {
+        let [hmac, master, previous, client, ca] = FILES.map(|(_, name)| source(name));
+        let folder = self.dir.path().display();
+        let text = format!(
+            r#"listen = "127.0.0.1:0"
+hmac_key_files = ["{hmac}"]
+[store]
+folder = "{folder}/data"
+[keys]
+master = "{master}"
+previous = "{previous}"
+[ring]
+client_id = "me"
+client_secret_file = "{client}"
+ca_file = "{ca}"
+"#
+        );
+        fs::write(self.config(), text).unwrap();
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("config.toml")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes every file good again, but for a master key that is there.
+    fn restore(&self) {
+        let certificate = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap().cert;
+        let base64 = data_encoding::BASE64.encode(certificate.der());
+        let certificate = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+        let previous = "cd".repeat(32);
+        for (name, content) in [
+            ("hmac.key", "a-made-up-signing-key"),
+            ("previous.key", previous.as_str()),
+            ("client.secret", "a-made-up-client-secret"),
+            ("ca.pem", certificate.as_str()),
+        ] {
+            write(&self.file(name), content);
+        }
+        if !self.file("master.key").exists() {
+            write(&self.file("master.key"), "");
+        }
+    }
+
+    /// Exit code and output of both commands; `serve` must not run.
+    fn commands(&self) -> [(i32, String); 2] {
+        let config = self.config();
+        ["serve", "check"].map(|command| {
+            let output = run(&[command, "--config", config.to_str().unwrap()], b"");
+            let text = [output.stdout, output.stderr].concat();
+            (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+        })
+    }
+}
+
+fn write(path: &Path, content: &str) {
+    let _ = fs::remove_dir(path);
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// How a file is made unusable, and what must be said then.
+type Damage = (&'static str, fn(&Path), &'static [&'static str]);
+
+const DAMAGES: [Damage; 5] = [
+    ("missing", |path| fs::remove_file(path).unwrap(), &["there is no such file", "it has to hold"]),
+    ("empty", |path| write(path, ""), &["it has to hold"]),
+    ("corrupt", |path| write(path, "\u{1}x"), &[]),
+    (
+        "a folder",
+        |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        },
+        &["older", "irectory"],
+    ),
+    (
+        "open to others",
+        |path| fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap(),
+        &["run: chmod 600"],
+    ),
+];
+
+#[test]
+fn a_file_that_cannot_be_used_is_told_with_its_key_its_path_and_the_way_out() {
+    let place = Place::new();
+    let master = fs::read_to_string(place.file("master.key")).unwrap();
+    for (name, damage, words) in DAMAGES {
+        for (key, file) in FILES {
+            if (name, file) == ("open to others", "ca.pem") {
+                // It is no secret.
+                continue;
+            }
+            let path = place.file(file);
+            damage(&path);
+            for (command, (code, text)) in ["serve", "check"].iter().zip(place.commands()) {
+                assert_eq!(code, if *command == "serve" { 78 } else { 1 }, "{command}, {name} {key}: {text}");
+                let line = text.lines().find(|line| line.contains(key));
+                let line = line.unwrap_or_else(|| panic!("{command}, {name}: {key} is not in {text}"));
+                let at = format!("{}:", place.config().display());
+                assert!(
+                    line.contains(&at) && line.contains(path.to_str().unwrap()),
+                    "{command}, {name}: {line}"
+                );
+                let told = words.is_empty() || words.iter().any(|words| line.contains(words));
+                assert!(told, "{command}, {name} {key}: {line}");
+                assert!(
+                    line.contains("it has to hold") || line.contains("a key has at least") || told,
+                    "{line}"
+                );
+            }
+            place.restore();
+            write(&place.file("master.key"), &master);
+        }
+    }
+}
+
+#[test]
+fn all_files_that_cannot_be_used_are_told_at_once_and_alike() {
+    let place = Place::new();
+    let told = |text: &str| {
+        let prefix = format!("{}:", place.config().display());
+        text.lines().filter_map(|line| Some(line.split_once(&prefix)?.1.to_owned())).collect::<Vec<_>>()
+    };
+    for (name, damage, _) in DAMAGES {
+        for (_, file) in FILES {
+            damage(&place.file(file));
+        }
+        let [(_, serve), (_, check)] = place.commands();
+        let expected = if name == "open to others" { FILES.len() - 1 } else { FILES.len() };
+        assert_eq!(told(&serve).len(), expected, "{name}: {serve}");
+        assert_eq!(told(&serve), told(&check), "{name}");
+        place.restore();
+        write(&place.file("master.key"), "");
+    }
+}
+
+#[test]
+fn every_credential_that_is_missing_is_named_and_the_mode_of_one_is_left_to_systemd() {
+    let place = Place::new();
+    let credentials = place.file("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let check = || {
+        let config = place.config();
+        let mut command = ringhookd(&["check", "--config", config.to_str().unwrap()]);
+        let output = command.env("CREDENTIALS_DIRECTORY", &credentials).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let is_credential = |name: &str| name != "ca.pem";
+    let as_credentials = |name: &str| {
+        if is_credential(name) {
+            format!("credential:{name}")
+        } else {
+            place.file(name).display().to_string()
+        }
+    };
+    place.configure(as_credentials);
+    let (code, text) = check();
+    assert_eq!(code, 1, "{text}");
+    let names = FILES.map(|(_, name)| name).into_iter().filter(|name| is_credential(name));
+    for name in names.clone() {
+        assert!(text.contains(&format!("LoadCredential={name}:")), "{name} in {text}");
+    }
+    for name in names {
+        fs::copy(place.file(name), credentials.join(name)).unwrap();
+        fs::set_permissions(credentials.join(name), Permissions::from_mode(0o440)).unwrap();
+    }
+    assert_eq!(check().0, 0, "{}", check().1);
+    // Their paths may also be written out.
+    place.configure(|name| {
+        if is_credential(name) { credentials.join(name) } else { place.file(name) }.display().to_string()
+    });
+    assert_eq!(check().0, 0, "{}", check().1);
+}
+
+#[test]
+fn a_file_of_another_user_is_told_with_who_may_read_it() {
+    let Some(stranger) = Stranger::new() else { return };
+    let place = Place::new();
+    open_to_all(place.dir.path());
+    let config = place.config();
+    let said = |command: &str| {
+        let output = stranger.run(65534, &[command, "--config", config.to_str().unwrap()]);
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    for command in ["serve", "check"] {
+        let text = said(command);
+        for (key, file) in FILES.iter().filter(|(_, file)| *file != "ca.pem") {
+            let line =
+                text.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} in {text}"));
+            let path = place.file(file).display().to_string();
+            let mend = ["it belongs to user root", "Run ringhookd as root", path.as_str()];
+            assert!(mend.iter().all(|words| line.contains(words)), "{command}: {line}");
+        }
+    }
+}
+
+#[test]
+fn another_master_key_than_the_stores_is_told_with_its_file() {
+    let place = Place::new();
+    write(&place.file("master.key"), &"ab".repeat(32));
+    for (code, text) in place.commands() {
+        assert!(matches!(code, 1 | 78), "{text}");
+        let named = format!("keys.master = {:?}", place.file("master.key").to_str().unwrap());
+        assert!(text.contains(&named) && text.contains("sealed under master key"), "{text}");
+    }
+}
