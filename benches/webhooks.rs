@@ -1,7 +1,8 @@
-//! The bench: durable accepts against a bare hyper server, against one fdatasync, and what a full store costs.
+//! The bench: durable accepts against a bare hyper server, against one fdatasync, what a full store costs, and what kinds of
+//! events do.
 //!
-//! `cargo bench --bench webhooks -- [http] [a] [b] [c] [d] [--rounds N] [--seconds S] [--accounts N] [--ids N] [--json]`;
-//! without a part, all of them. The servers are child processes; what is printed first says on what it was measured.
+//! `cargo bench --bench webhooks -- [http] [rates] [latency] [full] [sizes] [backlog] [loads] [--rounds N] [--seconds S] [--accounts N]
+//! [--ids N] [--json]`; without a part, all of them. The servers are child processes; what is printed first says on what it was measured.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -32,24 +33,32 @@ fn measure(command: &Command) -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let at = |name: &str| folder.path().join(name);
     let mut bench = Bench { report: command.report(folder.path())?, effort: command.effort()?, seed: 0 };
+    if wanted("backlog") {
+        // First of all: it looks at the memory of this process.
+        parts::backlog::in_memory(&mut bench)?;
+    }
     if wanted("http") {
         parts::over_baseline(&mut bench, &at("http"), Role::Http)?;
     }
-    if wanted("a") {
-        parts::over_baseline(&mut bench, &at("a"), Role::Durable)?;
+    if wanted("rates") {
+        parts::over_baseline(&mut bench, &at("rates"), Role::Durable)?;
     }
-    if wanted("b") {
-        parts::latency(&mut bench, &at("b"))?;
+    if wanted("latency") {
+        parts::latency(&mut bench, &at("latency"))?;
     }
-    if wanted("c") || wanted("d") {
+    if wanted("full") || wanted("sizes") {
         let content = Content {
             accounts: command.number("--accounts", 1_000_000)?,
             ids: command.number("--ids", 10_000_000)?,
+            ..Content::default()
         };
-        full(&mut bench, folder.path(), Wanted { rates: wanted("c"), sizes: wanted("d"), content })?;
+        full(&mut bench, folder.path(), Wanted { rates: wanted("full"), sizes: wanted("sizes"), content })?;
+    }
+    if wanted("loads") {
+        parts::loads::over_one_device(&mut bench, folder.path())?;
     }
     bench.report.finish();
     Ok(())
 }
 
-const PARTS: [&str; 5] = ["http", "a", "b", "c", "d"];
+const PARTS: [&str; 7] = ["backlog", "http", "rates", "latency", "full", "sizes", "loads"];

@@ -163,7 +163,7 @@ impl Intake {
                 }
                 let marks = self.marks(&event, now);
                 Incoming {
-                    identity: Identity::of(event.request_id.as_deref(), &body),
+                    identity: Identity::of_event(&event, &body),
                     received_at: now,
                     account: event.account,
                     kind: event.kind,

@@ -16,32 +16,63 @@ pub(crate) fn account(number: u64) -> String {
     format!("ava1.ring.account.{:016x}{:016x}", mix(number), mix(!number))
 }
 
-/// Device of an account, as long as Ring's are.
-pub(crate) fn device(account: u64) -> String {
-    let [a, b, c] = [1, 2, 3].map(|n| mix(account ^ (n << 60)));
+/// Device of an account by its number there, as long as Ring's are.
+pub(crate) fn device(account: u64, number: u64) -> String {
+    let [a, b, c] = [1, 2, 3].map(|n| mix(account ^ (n << 60) ^ (number << 40)));
     format!("ava1.ring.device.{a:016x}{b:016x}{c:016x}{a:016x}{b:016x}{:08x}", c >> 32)
 }
 
-/// Makes events; no two of one source are alike.
+/// What events are of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Population {
+    /// Numbered from 0, each as often as the others, in no order.
+    pub(crate) accounts: u64,
+    /// Of each account.
+    pub(crate) devices: u64,
+    /// Of a thousand events, how many are of a new device of these accounts.
+    pub(crate) new_devices: u64,
+    /// How many are of a new account.
+    pub(crate) new_accounts: u64,
+    /// How many came before: one of the first [`REPEATED`] of the source.
+    pub(crate) repeats: u64,
+}
+
+impl Population {
+    pub(crate) fn of(accounts: u64, devices: u64) -> Self {
+        Self { accounts, devices, new_devices: 0, new_accounts: 0, repeats: 0 }
+    }
+}
+
+/// How many events of a source are sent before any comes again.
+pub(crate) const REPEATED: u64 = 20_000;
+
+/// Makes events; no two of one source are alike, but for those that come again.
 pub(crate) struct Events {
-    accounts: u64,
+    population: Population,
+    first: u64,
     next: u64,
-    /// When they happen, or up to a second later.
+    /// When the first of them happened.
     born: u64,
 }
 
 impl Events {
-    /// Of accounts below `accounts`, each as often as the others, in no order. `seed` sets runs against one store apart.
+    /// Of accounts below `accounts` with a device each. `seed` sets runs against one store apart.
     pub(crate) fn new(accounts: u64, seed: u64) -> Self {
-        Self { accounts, next: seed << 40, born: clock::now().0 }
+        Self::of(Population::of(accounts, 1), seed)
+    }
+
+    pub(crate) fn of(population: Population, seed: u64) -> Self {
+        Self { population, first: seed << 40, next: seed << 40, born: clock::now().0 }
     }
 
     fn made(&mut self, count: usize) -> Requests {
         let mut all = Requests::with_capacity(count, 1100);
         let key = Hmac::<Sha256>::new_from_slice(HMAC_KEY.as_bytes()).expect("HMAC takes keys of any length");
         let mut head = String::new();
+        // They happen when they are sent, or nearly so.
+        let now = clock::now().0;
         for _ in 0..count {
-            let body = self.body();
+            let body = self.body(now);
             let signature = key.clone().chain_update(&body).finalize().into_bytes();
             head.clear();
             let written = write!(
@@ -57,12 +88,31 @@ impl Events {
         all
     }
 
-    fn body(&mut self) -> String {
+    fn body(&mut self, now: u64) -> String {
         self.next += 1;
-        let (number, random) = (self.next, mix(self.next));
-        let account_number = random % self.accounts;
-        let (account, device) = (account(account_number), device(account_number));
-        let at = self.born + number % 1000;
+        let Population { accounts, new_devices, new_accounts, repeats, .. } = self.population;
+        let number = self.next;
+        // The first come once, whatever the population.
+        let dice = if number > self.first + REPEATED { mix(number ^ (1 << 63)) % 1000 } else { 1000 };
+        if dice < repeats {
+            let number = self.first + 1 + mix(number) % REPEATED;
+            return self.event(number, mix(number) % accounts, mix(number), self.born);
+        }
+        let is_new_device = dice < repeats + new_devices;
+        let is_new_account = !is_new_device && dice < repeats + new_devices + new_accounts;
+        let account = if is_new_account { number } else { mix(number) % accounts };
+        let device = if is_new_device { number } else { mix(number) };
+        let born = if number > self.first + REPEATED { now } else { self.born };
+        self.event(number, account, device, born)
+    }
+
+    /// Event of a number, of an account, of one of its devices or of a new one.
+    fn event(&self, number: u64, account_number: u64, device_number: u64, born: u64) -> String {
+        let random = mix(number);
+        let device_number =
+            if device_number == number { number } else { (device_number >> 32) % self.population.devices };
+        let (account, device) = (account(account_number), device(account_number, device_number));
+        let at = born + number % 1000;
         let id = format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
             random >> 32,

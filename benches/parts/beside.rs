@@ -1,4 +1,4 @@
-//! (d) Webhooks while the daemon refreshes at full rate, over webhooks while it does not.
+//! Webhooks while the daemon refreshes at full rate, over webhooks while it does not.
 
 use std::error::Error;
 use std::path::Path;
@@ -45,7 +45,7 @@ pub(crate) fn webhooks(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn E
             }
         }
         let pace = median(&mut paces);
-        let name = format!("(d) webhooks at {pace:.0} refreshes/s / none, {connections} connections");
+        let name = format!("beside: webhooks at {pace:.0} refreshes/s / none, {connections} connections");
         bench.rate(name, &Pair::of(&refreshing, &quiet), Some("0.95"));
     }
     ring.stop()

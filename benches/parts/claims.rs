@@ -1,4 +1,4 @@
-//! (e) Claims among many accounts that nobody has claimed: looking for a nonce, and the whole claim with what Ring is told.
+//! Claims among many accounts that nobody has claimed: looking for a nonce, and the whole claim with what Ring is told.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -40,14 +40,14 @@ pub(crate) fn among(bench: &mut Bench, folder: &Path, accounts: u64) -> Result<(
     let nobody = |n: u64| (format!("{:0>43}", "A"), (clock::now().0 - n).to_string());
     let mut misses =
         (0..MISSES as u64).map(|n| timed(&socket, &nobody(n), "no_match")).collect::<Result<Vec<_>, _>>()?;
-    report(bench, &format!("(e) no match among {accounts}, over its HMACs alone"), &mut misses, bare);
+    report(bench, &format!("claims: no match among {accounts}, over its HMACs alone"), &mut misses, bare);
     // Spread over all of them.
     let mut claims = Vec::new();
     for n in 0..CLAIMS {
         let visit = ring.visit(&account(n * (accounts / CLAIMS))).ok_or("no such link")?;
         claims.push(timed(&socket, &(visit.nonce, visit.time), "linked")?);
     }
-    report(bench, &format!("(e) a claim among {accounts}, POST and PATCH included"), &mut claims, bare);
+    report(bench, &format!("claims: a claim among {accounts}, POST and PATCH included"), &mut claims, bare);
     runtime.block_on(daemon.stop());
     Ok(())
 }

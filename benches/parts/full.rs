@@ -1,4 +1,4 @@
-//! (c) and (d): what millions of accounts and ids cost in rate, memory, time to start, and disk.
+//! What millions of accounts and ids cost in rate, memory, time to start, and disk.
 
 use std::error::Error;
 use std::path::Path;
@@ -29,23 +29,23 @@ pub(crate) struct Wanted {
 /// Fills a store step by step and measures after each.
 pub(crate) fn full(bench: &mut Bench, folder: &Path, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     let (empty, full) = (folder.join("empty"), folder.join("full"));
-    let Content { accounts, ids } = wanted.content;
+    let Content { accounts, ids, .. } = wanted.content;
     for folder in [&empty, &full] {
         store::make(folder)?;
     }
     if wanted.sizes {
         sizes(bench, &empty, "empty")?;
     }
-    store::add(&full, Content { accounts, ids: 0 })?;
+    store::add(&full, Content { accounts, ..Content::default() })?;
     let before = if wanted.sizes { sizes(bench, &full, &format!("{accounts} accounts"))? } else { 0.0 };
     let file_before = store::file_bytes(&full)?;
-    store::add(&full, Content { accounts: 0, ids })?;
+    store::add(&full, Content { ids, ..Content::default() })?;
     if wanted.sizes {
         let file = store::file_bytes(&full)?.saturating_sub(file_before) as f64 / MIB;
         let memory = sizes(bench, &full, &format!("{accounts} accounts, {ids} ids"))? - before;
         let millions = ids as f64 / 1e6;
         for (what, value) in [("memory", memory), ("file", file)] {
-            let name = format!("(d) {what} of a million ids");
+            let name = format!("sizes: {what} of a million ids");
             let from = format!("{value:.0} MiB more with {ids}");
             bench.report.add(Figure { name, value: value / millions, unit: "MiB", from, goal: None });
         }
@@ -54,19 +54,19 @@ pub(crate) fn full(bench: &mut Bench, folder: &Path, wanted: Wanted) -> Result<(
 }
 
 fn rates(bench: &mut Bench, empty: &Path, full: &Path, accounts: u64) -> Result<(), Box<dyn Error>> {
-    store::add(empty, Content { accounts: ACCOUNTS, ids: 0 })?;
+    store::add(empty, Content { accounts: ACCOUNTS, ..Content::default() })?;
     let (empty, full) = (Server::start(Role::Durable, empty)?, Server::start(Role::Durable, full)?);
     for connections in CONNECTIONS {
         let mut events = bench.events(ACCOUNTS);
         let pair = compare([&full, &empty], connections, &mut events, bench.effort)?;
         let goal = (connections == 256).then_some("0.90");
-        bench.rate(format!("(c) full / empty store, {connections} connections"), &pair, goal);
+        bench.rate(format!("full: full / empty store, {connections} connections"), &pair, goal);
     }
     // Both get the same events: the empty store does not know most of these accounts, so only the full one counts.
     let baseline = Server::start(Role::Baseline, Path::new("."))?;
     let mut events = bench.events(accounts);
     let pair = compare([&full, &baseline], 256, &mut events, bench.effort)?;
-    bench.rate("(c) full, all its accounts / bare server, 256".into(), &pair, None);
+    bench.rate("full: full, all its accounts / bare server, 256".into(), &pair, None);
     full.stop()?;
     empty.stop()
 }
@@ -102,7 +102,7 @@ fn sizes(bench: &mut Bench, folder: &Path, content: &str) -> Result<f64, Box<dyn
         ("file", file, "MiB", None),
     ];
     for (what, value, unit, goal) in figures {
-        let name = format!("(d) {what}, {content}");
+        let name = format!("sizes: {what}, {content}");
         bench.report.add(Figure { name, value, unit, from: String::new(), goal });
     }
     Ok(resident)

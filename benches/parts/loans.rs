@@ -1,4 +1,4 @@
-//! (c) Tokens for local workers on the admin socket, over a bare hyper server on a Unix socket.
+//! Tokens for local workers on the admin socket, over a bare hyper server on a Unix socket.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,13 +17,13 @@ const PER_SECOND: u32 = 90;
 /// Of accounts with tokens that serve.
 pub(crate) fn over_baseline(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Error>> {
     store::make(folder)?;
-    store::add(folder, Content { accounts: ACCOUNTS, ids: 0 })?;
-    run(bench, folder, ACCOUNTS, "(c) token / bare server")
+    store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
+    run(bench, folder, ACCOUNTS, "loans: token / bare server")
 }
 
 /// The same in a store that is full already.
 pub(crate) fn of_many(bench: &mut Bench, folder: &Path, accounts: u64) -> Result<(), Box<dyn Error>> {
-    run(bench, folder, accounts, &format!("(c) the same with {accounts} accounts"))
+    run(bench, folder, accounts, &format!("loans: the same with {accounts} accounts"))
 }
 
 /// The same while the daemon refreshes others at full rate.
@@ -31,10 +31,10 @@ pub(crate) fn while_refreshing(bench: &mut Bench, folder: &Path) -> Result<(), B
     let seconds = (bench.effort.rounds as u64 + 1) * (bench.effort.span.as_secs() + 1) * 2 * 2 + 30;
     let mut ring = make_due(folder, seconds * u64::from(PER_SECOND))?;
     // Over the first of those that are due: these have tokens that serve.
-    store::add(folder, Content { accounts: ACCOUNTS, ids: 0 })?;
+    store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     let_refresh(folder, &ring, PER_SECOND)?;
     let before = used(&mut ring)?.granted;
-    run(bench, folder, ACCOUNTS, &format!("(c) the same at {PER_SECOND} refreshes/s"))?;
+    run(bench, folder, ACCOUNTS, &format!("loans: the same at {PER_SECOND} refreshes/s"))?;
     if used(&mut ring)?.granted == before {
         return Err("nothing was refreshed meanwhile".into());
     }

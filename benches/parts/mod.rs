@@ -1,9 +1,11 @@
-//! What is measured, part by part, as the project's goals name them.
+//! What is measured, part by part.
 
+pub(crate) mod backlog;
 pub(crate) mod beside;
 pub(crate) mod claims;
 pub(crate) mod disk;
 pub(crate) mod full;
+pub(crate) mod loads;
 pub(crate) mod loans;
 pub(crate) mod pace;
 pub(crate) mod rates;
@@ -62,29 +64,29 @@ impl Bench {
     }
 }
 
-/// The HTTP room alone, and (a) durable accepts, over the bare server.
+/// The HTTP room alone, and durable accepts, over the bare server.
 pub(crate) fn over_baseline(bench: &mut Bench, folder: &Path, role: Role) -> Result<(), Box<dyn Error>> {
     if role == Role::Durable {
         store::make(folder)?;
-        store::add(folder, Content { accounts: ACCOUNTS, ids: 0 })?;
+        store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     }
     let (ours, theirs) = (Server::start(role, folder)?, Server::start(Role::Baseline, folder)?);
     for connections in CONNECTIONS {
         let mut events = bench.events(ACCOUNTS);
         let pair = compare([&ours, &theirs], connections, &mut events, bench.effort)?;
         let (name, goal) = match role {
-            Role::Durable => ("(a) durable / bare server", (connections == 256).then_some("0.90")),
-            _ => ("http room / bare server", None),
+            Role::Durable => ("rates: durable / bare server", (connections == 256).then_some("0.90")),
+            _ => ("http: http room / bare server", None),
         };
         bench.rate(format!("{name}, {connections} connections"), &pair, goal);
     }
     ours.stop()
 }
 
-/// (b) One durable answer over one sync of the disk.
+/// One durable answer over one sync of the disk.
 pub(crate) fn latency(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Error>> {
     store::make(folder)?;
-    store::add(folder, Content { accounts: ACCOUNTS, ids: 0 })?;
+    store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     let server = Server::start(Role::Durable, folder)?;
     let mut client = Client::connect(&server.address, 1)?;
     let mut events = bench.events(ACCOUNTS);
@@ -98,7 +100,7 @@ pub(crate) fn latency(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Er
     }
     let from = format!("{:.0} µs over {:.0} µs", median(&mut answers), median(&mut syncs));
     bench.report.add(Figure {
-        name: "(b) p50 of a durable answer / fdatasync".into(),
+        name: "latency: p50 of a durable answer / fdatasync".into(),
         value: median(&mut ratios),
         unit: "",
         from,

@@ -1,4 +1,4 @@
-//! (b) Refreshes a second before the simulated Ring, over those that are allowed, and what they cost.
+//! Refreshes a second before the simulated Ring, over those that are allowed, and what they cost.
 
 use std::error::Error;
 use std::path::Path;
@@ -37,12 +37,12 @@ pub(crate) fn hold(bench: &mut Bench, folder: &Path, per_second: u32) -> Result<
     let granted = after.granted - before;
     let rate = granted as f64 / took;
     let from = format!("{granted} in {took:.1} s, {rate:.2}/s");
-    let name = format!("(b) refreshes / allowed, {per_second} a second");
+    let name = format!("refreshes: refreshes / allowed, {per_second} a second");
     let value = rate / f64::from(per_second);
     bench.report.add(Figure { name, value, unit: "", from, goal: Some("0.98") });
     let most = u64::from(per_second) + BURST;
     let from = format!("{peak} requests; the rate and a burst of {BURST} are {most}");
-    let name = format!("(b) worst second that slides / allowed, {per_second}");
+    let name = format!("refreshes: worst second that slides / allowed, {per_second}");
     bench.report.add(Figure {
         name,
         value: peak as f64 / most as f64,
@@ -55,7 +55,7 @@ pub(crate) fn hold(bench: &mut Bench, folder: &Path, per_second: u32) -> Result<
         busy * 1000.0 / granted as f64,
         ring_busy * 1000.0 / granted as f64
     );
-    let name = format!("(b) share of one processor, {per_second} a second");
+    let name = format!("refreshes: share of one processor, {per_second} a second");
     bench.report.add(Figure { name, value: busy / took * 100.0, unit: "%", from, goal: None });
     ring.stop()
 }

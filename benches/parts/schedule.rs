@@ -1,4 +1,4 @@
-//! (a) The schedule of all accounts: its memory, how long it takes to build, and how fast it decides.
+//! The schedule of all accounts: its memory, how long it takes to build, and how fast it decides.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -71,7 +71,7 @@ pub(crate) fn in_memory(bench: &mut Bench, accounts: u64) -> Result<(), Box<dyn 
         ("the schedule at a glance", overview.as_secs_f64() * 1000.0, "ms", String::new(), None),
     ];
     for (what, value, unit, from, goal) in figures {
-        let name = format!("(a) {what}, {accounts} accounts");
+        let name = format!("schedule: {what}, {accounts} accounts");
         bench.report.add(Figure { name, value, unit, from, goal });
     }
     Ok(())
@@ -81,7 +81,7 @@ pub(crate) fn in_memory(bench: &mut Bench, accounts: u64) -> Result<(), Box<dyn 
 pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Result<(), Box<dyn Error>> {
     store::make(folder)?;
     let start = clock::instant();
-    store::add(folder, Content { accounts, ids: 0 })?;
+    store::add(folder, Content { accounts, ..Content::default() })?;
     let filled = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (mut opens, mut builds) = (Vec::new(), Vec::new());
@@ -113,14 +113,14 @@ pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Res
         median(&mut opens),
         filled.as_secs_f64()
     );
-    let name = format!("(a) to build the schedule at start, {accounts} accounts");
+    let name = format!("schedule: to build the schedule at start, {accounts} accounts");
     bench.report.add(Figure { name, value: median(&mut builds), unit: "s", from, goal: None });
     let server = Server::start(Role::Durable, folder)?;
     // It builds the schedule while it accepts already.
     std::thread::sleep(Duration::from_secs(5));
     let from = format!("ready after {:.2} s", server.started_in.as_secs_f64());
     let value = server.resident()? as f64 / accounts as f64;
-    let name = format!("(a) all memory of the daemon by account, {accounts} accounts");
+    let name = format!("schedule: all memory of the daemon by account, {accounts} accounts");
     bench.report.add(Figure { name, value, unit: "B", from, goal: None });
     server.stop()
 }

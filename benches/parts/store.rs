@@ -55,8 +55,10 @@ pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {
 /// What is put into a store before anything is measured.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Content {
-    /// Linked to a user each, with tokens, a key and a device.
+    /// Linked to a user each, with tokens, a key and devices.
     pub(crate) accounts: u64,
+    /// Of an account, if more than one.
+    pub(crate) devices: u64,
     /// Remembered from events that are gone.
     pub(crate) ids: u64,
 }
@@ -93,7 +95,7 @@ async fn fill(store: &Store, content: Content) -> Result<(), Box<dyn Error>> {
     for numbers in steps(content.accounts, AT_ONCE) {
         store.fill_accounts(numbers.map(import).collect::<Result<_, _>>()?).await?;
     }
-    fill_devices(store, content.accounts).await?;
+    fill_devices(store, content.accounts, content.devices.max(1)).await?;
     for numbers in steps(content.ids, IN_BULK) {
         let ids = numbers.map(|number| Identity::of(Some(&format!("gone-{number}")), b""));
         store.fill_ids(ids.collect()).await?;
@@ -101,11 +103,13 @@ async fn fill(store: &Store, content: Content) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn fill_devices(store: &Store, accounts: u64) -> Result<(), Box<dyn Error>> {
+async fn fill_devices(store: &Store, accounts: u64, each: u64) -> Result<(), Box<dyn Error>> {
     for numbers in steps(accounts, IN_BULK) {
         let mut devices = Vec::new();
         for number in numbers {
-            devices.push((AccountId::new(&account(number))?, DeviceId::new(&device(number))?));
+            for n in 0..each {
+                devices.push((AccountId::new(&account(number))?, DeviceId::new(&device(number, n))?));
+            }
         }
         store.fill_devices(devices).await?;
     }

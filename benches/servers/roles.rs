@@ -5,7 +5,6 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;

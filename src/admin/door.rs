@@ -61,8 +61,8 @@ impl Door {
         self.users.as_deref()
     }
 
-    pub(super) fn accounts(&self) -> Option<Vec<AccountId>> {
-        self.accounts.clone()
+    pub(super) fn accounts(&self) -> Option<&[AccountId]> {
+        self.accounts.as_deref()
     }
 
     pub(super) fn selected_accounts(&self) -> &Selection {

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 
 use super::door::Door;
@@ -15,15 +13,19 @@ use crate::domain::event::Event;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
 use crate::http::answer;
-use crate::store::Published;
+use crate::store::{Followed, Follower, Published};
 
 const LAST: usize = 10;
 const MAX_LAST: usize = 200;
-/// Lines that wait for the reader; behind them it lags in the store's own buffer, and is told when that runs over.
-const BUFFERED: usize = 16;
+/// What the newest take in the store, at most, but for one.
+const MAX_LAST_BYTES: u64 = 1 << 20;
+/// Lines that wait for the reader, each of up to a body's size; behind them it lags in the store's own buffer, and is told
+/// when that runs over.
+const BUFFERED: usize = 1;
 
 impl Admin {
-    /// `?last=N`: so many of the newest first. `{"gap":n}` where n events, of any queue, came too fast for the reader.
+    /// `?last=N`: so many of the newest first, up to a mebibyte. `{"gap":n}` where n events, of any queue, came too fast for
+    /// the reader.
     pub(super) async fn tail(self: &Arc<Self>, door: &Arc<Door>, name: &str, query: &Query) -> Reply {
         let queue = queue_name(name)?;
         door.may(Call::QueueTail, Some(&queue))?;
@@ -32,9 +34,10 @@ impl Admin {
             return Err(no_such_queue());
         }
         let live = self.store.queues().follow();
-        // The writer answers this, so what was being committed when following began can be seen from here on.
-        let scope = self.store.queues().scope(door.users(), door.accounts()).await?;
-        let newest = self.store.queues().peek(&queue, last, &scope).await?;
+        // So what was being committed when following began can be seen from here on.
+        self.store.queues().catch_up().await?;
+        let scope = self.scope(door, None).await?;
+        let newest = self.store.queues().peek(&queue, last, MAX_LAST_BYTES, &scope).await?;
         let (pieces, receiver) = mpsc::channel(BUFFERED);
         let tail = Tail { queue, door: Arc::clone(door), live, stopping: self.stopping.subscribe(), pieces };
         let shown: HashSet<u64> = newest.iter().map(|leased| leased.seq).collect();
@@ -48,7 +51,7 @@ impl Admin {
 struct Tail {
     queue: QueueName,
     door: Arc<Door>,
-    live: Receiver<Arc<Published>>,
+    live: Follower,
     stopping: watch::Receiver<bool>,
     pieces: mpsc::Sender<Bytes>,
 }
@@ -70,18 +73,17 @@ impl Tail {
 
     async fn next(&mut self, shown: &HashSet<u64>) -> Option<Bytes> {
         loop {
-            let published = tokio::select! {
-                published = self.live.recv() => published,
+            let followed = tokio::select! {
+                followed = self.live.next() => followed?,
                 () = self.pieces.closed() => return None,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             };
-            match published {
-                Ok(published) if self.wants(&published) && !shown.contains(&published.seq) => {
+            match followed {
+                Followed::Event(published) if self.wants(&published) && !shown.contains(&published.seq) => {
                     return Some(line(&published.event, published.seq, 1));
                 }
-                Ok(_) => {}
-                Err(RecvError::Lagged(missed)) => return Some(format!("{{\"gap\":{missed}}}\n").into()),
-                Err(RecvError::Closed) => return None,
+                Followed::Event(_) => {}
+                Followed::Missed(missed) => return Some(format!("{{\"gap\":{missed}}}\n").into()),
             }
         }
     }

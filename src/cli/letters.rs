@@ -41,7 +41,7 @@ pub(super) async fn run(command: LettersCommand, daemon: &Client, out: &mut Outp
         LettersCommand::Show { id } => {
             let letter: Box<RawValue> = daemon.get(&format!("/v1/dead-letters/{}", encoded(&id))).await?;
             if out.json {
-                return out.line(letter.get());
+                return out.json_line(letter.get().to_owned());
             }
             out.item(&serde_json::from_str(letter.get()).unwrap_or_default())
         }

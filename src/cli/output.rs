@@ -9,6 +9,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 use serde_json::Value;
 
 use super::failure::Failure;
+use crate::domain::json_line::one_line;
 use crate::log::text;
 
 /// Device number of `/dev/null`.
@@ -49,6 +50,11 @@ impl Output {
         Ok(writeln!(self.to, "{line}")?)
     }
 
+    /// JSON without a line end of its own, as one line for every reader.
+    pub(super) fn json_line(&mut self, json: String) -> Result<(), Failure> {
+        self.line(&one_line(json))
+    }
+
     /// Hands everything so far to the reader.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.to.flush()?)
@@ -72,7 +78,7 @@ impl Output {
     /// Each item as a line of JSON, or all of them as a table of these columns: title, and path in the item.
     pub(super) fn list(&mut self, items: &[Value], columns: &[(&str, &str)]) -> Result<(), Failure> {
         if self.json {
-            return items.iter().try_for_each(|item| self.line(&item.to_string()));
+            return items.iter().try_for_each(|item| self.json_line(item.to_string()));
         }
         let titles = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
         let row = |item: &Value| columns.iter().map(|(_, path)| cell(&at(item, path))).collect();
@@ -83,7 +89,7 @@ impl Output {
     /// One item as JSON, or its fields one a line.
     pub(super) fn item(&mut self, item: &Value) -> Result<(), Failure> {
         if self.json {
-            return self.line(&item.to_string());
+            return self.json_line(item.to_string());
         }
         let mut rows = Vec::new();
         flatten("", item, &mut rows);
@@ -92,7 +98,7 @@ impl Output {
 
     /// One JSON object, or the words that say the same.
     pub(super) fn done(&mut self, item: &Value, words: &str) -> Result<(), Failure> {
-        if self.json { self.line(&item.to_string()) } else { self.line(words) }
+        if self.json { self.json_line(item.to_string()) } else { self.line(words) }
     }
 }
 

@@ -150,7 +150,7 @@ async fn tail(name: &str, last: u32, daemon: &Client, out: &mut Output) -> Resul
 
 fn print(event: &str, out: &mut Output) -> Result<(), Failure> {
     if out.json {
-        return out.line(event);
+        return out.json_line(event.to_owned());
     }
     match serde_json::from_str(event) {
         Ok(shown) => out.line(&for_people(&shown)),

@@ -1,4 +1,4 @@
-//! Renders an accepted event as CloudEvents 1.0 in its JSON format: one line, with Ring's body in it untouched.
+//! Renders an accepted event as CloudEvents 1.0 in its JSON format: one line, with the JSON value that Ring sent in it.
 
 mod readable;
 #[cfg(test)]
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::flags::flags;
+use super::json_line::one_line;
 use super::time::Millis;
 use readable::is_readable;
 
@@ -29,7 +30,7 @@ flags! {
         Late = "late",
         /// Sent after it was received, further than clocks may differ.
         Early = "early",
-        /// Its request id came before with another body.
+        /// Its request id came before with other `data`, or of another account.
         Conflict = "conflict",
         /// It had no usable request id; its id is a hash of the body.
         HashedId = "hashed-id",
@@ -72,8 +73,8 @@ pub struct Outgoing<'a> {
     pub body: &'a [u8],
 }
 
-/// The event as one line without its end. `data` is the body to the byte where a line of JSON can hold it, else it is in
-/// `data_base64`. Texts are never empty: what would be is left out.
+/// The event as one line without its end. `data` is the body to the byte where a line of JSON can hold it, but that U+0085,
+/// U+2028 and U+2029 are escaped; else `data_base64` is. Texts are never empty: what would be is left out.
 pub fn render(event: &Outgoing<'_>) -> String {
     let data = Data::of(event.body);
     let kind = attribute(event.kind).unwrap_or("unknown".into());
@@ -108,7 +109,7 @@ pub fn render(event: &Outgoing<'_>) -> String {
             line.push_str("\"}");
         }
     }
-    line
+    one_line(line)
 }
 
 /// Where on an admin socket an access token of the account is to be had.

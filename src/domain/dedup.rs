@@ -3,10 +3,11 @@
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+use super::content::{ContentHash, short};
+use super::envelope::Envelope;
+
 /// A request id's hash as remembered: 16 bytes of SHA-256.
 pub type IdHash = [u8; 16];
-/// A body's hash as remembered: 8 bytes of SHA-256.
-pub type BodyHash = [u8; 8];
 
 /// What an event is called and remembered by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,29 +15,46 @@ pub struct Identity {
     /// The idempotency key that goes out with the event.
     pub key: String,
     pub id: IdHash,
-    pub body: BodyHash,
+    pub content: ContentHash,
 }
 
 impl Identity {
-    /// By `meta.request_id`, else by a hash of the body.
-    pub fn of(request_id: Option<&str>, body: &[u8]) -> Self {
-        let digest = tagged(b"ringhookd/body/v1\0", body);
-        let mut body_hash = BodyHash::default();
-        body_hash.copy_from_slice(&digest[..8]);
-        let key = request_id.map_or_else(|| format!("body-{}", HEXLOWER.encode(&digest)), str::to_owned);
-        Self { id: id_hash(&key), key, body: body_hash }
+    /// By `meta.request_id` and what the event says: Ring's retry may carry a new `meta.time`. An event without a request
+    /// id goes by its whole body, because two that say the same in `data` may be two.
+    pub fn of_event(event: &Envelope, body: &[u8]) -> Self {
+        match (&event.request_id, event.content) {
+            (Some(id), Some(content)) => Self { id: id_hash(id), key: id.clone(), content },
+            (id, _) => Self::of(id.as_deref(), body),
+        }
     }
 
-    /// What the event is called when its id was seen before with another body.
+    /// By the request id, else by a hash of the body; the whole body counts as what the event says.
+    pub fn of(request_id: Option<&str>, body: &[u8]) -> Self {
+        let digest = whole(body);
+        let key = request_id.map_or_else(|| format!("body-{}", HEXLOWER.encode(&digest)), str::to_owned);
+        Self { id: id_hash(&key), key, content: short(&digest) }
+    }
+
+    /// Whether `before`, which was remembered with the same id, is of this event. Earlier versions remembered a hash of the
+    /// whole body.
+    pub fn repeats(&self, before: &ContentHash, body: &[u8]) -> bool {
+        self.content == *before || short(&whole(body)) == *before
+    }
+
+    /// What the event is called when its id was seen before with something else in `data`.
     #[must_use]
     pub fn conflicting(&self) -> Self {
-        let key = format!("{}~{}", self.key, HEXLOWER.encode(&self.body));
-        Self { id: id_hash(&key), key, body: self.body }
+        let key = format!("{}~{}", self.key, HEXLOWER.encode(&self.content));
+        Self { id: id_hash(&key), key, content: self.content }
     }
 }
 
 fn id_hash(key: &str) -> IdHash {
     tagged(b"ringhookd/id/v1\0", key.as_bytes())
+}
+
+fn whole(body: &[u8]) -> [u8; 16] {
+    tagged(b"ringhookd/body/v1\0", body)
 }
 
 fn tagged(tag: &[u8], data: &[u8]) -> [u8; 16] {
@@ -49,13 +67,22 @@ fn tagged(tag: &[u8], data: &[u8]) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::envelope::parse;
+
+    fn of(body: &str) -> Identity {
+        Identity::of_event(&parse(body.as_bytes()).unwrap(), body.as_bytes())
+    }
+
+    fn sent(meta: &str, data: &str) -> Identity {
+        of(&format!(r#"{{"meta":{{"request_id":"r",{meta}}},"data":{data}}}"#))
+    }
 
     #[test]
     fn the_request_id_names_an_event_and_the_body_tells_conflicts_apart() {
         let first = Identity::of(Some("r"), b"one");
         let other = Identity::of(Some("r"), b"two");
         assert_eq!((&first.key, first.id), (&other.key, other.id));
-        assert_ne!(first.body, other.body);
+        assert_ne!(first.content, other.content);
         assert!(other.conflicting().key.starts_with("r~"));
         assert_ne!(other.conflicting().id, first.conflicting().id);
     }
@@ -64,5 +91,54 @@ mod tests {
     fn without_an_id_the_body_names_it() {
         assert_eq!(Identity::of(None, b"x"), Identity::of(None, b"x"));
         assert_ne!(Identity::of(None, b"x").id, Identity::of(None, b"y").id);
+    }
+
+    #[test]
+    fn a_retry_with_another_time_is_the_same_event() {
+        let data = r#"{"type":"t","attributes":{"source":"d","n":[1]}}"#;
+        let first = sent(r#""time":"2026-01-01T00:00:00Z","account_id":"a""#, data);
+        for meta in
+            [r#""time":"2026-01-01T00:00:05Z","account_id":"a""#, r#""account_id":"a","version":"1.1""#]
+        {
+            assert_eq!(sent(meta, data), first, "{meta}");
+        }
+        let reordered = r#" { "attributes" : {"n":[1],"source":"d"}, "type":"t" }"#;
+        assert_eq!(sent(r#""account_id":"a""#, reordered), first);
+    }
+
+    #[test]
+    fn another_word_in_data_or_another_account_is_another_event() {
+        let first = sent(r#""account_id":"a""#, r#"{"type":"t","attributes":{"x":{"y":null}}}"#);
+        for (meta, data) in [
+            (r#""account_id":"b""#, r#"{"type":"t","attributes":{"x":{"y":null}}}"#),
+            (r#""time":"x""#, r#"{"type":"t","attributes":{"x":{"y":null}}}"#),
+            (r#""account_id":"a""#, r#"{"type":"u","attributes":{"x":{"y":null}}}"#),
+            (r#""account_id":"a""#, r#"{"type":"t","attributes":{"x":{"y":1}}}"#),
+            (r#""account_id":"a""#, r#"{"type":"t","attributes":{"x":{"y":null}},"z":1}"#),
+            (r#""account_id":"a""#, r#"{"type":"t","attributes":null}"#),
+            (r#""account_id":"a""#, r#"{"type":"t","attributes":{}}"#),
+            (r#""account_id":"a""#, r#"{"type":"t"}"#),
+        ] {
+            let other = sent(meta, data);
+            assert!(other.id == first.id && other.content != first.content, "{meta} {data}");
+        }
+        let list =
+            |items: &str| sent(r#""account_id":"a""#, &format!(r#"{{"type":"t","attributes":{items}}}"#));
+        assert_ne!(list("[1]").content, list("[2]").content, "what is not read counts as well");
+    }
+
+    #[test]
+    fn without_an_id_another_time_makes_another_event() {
+        let at = |time| of(&format!(r#"{{"meta":{{"time":"{time}"}},"data":{{"type":"device_online"}}}}"#));
+        assert_ne!(at("2026-01-01T00:00:00Z").id, at("2026-01-02T00:00:00Z").id);
+    }
+
+    #[test]
+    fn what_an_earlier_version_remembered_is_recognised() {
+        let body = r#"{"meta":{"request_id":"r"},"data":{"type":"t"}}"#;
+        let before = Identity::of(Some("r"), body.as_bytes()).content;
+        assert_ne!(of(body).content, before);
+        assert!(of(body).repeats(&before, body.as_bytes()));
+        assert!(!of(body).repeats(&before, b"else"));
     }
 }

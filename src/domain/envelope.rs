@@ -10,6 +10,7 @@ mod tests;
 use serde_json::value::RawValue;
 
 use super::cloudevent::is_attribute_char;
+use super::content::{Content, ContentHash};
 use super::flags::flags;
 use super::ids::{AccountId, DeviceId, MAX_ID_BYTES};
 use super::time::Millis;
@@ -93,6 +94,9 @@ pub struct Envelope {
     pub sent_at: Option<Millis>,
     /// `attributes.timestamp`, when it happened.
     pub happened_at: Option<Millis>,
+    /// A hash of `meta.account_id` and of all of `data`, for events with a request id; nothing where a part of `data` is not
+    /// of the shape that is read.
+    pub content: Option<ContentHash>,
     pub oddities: Oddities,
 }
 
@@ -111,9 +115,11 @@ pub fn parse(body: &[u8]) -> Result<Envelope, Anomaly> {
     let named = account(meta)?;
     let source = reader.source(attributes, &kind);
     let devices = reader.devices(data)?;
+    let request_id = reader.text(meta, "request_id", Oddity::RequestId, MAX_ID_BYTES);
     Ok(Envelope {
         version: reader.text(meta, "version", Oddity::Version, MAX_ID_BYTES),
-        request_id: reader.text(meta, "request_id", Oddity::RequestId, MAX_ID_BYTES),
+        content: request_id.as_ref().and_then(|_| content(named.as_ref(), data)),
+        request_id,
         account: reader.settle(named, source.account),
         sub_kind: reader
             .text(data, "subType", Oddity::SubKind, MAX_KIND_BYTES)
@@ -234,6 +240,12 @@ impl Reader {
         let text = self.text(attributes, "timestamp", Oddity::HappenedAt, MAX_KIND_BYTES)?;
         text.parse().ok().map(Millis).or_else(|| self.odd(Oddity::HappenedAt))
     }
+}
+
+fn content(account: Option<&AccountId>, data: &Object) -> Option<ContentHash> {
+    let mut content = Content::new();
+    content.add(b'a', account.map_or("", AccountId::as_str).as_bytes());
+    data.add_to(&mut content).then(|| content.hash())
 }
 
 fn kind(value: &RawValue) -> Option<String> {

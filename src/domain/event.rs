@@ -6,14 +6,15 @@ use serde_json::json;
 
 use super::cloudevent::{Mark, Marks, Outgoing, render};
 use super::ids::{AccountId, DeviceId, UserId};
+use super::json_line::one_line;
 use super::routing::OWN_KINDS;
 use super::time::Millis;
 
 /// What was accepted. The raw body is kept to the byte; the other fields were read from it once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The idempotency key: `meta.request_id`, with `~<body hash>` when the id came with another body before, or a
-    /// hash of the body when there is no id.
+    /// The idempotency key: `meta.request_id`, with `~<hash>` when the id came with other `data` before, or a hash of
+    /// the body when there is no id.
     pub key: String,
     /// `data.type`.
     pub kind: String,
@@ -84,7 +85,7 @@ impl Event {
             Ok(text) => json!({"id": self.key, "body": text}),
             Err(_) => json!({"id": self.key, "body_base64": BASE64.encode(&self.body)}),
         };
-        line.to_string()
+        one_line(line.to_string())
     }
 }
 
@@ -110,6 +111,7 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&event.raw()).unwrap()
         };
         assert_eq!(raw(b"{ }\n")["body"], "{ }\n");
+        assert_eq!(raw("a\u{2028}\u{b}\u{85}".as_bytes())["body"], "a\u{2028}\u{b}\u{85}");
         assert_eq!(raw(b"\xff")["body_base64"], "/w==");
     }
 }

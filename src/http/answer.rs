@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::watch::Watch;
+use crate::domain::json_line::one_line;
 
 /// What a handler returns.
 pub type Answer = Response<Content>;
@@ -96,9 +97,9 @@ pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     with(status, Some("text/plain; charset=utf-8"), Content::whole(text))
 }
 
-/// A JSON document, encoded already.
-pub fn json(status: StatusCode, document: impl Into<Bytes>) -> Answer {
-    with(status, Some("application/json"), Content::whole(document))
+/// A JSON document, encoded already, as one line.
+pub fn json(status: StatusCode, document: impl Into<String>) -> Answer {
+    with(status, Some("application/json"), Content::whole(one_line(document.into())))
 }
 
 /// 200 and pieces as they come, e.g. an event a line.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::accounts::AccountRow;
 use super::batch::{Batch, HELD};
@@ -50,8 +49,8 @@ impl Batch<'_> {
     pub(super) fn accept(&mut self, incoming: &mut Incoming) -> Result<Result<Accepted, StoreError>, Fault> {
         let mut identity = Identity { key: take(&mut incoming.identity.key), ..incoming.identity };
         let mut marks = incoming.marks;
-        if let Some(body) = self.seen(&identity.id)? {
-            if body == identity.body {
+        if let Some(before) = self.seen(&identity.id)? {
+            if identity.repeats(&before, &incoming.body) {
                 bump(&self.shared.stats.duplicates);
                 return Ok(Ok(Accepted::Duplicate));
             }
@@ -211,7 +210,7 @@ impl Batch<'_> {
     }
 
     pub(super) fn publish(&mut self, seq: u64, queues: &[u16], event: &Event) {
-        if self.shared.published.receiver_count() == 0 {
+        if !self.shared.feed.is_followed() {
             return;
         }
         let names = self.core.queue_names(queues).collect();
@@ -337,8 +336,7 @@ impl Batch<'_> {
 
     pub(super) fn note_device(&mut self, device: &DeviceId, account: u32) -> Result<(), Fault> {
         let key = device_key(device);
-        let (slot, hint) = device_hint(&key, account, self.core.device_hints.len());
-        if self.core.device_hints[slot] == hint {
+        if self.core.devices.get(fingerprint(&key)) == Some(account) {
             return Ok(());
         }
         if self.read_device(&key)? != Some(account) {
@@ -346,7 +344,7 @@ impl Batch<'_> {
             stamp("devices", &key, &mut value);
             self.tables.devices()?.insert(&key[..], value.as_slice())?;
         }
-        self.core.device_hints[slot] = hint;
+        self.core.devices.insert(fingerprint(&key), account);
         Ok(())
     }
 
@@ -355,8 +353,7 @@ impl Batch<'_> {
         if self.read_device(&key)? == Some(account) {
             self.tables.devices()?.remove(&key[..])?;
         }
-        let (slot, _) = device_hint(&key, account, self.core.device_hints.len());
-        self.core.device_hints[slot] = 0;
+        self.core.devices.remove(fingerprint(&key));
         Ok(())
     }
 
@@ -407,11 +404,9 @@ fn device_key(device: &DeviceId) -> [u8; 16] {
     key
 }
 
-/// Slot and content of the hint that this device belongs to this account; the slot depends on the device alone.
-fn device_hint(key: &[u8; 16], account: u32, slots: usize) -> (usize, u64) {
-    let slot = usize::from(u16::from_be_bytes([key[0], key[1]])) % slots;
-    let mut both = [0; 20];
-    both[..16].copy_from_slice(key);
-    both[16..].copy_from_slice(&account.to_be_bytes());
-    (slot, xxh3_64(&both))
+/// What stands for a device in memory.
+fn fingerprint(key: &[u8; 16]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&key[..8]);
+    u64::from_be_bytes(first)
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use super::codec::ChunkBuilder;
 use super::index::Accounts;
 use super::options::QueueSpec;
+use super::recent::Recent;
 use super::seen::{Row, SeenIndex};
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::vault::DataKey;
 
-/// Opened data keys that are kept at hand.
-const KEYS_AT_HAND: usize = 4096;
-/// Device to account pairs that are known to be on disk: a hint, so that most events cost no look-up.
-const DEVICE_HINTS: usize = 1 << 14;
+/// Opened data keys that are kept at hand, and up to twice as many: about 600 bytes each, 38 MiB at most.
+const KEYS_AT_HAND: usize = 1 << 15;
+/// Devices whose account is known to be on disk, and up to twice as many: 20 to 40 bytes each, 40 MiB at most.
+const DEVICES_AT_HAND: usize = 1 << 19;
 
 /// One chunk of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +82,8 @@ pub(super) struct Core {
     pub parked_bytes: u64,
     /// Where the search for chunks worth cleaning goes on.
     pub clean_from: u64,
-    pub device_hints: Box<[u64]>,
+    /// Fingerprint of a device to its account, as on disk: so that most events cost no look-up there.
+    pub devices: Recent<u64, u32>,
     /// The configured queues by number.
     pub routes: Vec<(u16, QueueSpec)>,
     /// See [`super::turns`]; the highest that was ever noted.
@@ -94,7 +96,7 @@ pub(super) struct Core {
     pub chunk: ChunkBuilder,
     /// Room for an event before it is sealed.
     pub plain: Vec<u8>,
-    keys: HashMap<u32, Arc<DataKey>>,
+    keys: Recent<u32, Arc<DataKey>>,
 }
 
 impl Core {
@@ -122,14 +124,14 @@ impl Core {
             letters: [Total::default(); 3],
             parked_bytes: 0,
             clean_from: 0,
-            device_hints: vec![0; DEVICE_HINTS].into_boxed_slice(),
+            devices: Recent::new(DEVICES_AT_HAND),
             routes: Vec::new(),
             epoch: 0,
             turns: HashMap::new(),
             codes_cleaned_at: Millis(0),
             chunk: ChunkBuilder::default(),
             plain: Vec::new(),
-            keys: HashMap::new(),
+            keys: Recent::new(KEYS_AT_HAND),
         }
     }
 
@@ -168,18 +170,15 @@ impl Core {
         Some(event)
     }
 
-    pub(super) fn key_at_hand(&self, account: u32) -> Option<Arc<DataKey>> {
-        self.keys.get(&account).cloned()
+    pub(super) fn key_at_hand(&mut self, account: u32) -> Option<Arc<DataKey>> {
+        self.keys.get(account)
     }
 
     pub(super) fn keep_key(&mut self, account: u32, key: Arc<DataKey>) {
-        if self.keys.len() >= KEYS_AT_HAND {
-            self.keys.clear();
-        }
         self.keys.insert(account, key);
     }
 
     pub(super) fn drop_key(&mut self, account: u32) {
-        self.keys.remove(&account);
+        self.keys.remove(account);
     }
 }

@@ -8,14 +8,16 @@ use super::seen::Row;
 use crate::domain::dedup::Identity;
 
 impl Batch<'_> {
-    /// The body hash that came with this id before.
+    /// The hash of what came with this id before.
     pub(super) fn seen(&mut self, id: &[u8; 16]) -> Result<Option<[u8; 8]>, Fault> {
         let rows: Vec<u64> = self.core.seen.rows(id).collect();
         for number in rows {
             let found = if number == self.core.tail_number {
                 self.core.tail.find(id)
             } else {
-                self.read_row(number)?.and_then(|row| row.find(id))
+                let table = self.tables.ids()?;
+                let row = table.get(number)?;
+                row.map_or(Ok(None), |row| Row::find_in(number, row.value(), id))?
             };
             if found.is_some() {
                 return Ok(found);

@@ -7,7 +7,8 @@ use bytes::{Buf, BufMut};
 use hashbrown::HashTable;
 
 use super::codec::{Damaged, stamp, stamped};
-use crate::domain::dedup::{BodyHash, IdHash, Identity};
+use crate::domain::content::ContentHash;
+use crate::domain::dedup::{IdHash, Identity};
 use crate::domain::time::Millis;
 
 pub(super) const TABLE: &str = "ids";
@@ -22,7 +23,7 @@ pub(super) struct Row {
     pub next_seq: u64,
     pub first_at: Millis,
     pub last_at: Millis,
-    pub ids: Vec<(IdHash, BodyHash)>,
+    pub ids: Vec<(IdHash, ContentHash)>,
 }
 
 impl Row {
@@ -33,7 +34,7 @@ impl Row {
         self.ids.len() >= IDS_PER_ROW
     }
 
-    pub(super) fn find(&self, id: &IdHash) -> Option<BodyHash> {
+    pub(super) fn find(&self, id: &IdHash) -> Option<ContentHash> {
         self.ids.iter().find(|(known, _)| known == id).map(|&(_, body)| body)
     }
 
@@ -42,7 +43,7 @@ impl Row {
             self.first_at = now;
         }
         self.last_at = self.last_at.max(now);
-        self.ids.push((identity.id, identity.body));
+        self.ids.push((identity.id, identity.content));
     }
 
     pub(super) fn encode(&self, number: u64) -> Vec<u8> {
@@ -64,6 +65,17 @@ impl Row {
         Self::read(body).ok_or(Damaged(TABLE))
     }
 
+    /// The hash that came with `id`, if the row that is encoded in `value` has it: as [`Row::decode`] and [`Row::find`] tell.
+    pub(super) fn find_in(number: u64, value: &[u8], id: &IdHash) -> Result<Option<ContentHash>, Damaged> {
+        let body = stamped(TABLE, &number.to_be_bytes(), value)?;
+        let (entries, rest) = body.get(25..).unwrap_or_default().as_chunks::<24>();
+        if body.first() != Some(&VERSION) || !rest.is_empty() {
+            return Err(Damaged(TABLE));
+        }
+        let found = entries.iter().find(|entry| entry[..16] == *id);
+        Ok(found.and_then(|entry| entry[16..].try_into().ok()))
+    }
+
     fn read(mut from: &[u8]) -> Option<Self> {
         if from.try_get_u8().ok()? != VERSION {
             return None;
@@ -73,7 +85,7 @@ impl Row {
         let last_at = Millis(from.try_get_u64().ok()?);
         let (ids, rest) = from.as_chunks::<24>();
         let split = |entry: &[u8; 24]| {
-            let (mut id, mut body) = (IdHash::default(), BodyHash::default());
+            let (mut id, mut body) = (IdHash::default(), ContentHash::default());
             id.copy_from_slice(&entry[..16]);
             body.copy_from_slice(&entry[16..]);
             (id, body)
@@ -164,7 +176,12 @@ mod tests {
         assert!(value.len() < 4096 - 100, "a row fits a page: {}", value.len());
         assert_eq!(Row::decode(3, &value).unwrap(), row);
         assert!(Row::decode(4, &value).is_err());
-        assert_eq!(row.find(&Identity::of(Some("r5"), b"").id), Some(Identity::of(None, b"").body));
+        assert!(Row::find_in(4, &value, &row.ids[0].0).is_err());
+        for (id, content) in &row.ids {
+            assert_eq!(Row::find_in(3, &value, id).unwrap(), Some(*content));
+        }
+        assert_eq!(Row::find_in(3, &value, &[9; 16]).unwrap(), None);
+        assert_eq!(row.find(&Identity::of(Some("r5"), b"").id), Some(Identity::of(None, b"").content));
     }
 
     proptest! {

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 use std::time::Duration;
 
 use redb::Database;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
 use super::changes::Changes;
-use super::command::{Published, QueueTotals};
+use super::command::QueueTotals;
 use super::error::{Fault, StoreError};
 use super::file::Opened;
 use super::folder::{Folder, Identity};
+use super::follow::Feed;
 use super::index::Users;
+use super::named::NamedAccounts;
 use super::numbers::Numbers;
 use super::options::{Options, QueueSpec};
 use super::seen::Row;
@@ -27,8 +29,6 @@ use crate::vault::Vault;
 
 /// How long Ring may send an event again: its retries, and its replays of 72 h.
 const REPLAYS: Duration = Duration::from_hours(76);
-/// How many published events a slow follower may lag behind.
-const FOLLOWER_LAG: usize = 1024;
 
 /// How the store stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +113,8 @@ pub(super) struct Shared {
     pub vault: Vault,
     pub options: Options,
     pub stats: Stats,
-    pub published: broadcast::Sender<Arc<Published>>,
+    pub feed: Feed,
+    pub named: NamedAccounts,
     /// Where commits are timed, once somebody wants to know.
     pub metrics: OnceLock<Metrics>,
     db: RwLock<Option<Database>>,
@@ -144,7 +145,8 @@ impl Shared {
             vault,
             options,
             stats: Stats::default(),
-            published: broadcast::channel(FOLLOWER_LAG).0,
+            feed: Feed::new(),
+            named: NamedAccounts::default(),
             metrics: OnceLock::new(),
             db: RwLock::new(None),
             queues: Mutex::new(Queues::new()),

@@ -121,10 +121,7 @@ impl Writer {
                 self.count();
                 failpoint!("store.committed");
                 answer(commands, accepted);
-                for event in published {
-                    // Nobody follows: fine.
-                    let _ = self.shared.published.send(Arc::new(event));
-                }
+                self.shared.feed.publish(published);
             }
             Err(fault) => {
                 bump(&self.shared.stats.commit_failures);
@@ -253,6 +250,7 @@ impl Writer {
         }
         *self.shared.users_mut() = loaded.users;
         self.core = loaded.core;
+        self.shared.named.refresh(&self.core.accounts);
         self.wal = wal;
         self.shared.set_db(Some(db));
         self.shared.token_changes.tell_all();
@@ -264,6 +262,7 @@ impl Writer {
 
     /// Lets readers see what is durable now.
     fn apply(&mut self, staged: Vec<Staged>, now: Millis) {
+        self.shared.named.refresh(&self.core.accounts);
         let mut queues = self.shared.queues();
         let mut woken = std::collections::BTreeSet::new();
         let (mut tokens, mut claims) = (Vec::new(), Vec::new());

@@ -247,6 +247,51 @@ async fn queue_read_acknowledges_what_it_has_printed() {
     assert_eq!(code(&against(&door, &["queue", "read", "none"], "").await), 1);
 }
 
+/// The events that Python finds line by line, as JSON.
+fn lines_of_python(text: &[u8]) -> Vec<Value> {
+    let program = "import json, sys\nfor line in sys.stdin.buffer.read().decode().splitlines(): print(json.dumps(json.loads(line)))";
+    let mut python = Command::new("python3");
+    python.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    python.stdin.take().unwrap().write_all(text).unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success(), "a line is not JSON");
+    out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_one_line_for_readers_that_split_where_unicode_does() {
+    let api = Api::start();
+    let door = api.open_door();
+    let odd = "a\u{2028}b\u{2029}c\u{85}d";
+    let name = odd.replace('\u{85}', "");
+    let body = format!(r#"{{"meta":{{"request_id":"1"}},"data":{{"type":"t","{odd}":"\\{odd}"}}}}"#);
+    link(&api.store, &name, &name).await;
+    let incoming = || {
+        let odd_one = event_of("1", Some(&name), &name, Some(&name));
+        ringhookd::store::Incoming { body: body.clone().into(), ..odd_one }
+    };
+    api.store.inbox().accept(incoming()).await.unwrap();
+    let anomaly = Some("no JSON");
+    let quarantined = ringhookd::store::Incoming { anomaly, ..incoming() };
+    let identity = ringhookd::domain::dedup::Identity::of(Some("2"), b"2");
+    api.store.inbox().accept(ringhookd::store::Incoming { identity, ..quarantined }).await.unwrap();
+
+    let sent: Value = serde_json::from_str(&body).unwrap();
+    let read = against(&door, &["--json", "queue", "read", "all"], "").await.stdout;
+    let [event] = &lines_of_python(&read)[..] else { panic!("one event is one line") };
+    assert_eq!((&event["data"], &event["subject"]), (&sent, &json!(name)));
+    let mut tail = door.tail("raws", 9).await;
+    assert_eq!(lines_of_python(tail.line().await.as_bytes()).len(), 1);
+    let (_, leased) = door.text("POST", "/v1/queues/raws/lease", "{}").await;
+    let [document] = &lines_of_python(leased.as_bytes())[..] else { panic!("one document is one line") };
+    assert_eq!(document["events"][0]["event"]["body"], body, "raw is to the byte");
+    for (list, lines) in [(["dead-letters", "list"], 1), (["accounts", "list"], 1)] {
+        let shown = against(&door, &[&["--json"], &list[..]].concat(), "").await.stdout;
+        assert_eq!(lines_of_python(&shown).len(), lines, "{list:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_read_gives_back_what_nobody_read() {
     let api = Api::start();

@@ -20,9 +20,8 @@ const NOW: Millis = Millis(1_767_225_602_789);
 
 /// What is made of a body that came signed.
 fn of_ring(body: &[u8]) -> Event {
-    let identity = |id: Option<&str>| Identity::of(id, body).key;
     let bare = Event {
-        key: identity(None),
+        key: Identity::of(None, body).key,
         kind: String::new(),
         sub_kind: None,
         device: None,
@@ -35,7 +34,7 @@ fn of_ring(body: &[u8]) -> Event {
     };
     let Ok(event) = envelope::parse(body) else { return bare };
     Event {
-        key: identity(event.request_id.as_deref()),
+        key: Identity::of_event(&event, body).key,
         kind: event.kind,
         sub_kind: event.sub_kind,
         device: event.device,

@@ -243,7 +243,7 @@ fn a_queue_that_is_removed_twice_at_once_takes_nothing_of_another() {
 
 /// The keys that a look at the queue shows.
 fn seen(inline: &Inline, name: &str) -> Vec<String> {
-    let shown = at_once(inline.store.queues().peek(&queue(name), 5000, &Scope::default())).unwrap();
+    let shown = at_once(inline.store.queues().peek(&queue(name), 5000, u64::MAX, &Scope::default())).unwrap();
     shown.into_iter().map(|leased| leased.event.key).collect()
 }
 
@@ -344,4 +344,33 @@ fn a_clock_that_is_set_ends_no_lease_and_counts_no_attempt() {
     let again =
         at_once(store.queues().lease(&queue("all"), &request(1), jumped.plus(HOUR))).unwrap().unwrap();
     assert_eq!((again.events[0].attempt, lease.events[0].attempt), (2, 1), "its own hour is over");
+}
+
+#[test]
+fn a_reader_that_waits_asks_the_writer_once_whose_events_are_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let mut inline = inline(&folder, options(vec![spec("all")]));
+    let store = inline.store.clone();
+    let (users, accounts) = ([user("ann")], [account("a"), account("b")]);
+    let scope = || store.queues().scope(Some(&users), Some(&accounts));
+    let finds = |scope: &Scope| {
+        let wish = LeaseRequest { scope: scope.clone(), ..request(9) };
+        let lease = at_once(store.queues().lease(&queue("all"), &wish, START)).unwrap();
+        lease.inspect(|lease| store.queues().release(&queue("all"), lease.id)).is_some()
+    };
+    let none = inline.run(START, scope()).unwrap();
+    assert!(!finds(&none) && none.accounts.unwrap().is_empty());
+
+    accept(&mut inline, START, event("1", "z"));
+    link_at(&mut inline, START, "a");
+    accept(&mut inline, START, event("2", "a"));
+    let seen = at_once(scope()).unwrap();
+    assert!(finds(&seen), "an account that became known meanwhile");
+    let forget = async |id: &str| store.links().forget(account(id)).await.unwrap().unwrap();
+    inline.run(START, forget("a"));
+    link_at(&mut inline, START, "a");
+    accept(&mut inline, START, event("3", "a"));
+    assert_ne!(at_once(scope()).unwrap(), seen, "it has another number now");
+    assert!(!finds(&seen) && finds(&at_once(scope()).unwrap()));
 }

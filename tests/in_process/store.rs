@@ -184,7 +184,7 @@ async fn a_restricted_reader_gets_one_users_events_only() {
     let keys = |lease: Option<ringhookd::store::Lease>| -> Vec<String> {
         lease.map(|l| l.events.into_iter().map(|e| e.event.key).collect()).unwrap_or_default()
     };
-    let peeked = store_.queues().peek(&queue("all"), 9, &scope("ann").await).await.unwrap();
+    let peeked = store_.queues().peek(&queue("all"), 9, u64::MAX, &scope("ann").await).await.unwrap();
     assert_eq!(peeked.iter().map(|e| e.event.key.as_str()).collect::<Vec<_>>(), ["1", "3"]);
     assert_eq!(
         keys(store_.queues().lease(&queue("all"), &of("ann").await, clock::now()).await.unwrap()),
@@ -208,12 +208,12 @@ async fn a_reader_can_be_restricted_to_accounts_and_give_its_lease_back() {
         link(&store_, of, "ann").await;
         store_.inbox().accept(event(id, of)).await.unwrap();
     }
-    let scope = store_.queues().scope(None, Some(vec![account("b"), account("unknown")])).await.unwrap();
+    let scope = store_.queues().scope(None, Some(&[account("b"), account("unknown")])).await.unwrap();
     let of_b = LeaseRequest { scope: scope.clone(), ..request(9) };
     let keys = |events: &[ringhookd::store::Leased]| -> Vec<String> {
         events.iter().map(|e| e.event.key.clone()).collect()
     };
-    assert_eq!(keys(&store_.queues().peek(&queue("all"), 9, &scope).await.unwrap()), ["2"]);
+    assert_eq!(keys(&store_.queues().peek(&queue("all"), 9, u64::MAX, &scope).await.unwrap()), ["2"]);
     let lease = store_.queues().lease(&queue("all"), &of_b, clock::now()).await.unwrap().unwrap();
     assert_eq!(keys(&lease.events), ["2"]);
     assert!(store_.queues().lease(&queue("all"), &of_b, clock::now()).await.unwrap().is_none());

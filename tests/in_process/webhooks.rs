@@ -81,6 +81,36 @@ async fn a_signed_event_is_kept_once_to_the_byte() {
 }
 
 #[tokio::test]
+async fn a_retry_with_a_new_time_is_a_duplicate_and_other_data_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    let sent = |at: &str, account: &str, n: u32| {
+        format!(
+            r#"{{"meta":{{"version":"1.1","time":"{at}","request_id":"1"{account}}},"data":{{"type":"button_press","attributes":{{"source":"dev","timestamp":{n}}}}}}}"#
+        )
+    };
+    let account = r#","account_id":"acc""#;
+    let first = "2026-01-01T00:00:00.000000001Z";
+    for (at, account, n) in [
+        (first, account, 1),
+        ("2026-01-01T00:00:01Z", account, 1),
+        ("2026-01-01T00:00:01Z", account, 2),
+        ("2026-01-01T01:13:00Z", account, 2),
+        ("2026-01-01T00:00:01Z", "", 1),
+        ("2026-01-01T00:00:06Z", "", 1),
+    ] {
+        assert_eq!(signed(&daemon, sent(at, account, n).as_bytes()).await, 200);
+    }
+    let events = drain(daemon.store(), "all", 9).await;
+    let bodies: Vec<_> = events.iter().map(|leased| leased.event.body.clone()).collect();
+    let others = "2026-01-01T00:00:01Z";
+    assert_eq!(bodies, [sent(first, account, 1), sent(others, account, 2), sent(others, "", 1)]);
+    let conflicts: Vec<_> = events.iter().map(|leased| leased.event.marks.contains(Mark::Conflict)).collect();
+    assert_eq!(conflicts, [false, true, true]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_signed_is_401_and_says_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = daemon(dir.path(), "").await;

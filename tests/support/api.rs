@@ -136,10 +136,14 @@ impl Door_ {
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let answer = send(&self.path, method, path, body).await;
-        let status = answer.status().as_u16();
-        let text = text(answer.into_body()).await;
+        let (status, text) = self.text(method, path, body).await;
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The answer as it came.
+    pub(crate) async fn text(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let answer = send(&self.path, method, path, body).await;
+        (answer.status().as_u16(), text(answer.into_body()).await)
     }
 
     /// The body of a call that succeeds.
@@ -175,11 +179,16 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) async fn id(&mut self) -> String {
+        let line: Value = serde_json::from_str(&self.line().await).unwrap();
+        line["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn line(&mut self) -> String {
         loop {
             if let Some((line, rest)) = self.text.split_once('\n') {
-                let line: Value = serde_json::from_str(line).unwrap();
-                self.text = rest.into();
-                return line["id"].as_str().unwrap().to_owned();
+                let (line, rest) = (line.to_owned(), rest.to_owned());
+                self.text = rest;
+                return line;
             }
             let frame =
                 tokio::time::timeout(SOON, self.body.frame()).await.expect("a line").unwrap().unwrap();

@@ -39,7 +39,7 @@ pub(crate) fn make_due(folder: &Path, accounts: u64) -> Result<Server, Box<dyn E
     let imports = imports.collect::<Result<_, _>>()?;
     runtime.block_on(async {
         store.fill_accounts(imports).await?;
-        fill_devices(&store, accounts).await
+        fill_devices(&store, accounts, 1).await
     })?;
     store.close();
     fs::write(folder.join(COUNT), accounts.to_string())?;

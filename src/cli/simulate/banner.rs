@@ -30,7 +30,7 @@ pub(super) fn print(
 ) -> Result<(), Failure> {
     let mut out = Output::open(json)?;
     if json {
-        out.line(&document(ring, linked, hmac_key).to_string())?;
+        out.json_line(document(ring, linked, hmac_key).to_string())?;
     } else {
         words(ring, linked, hmac_key, wishes).iter().try_for_each(|line| out.line(line))?;
     }

@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 
 use super::Anomaly;
+use crate::domain::content::Content;
 
 /// Members that are read as objects along with the one that they are in, and theirs. No deeper recursion, so that nesting
 /// costs nothing.
@@ -75,6 +76,23 @@ impl<'a> Object<'a> {
             Some(Member::Object(object)) => Ok(Ok(object)),
             Some(Member::Raw(_) | Member::NoObject) => Ok(Err(Without::SomethingElse)),
         }
+    }
+
+    /// Adds all that the object holds, in the order of its keys. False where a part of it was not kept.
+    pub(super) fn add_to(&self, content: &mut Content) -> bool {
+        content.add(b'{', &[]);
+        let all = self.members.iter().all(|(key, member)| {
+            content.add(b'k', key.as_bytes());
+            match member {
+                Member::Raw(value) => content.add(b'v', value.get().as_bytes()),
+                Member::Object(object) => return object.add_to(content),
+                Member::Null => content.add(b'v', b"null"),
+                Member::NoObject => return false,
+            }
+            true
+        });
+        content.add(b'}', &[]);
+        all
     }
 
     fn member(&self, key: &str) -> Option<&Member<'a>> {

@@ -1,8 +1,9 @@
 //! The consumers' port: events leased, settled and watched, and those that left their queue undelivered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::domain::backlog::{Taken, Want};
 use crate::domain::ids::{AccountId, QueueName, UserId};
@@ -10,8 +11,9 @@ use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::store::batch::Batch;
 use crate::store::command::{
-    Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, Published, QueueView,
+    Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, QueueView,
 };
+use crate::store::follow::Follower;
 use crate::store::handle::Handle;
 use crate::store::letters::LetterAction;
 use crate::store::settle::Settlement;
@@ -170,7 +172,7 @@ impl Queues {
         self.0.shared.queues().values().find(|q| q.name == *queue).and_then(|q| q.backlog.next_change())
     }
 
-    /// The newest waiting events of a queue, ascending, without taking them.
+    /// The newest waiting events of a queue, ascending, without taking them; no more than take `max_bytes`, but one.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -178,6 +180,7 @@ impl Queues {
         &self,
         queue: &QueueName,
         max: usize,
+        max_bytes: u64,
         scope: &Scope,
     ) -> Result<Vec<Leased>, StoreError> {
         let Some(number) = self.0.shared.queue_number(queue) else { return Ok(Vec::new()) };
@@ -185,7 +188,7 @@ impl Queues {
             let queues = self.0.shared.queues();
             let Some(state) = queues.get(&number) else { return Ok(Vec::new()) };
             let attempt = |seq| state.backlog.failures(seq);
-            let newest = state.backlog.newest(max, scope).into_iter();
+            let newest = state.backlog.newest(max, max_bytes, scope).into_iter();
             newest.map(|(account, entry)| Taken { account, entry, attempt: attempt(entry.seq) }).collect()
         };
         let (taken, reads) = self.read_events(number, taken).await?;
@@ -198,9 +201,9 @@ impl Queues {
         Ok(events.collect())
     }
 
-    /// Events as they become durable. A follower that lags more than a thousand behind misses some and is told.
-    pub fn follow(&self) -> broadcast::Receiver<Arc<Published>> {
-        self.0.shared.published.subscribe()
+    /// Events as they become durable. A follower that lags behind by too many, or too many bytes, misses some and is told.
+    pub fn follow(&self) -> Follower {
+        self.0.shared.feed.follow()
     }
 
     /// All queues, also those that the configuration no longer names but which still hold events.
@@ -238,25 +241,46 @@ impl Queues {
         }
     }
 
-    /// The events of these users and these accounts; `None` is any. Names that are not known yet match nothing.
-    ///
-    /// The writer answers, so whatever was being committed when this was called can be seen afterwards.
+    /// The events of these users and these accounts; `None` is any. Names that are not known yet match nothing. Asks the
+    /// writer for accounts that were never named before, so `accounts` are those of a configuration.
     ///
     /// # Errors
-    /// When the file can't be read.
+    /// When the writer can't answer.
     pub async fn scope(
         &self,
         users: Option<&[UserId]>,
-        accounts: Option<Vec<AccountId>>,
+        accounts: Option<&[AccountId]>,
     ) -> Result<Scope, StoreError> {
-        let find = move |batch: &mut Batch<'_>| {
-            let find = |id: &AccountId| batch.core.accounts.find(id);
-            Ok(accounts.as_ref().map(|ids| ids.iter().filter_map(find).collect()))
+        let accounts = match accounts {
+            None => None,
+            Some(ids) => Some(self.numbers_of(ids).await?),
         };
-        let accounts = self.0.submit(find).await?;
         let known = self.0.shared.users();
         let find = |user: &UserId| known.find(user.as_str());
         Ok(Scope { users: users.map(|names| names.iter().filter_map(find).collect()), accounts })
+    }
+
+    async fn numbers_of(&self, ids: &[AccountId]) -> Result<HashSet<u32>, StoreError> {
+        let named = &self.0.shared.named;
+        if let Some(numbers) = named.numbers(ids) {
+            return Ok(numbers);
+        }
+        let new = ids.to_vec();
+        self.0
+            .submit(move |batch| {
+                batch.shared.named.name(&new, &batch.core.accounts);
+                Ok(())
+            })
+            .await?;
+        Ok(named.numbers(ids).unwrap_or_default())
+    }
+
+    /// Waits until whatever is being committed can be seen.
+    ///
+    /// # Errors
+    /// When the writer can't answer.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        self.0.submit(|_| Ok(())).await
     }
 
     // ── dead letters ──
