@@ -165,6 +165,7 @@ fn token_facts(facts: &Standing, now: Millis) -> Value {
         "state": state,
         "due": overview.due,
         "under_way": overview.in_flight,
+        "late": overview.late,
         "failing": overview.failing,
         "next_due_in_s": overview.next_due.map(|wait| wait.as_secs()),
         "nearest_lapse": overview.nearest_lapse.map(|(_, at)| at.rfc3339()),

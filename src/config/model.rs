@@ -101,6 +101,8 @@ pub struct Ring {
     /// Shorter than `call_timeout`.
     pub connect_timeout: Duration,
     pub call_timeout: Duration,
+    /// For OAuth's answer to a token or a code; not shorter than `call_timeout`.
+    pub answer_timeout: Duration,
     /// Of all requests together.
     pub per_second: u32,
 }

@@ -31,6 +31,7 @@ pub(super) fn ring(mut s: Section<'_>) -> Read {
     let ca_file = s.optional("ca_file", "/etc/ringhookd/ca.pem", Echo::Shown, text(path));
     let connect_timeout = s.get("connect_timeout", "3s", duration(millis(100)..=millis(15_000)));
     let call_timeout = s.get("call_timeout", "8s", duration(millis(200)..=millis(20_000)));
+    let answer_timeout = s.get("answer_timeout", "3m", duration(millis(1_000)..=millis(900_000)));
     // Ring allows 100 a second for all of an app's installations together.
     let per_second = s.get("requests_per_second", 50_u64, count(1_u32..=95));
     let keys = ["client_id", "client_secret", "client_secret_file"];
@@ -54,6 +55,9 @@ pub(super) fn ring(mut s: Section<'_>) -> Read {
     if s.sound(&["connect_timeout", "call_timeout"]) && connect_timeout >= call_timeout {
         s.refuse("connect_timeout", "must be shorter than call_timeout".into());
     }
+    if s.sound(&["call_timeout", "answer_timeout"]) && answer_timeout < call_timeout {
+        s.refuse("answer_timeout", "must not be shorter than call_timeout".into());
+    }
     let ca_file = ca_file.map(|path| s.named("ca_file", SecretSource::File(path)));
     s.finish();
     let ring = client_id.filter(|_| secret.is_some()).map(|client_id| Ring {
@@ -62,6 +66,7 @@ pub(super) fn ring(mut s: Section<'_>) -> Read {
         api_url,
         connect_timeout,
         call_timeout,
+        answer_timeout,
         per_second,
     });
     Read { ring, client: secret, ca_file }

@@ -40,6 +40,8 @@ pub use tokens::ring_api;
 
 /// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
 const DRAIN: Duration = Duration::from_secs(8);
+/// And how long OAuth's answers: each may hold the only tokens of a link that live.
+const ANSWERS: Duration = Duration::from_secs(20);
 /// How often what is known of the webhook keys is kept.
 const NOTE_PROOFS: Duration = Duration::from_mins(1);
 
@@ -129,7 +131,8 @@ impl Daemon {
         });
         tasks.spawn(keep_proofs(Arc::clone(&intake), store.inbox().clone(), stopped.clone()));
         let states = queues::start(&config, &store, &mut tasks, || stopping(stopped.clone()));
-        tasks.spawn(Arc::clone(&desk).run(stopping(stopped.clone())));
+        let drained = stopping(stopped.clone());
+        tasks.spawn(Arc::clone(&desk).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
         let linking = linking::linking(&config, &secrets, &store, api, &desk, &metrics);
         tasks.spawn(Arc::clone(&linking).run(stopping(stopped.clone())));
         let parts = doors::Behind {

@@ -39,17 +39,18 @@ pub(super) async fn desk(
     if let Some(ring) = &config.ring {
         policy.per_second = ring.per_second;
     }
-    let desk = Desk::new(Parts {
+    let parts = Parts {
         store: store.clone(),
         api,
         policy,
-        call_timeout: config.ring.as_ref().map(|ring| ring.call_timeout).unwrap_or_default(),
+        late_after: config.ring.as_ref().map(|ring| ring.call_timeout).unwrap_or_default(),
+        answer_timeout: config.ring.as_ref().map(|ring| ring.answer_timeout).unwrap_or_default(),
         codes_per_second: config.linking.codes_per_second,
         guard: Guard::new(&config.tokens.guard_folder, &store.identity().store),
         metrics: metrics.clone(),
         clock: Clock::of_the_machine(),
-    });
-    Ok(desk.await?)
+    };
+    Ok(Desk::new(parts).await?)
 }
 
 /// The client of Ring as it is configured; none without `[ring]`. `ring_clock` hears the time from its answers.
@@ -67,6 +68,7 @@ pub fn ring_api(config: &Config, secrets: &Secrets, ring_clock: RingClock) -> Re
         ca_pem: secrets.ca_pem.clone(),
         connect_timeout: ring.connect_timeout,
         call_timeout: ring.call_timeout,
+        answer_timeout: ring.answer_timeout,
         max_answer: MAX_ANSWER,
         ring_clock,
     })?;

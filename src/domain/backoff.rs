@@ -20,6 +20,35 @@ impl Backoff {
     }
 }
 
+/// What the other side asks us to wait is believed up to this.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+/// Between two requests to a side that throttles us and does not say for how long. Ring asks for exponential waits from 1 s on.
+const THROTTLED: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_mins(5) };
+
+/// Counts how often in a row the other side asked us to wait.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    times: u32,
+}
+
+impl Throttle {
+    /// How long nothing may be sent, where `asked` is what the other side says. What was under way when a pause began is told the
+    /// same, and `paused` then: it does not count.
+    pub fn wait(&mut self, asked: Option<Duration>, paused: bool, random: u64) -> Duration {
+        if !paused {
+            self.times = self.times.saturating_add(1);
+        }
+        match asked {
+            Some(asked) if asked >= THROTTLED.least => asked.min(LONGEST_RETRY_AFTER),
+            _ => {
+                let doubled = 1_u32.checked_shl(self.times.max(1)).unwrap_or(u32::MAX);
+                let half = THROTTLED.least.saturating_mul(doubled).min(THROTTLED.most) / 2;
+                half + share(half, random)
+            }
+        }
+    }
+}
+
 /// A part of `span`, drawn evenly by `random`, which is uniform over all of `u64`.
 pub(super) fn share(span: Duration, random: u64) -> Duration {
     // The high half of a product of 64 by 128 bits: spans of up to 584 years fit in 64.
@@ -43,6 +72,25 @@ mod tests {
         assert_eq!(backoff.wait(9, 0), SECOND);
         let middle = backoff.wait(20, 1 << 63);
         assert_eq!(middle, Duration::from_millis(30_500), "uniform over the span");
+    }
+
+    #[test]
+    fn whoever_is_throttled_without_a_time_waits_twice_as_long_each_time() {
+        let mut throttle = Throttle::default();
+        let mut waits = || throttle.wait(None, false, 0).as_secs();
+        assert_eq!([(); 10].map(|()| waits()), [1, 2, 4, 8, 16, 32, 64, 128, 150, 150]);
+        assert_eq!(throttle.wait(None, true, 1 << 63), Duration::from_secs(225), "jitter is half of it");
+        // A time in the past, or none to speak of, is as good as none.
+        assert_eq!(throttle.wait(Some(Duration::ZERO), true, 0), Duration::from_secs(150));
+        assert_eq!(throttle.wait(Some(7 * SECOND), true, 0), 7 * SECOND);
+        assert_eq!(throttle.wait(Some(Duration::MAX), true, 0), LONGEST_RETRY_AFTER);
+    }
+
+    #[test]
+    fn what_was_under_way_when_a_pause_began_makes_it_no_longer() {
+        let mut throttle = Throttle::default();
+        assert_eq!(throttle.wait(None, false, 0), SECOND);
+        assert!((0..99).all(|_| throttle.wait(None, true, 0) == SECOND));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Wall time as epoch milliseconds, the unit in which everything is stored and compared.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -24,10 +24,10 @@ impl Millis {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Reads the date of an HTTP header (RFC 9110, IMF-fixdate).
+    /// Reads the date of an HTTP header, in any of the three forms of RFC 9110.
     pub fn of_http_date(text: &str) -> Option<Self> {
-        let at = jiff::fmt::rfc2822::parse(text).ok()?;
-        u64::try_from(at.timestamp().as_millisecond()).ok().map(Self)
+        let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(at.as_millis()).ok().map(Self)
     }
 
     /// The same, for a header; its milliseconds are lost.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Linking;
 use crate::chance::random;
 use crate::clock;
-use crate::domain::backoff::Backoff;
+use crate::domain::backoff::{Backoff, LONGEST_RETRY_AFTER};
 use crate::domain::claim::VISIT_LIFE;
 use crate::domain::confirm::{Call, Heard, Pause, Progress, Refusal, Step};
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
@@ -23,7 +23,7 @@ use crate::ring_api::{Integration, RingApi};
 use crate::store::{Changed, Claim, StoreError};
 
 /// Between two tries; the longest is how late Ring may be told after an outage of its own.
-const AGAIN: Backoff = Backoff { least: Duration::from_millis(500), most: Duration::from_mins(5) };
+const AGAIN: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_mins(5) };
 /// What a claim needs of its access token.
 const MIN_LIFE: Duration = Duration::from_mins(1);
 /// Beyond the life of a visit, so that it is over for sure.
@@ -216,7 +216,7 @@ impl Linking {
             return Ok(Looked::Changed);
         }
         let said = send(api, call, &claim, &lent).await;
-        if said.heard == Heard::NotSent && said.retry_after.is_some() {
+        if said.throttled {
             self.tokens.throttled(said.retry_after);
         }
         let (next, pause) = claim.progress.heard(call, said.heard, is_old, luck.renewed);
@@ -231,7 +231,7 @@ impl Linking {
             Pause::None => Looked::Taken,
             Pause::NewToken => Looked::Refused(lent.generation),
             Pause::Backoff => {
-                let wait = said.retry_after.unwrap_or_default().min(AGAIN.most);
+                let wait = said.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 Looked::Later { wait, left: Claim { progress: next, ..claim } }
             }
         })

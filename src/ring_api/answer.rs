@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
+use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -42,7 +42,9 @@ impl Reply {
             },
             429 => Exchange::Throttled { retry_after: self.retry_after },
             400 | 401 => self.refusal(),
-            status @ 500.. => Exchange::Failed { why: format!("HTTP {status}") },
+            status @ 500.. => {
+                Exchange::Failed { why: format!("HTTP {status}"), retry_after: self.retry_after }
+            }
             _ => Exchange::Unknown { why: format!("HTTP {}", self.status.as_u16()) },
         }
     }
@@ -91,12 +93,12 @@ impl Reply {
         };
         let why = problem(&self.body)
             .map_or_else(|| format!("HTTP {status}"), |why| format!("HTTP {status}, {why}"));
-        Integration { heard, why, retry_after: self.retry_after }
+        Integration { heard, why, throttled: status == 429, retry_after: self.retry_after }
     }
 
     /// As the answer to `GET /v1/users/me`.
     pub(super) fn account(&self) -> Result<AccountId, ApiError> {
-        let unavailable = |why: String| Err(ApiError::Unavailable { why });
+        let unavailable = |why: String| Err(ApiError::Unavailable { why, retry_after: self.retry_after });
         match self.status.as_u16() {
             200..300 => match read_account(&self.body) {
                 Some(account) => Ok(account),
@@ -179,10 +181,16 @@ fn read_account(raw: &[u8]) -> Option<AccountId> {
     AccountId::new(&user.id).ok()
 }
 
-/// Seconds; a date is as good as nothing, since clocks differ.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// Seconds, also with a fraction, or a date (RFC 9110 §10.2.3), which counts from the answer's own date where it has one: clocks
+/// differ. Nothing where it says nothing.
+pub(super) fn retry_after(headers: &HeaderMap, now: Millis) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse::<f64>() {
+        let sensible = seconds.is_finite() && seconds >= 0.0;
+        return sensible.then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    }
+    Some(Millis::of_http_date(asked)?.since(date(headers).unwrap_or(now)))
 }
 
 /// When Ring made the answer, by its clock.

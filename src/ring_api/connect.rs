@@ -20,6 +20,8 @@ pub(super) type Client = legacy::Client<Bounded<HttpsConnector<HttpConnector>>, 
 
 /// Below the minute after which load balancers commonly close, so that few requests meet a connection that is being closed.
 const IDLE: Duration = Duration::from_secs(30);
+/// A peer that is gone is noticed after about a minute, so that nobody waits for its answer.
+const ALIVE: Duration = Duration::from_secs(15);
 /// As many as there are refreshes at a time by default.
 const MAX_IDLE: usize = 16;
 
@@ -27,6 +29,9 @@ pub(super) fn client(tls: ClientConfig, connect_timeout: Duration) -> Client {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(ALIVE));
+    tcp.set_keepalive_interval(Some(ALIVE));
+    tcp.set_keepalive_retries(Some(3));
     // Divided among the addresses of a name, so that one that is dead leaves time for the next.
     tcp.set_connect_timeout(Some(connect_timeout));
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();

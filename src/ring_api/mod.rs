@@ -13,6 +13,9 @@
 //!    └─ NotSent
 //! ```
 //!
+//! An exchange of a token or a code is awaited until its connection ends, or for minutes: the answer may hold the only tokens that
+//! live. Whoever is asked for something meanwhile has a patience of its own.
+//!
 //! What holds a secret here is overwritten after use. Out of reach are the buffers of hyper and rustls, where a request's
 //! head and an answer lie until their connection ends or uses that room again.
 //!
@@ -60,9 +63,9 @@ pub enum Exchange {
     NotSent { why: String },
     /// Whether the pair was replaced is unknown: no answer, part of one, or one that says nothing about a token.
     Unknown { why: String },
-    /// 5xx. Most likely nothing was replaced, but it may have been.
-    Failed { why: String },
-    /// 429, with the `Retry-After` that came as seconds.
+    /// 5xx, with its `Retry-After`. Most likely nothing was replaced, but it may have been.
+    Failed { why: String, retry_after: Option<Duration> },
+    /// 429, with its `Retry-After`.
     Throttled { retry_after: Option<Duration> },
     /// `invalid_grant`: the token or code is not honoured.
     Refused,
@@ -91,7 +94,7 @@ pub enum ApiError {
     Throttled { retry_after: Option<Duration> },
     /// No answer, a 5xx, or one that can't be read.
     #[error("the API is not available: {why}")]
-    Unavailable { why: String },
+    Unavailable { why: String, retry_after: Option<Duration> },
     #[error("the API refuses with HTTP {status}")]
     Refused { status: u16 },
 }
@@ -102,13 +105,15 @@ pub struct Integration {
     pub heard: Heard,
     /// Ring's own words, shortened, or ours where there are none.
     pub why: String,
-    /// What a 429 asks for.
+    /// 429: Ring asks us to wait before we send anything.
+    pub throttled: bool,
+    /// For how long, if Ring says so; also of a 5xx.
     pub retry_after: Option<Duration>,
 }
 
 impl Integration {
     fn new(heard: Heard, why: String) -> Self {
-        Self { heard, why, retry_after: None }
+        Self { heard, why, throttled: false, retry_after: None }
     }
 }
 
@@ -125,6 +130,7 @@ struct Inner {
     client_id: String,
     client_secret: Secret<String>,
     call_timeout: Duration,
+    answer_timeout: Duration,
     max_answer: usize,
     ring_clock: RingClock,
 }
@@ -144,6 +150,7 @@ impl RingApi {
             client_id: settings.client_id,
             client_secret: settings.client_secret,
             call_timeout: settings.call_timeout,
+            answer_timeout: settings.answer_timeout,
             max_answer: settings.max_answer,
             ring_clock: settings.ring_clock,
         })))
@@ -169,9 +176,11 @@ impl RingApi {
     pub async fn me(&self, access_token: &Secret<String>) -> Result<AccountId, ApiError> {
         // Nothing that Ring gave: what can't stand in a header.
         let request = request::get(&self.0.users_me, access_token).ok_or(ApiError::Unauthorized)?;
-        match self.0.call(request).await {
+        match self.0.call(request, self.0.call_timeout).await {
             Ok(reply) => reply.account(),
-            Err(Failure::NotSent(why) | Failure::Unknown(why)) => Err(ApiError::Unavailable { why }),
+            Err(Failure::NotSent(why) | Failure::Unknown(why)) => {
+                Err(ApiError::Unavailable { why, retry_after: None })
+            }
         }
     }
 
@@ -207,7 +216,7 @@ impl RingApi {
                 "the access token can't stand in a header".to_owned(),
             );
         };
-        match self.0.call(request).await {
+        match self.0.call(request, self.0.call_timeout).await {
             Ok(reply) => reply.integration(),
             Err(Failure::NotSent(why)) => Integration::new(Heard::NotSent, why),
             Err(Failure::Unknown(why)) => Integration::new(Heard::Unknown, why),
@@ -221,7 +230,7 @@ impl RingApi {
             ("client_secret", self.0.client_secret.expose()),
         ];
         let request = request::post(&self.0.token_endpoint, &[&ours, grant].concat());
-        match self.0.call(request).await {
+        match self.0.call(request, self.0.answer_timeout).await {
             Ok(reply) => reply.exchange(),
             Err(Failure::NotSent(why)) => Exchange::NotSent { why },
             Err(Failure::Unknown(why)) => Exchange::Unknown { why },
@@ -230,9 +239,9 @@ impl RingApi {
 }
 
 impl Inner {
-    /// Sends `request` once.
-    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
-        let deadline = clock::ticks() + self.call_timeout;
+    /// Sends `request` once, and waits for its answer within `limit`.
+    async fn call(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Reply, Failure> {
+        let deadline = clock::ticks() + limit;
         let asked = self.ring_clock.asked();
         // Connecting has a shorter limit of its own, so this one finds the request on its way.
         let answered = timeout_at(deadline, self.client.request(request)).await;
@@ -243,7 +252,8 @@ impl Inner {
             self.ring_clock.answered(date, asked);
         }
         let body = read(body, self.max_answer, deadline).await;
-        Ok(Reply { status: head.status, retry_after: answer::retry_after(&head.headers), body })
+        let retry_after = answer::retry_after(&head.headers, clock::now());
+        Ok(Reply { status: head.status, retry_after, body })
     }
 }
 

@@ -26,8 +26,10 @@ pub struct Settings {
     pub ca_pem: Option<Vec<u8>>,
     /// For resolving the name, connecting and TLS together; less than `call_timeout`.
     pub connect_timeout: Duration,
-    /// For a whole call, connecting and the answer's body included.
+    /// For a whole call to the API, connecting and the answer's body included.
     pub call_timeout: Duration,
+    /// The same for an exchange of a token or a code, whose answer may be the only one there is: minutes.
+    pub answer_timeout: Duration,
     /// Bytes of an answer's body that are read.
     pub max_answer: usize,
     /// Hears the `Date` of every answer.
@@ -78,7 +80,7 @@ impl Settings {
         }
         let at = |path: &str| address("api_url", &format!("{}{path}", self.api_url.trim_end_matches('/')));
         let (users_me, integrations) = (at("/v1/users/me")?, at("/v1/accounts/me/app-integrations")?);
-        if self.connect_timeout >= self.call_timeout {
+        if self.connect_timeout >= self.call_timeout.min(self.answer_timeout) {
             return Err(SettingsError::Timeouts);
         }
         let any_https = [&token_endpoint, &users_me].iter().any(|uri| uri.scheme_str() == Some("https"));

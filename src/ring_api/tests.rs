@@ -29,6 +29,7 @@ fn settings(base: &str) -> Settings {
         ca_pem: None,
         connect_timeout: Duration::from_secs(20),
         call_timeout: Duration::from_secs(30),
+        answer_timeout: Duration::from_secs(30),
         max_answer: 4096,
         ring_clock: RingClock::default(),
     }
@@ -47,7 +48,8 @@ fn told(exchange: &Exchange) -> String {
         Exchange::Unreadable(raw) => format!("unreadable: {}", String::from_utf8_lossy(raw.expose())),
         Exchange::NotSent { why } => format!("not sent: {why}"),
         Exchange::Unknown { why } => format!("unknown: {why}"),
-        Exchange::Failed { why } => format!("failed: {why}"),
+        Exchange::Failed { why, retry_after: None } => format!("failed: {why}"),
+        Exchange::Failed { why, retry_after: Some(wait) } => format!("failed: {why}, again after {wait:?}"),
         Exchange::Throttled { retry_after } => format!("throttled: {retry_after:?}"),
         Exchange::Refused => "refused".to_owned(),
         Exchange::ClientRefused { why } => {
@@ -72,8 +74,11 @@ async fn every_answer_of_oauth() {
         (http("302 Found\r\nLocation: /elsewhere", PAIR), "unknown: HTTP 302".to_owned()),
         (http("429 Too Many Requests", "never-shown"), "throttled: None".to_owned()),
         (http("429 Too Many Requests\r\nRetry-After: 7", ""), "throttled: Some(7s)".to_owned()),
-        (http("429 No\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT", ""), "throttled: None".to_owned()),
+        (http("429 No\r\nRetry-After: 1.5", ""), "throttled: Some(1.5s)".to_owned()),
         (http("429 No\r\nRetry-After: -7", ""), "throttled: None".to_owned()),
+        (http("429 No\r\nRetry-After: NaN", ""), "throttled: None".to_owned()),
+        (http("429 No\r\nRetry-After: soon", ""), "throttled: None".to_owned()),
+        (http("503 Busy\r\nRetry-After: 30", ""), "failed: HTTP 503, again after 30s".to_owned()),
         ("never-shown is no HTTP\r\n\r\n".to_owned(), "unknown: the answer is not HTTP".to_owned()),
     ];
     for body in ["<html>never-shown</html>", "", "null", "[]", r#"{"access_token":"a""#] {
@@ -114,6 +119,29 @@ async fn every_answer_of_oauth() {
     }
 }
 
+/// RFC 9110 has three forms of dates; they count from the answer's own, or where it has none from our clock.
+#[test]
+fn a_retry_after_may_be_a_date() {
+    let now = crate::domain::time::Millis(1_792_567_680_000);
+    let after = |retry_after: &str, date: Option<&str>| {
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("retry-after", retry_after.parse().unwrap());
+        if let Some(date) = date {
+            headers.insert("date", date.parse().unwrap());
+        }
+        answer::retry_after(&headers, now).map(|wait| wait.as_secs())
+    };
+    for date in
+        ["Wed, 21 Oct 2026 07:28:40 GMT", "Wednesday, 21-Oct-26 07:28:40 GMT", "Wed Oct 21 07:28:40 2026"]
+    {
+        assert_eq!(after(date, None), Some(40), "{date}");
+        assert_eq!(after(date, Some("Wed, 21 Oct 2026 07:28:33 GMT")), Some(7), "{date}");
+        assert_eq!(after(date, Some("Wed, 21 Oct 2026 09:00:00 GMT")), Some(0), "{date}: it is over");
+    }
+    assert_eq!(after(" 7 ", None), Some(7));
+    assert_eq!(after("99999999999999999999999999", None), Some(Duration::MAX.as_secs()));
+}
+
 #[tokio::test]
 async fn what_goes_over_the_wire() {
     let server = Server::start(&http("200 OK", PAIR), Then::Next).await;
@@ -144,7 +172,8 @@ async fn what_goes_over_the_wire() {
 
 #[tokio::test]
 async fn me() {
-    let unavailable = |why: &str| Err(ApiError::Unavailable { why: why.to_owned() });
+    let unavailable =
+        |why: &str| Err(ApiError::Unavailable { why: why.to_owned(), retry_after: None });
     let unreadable = || unavailable("an answer without a readable account id");
     let account = AccountId::new("ava1.ring.account.X").unwrap();
     for (status, body, expected) in [

@@ -48,8 +48,8 @@ pub enum Kind {
     Status(u16),
     /// This status, after the work.
     StatusAfterWork(u16),
-    /// 429 and a `Retry-After` of so many seconds; nothing was worked on.
-    Throttled(u64),
+    /// 429, with a `Retry-After` that says so or none; nothing was worked on.
+    Throttled(Option<String>),
     /// 200 and a page, as of a proxy in between; nothing was worked on.
     Html,
     /// The answer's first half.
@@ -83,7 +83,7 @@ pub const KINDS: [(&str, &str); 16] = [
     ("slow-after:TIME", "works, then waits (default 10s) with the answer"),
     ("500", "this status, any from 400 to 599; nothing was worked on"),
     ("500-after-work", "this status, any from 400 to 599, after the work: tokens were replaced"),
-    ("429:SECONDS", "too many requests, with Retry-After (default 1)"),
+    ("429:TEXT", "too many requests, with this as Retry-After (default 1; none: without)"),
     ("html", "200 and a web page, as from a proxy in between; nothing was worked on"),
     ("truncated", "the first half of the JSON that answers, after the work"),
     ("duplicate-keys", "JSON in which a key is there twice, after the work"),
@@ -134,8 +134,10 @@ fn kind(text: &str, name: &str, argument: Option<&str>) -> Result<Kind, NoFault>
         "slow-before" => return Ok(Kind::SlowBefore(time()?)),
         "slow-after" => return Ok(Kind::SlowAfter(time()?)),
         "429" => {
-            let seconds = argument.map_or(Ok(1), str::parse).map_err(|_| wrong("a number of seconds"))?;
-            return Ok(Kind::Throttled(seconds));
+            let text = argument.unwrap_or("1");
+            let fits = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+            let text = fits.then_some(text).ok_or_else(|| wrong("what a header can hold"))?;
+            return Ok(Kind::Throttled(Some(text.to_owned()).filter(|text| text != "none")));
         }
         "absurd-expires-in" => {
             let json = argument.unwrap_or("999999999999999");
@@ -222,7 +224,8 @@ mod tests {
     #[test]
     fn arguments_are_read() {
         let kind = |text: &str| text.parse::<Fault>().unwrap().kind;
-        assert_eq!(kind("oauth-429:30"), Kind::Throttled(30));
+        assert_eq!(kind("oauth-429:30"), Kind::Throttled(Some("30".into())));
+        assert_eq!(kind("oauth-429:none"), Kind::Throttled(None));
         assert_eq!(kind("users-me-slow-after:20ms"), Kind::SlowAfter(Duration::from_millis(20)));
         assert_eq!(kind("oauth-absurd-expires-in:-1"), Kind::AbsurdExpiresIn((-1).into()));
         assert_eq!(kind("link-patch-503-after-work"), Kind::StatusAfterWork(503));
@@ -236,7 +239,7 @@ mod tests {
             ("oauth-200", "there is no kind `200`"),
             ("users-me-invalid-grant", "only oauth-"),
             ("oauth-slow-before:soon", "`soon` is not a time"),
-            ("oauth-429:x", "`x` is not a number of seconds"),
+            ("oauth-429:ü", "`ü` is not what a header can hold"),
             ("oauth-html:3", "takes no argument"),
         ] {
             let error = text.parse::<Fault>().unwrap_err().to_string();

@@ -71,7 +71,7 @@ impl World {
         *self.requests.entry(place).or_default() += 1;
         let allowance = self.rate.count(at);
         if let Some(Allowance { remaining: None, .. }) = allowance {
-            let reply = too_many(place, 1);
+            let reply = too_many(place, "1");
             return Err(limits(reply, allowance));
         }
         let (account, generation) = self.whose(place, call, now);
@@ -264,7 +264,8 @@ fn token_answer(granted: &Granted, fault: Option<&Kind>) -> Reply {
 fn instead(kind: &Kind, place: Place) -> Option<Reply> {
     Some(match kind {
         Kind::Status(status) => failure(place, *status),
-        Kind::Throttled(seconds) => too_many(place, *seconds),
+        Kind::Throttled(Some(when)) => too_many(place, when),
+        Kind::Throttled(None) => failure(place, 429),
         Kind::Html => Reply::html(200),
         Kind::InvalidGrant => Reply::refusal(400, "invalid_grant", "simulated, the token is as it was"),
         Kind::InvalidClient => Reply::refusal(401, "invalid_client", "simulated, nothing is wrong with it"),
@@ -279,8 +280,8 @@ fn failure(place: Place, status: u16) -> Reply {
     }
 }
 
-fn too_many(place: Place, seconds: u64) -> Reply {
-    failure(place, 429).with("retry-after", seconds.to_string())
+fn too_many(place: Place, when: &str) -> Reply {
+    failure(place, 429).with("retry-after", when)
 }
 
 fn limits(reply: Reply, allowance: Option<Allowance>) -> Reply {

@@ -16,6 +16,7 @@ use super::flight::Landed;
 use super::{Arriving, Desk};
 use crate::chance::random;
 use crate::clock;
+use crate::domain::backoff::LONGEST_RETRY_AFTER;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
 use crate::domain::lending::Reason;
@@ -57,7 +58,7 @@ impl Desk {
             };
         {
             let mut arriving = self.arriving.lock().await;
-            let before = arriving.entry(number).or_insert(Arriving { untried: is_new, waits: Vec::new() });
+            let before = arriving.entry(number).or_insert(Arriving { untried: is_new, ..Arriving::default() });
             before.waits.push(tell);
         }
         failpoint!("arrival.noted");
@@ -82,7 +83,7 @@ impl Desk {
         let numbers = self.store.links().arriving().await?;
         let mut arriving = self.arriving.lock().await;
         for number in numbers {
-            arriving.entry(number).or_insert(Arriving { untried: false, waits: Vec::new() });
+            arriving.entry(number).or_default();
         }
         Ok(())
     }
@@ -107,7 +108,7 @@ impl Desk {
             let mut arriving = self.arriving.lock().await;
             let Some(arriving) = arriving.get_mut(&number) else { return };
             // Before an answer that nobody knows, whoever brought it still has it.
-            arriving.untried &= answer != Answer::Unknown;
+            arriving.untried &= !answer.leaves_doubt();
             arriving.untried
         };
         let ended = matches!(ruling, Some(Ruling::Ended(_) | Ruling::StillEnded));
@@ -173,7 +174,7 @@ impl Desk {
             self.bring_forward(number);
             return Ok(None);
         }
-        if !self.one_call().await {
+        if !self.may_ask(number).await || !self.one_call().await {
             self.goes_on(number, Reason::OauthDown).await;
             return Ok(None);
         }
@@ -182,13 +183,27 @@ impl Desk {
             // Also where it is refused: Ring says so before a link is confirmed, and another token would fare no better.
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "Ring does not say whose a token is; trying again");
-                if let ApiError::Throttled { retry_after } = error {
-                    self.throttled(retry_after);
+                match error {
+                    ApiError::Throttled { retry_after } => self.throttled(retry_after),
+                    ApiError::Unavailable { retry_after: Some(wait), .. } => self.ask_later(number, wait).await,
+                    _ => {}
                 }
             }
         }
         self.goes_on(number, Reason::OauthDown).await;
         Ok(None)
+    }
+
+    /// Whether Ring does not want to be asked about it now.
+    async fn may_ask(&self, number: u32) -> bool {
+        let not_before = self.arriving.lock().await.get(&number).and_then(|arriving| arriving.not_before);
+        not_before.is_none_or(|not_before| clock::ticks() >= not_before)
+    }
+
+    async fn ask_later(&self, number: u32, wait: Duration) {
+        if let Some(arriving) = self.arriving.lock().await.get_mut(&number) {
+            arriving.not_before = Some(clock::ticks() + wait.min(LONGEST_RETRY_AFTER));
+        }
     }
 
     fn bring_forward(&self, number: u32) {
@@ -219,7 +234,7 @@ impl Desk {
         }
     }
 
-    /// Ring asks us to send nothing for a while.
+    /// Ring asks us to send nothing for a while, and may say for how long.
     pub fn throttled(&self, retry_after: Option<Duration>) {
         self.planner().heard(Answer::Throttled { retry_after }, self.moment(), random());
     }

@@ -6,15 +6,16 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use super::flight::Unrecorded;
 use super::gate::Gate;
-use super::{Arriving, Desk};
+use super::Desk;
 use crate::chance::random;
 use crate::clock;
-use crate::domain::backoff::Backoff;
+use crate::domain::backoff::{Backoff, Throttle};
 use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, TRIES};
 use crate::domain::limiter::Limiter;
 use crate::domain::refresh::Bucket;
@@ -25,6 +26,8 @@ use crate::store::{CodeId, Exchanged, KeptCode, StoreError, WaitingCode};
 
 /// Between two tries of one code.
 const AGAIN: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_secs(8) };
+/// Codes that OAuth has at a time: each may take minutes, and anybody can make codes up.
+const AT_OAUTH: usize = 128;
 /// Between two tries to record what came of one.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// Lines a minute for each kind of them.
@@ -50,8 +53,8 @@ enum Tried {
     Gone,
     /// OAuth has done nothing with it.
     Unsent(String),
-    /// OAuth says that it failed: most likely it has done nothing with it.
-    Failed(String),
+    /// OAuth says that it failed, and perhaps when to ask again: most likely it has done nothing with it.
+    Failed(String, Option<Duration>),
     /// Nobody knows.
     Unknown(String),
 }
@@ -132,20 +135,29 @@ impl Desk {
             if sent >= TRIES {
                 break CodeEnd::Lost;
             }
-            match self.unless_stopping(timeout_at(until, self.codes.gate.pass())).await {
-                Some(Ok(())) => {}
+            let place = async {
+                let place = self.codes.at_oauth.acquire().await;
+                self.codes.gate.pass().await;
+                place
+            };
+            let place = match self.unless_stopping(timeout_at(until, place)).await {
+                Some(Ok(place)) => place,
                 Some(Err(_)) => break too_late(sent, doubtful),
                 None => return,
-            }
-            let why = match self.try_code(api, code.id).await {
+            };
+            let tried = self.try_code(api, code.id).await;
+            drop(place);
+            let mut asked = Duration::ZERO;
+            let why = match tried {
                 Tried::Given(pair) => return self.take_in(api, code.id, pair).await,
                 Tried::Refused if sent > 0 || doubtful => break CodeEnd::Lost,
                 Tried::Refused => break CodeEnd::Refused,
                 Tried::Unusable => break CodeEnd::Lost,
                 Tried::Gone => return,
                 Tried::Unsent(why) => why,
-                Tried::Failed(why) => {
+                Tried::Failed(why, retry_after) => {
                     doubtful = true;
+                    asked = retry_after.unwrap_or_default().min(LIFE);
                     why
                 }
                 Tried::Unknown(why) => {
@@ -154,7 +166,7 @@ impl Desk {
                 }
             };
             failures += 1;
-            let wait = AGAIN.wait(failures, random());
+            let wait = AGAIN.wait(failures, random()).max(asked);
             self.say(Line::Later, |silent_before| {
                 tracing::warn!(%why, sent, silent_before, "a code is not exchanged yet");
             });
@@ -175,8 +187,18 @@ impl Desk {
             Err(error) => return Tried::Unsent(error.to_string()),
         };
         failpoint!("code.sending");
-        let exchange = api.exchange_code(&grant.code, grant.verifier.as_ref()).await;
+        let sent = api.exchange_code(&grant.code, grant.verifier.as_ref());
+        let exchange = self.hear_out(sent, || {
+            self.say(Line::Slow, |silent_before| {
+                tracing::warn!(silent_before, "OAuth has not answered a code in time; its answer is awaited");
+            });
+        });
+        let exchange = exchange.await;
+        let exchange = exchange.unwrap_or_else(|| Exchange::Unknown { why: "the daemon stops".to_owned() });
         failpoint!("code.answered");
+        if !matches!(exchange, Exchange::Throttled { .. } | Exchange::NotSent { .. }) {
+            *self.codes.throttle() = Throttle::default();
+        }
         let tried = match exchange {
             Exchange::Renewed(pair) if pair.refresh_token.is_some() => return Tried::Given(pair),
             Exchange::Renewed(_) | Exchange::Unreadable(_) => {
@@ -188,10 +210,11 @@ impl Desk {
             Exchange::Refused => return Tried::Refused,
             Exchange::Unknown { why } => return Tried::Unknown(why),
             Exchange::NotSent { why } | Exchange::ClientRefused { why } => Tried::Unsent(why),
-            Exchange::Failed { why } => Tried::Failed(why),
+            Exchange::Failed { why, retry_after } => Tried::Failed(why, retry_after),
             Exchange::Throttled { retry_after } => {
                 // Only these: what strangers make up must not hold up refreshes, which hear it themselves if it is meant for all.
-                self.codes.gate.pause(retry_after.unwrap_or(AGAIN.least).min(LIFE));
+                let wait = self.codes.throttle().wait(retry_after, self.codes.gate.is_paused(), random());
+                self.codes.gate.pause(wait.min(LIFE));
                 Tried::Unsent("OAuth throttles us".to_owned())
             }
         };
@@ -248,10 +271,10 @@ impl Desk {
             tokio::time::sleep(RECORD_AGAIN).await;
         };
         drop(waits);
+        self.note_what_is_on_disk().await;
         failpoint!("code.recorded");
         self.metrics.code(CodeEnd::Exchanged);
-        let arriving = Arriving { untried: false, waits: Vec::new() };
-        self.arriving.lock().await.entry(number).or_insert(arriving);
+        self.arriving.lock().await.entry(number).or_default();
         for wait in GREET {
             if self.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
                 return;
@@ -276,7 +299,7 @@ impl Desk {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             biased;
-            _ = stopping.wait_for(|stop| *stop) => None,
+            _ = stopping.wait_for(Option::is_some) => None,
             done = wait => Some(done),
         }
     }
@@ -294,6 +317,8 @@ pub(super) struct Codes {
     share: Mutex<Bucket>,
     /// And what is sent, beside everything else that goes to Ring.
     gate: Gate,
+    throttle: Mutex<Throttle>,
+    at_oauth: Semaphore,
     new: Mutex<Vec<WaitingCode>>,
     under_way: Mutex<HashSet<CodeId>>,
     lines: Mutex<Limiter<Line>>,
@@ -304,6 +329,7 @@ pub(super) struct Codes {
 enum Line {
     Again,
     Later,
+    Slow,
     Refused,
     Lost,
     Unrecorded,
@@ -327,6 +353,8 @@ impl Codes {
         Self {
             share: Mutex::new(Bucket::full(per_second, per_second)),
             gate: Gate::with_burst(per_second, 1),
+            throttle: Mutex::default(),
+            at_oauth: Semaphore::new(AT_OAUTH),
             new: Mutex::default(),
             under_way: Mutex::default(),
             lines: Mutex::new(Limiter::new(LINES)),
@@ -339,6 +367,10 @@ impl Codes {
 
     fn under_way_mut(&self) -> MutexGuard<'_, HashSet<CodeId>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn new_ones(&self) -> MutexGuard<'_, Vec<WaitingCode>> {

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Desk;
 use super::guard::Waiting;
+use crate::chance::random;
 use crate::domain::refresh::Answer;
 use crate::domain::time::Millis;
 use crate::domain::tokens::Span;
@@ -46,7 +47,7 @@ pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which
 impl Desk {
     async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Which, (Answer, Refresh)) {
         let withheld = (which, (Answer::Withheld, Refresh::Withheld));
-        let lease = self.call_timeout + LEASE_MARGIN;
+        let lease = self.answer_timeout + LEASE_MARGIN;
         let turn = match self.store.outbox().begin_refresh(number, which, lease).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(NoTurn::NoToken | NoTurn::Taken)) => return withheld,
@@ -56,17 +57,28 @@ impl Desk {
             }
         };
         failpoint!("refresh.intent");
-        self.note_epoch(turn.fence).await;
+        if self.until_the_end(self.note_epoch(turn.fence)).await.is_none() {
+            self.record(&turn, Settled::NotSent).await;
+            return withheld;
+        }
         failpoint!("refresh.guarded");
         if let Some(pair) = turn.kept.as_ref().and_then(|(answer, _)| read_pair(answer.expose())) {
             return (turn.which, self.adopt(&turn, pair).await);
         }
         self.gate.pass().await;
-        let exchange = api.refresh(&turn.token).await;
+        let exchange = self.hear_out(api.refresh(&turn.token), || self.is_late(&turn)).await;
+        let exchange = exchange.unwrap_or_else(|| Exchange::Unknown { why: "the daemon stops".to_owned() });
         failpoint!("refresh.answered");
         let landed = self.take(&turn, exchange).await;
         failpoint!("refresh.recorded");
         (turn.which, landed)
+    }
+
+    /// Others need not wait for it, and nobody asks OAuth with a token that may still be good.
+    fn is_late(&self, turn: &Turn) {
+        tracing::warn!(account = %turn.account, "OAuth has not answered a refresh in time; its answer is awaited");
+        self.planner().late(turn.number, self.moment(), random());
+        self.wake.notify_one();
     }
 
     async fn note_epoch(&self, epoch: u64) {
@@ -103,9 +115,13 @@ impl Desk {
                 tracing::warn!(%account, %why, "refresh not sent");
                 (Settled::NotSent, Answer::NotSent, Refresh::NotSent)
             }
-            Exchange::Unknown { why } | Exchange::Failed { why } => {
+            Exchange::Unknown { why } => {
                 tracing::warn!(%account, %why, "whether the tokens were refreshed is not known");
                 (Settled::Unknown, Answer::Unknown, Refresh::Unknown)
+            }
+            Exchange::Failed { why, retry_after } => {
+                tracing::warn!(%account, %why, ?retry_after, "whether the tokens were refreshed is not known");
+                (Settled::Unknown, Answer::Failed { retry_after }, Refresh::Unknown)
             }
             Exchange::Throttled { retry_after } => {
                 tracing::warn!(?retry_after, "OAuth throttles us");
@@ -127,11 +143,11 @@ impl Desk {
     /// Does not return before what holds tokens is on disk: in the store, or at least, when the daemon stops, in the guard folder.
     async fn record(&self, turn: &Turn, settled: Settled) {
         let settled = Arc::new(settled);
-        let (mut waits, mut kept_aside) = (None, false);
-        let generation = loop {
+        let (mut waits, mut keeping, mut kept_aside) = (None, None, false);
+        loop {
             let settling = self.store.outbox().settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
             let error = match settling.await {
-                Ok(generation) => break generation,
+                Ok(_) => break,
                 Err(error) => error,
             };
             let Some(answer) = precious(&settled) else {
@@ -139,32 +155,56 @@ impl Desk {
                 return;
             };
             waits.get_or_insert_with(|| Unrecorded::new(&self.unrecorded));
-            kept_aside = kept_aside || self.keep_aside(turn, &answer);
+            if !kept_aside {
+                // No longer than that: where this folder hangs, the store may be well again.
+                let task = keeping.get_or_insert_with(|| tokio::spawn(self.keep_aside(turn, &answer)));
+                if let Ok(kept) = tokio::time::timeout(RECORD_AGAIN, task).await {
+                    (keeping, kept_aside) = (None, kept.unwrap_or(false));
+                }
+            }
             tracing::error!(account = %turn.account, %error, kept_aside, "the store can't take new tokens; trying again");
-            if kept_aside && *self.stopping.borrow() {
+            if kept_aside && self.stopping.borrow().is_some() {
                 tracing::warn!(account = %turn.account, "the next start takes its new tokens from the guard folder");
                 return;
             }
             tokio::time::sleep(RECORD_AGAIN).await;
-        };
-        // A copy from before this would send again what has been replaced.
-        if let Some(epoch) = generation {
-            self.note_epoch(epoch).await;
         }
-        if kept_aside {
-            self.guard.drop_answer(turn.number, turn.fence);
+        if waits.is_some() {
             tracing::info!(account = %turn.account, "the store has the new tokens now");
+            let (guard, number, fence) = (Arc::clone(&self.guard), turn.number, turn.fence);
+            tokio::spawn(async move {
+                if let Some(task) = keeping {
+                    let _ = task.await;
+                }
+                guard.drop_answer(number, fence).await;
+            });
+        }
+        drop(waits);
+        if precious(&settled).is_some() {
+            self.note_what_is_on_disk().await;
         }
     }
 
-    fn keep_aside(&self, turn: &Turn, answer: &[u8]) -> bool {
-        let Ok(sealed) = turn.seal_answer(answer) else { return false };
-        let waiting = Waiting { number: turn.number, fence: turn.fence, sealed };
-        let kept = self.guard.keep_answer(&waiting);
-        if let Err(error) = &kept {
-            tracing::error!(account = %turn.account, %error, "nor can the guard folder: the new tokens are in memory alone");
+    fn keep_aside(&self, turn: &Turn, answer: &[u8]) -> impl Future<Output = bool> + Send + 'static {
+        let (guard, account, sealed) = (Arc::clone(&self.guard), turn.account.clone(), turn.seal_answer(answer));
+        let (number, fence) = (turn.number, turn.fence);
+        async move {
+            let Ok(sealed) = sealed else { return false };
+            let kept = guard.keep_answer(Waiting { number, fence, sealed }).await;
+            if let Err(error) = &kept {
+                tracing::error!(%account, %error, "nor can the guard folder: the new tokens are in memory alone");
+            }
+            kept.is_ok()
         }
-        kept.is_ok()
+    }
+
+    /// Notes the store's epoch after new tokens are on disk: a copy from before them would send again what they replaced. The store's
+    /// own word, since a commit that was said to have failed may have been durable.
+    pub(super) async fn note_what_is_on_disk(&self) {
+        match self.store.outbox().epoch().await {
+            Ok(epoch) => drop(self.until_the_end(self.note_epoch(epoch)).await),
+            Err(error) => tracing::warn!(%error, "the store's epoch can't be read; the next refresh notes it"),
+        }
     }
 }
 

@@ -42,6 +42,11 @@ impl Gate {
         *paused_until = (*paused_until).max(clock::ticks() + wait);
     }
 
+    /// Whether a pause has not ended.
+    pub(super) fn is_paused(&self) -> bool {
+        clock::ticks() < *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until the next request may go out.
     pub(super) async fn pass(&self) {
         let mut bucket = self.bucket.lock().await;

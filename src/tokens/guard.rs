@@ -1,5 +1,5 @@
 //! The folder beside the store that is not restored with it: the epoch that tells an older copy, and answers of OAuth that
-//! the store could not take.
+//! the store could not take. Its disk may hang, so nothing here waits for it on a thread of the runtime.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -54,7 +54,20 @@ impl Guard {
     }
 
     /// The epoch that was noted last; nothing where none can be read.
-    pub(super) fn read(&self) -> Option<u64> {
+    pub(super) async fn noted_epoch(self: &Arc<Self>) -> Option<u64> {
+        self.aside(|guard| Ok(guard.read())).await.ok().flatten()
+    }
+
+    /// Where blocking is fine.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let guard = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&guard)).await.map_err(io::Error::other)?
+    }
+
+    fn read(&self) -> Option<u64> {
         let text = fs::read(self.epoch_file()).ok()?;
         let noted: Noted = serde_json::from_slice(&text).ok()?;
         (noted.store == self.store).then_some(noted.epoch)
@@ -64,7 +77,11 @@ impl Guard {
     ///
     /// # Errors
     /// When the folder of a new store can't be written: later it would be missed.
-    pub(super) fn look(&self, ours: u64) -> io::Result<bool> {
+    pub(super) async fn at_start(self: &Arc<Self>, ours: u64) -> io::Result<bool> {
+        self.aside(move |guard| guard.look(ours)).await
+    }
+
+    fn look(&self, ours: u64) -> io::Result<bool> {
         // A store without a single token has nothing to burn.
         let guarded = self.mark().exists() || self.read().map_or(ours > 0, |noted| noted > ours);
         if guarded {
@@ -88,9 +105,7 @@ impl Guard {
             return Ok(());
         }
         let wanted = self.wanted.load(Ordering::Acquire);
-        let guard = Arc::clone(self);
-        let written = tokio::task::spawn_blocking(move || guard.write(wanted)).await;
-        written.map_err(io::Error::other)??;
+        self.aside(move |guard| guard.write(wanted)).await?;
         *noted = wanted;
         Ok(())
     }
@@ -101,18 +116,22 @@ impl Guard {
     }
 
     /// Keeps a sealed answer until the store can take it.
-    pub(super) fn keep_answer(&self, answer: &Waiting) -> io::Result<()> {
-        self.put(&self.answer_file(answer.number, answer.fence), &answer.sealed)
+    pub(super) async fn keep_answer(self: &Arc<Self>, answer: Waiting) -> io::Result<()> {
+        self.aside(move |guard| guard.put(&guard.answer_file(answer.number, answer.fence), &answer.sealed)).await
     }
 
     /// The store has it.
-    pub(super) fn drop_answer(&self, number: u32, fence: u64) {
+    pub(super) async fn drop_answer(self: &Arc<Self>, number: u32, fence: u64) {
         // What stays is found to be old at the next start.
-        let _ = fs::remove_file(self.answer_file(number, fence));
+        let _ = self.aside(move |guard| fs::remove_file(guard.answer_file(number, fence))).await;
     }
 
     /// Answers that a run before could not give to the store.
-    pub(super) fn answers(&self) -> Vec<Waiting> {
+    pub(super) async fn answers(self: &Arc<Self>) -> Vec<Waiting> {
+        self.aside(|guard| Ok(guard.read_answers())).await.unwrap_or_default()
+    }
+
+    fn read_answers(&self) -> Vec<Waiting> {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         files.filter_map(|file| self.read_answer(&file.path())).collect()
     }
@@ -139,8 +158,8 @@ impl Guard {
     }
 
     /// The operator has accepted the store that is here.
-    pub(super) fn lift(&self) {
-        let _ = fs::remove_file(self.mark());
+    pub(super) async fn lift(self: &Arc<Self>) {
+        let _ = self.aside(|guard| fs::remove_file(guard.mark())).await;
     }
 
     /// There while an older copy is not accepted.
@@ -178,12 +197,12 @@ mod tests {
         assert_eq!(guard.read(), None);
     }
 
-    #[test]
-    fn an_older_copy_and_a_missing_mark_are_noticed_and_nothing_is_ever_taken_back() {
+    #[tokio::test]
+    async fn an_older_copy_and_a_missing_mark_are_noticed_and_nothing_is_ever_taken_back() {
         let dir = tempfile::tempdir().unwrap();
-        let guard = Guard::new(&dir.path().join("guard"), "one");
+        let guard = Arc::new(Guard::new(&dir.path().join("guard"), "one"));
         assert!(guard.look(7).unwrap(), "it is missing");
-        guard.lift();
+        guard.lift().await;
         for ours in [0, 5, 5, 9] {
             assert!(!guard.look(ours).unwrap(), "{ours}");
         }
@@ -191,26 +210,26 @@ mod tests {
             assert!(guard.look(ours).unwrap(), "{ours}: once an older copy, it stays one");
         }
         assert_eq!(guard.read(), Some(9));
-        guard.lift();
+        guard.lift().await;
         assert!(!guard.look(9).unwrap());
         fs::write(dir.path().join("file"), "").unwrap();
         let nowhere = Guard::new(&dir.path().join("file/guard"), "one");
         assert!(nowhere.look(0).is_err() && nowhere.look(3).unwrap());
     }
 
-    #[test]
-    fn answers_are_found_again_until_they_are_dropped() {
+    #[tokio::test]
+    async fn answers_are_found_again_until_they_are_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let guard = Guard::new(dir.path(), "one");
-        let answer = Waiting { number: 7, fence: 3, sealed: vec![1, 2] };
-        guard.keep_answer(&answer).unwrap();
-        Guard::new(dir.path(), "one2").keep_answer(&answer).unwrap();
+        let guard = Arc::new(Guard::new(dir.path(), "one"));
+        let answer = || Waiting { number: 7, fence: 3, sealed: vec![1, 2] };
+        guard.keep_answer(answer()).await.unwrap();
+        Arc::new(Guard::new(dir.path(), "one2")).keep_answer(answer()).await.unwrap();
         for stray in ["one.epoch", "one.7.answer", "one.7.3.answer.x", "one.x.3.answer"] {
             fs::write(dir.path().join(stray), "x").unwrap();
         }
-        assert_eq!(guard.answers(), [answer]);
-        guard.drop_answer(7, 3);
-        assert_eq!(guard.answers(), []);
+        assert_eq!(guard.answers().await, [answer()]);
+        guard.drop_answer(7, 3).await;
+        assert_eq!(guard.answers().await, []);
     }
 
     #[tokio::test]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::Desk;
-use crate::domain::refresh::{LIFE, Notice};
+use crate::domain::refresh::{LIFE, Notice, SLICES};
 
-/// How often all accounts are looked at: some of what there is to tell comes with time alone.
+/// How long a round over all accounts takes: some of what there is to tell comes with time alone.
 const ROUND: Duration = Duration::from_secs(20);
 /// What is told at once: one commit takes so many.
 const AT_ONCE: usize = 256;
@@ -20,11 +21,12 @@ impl Desk {
     /// Says that nothing is refreshed, until it is accepted.
     pub(super) async fn complain(self: Arc<Self>) {
         while self.is_guarded() {
+            let noted_epoch = self.guard.noted_epoch().await;
             let store_epoch = self.store.outbox().epoch().await.ok();
             let guard_folder = self.guard.folder().display();
             tracing::error!(
                 %guard_folder,
-                noted_epoch = self.guard.read(),
+                noted_epoch,
                 store_epoch,
                 "the store is an older copy than the tokens that were in use, or its epoch file is missing: nothing is refreshed, \
                  since that could end links that live. If this store is the one to go on with, say `ringhookd restore accept`"
@@ -35,44 +37,50 @@ impl Desk {
 
     /// Runs until it is dropped.
     pub(super) async fn herald(self: Arc<Self>) {
+        self.rounds().all();
+        let mut slices = tokio::time::interval(ROUND / SLICES);
+        slices.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // After a long outage there may be very many.
             while self.tell_some().await {}
             tokio::select! {
-                () = tokio::time::sleep(ROUND) => {}
+                _ = slices.tick() => self.rounds().tick(),
                 () = self.news.notified() => {}
             }
         }
     }
 
-    /// Returns whether there was more than could be told at once, and all of that was.
+    /// Returns whether there was something to tell. What could not be told is found again in the next round.
     async fn tell_some(self: &Arc<Self>) -> bool {
-        let news: Vec<_> = {
-            let planner = self.planner();
-            planner.all_news(self.moment()).take(AT_ONCE).collect()
+        let news = {
+            let (now, mut rounds, planner) = (self.moment(), self.rounds(), self.planner());
+            rounds.look(planner.numbers(), AT_ONCE, |account| planner.news_of(account, now))
         };
-        let more = news.len() == AT_ONCE;
+        let any = !news.is_empty();
         let mut telling = JoinSet::new();
         for (number, notice) in news {
             telling.spawn(Arc::clone(self).tell(number, notice));
         }
-        let told = telling.join_all().await;
-        more && told.into_iter().all(|told| told)
+        telling.join_all().await;
+        any
     }
 
-    async fn tell(self: Arc<Self>, number: u32, notice: Notice) -> bool {
-        let Some(lapses_at) = self.planner().lapses_at(number) else { return true };
+    async fn tell(self: Arc<Self>, number: u32, notice: Notice) {
+        let Some(lapses_at) = self.planner().lapses_at(number) else { return };
         let account = match self.store.links().tell(number, lapses_at.minus(LIFE), notice).await {
             Ok(account) => account,
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "a change of a link's state could not be noted");
-                return false;
+                return;
             }
         };
         let now = self.moment();
         // Other tokens, or a clock that was set back: they are planned anew, and told of as they are.
         let Some(account) = account else {
-            return self.replan(number).await.is_ok();
+            if let Err(error) = self.replan(number).await {
+                tracing::warn!(account_number = number, %error, "an account can't be planned anew");
+            }
+            return;
         };
         self.planner().told(number, notice, now);
         self.metrics.link_is(notice.health());
@@ -91,6 +99,5 @@ impl Desk {
                 tracing::error!(%account, state, "the link was revoked: its user has to add the app in Ring again");
             }
         }
-        true
     }
 }

@@ -26,12 +26,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::chance::random;
 use crate::clock;
 use crate::domain::arrival::{Unwelcome, Welcome};
 use crate::domain::lending::Standing;
-use crate::domain::refresh::{Moment, Planner, Policy, Ruling};
+use crate::domain::refresh::{Moment, Planner, Policy, Rounds, Ruling};
 use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
 use crate::store::{Store, StoreError};
@@ -49,8 +50,10 @@ pub struct Parts {
     /// Without it nothing is refreshed.
     pub api: Option<RingApi>,
     pub policy: Policy,
-    /// How long a call of `api` takes at most.
-    pub call_timeout: Duration,
+    /// An answer of OAuth is late after this, and goes on being awaited.
+    pub late_after: Duration,
+    /// How long an exchange by `api` takes at most.
+    pub answer_timeout: Duration,
     /// Authorization codes that are taken, and sent, a second.
     pub codes_per_second: u32,
     pub guard: Guard,
@@ -85,7 +88,8 @@ impl fmt::Debug for Clock {
 pub struct Desk {
     store: Store,
     api: Option<RingApi>,
-    call_timeout: Duration,
+    late_after: Duration,
+    answer_timeout: Duration,
     guard: Arc<Guard>,
     metrics: Metrics,
     clock: Clock,
@@ -94,6 +98,7 @@ pub struct Desk {
     /// Told when there may be something to do.
     wake: Notify,
     news: Notify,
+    rounds: Mutex<Rounds>,
     /// Workers that wait for the refresh of an account to come out.
     waiters: Mutex<HashMap<u32, Vec<oneshot::Sender<Option<Ruling>>>>>,
     /// Accounts whose id at Ring is not known yet.
@@ -102,49 +107,65 @@ pub struct Desk {
     last_resort: Mutex<HashSet<u32>>,
     codes: Codes,
     guarded: AtomicBool,
-    stopping: watch::Sender<bool>,
+    /// When the daemon is to stop: until then answers that are under way are awaited.
+    stopping: watch::Sender<Option<Instant>>,
     /// Answers of OAuth that the store has not taken yet.
     unrecorded: AtomicUsize,
 }
 
 /// An account whose id at Ring is not known yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Arriving {
     /// OAuth has not been asked since it came.
     untried: bool,
     /// Who brought it.
     waits: Vec<oneshot::Sender<Result<Welcome, Unwelcome>>>,
+    /// Ring asks not to be asked whose it is before.
+    not_before: Option<Instant>,
 }
 
 impl Desk {
     /// The desk over `parts`. It refreshes nothing until it [runs](Self::run).
     ///
     /// # Errors
-    /// When the store can't be read, or the guard folder of a new one can't be written. Blocks for a small file.
+    /// When the store can't be read, or the guard folder of a new one can't be written.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts { store, api, policy, call_timeout, codes_per_second, guard, metrics, clock } = parts;
+        let Parts {
+            store,
+            api,
+            policy,
+            late_after,
+            answer_timeout,
+            codes_per_second,
+            guard,
+            metrics,
+            clock,
+        } = parts;
         // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
         let folder = guard.folder().display().to_string();
-        let guarded = guard.look(store.outbox().epoch().await?);
+        let guard = Arc::new(guard);
+        let guarded = guard.at_start(store.outbox().epoch().await?).await;
         let guarded = guarded
             .map_err(|error| StoreError::Unavailable(format!("[tokens] guard_folder {folder}: {error}")))?;
         Ok(Arc::new(Self {
             store,
             api,
-            call_timeout,
-            guard: Arc::new(guard),
+            late_after,
+            answer_timeout,
+            guard,
             metrics,
             clock,
             planner: Mutex::new(Planner::new(policy)),
             gate: Gate::new(policy.per_second),
             wake: Notify::new(),
             news: Notify::new(),
+            rounds: Mutex::default(),
             waiters: Mutex::default(),
             arriving: tokio::sync::Mutex::default(),
             last_resort: Mutex::default(),
             guarded: AtomicBool::new(guarded),
             codes: Codes::new(codes_per_second),
-            stopping: watch::Sender::new(false),
+            stopping: watch::Sender::new(None),
             unrecorded: AtomicUsize::new(0),
         }))
     }
@@ -164,6 +185,7 @@ impl Desk {
     #[doc(hidden)]
     pub fn look_at_the_clock(&self) {
         self.wake.notify_one();
+        self.rounds().all();
         self.news.notify_one();
     }
 
@@ -172,13 +194,13 @@ impl Desk {
     /// # Errors
     /// When it could not be made durable.
     pub async fn accept_restored(&self) -> Result<(), StoreError> {
-        let seen = self.guard.read().unwrap_or(0);
+        let seen = self.guard.noted_epoch().await.unwrap_or(0);
         let epoch = self.store.outbox().raise_epoch(seen).await?;
         let noted = self.guard.note(epoch).await;
         noted.map_err(|error| {
             StoreError::Unavailable(format!("{}: {error}", self.guard.folder().display()))
         })?;
-        self.guard.lift();
+        self.guard.lift().await;
         self.guarded.store(false, Ordering::Release);
         tracing::warn!("the restored store was accepted; refreshes go on");
         self.wake.notify_one();
@@ -201,8 +223,51 @@ impl Desk {
         (self.clock.0)()
     }
 
+    fn rounds(&self) -> MutexGuard<'_, Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There may be something to tell of the account.
+    fn changed(&self, number: u32) {
+        self.rounds().changed(number);
+        self.news.notify_one();
+    }
+
     fn last_resort(&self) -> MutexGuard<'_, HashSet<u32>> {
         self.last_resort.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Awaits the answer to a request that may replace a token or spend a code, however late it is; `late` is told when it is.
+    /// Nothing when the daemon has to end before.
+    async fn hear_out<T>(&self, sent: impl Future<Output = T>, late: impl FnOnce()) -> Option<T> {
+        let mut sent = std::pin::pin!(sent);
+        let awaited = async {
+            match tokio::time::timeout(self.late_after, &mut sent).await {
+                Ok(heard) => heard,
+                Err(_) => {
+                    late();
+                    sent.await
+                }
+            }
+        };
+        self.until_the_end(awaited).await
+    }
+
+    /// Nothing when the daemon has to end first.
+    async fn until_the_end<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let end = async {
+            let mut stopping = self.stopping.subscribe();
+            let end = stopping.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = wait => Some(done),
+            () = end => None,
+        }
     }
 
     /// Plans an account anew, as the store has it now.
@@ -213,6 +278,7 @@ impl Desk {
             Some(found) => self.planner().plan(number, &found.record, now, random()),
             None => self.planner().remove(number, now),
         }
+        self.changed(number);
         Ok(())
     }
 

@@ -45,7 +45,8 @@ impl Flights {
 }
 
 impl Desk {
-    /// Refreshes tokens until `stop` resolves and every answer that was under way is on disk.
+    /// Refreshes tokens until `stop` resolves, and then until every answer that was under way is on disk. What OAuth has not
+    /// answered by the time that `stop` says stays in the journal as unknown.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
         // Before anything is read, so that no change is missed.
@@ -66,14 +67,14 @@ impl Desk {
         let (mut flights, mut codes) = (Flights::default(), JoinSet::new());
         let mut unread = BTreeSet::new();
         let mut reload = false;
-        loop {
+        let end = loop {
             match changes.take() {
                 Changed::Accounts(accounts) => unread.extend(accounts),
                 // It may have kept what it said it had not.
                 Changed::All => reload = true,
             }
             tokio::select! {
-                _ = &mut stop => break,
+                end = &mut stop => break end,
                 () = async {
                     reload = reload && self.read_all().await.is_err();
                     self.catch_up(&mut unread).await;
@@ -83,7 +84,7 @@ impl Desk {
             let settled = unread.is_empty() && !reload;
             let wait = self.depart(&mut flights).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
             tokio::select! {
-                _ = &mut stop => break,
+                end = &mut stop => break end,
                 () = tokio::time::sleep(wait) => {}
                 () = self.wake.notified() => {}
                 () = changes.changed() => {}
@@ -91,11 +92,11 @@ impl Desk {
                 // What a panic left is on disk, and taken up again.
                 Some(ended) = codes.join_next() => reload |= !is_well(&ended),
             }
-        }
+        };
         herald.abort();
         pending.abort();
         complaint.abort();
-        self.stopping.send_replace(true);
+        self.stopping.send_replace(Some(end));
         if !flights.tasks.is_empty() {
             tracing::info!(under_way = flights.tasks.len(), "waiting for refreshes that are under way");
         }
@@ -109,7 +110,7 @@ impl Desk {
 
     /// Reads the schedule, and what a run before left to be done.
     async fn open(self: &Arc<Self>) -> Result<(), StoreError> {
-        for answer in self.guard.answers() {
+        for answer in self.guard.answers().await {
             let (number, fence) = (answer.number, answer.fence);
             let taken = self.store.outbox().take_back_answer(number, fence, answer.sealed).await?;
             tracing::warn!(
@@ -117,7 +118,7 @@ impl Desk {
                 taken,
                 "an answer of OAuth was found in the guard folder"
             );
-            self.guard.drop_answer(number, fence);
+            self.guard.drop_answer(number, fence).await;
         }
         self.read_all().await
     }
@@ -209,7 +210,7 @@ impl Desk {
             tracing::warn!(account_number = number, %error, "an account can't be planned anew");
         }
         self.tell_waiters(number, ruling);
-        self.news.notify_one();
+        self.changed(number);
         tokio::spawn(Arc::clone(self).landed_arriving(landed, ruling));
     }
 

@@ -3,6 +3,8 @@
 mod codes;
 mod ends;
 mod full_disk;
+mod hung_guard;
+mod late;
 mod room;
 
 use std::fs;

@@ -43,6 +43,10 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         r#"6: ring.connect_timeout = "8s": must be shorter than call_timeout"#,
     ),
     (
+        "[ring]\nanswer_timeout = \"5s\"",
+        r#"6: ring.answer_timeout = "5s": must not be shorter than call_timeout"#,
+    ),
+    (
         "[linking]\ncode_path = \"/webhooks/ring\"",
         r#"6: linking.code_path = "/webhooks/ring": is webhook.path; each needs a path of its own"#,
     ),

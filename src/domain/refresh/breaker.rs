@@ -101,6 +101,16 @@ impl Breaker {
         opens
     }
 
+    /// A request has no answer yet, though it should have one by now. In the ramp that says nothing: OAuth was heard a moment
+    /// ago, and the request goes on. Returns whether it counts, so that its end does not count again.
+    pub fn late(&mut self, now: Duration, random: u64, often: bool) -> bool {
+        if matches!(self.state, State::Ramping { .. }) {
+            return false;
+        }
+        self.failed(now, random, often);
+        true
+    }
+
     /// Whether OAuth as a whole is taken to be down.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
@@ -186,6 +196,15 @@ mod tests {
             breaker.failed(now, u64::MAX, false);
             assert!(breaker.permit(now, 0).unwrap_err() <= PAUSE.most);
         }
+    }
+
+    #[test]
+    fn answers_that_are_late_open_it_and_are_only_waited_for_in_the_ramp() {
+        let mut breaker = Breaker::default();
+        assert!((0..5).all(|_| breaker.late(SECOND, 0, false)) && breaker.is_open());
+        breaker.succeeded(16);
+        assert!(!breaker.late(2 * SECOND, 0, false) && !breaker.is_open());
+        assert!(breaker.failed(3 * SECOND, 0, false) && breaker.is_open(), "one that never came counts");
     }
 
     #[test]

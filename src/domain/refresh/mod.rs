@@ -28,6 +28,7 @@ mod halt;
 mod notice;
 mod planner;
 mod queue;
+mod rounds;
 mod slot;
 mod suspects;
 
@@ -40,6 +41,7 @@ pub use breaker::Breaker;
 pub use bucket::Bucket;
 pub use notice::{Notice, Warnings};
 pub use planner::{Next, Overview, Planner, Ruling};
+pub use rounds::{Rounds, SLICES};
 pub use slot::{End, Health, Record};
 
 /// A refresh token that nobody uses for this long is dead.
@@ -100,12 +102,21 @@ pub enum Answer {
     Withheld,
     /// It is certain that nothing was sent, e.g. the connection was refused.
     NotSent,
-    /// A timeout, a reset, a 5xx or an answer that can't be read: whether the pair was replaced is unknown.
+    /// A timeout, a reset or an answer that can't be read: whether the pair was replaced is unknown.
     Unknown,
+    /// A 5xx, with its `Retry-After`: most likely nothing was replaced, but nobody knows.
+    Failed { retry_after: Option<Duration> },
     /// 429, with its `Retry-After`.
     Throttled { retry_after: Option<Duration> },
     /// `invalid_grant`: OAuth does not honour the refresh token.
     Refused,
     /// `invalid_client`: OAuth does not honour *our* secret, which says nothing about any token.
     ClientRefused,
+}
+
+impl Answer {
+    /// Whether the token may have been replaced by one that is lost.
+    pub fn leaves_doubt(self) -> bool {
+        matches!(self, Self::Unknown | Self::Failed { .. })
+    }
 }

@@ -7,14 +7,15 @@ use super::breaker::Breaker;
 use super::bucket::Bucket;
 use super::halt::{CLIENT_PAUSE, Halt, Who};
 use super::notice::Notice;
-use super::queue::{Pick, Queue};
+use super::queue::Queue;
 use super::slot::{End, Place, Record, Slot, seconds, to_seconds};
 use super::suspects::{Finding, Suspects};
 use super::{Answer, LONGEST_NAP, Moment, Policy};
-use crate::domain::backoff::{Backoff, share};
+use crate::domain::backoff::{Backoff, Throttle, share};
 
 mod asked;
 mod due;
+mod probe;
 
 pub use asked::Overview;
 use due::{due, latest, wait_for_its_time};
@@ -23,14 +24,10 @@ use due::{due, latest, wait_for_its_time};
 const CLIENT_BACKOFF: Backoff = Backoff { least: CLIENT_PAUSE, most: Duration::from_mins(30) };
 /// Spread of the second look at a token that was refused.
 const ASK_AGAIN_SPREAD: Duration = Duration::from_mins(10);
-/// `Retry-After` is believed within these.
-const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 /// A wall clock that is further back than this was set, not read twice.
 const SET_BACK: Duration = Duration::from_secs(10);
 /// A wall clock that has gained more than this at once may be wrong by it; less may be a night's sleep.
 const LEAP: Duration = Duration::from_hours(24);
-/// So many that come due last are looked through for a probe: what was renewed lately waits longest.
-const PROBE_CANDIDATES: usize = 4;
 /// Requests that may go out at once.
 const BURST: u32 = 5;
 
@@ -57,6 +54,15 @@ pub enum Ruling {
     StillEnded,
 }
 
+/// What there is to say of a request that failed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fault {
+    /// It is of an account that keeps failing.
+    often: bool,
+    /// It counts already, since it was late.
+    counted: bool,
+}
+
 /// Plans the refreshes of all accounts.
 #[derive(Debug)]
 pub struct Planner {
@@ -68,6 +74,11 @@ pub struct Planner {
     halt: Halt,
     /// Accounts whose last failure was everybody's.
     shared: HashSet<u32>,
+    throttle: Throttle,
+    /// An answer is late, or never came, and nothing was heard of OAuth since: it may be answering late.
+    silent: bool,
+    /// When OAuth last worked, stopped working, or an account was put at risk to see whether it does.
+    risked_at: Duration,
     /// By so much the wall clock may be ahead: what it has leapt in this run.
     ahead: Duration,
     last: Option<Moment>,
@@ -83,6 +94,9 @@ impl Planner {
             suspects: Suspects::default(),
             halt: Halt::default(),
             shared: HashSet::new(),
+            throttle: Throttle::default(),
+            silent: false,
+            risked_at: Duration::ZERO,
             ahead: Duration::ZERO,
             last: None,
         }
@@ -175,30 +189,22 @@ impl Planner {
         }
         let unproven = self.halt.is_unproven();
         let places = if unproven { 1 } else { self.policy.parallel.max(1) };
-        if self.queue.in_flight() >= places {
+        // A slow answer holds up nobody; but what is awaited has a bound too.
+        if self.queue.punctual() >= places || self.queue.in_flight() >= 2 * places {
             return nap(LONGEST_NAP);
         }
-        let permit = self.breaker.permit(now.ticks, self.queue.in_flight());
-        if let Err(wait) = permit.and_then(|()| self.bucket.take(now.ticks)) {
+        if let Err(wait) = self.breaker.permit(now.ticks, self.awaited()) {
             return nap(wait);
         }
-        if self.breaker.is_open() && self.queue.has_only_failing() {
-            self.hasten_one_without_failures(now);
+        let pick = self.whom_to_send(unproven, now);
+        let Some(account) = self.queue.first(pick, places) else {
+            return nap(self.queue.next_due(wall).unwrap_or(LONGEST_NAP));
+        };
+        if let Err(wait) = self.bucket.take(now.ticks) {
+            return nap(wait);
         }
-        let certain = self.breaker.is_closed() && !unproven;
-        let pick = if certain { Pick::MostUrgent } else { Pick::LeastFailed };
-        self.queue.start(wall, pick, places).map_or_else(|| nap(LONGEST_NAP), Next::Refresh)
-    }
-
-    /// A probe with one that always fails would tell nothing of the others, and none of them may be due for hours.
-    fn hasten_one_without_failures(&mut self, now: Moment) {
-        let wall = seconds(now.wall);
-        let suspects = &self.suspects;
-        let other = self.queue.clean_later(wall.saturating_add(to_seconds(CLIENT_BACKOFF.most)));
-        let other = other.take(PROBE_CANDIDATES).find(|&account| !suspects.has(account));
-        if let Some(other) = other {
-            self.queue.change(other, wall, |slot| slot.place = Place::Ready);
-        }
+        self.queue.start(account, wall);
+        Next::Refresh(account)
     }
 
     /// Takes a request that is no refresh out of the same budget. It waits for what refreshes wait for; where a probe may
@@ -210,7 +216,7 @@ impl Planner {
         if let Some(wait) = self.halt.left(now.ticks).or_else(|| self.bucket.paused(now.ticks)) {
             return Err(wait);
         }
-        self.breaker.permit_call(now.ticks, self.queue.in_flight())?;
+        self.breaker.permit_call(now.ticks, self.awaited())?;
         self.bucket.take(now.ticks)
     }
 
@@ -220,7 +226,8 @@ impl Planner {
         let slot = self.queue.in_flight_of(account);
         let was_open = self.breaker.is_open();
         let often = slot.is_some_and(|slot| slot.fails_often());
-        self.hear(Some(account), often, answer, now, random);
+        let counted = slot.is_some_and(|slot| slot.late);
+        self.hear(Some(account), Fault { often, counted }, answer, now, random);
         let slot = slot?;
         if let Some(place) = slot.after {
             self.queue
@@ -230,13 +237,13 @@ impl Planner {
         Some(match answer {
             Answer::Renewed { expires_in } => self.renewed(account, expires_in, now, random),
             Answer::Refused => self.refused(account, slot, now, random),
-            Answer::Withheld | Answer::NotSent | Answer::Unknown => {
+            Answer::Withheld | Answer::NotSent | Answer::Unknown | Answer::Failed { .. } => {
                 let failures = slot.failures.saturating_add(1);
                 let own = if self.is_first_own(account, was_open) { 1 } else { failures };
                 let wait = self.policy.backoff.wait(u32::from(own), random);
                 self.again(account, wait, now, |slot| {
                     slot.failures = failures;
-                    slot.unsettled |= answer == Answer::Unknown && slot.end.is_none();
+                    slot.unsettled |= answer.leaves_doubt() && slot.end.is_none();
                 })
             }
             Answer::ClientRefused => {
@@ -269,7 +276,7 @@ impl Planner {
 
     /// How a request came out that was no planned account's, e.g. the exchange of a code.
     pub fn heard(&mut self, answer: Answer, now: Moment, random: u64) {
-        self.hear(None, false, answer, now, random);
+        self.hear(None, Fault::default(), answer, now, random);
     }
 
     fn read_clocks(&mut self, now: Moment) {
@@ -286,21 +293,33 @@ impl Planner {
         }
     }
 
-    /// What an answer says about OAuth and about us, whoever's it was; `often` of an account that keeps failing.
-    fn hear(&mut self, who: Who, often: bool, answer: Answer, now: Moment, random: u64) {
+    /// What an answer says about OAuth and about us, whoever's it was.
+    fn hear(&mut self, who: Who, fault: Fault, answer: Answer, now: Moment, random: u64) {
+        self.silent &= matches!(answer, Answer::Withheld | Answer::NotSent | Answer::Unknown);
         match answer {
             Answer::Renewed { .. } | Answer::Refused => {
                 self.breaker.succeeded(self.policy.parallel);
                 self.halt.accepted(who);
+                self.throttle = Throttle::default();
+                self.risked_at = now.ticks;
             }
             Answer::Withheld => {}
-            Answer::NotSent | Answer::Unknown => drop(self.breaker.failed(now.ticks, random, often)),
-            Answer::Throttled { retry_after } => {
-                let (least, most) = RETRY_AFTER;
-                self.bucket.pause(now.ticks, retry_after.unwrap_or(least).clamp(least, most));
+            Answer::NotSent | Answer::Unknown | Answer::Failed { .. } => {
+                if !fault.counted && self.breaker.failed(now.ticks, random, fault.often) {
+                    self.risked_at = now.ticks;
+                }
+                if let Answer::Failed { retry_after: Some(wait) } = answer {
+                    self.pause(Some(wait), now, random);
+                }
             }
+            Answer::Throttled { retry_after } => self.pause(retry_after, now, random),
             Answer::ClientRefused => self.halt.refused(who, now.ticks),
         }
+    }
+
+    fn pause(&mut self, asked: Option<Duration>, now: Moment, random: u64) {
+        let paused = self.bucket.paused(now.ticks).is_some();
+        self.bucket.pause(now.ticks, self.throttle.wait(asked, paused, random));
     }
 
     fn renewed(&mut self, account: u32, expires_in: Duration, now: Moment, random: u64) -> Ruling {

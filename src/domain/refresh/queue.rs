@@ -13,9 +13,13 @@ pub(super) struct Queue {
     waiting: BTreeSet<(u32, u32)>,
     ready: Ready,
     in_flight: usize,
-    /// Those in flight that failed before.
+    /// Those in flight that failed before, and are not late.
     failing_in_flight: usize,
+    /// Those in flight that are late.
+    late: usize,
     living: usize,
+    /// Living ones whose token was sent and nobody knows what came of it.
+    in_doubt: usize,
 }
 
 /// Whom to send next.
@@ -24,6 +28,8 @@ pub(super) enum Pick {
     MostUrgent,
     /// While it is not certain that OAuth works: whoever has failed least says most about it.
     LeastFailed,
+    /// While OAuth may be answering late: whoever's token was sent already, so that no other link is put at risk.
+    InDoubt,
 }
 
 /// Accounts that are due.
@@ -35,6 +41,8 @@ struct Ready {
     failed: BTreeSet<(u32, u32)>,
     /// Those once more: (failures, urgency, account).
     by_failures: BTreeSet<(u16, u32, u32)>,
+    /// Of those the ones in doubt, once more.
+    in_doubt: BTreeSet<(u16, u32, u32)>,
 }
 
 impl Ready {
@@ -44,6 +52,9 @@ impl Ready {
         } else {
             self.failed.insert((slot.due, account));
             self.by_failures.insert((slot.failures, slot.due, account));
+            if slot.is_in_doubt() {
+                self.in_doubt.insert((slot.failures, slot.due, account));
+            }
         }
     }
 
@@ -53,6 +64,7 @@ impl Ready {
         } else {
             self.failed.remove(&(slot.due, account));
             self.by_failures.remove(&(slot.failures, slot.due, account));
+            self.in_doubt.remove(&(slot.failures, slot.due, account));
         }
     }
 
@@ -63,6 +75,7 @@ impl Ready {
             Pick::LeastFailed => {
                 clean.or_else(|| self.by_failures.first().map(|&(_, due, account)| (due, account)))
             }
+            Pick::InDoubt => self.in_doubt.first().map(|&(_, due, account)| (due, account)),
         };
         first.map(|(_, account)| account)
     }
@@ -97,6 +110,20 @@ impl Queue {
         self.in_flight
     }
 
+    /// Those in flight whose answer may still come in time.
+    pub(super) fn punctual(&self) -> usize {
+        self.in_flight - self.late
+    }
+
+    pub(super) fn late(&self) -> usize {
+        self.late
+    }
+
+    /// Accounts whose token was sent, and nobody knows, or not yet, what came of it.
+    pub(super) fn in_doubt(&self) -> usize {
+        self.in_doubt + self.late
+    }
+
     pub(super) fn due(&self) -> usize {
         self.ready.len()
     }
@@ -110,6 +137,7 @@ impl Queue {
         let mut slot = self.slots[index];
         self.take_out(account, &slot);
         change(&mut slot);
+        slot.late &= slot.place == Place::InFlight;
         match slot.place {
             Place::Nowhere => {}
             Place::Waiting => drop(self.waiting.insert((slot.due, account))),
@@ -120,22 +148,26 @@ impl Queue {
             }
             Place::InFlight => {
                 self.in_flight += 1;
-                self.failing_in_flight += usize::from(slot.failures > 0);
+                self.late += usize::from(slot.late);
+                self.failing_in_flight += usize::from(slot.failures > 0 && !slot.late);
             }
         }
         self.living += usize::from(slot.is_living());
+        self.in_doubt += usize::from(slot.is_in_doubt());
         self.slots[index] = slot;
     }
 
     fn take_out(&mut self, account: u32, slot: &Slot) {
         self.living -= usize::from(slot.is_living());
+        self.in_doubt -= usize::from(slot.is_in_doubt());
         match slot.place {
             Place::Nowhere => {}
             Place::Waiting => drop(self.waiting.remove(&(slot.due, account))),
             Place::Ready => self.ready.remove(account, slot),
             Place::InFlight => {
                 self.in_flight -= 1;
-                self.failing_in_flight -= usize::from(slot.failures > 0);
+                self.late -= usize::from(slot.late);
+                self.failing_in_flight -= usize::from(slot.failures > 0 && !slot.late);
             }
         }
     }
@@ -148,13 +180,21 @@ impl Queue {
         }
     }
 
-    /// The next account that is ready; it is in flight from now on. However many fail, they have at most half of the
-    /// places for themselves.
-    pub(super) fn start(&mut self, now: u32, pick: Pick, places: usize) -> Option<u32> {
-        let crowded = self.failing_in_flight * 2 >= places.max(2);
-        let account = self.ready.first(if crowded { Pick::LeastFailed } else { pick })?;
+    /// The next account that is ready. However many fail, they have at most half of the places for themselves.
+    pub(super) fn first(&self, pick: Pick, places: usize) -> Option<u32> {
+        let crowded = pick == Pick::MostUrgent && self.failing_in_flight * 2 >= places.max(2);
+        self.ready.first(if crowded { Pick::LeastFailed } else { pick })
+    }
+
+    /// It is in flight from now on.
+    pub(super) fn start(&mut self, account: u32, now: u32) {
         self.change(account, now, |slot| slot.place = Place::InFlight);
-        Some(account)
+    }
+
+    /// Whether whoever is in doubt, if anybody is, is under way or has failed often.
+    pub(super) fn has_only_hopeless_in_doubt(&self) -> bool {
+        let least = self.ready.in_doubt.first();
+        least.is_none_or(|&(_, _, account)| self.slots[account as usize].fails_often())
     }
 
     /// Whether whoever is ready has failed often.
@@ -199,6 +239,10 @@ impl Queue {
                 slot.due = slot.due.saturating_sub(by);
             });
         }
+    }
+
+    pub(super) fn numbers(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = (u32, &Slot)> {

@@ -76,7 +76,7 @@ pub(super) enum Place {
     InFlight,
 }
 
-/// 20 bytes, since there may be a million. Times in whole seconds of the wall clock.
+/// 28 bytes, since there may be a million. Times in whole seconds of the wall clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
     pub renewed_at: u32,
@@ -89,6 +89,8 @@ pub(super) struct Slot {
     pub unsettled: bool,
     /// Somebody waits for a token.
     pub asked: bool,
+    /// In flight without an answer for so long that it counts as a fault of OAuth, and holds up nobody else.
+    pub late: bool,
     /// A [`Notice`], in its one byte.
     pub told: u8,
     /// In flight with tokens that were replaced or removed since: where it goes once the answer, which says nothing any
@@ -106,6 +108,7 @@ impl Slot {
         end: None,
         unsettled: false,
         asked: false,
+        late: false,
         told: 0,
         after: None,
     };
@@ -119,7 +122,9 @@ impl Slot {
     /// Takes the place of `before`, behind its answer if one is still to come.
     pub(super) fn instead_of(self, before: &Self) -> Self {
         match before.place {
-            Place::InFlight => Self { place: Place::InFlight, after: Some(self.place), ..self },
+            Place::InFlight => {
+                Self { place: Place::InFlight, after: Some(self.place), late: before.late, ..self }
+            }
             _ => self,
         }
     }
@@ -137,6 +142,11 @@ impl Slot {
     /// Whether nothing speaks against its next try.
     pub(super) fn is_clean(&self) -> bool {
         self.failures == 0 && !self.unsettled
+    }
+
+    /// Whether its token was sent, and nobody knows what came of it: to send it once more risks no other link.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.unsettled && self.is_living()
     }
 
     /// Whether it has tokens that are not known to be dead.

@@ -11,7 +11,8 @@ use super::*;
 const SHORT: Duration = Duration::from_secs(3);
 
 fn impatient(server: &Server) -> RingApi {
-    let settings = Settings { call_timeout: SHORT, connect_timeout: SHORT / 2, ..settings(&server.base()) };
+    let limits = Settings { call_timeout: SHORT, answer_timeout: SHORT, ..settings(&server.base()) };
+    let settings = Settings { connect_timeout: SHORT / 2, ..limits };
     RingApi::new(settings).unwrap()
 }
 
@@ -23,7 +24,7 @@ async fn no_connection() {
     let api = RingApi::new(settings(&base)).unwrap();
     assert_eq!(told(&api.refresh(&secret(TOKEN)).await), "not sent: no connection: connection refused");
     let why = "no connection: connection refused".to_owned();
-    assert_eq!(api.me(&secret("a")).await, Err(ApiError::Unavailable { why }));
+    assert_eq!(api.me(&secret("a")).await, Err(ApiError::Unavailable { why, retry_after: None }));
 }
 
 #[tokio::test]

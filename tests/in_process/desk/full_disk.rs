@@ -14,7 +14,7 @@ use crate::desk::room::{Room, soon};
 use crate::support::disk::{Disk, Fault, Image, Kind};
 use crate::support::{account, create, options, vault};
 
-const ALL_FULL: Fault = Fault {
+pub(crate) const ALL_FULL: Fault = Fault {
     at: 0,
     kinds: &[Kind::Write, Kind::Sync, Kind::SetLen],
     times: usize::MAX,
@@ -23,7 +23,7 @@ const ALL_FULL: Fault = Fault {
 };
 
 /// A room whose store lies on `disk`.
-async fn room() -> (Room, Disk) {
+pub(crate) async fn room() -> (Room, Disk) {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
     create(&folder);
@@ -95,6 +95,23 @@ async fn with_no_place_at_all_it_does_not_stop() {
     is_well(&room).await;
 }
 
+/// The commit is durable, and said to have failed: the guard folder knows of the new tokens all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_noted_epoch_is_that_of_a_commit_which_was_durable_and_reported_as_failed() {
+    let (room, disk) = room().await;
+    room.fault("oauth-slow-after:700ms", 1);
+    room.import("a").await;
+    soon("OAuth has replaced the token", || room.ring.counts("a").granted == 1).await;
+    let kinds: &[Kind] = &[Kind::Sync];
+    disk.fail(Fault { at: 0, kinds, times: 1, full: false, lost: Some(0.0) });
+    soon("the refresh has landed", || room.desk().standing().overview.in_flight == 0).await;
+    assert_eq!(disk.failed(), 1);
+    disk.heal();
+    is_well(&room).await;
+    room.stop().await;
+    assert_eq!(noted_epoch(&room), room.store.outbox().epoch().await.unwrap());
+}
+
 /// A code is good once: what OAuth gave for it is nowhere else.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_code_brought_is_not_let_go_before_it_is_on_disk() {
@@ -126,6 +143,12 @@ async fn a_store_that_cannot_be_written_starts_no_refresh() {
     disk.heal();
     room.survives("a").await;
     assert!(room.store.links().access(account("a")).await.unwrap().unwrap().number == number);
+}
+
+fn noted_epoch(room: &Room) -> u64 {
+    let file = room.folder().join("guard").join(format!("{}.epoch", room.store.identity().store));
+    let noted: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    noted["epoch"].as_u64().unwrap()
 }
 
 /// Files in the guard folder that hold an answer.

@@ -27,6 +27,8 @@ use crate::support::{account, open, options, spec, store, user};
 /// Far more than anything takes; only a hang meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Answers are awaited far longer than any comes late here.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 
 pub(crate) struct Room {
     dir: TempDir,
@@ -36,7 +38,9 @@ pub(crate) struct Room {
     pub(crate) metrics: Metrics,
     /// Milliseconds that its clocks are ahead.
     shift: Arc<AtomicU64>,
-    running: tokio::sync::Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    running: tokio::sync::Mutex<Option<(oneshot::Sender<Duration>, JoinHandle<()>)>>,
+    /// When an answer of OAuth is late.
+    late_after: Duration,
 }
 
 /// A queue that gets each change of a link's state.
@@ -57,10 +61,23 @@ pub(crate) async fn soon(what: &str, is_so: impl Fn() -> bool) {
 
 impl Room {
     pub(crate) async fn new(policy: Policy) -> Self {
+        Self::with(Options { policy, ..Options::default() }, CALL_TIMEOUT).await
+    }
+
+    /// Before an OAuth that kills a replaced token at once, and a whole link whose replaced token comes again. Its answers are late
+    /// soon.
+    pub(crate) async fn strict() -> Self {
+        let options = Options { policy: Policy::DeadAtOnce, reuse_revokes: true, ..Options::default() };
+        Self::with(options, Duration::from_millis(100)).await
+    }
+
+    async fn with(options: Options, late_after: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ring = Ring::start(Options { policy, seed: chance::random(), ..Options::default() }).unwrap();
+        let ring = Ring::start(Options { seed: chance::random(), ..options }).unwrap();
         let store = store(&dir.path().join("store"), vec![alerts()]);
-        let room = Self::over(dir, ring, store).await;
+        let mut room = Self::over(dir, ring, store).await;
+        room.late_after = late_after;
+        room.desk = room.new_desk().await;
         room.let_go().await;
         room
     }
@@ -68,8 +85,15 @@ impl Room {
     /// A desk over that store, which does not run yet.
     pub(crate) async fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
         let (shift, metrics) = (Arc::default(), Metrics::default());
-        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift, &metrics).await;
-        Self { dir, ring, store, desk, metrics, shift, running: tokio::sync::Mutex::new(None) }
+        let late_after = CALL_TIMEOUT;
+        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift, &metrics, late_after).await;
+        let running = tokio::sync::Mutex::new(None);
+        Self { dir, ring, store, desk, metrics, shift, running, late_after }
+    }
+
+    async fn new_desk(&self) -> Arc<Desk> {
+        let guard = self.dir.path().join("guard");
+        desk(&self.store, &self.ring, &guard, &self.shift, &self.metrics, self.late_after).await
     }
 
     /// Lets so much time pass, for Ring too, while nothing is under way.
@@ -90,8 +114,13 @@ impl Room {
 
     /// Stops refreshing, and waits for what is under way.
     pub(crate) async fn stop(&self) {
+        self.stop_within(PATIENCE).await;
+    }
+
+    /// The same, where that may take so long.
+    pub(crate) async fn stop_within(&self, limit: Duration) {
         if let Some((stop, running)) = self.running.lock().await.take() {
-            let _ = stop.send(());
+            let _ = stop.send(limit);
             running.await.unwrap();
         }
     }
@@ -104,8 +133,7 @@ impl Room {
     pub(crate) async fn let_go(&self) {
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(Arc::clone(&self.desk).run(async {
-            let _ = stopped.await;
-            clock::ticks()
+            clock::ticks() + stopped.await.unwrap_or_default()
         }));
         *self.running.lock().await = Some((stop, running));
     }
@@ -125,8 +153,7 @@ impl Room {
     /// Goes on with that store.
     pub(crate) async fn reopen(&mut self, store: Store) {
         self.store = store;
-        self.desk =
-            desk(&self.store, &self.ring, &self.dir.path().join("guard"), &self.shift, &self.metrics).await;
+        self.desk = self.new_desk().await;
         self.let_go().await;
     }
 
@@ -231,6 +258,7 @@ async fn desk(
     guard: &Path,
     shift: &Arc<AtomicU64>,
     metrics: &Metrics,
+    late_after: Duration,
 ) -> Arc<Desk> {
     let (shift, started) = (Arc::clone(shift), clock::ticks());
     let client = ring.client();
@@ -242,6 +270,7 @@ async fn desk(
         ca_pem: None,
         connect_timeout: Duration::from_secs(1),
         call_timeout: CALL_TIMEOUT,
+        answer_timeout: ANSWER_TIMEOUT,
         max_answer: 64 << 10,
         ring_clock: store.ring_clock(),
     });
@@ -249,7 +278,8 @@ async fn desk(
         store: store.clone(),
         api: Some(api.unwrap()),
         policy: Schedule::default(),
-        call_timeout: CALL_TIMEOUT,
+        late_after,
+        answer_timeout: ANSWER_TIMEOUT,
         codes_per_second: 10,
         guard: Guard::new(guard, &store.identity().store),
         metrics: metrics.clone(),

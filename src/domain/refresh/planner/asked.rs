@@ -17,6 +17,8 @@ pub struct Overview {
     pub failing: usize,
     pub due: usize,
     pub in_flight: usize,
+    /// Those of them whose answer is overdue, and awaited all the same.
+    pub late: usize,
     /// Until the next account comes due.
     pub next_due: Option<Duration>,
     /// The living account that is nearest to its end, and when that is.
@@ -34,7 +36,7 @@ impl Planner {
             return Some((Reason::ClientRefused, left));
         }
         // Where a probe may go, whoever asks may be it.
-        let permit = self.breaker.permit(now.ticks, self.queue.in_flight());
+        let permit = self.breaker.permit(now.ticks, self.awaited());
         let down = permit.err().filter(|_| self.breaker.is_open());
         let paused = self.bucket.paused(now.ticks);
         match down {
@@ -58,10 +60,9 @@ impl Planner {
         self.queue.get(account).and_then(|slot| self.news(slot, seconds(now.wall)))
     }
 
-    /// All accounts of whose tokens there is something to tell. Looks at every account.
-    pub fn all_news(&self, now: Moment) -> impl Iterator<Item = (u32, Notice)> {
-        let wall = seconds(now.wall);
-        self.queue.slots().filter_map(move |(account, slot)| Some((account, self.news(slot, wall)?)))
+    /// One more than the highest number of an account.
+    pub fn numbers(&self) -> u32 {
+        self.queue.numbers()
     }
 
     fn news(&self, slot: &Slot, now: u32) -> Option<Notice> {
@@ -88,6 +89,7 @@ impl Planner {
         let mut overview = Overview {
             due: self.queue.due(),
             in_flight: self.queue.in_flight(),
+            late: self.queue.late(),
             next_due: self.queue.next_due(wall),
             nearest_lapse: self.nearest_lapse(),
             oauth_down: self.breaker.is_open(),

@@ -253,13 +253,123 @@ fn who_has_failed_least_is_the_probe() {
     let mut planner = planner(&[29 * 24 * HOUR, 2 * 24 * HOUR]);
     for seconds in [0, 1, 2, 3, 4] {
         assert_eq!(planner.next(at(Duration::from_secs(seconds))), Next::Refresh(0));
-        planner.answered(0, Answer::Unknown, at(Duration::from_secs(seconds)), 0);
+        planner.answered(0, Answer::NotSent, at(Duration::from_secs(seconds)), 0);
     }
     assert_eq!(
         planner.trouble(at(Duration::from_secs(4))),
         Some((Reason::OauthDown, Duration::from_secs(2)))
     );
     assert_eq!(planner.next(at(Duration::from_secs(6))), Next::Refresh(1));
+}
+
+/// Everybody is due, and OAuth has what it is sent and does not answer: who was sent by then, and who ever after, for `span`.
+fn sent_into_silence(planner: &mut Planner, span: Duration) -> (Vec<u32>, Vec<u32>) {
+    const LATE: Duration = Duration::from_secs(8);
+    const UNKNOWN: Duration = Duration::from_mins(3);
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    let mut awaited: Vec<(u32, Duration)> = Vec::new();
+    let mut now = Duration::ZERO;
+    while now < span {
+        while let Next::Refresh(account) = planner.next(at(now)) {
+            if now < LATE { first.push(account) } else { later.push(account) }
+            awaited.push((account, now));
+        }
+        now += Duration::from_secs(1);
+        for &(account, sent) in &awaited {
+            if now == sent + LATE {
+                planner.late(account, at(now), u64::MAX);
+            }
+        }
+        while let Some(gone) = awaited.iter().position(|&(_, sent)| now >= sent + UNKNOWN) {
+            let (account, _) = awaited.remove(gone);
+            planner.answered(account, Answer::Unknown, at(now), u64::MAX);
+        }
+    }
+    (first, later)
+}
+
+#[test]
+fn an_oauth_that_may_be_answering_late_is_probed_with_accounts_that_are_in_doubt_already() {
+    let mut planner = planner(&[48 * HOUR; 60]);
+    let (first, later) = sent_into_silence(&mut planner, Duration::from_mins(50));
+    assert_eq!(first.len(), Policy::default().parallel);
+    assert!(later.len() > 5, "it is probed: {later:?}");
+    assert!(later.iter().all(|account| first.contains(account)), "{first:?} {later:?}");
+    assert!(planner.is_oauth_down());
+}
+
+#[test]
+fn one_account_more_is_put_at_risk_in_an_hour_where_those_in_doubt_keep_failing() {
+    let mut planner = planner(&[48 * HOUR; 60]);
+    let (first, later) = sent_into_silence(&mut planner, 5 * HOUR);
+    let mut others: Vec<_> = later.iter().filter(|account| !first.contains(account)).collect();
+    others.sort();
+    others.dedup();
+    assert!((1..=5).contains(&others.len()), "{others:?}");
+}
+
+#[test]
+fn answers_that_come_late_are_taken_and_the_rest_follows() {
+    let mut planner = planner(&[48 * HOUR; 60]);
+    let mut now = Duration::ZERO;
+    let mut renewed = 0;
+    while renewed < 60 {
+        let mut sent = Vec::new();
+        while let Next::Refresh(account) = planner.next(at(now)) {
+            sent.push(account);
+        }
+        now += Duration::from_secs(8);
+        for &account in &sent {
+            planner.late(account, at(now), u64::MAX);
+        }
+        now += Duration::from_secs(4);
+        for &account in &sent {
+            assert_eq!(planner.answered(account, RENEWED, at(now), 0), Some(Ruling::Renewed));
+            renewed += 1;
+        }
+    }
+    assert!(now < Duration::from_mins(3), "{now:?}");
+    assert!(!planner.is_oauth_down());
+}
+
+#[test]
+fn an_answer_that_never_comes_holds_up_nobody_else() {
+    let mut planner = planner(&[48 * HOUR; 40]);
+    planner.policy.parallel = 1;
+    let mut now = Duration::from_secs(1);
+    let Next::Refresh(slow) = planner.next(at(now)) else { panic!("all are due") };
+    assert_eq!(planner.next(at(now)), Next::Wait(LONGEST_NAP), "there is one place");
+    now += Duration::from_secs(8);
+    planner.late(slow, at(now), 0);
+    for _ in 1..40 {
+        now += Duration::from_secs(1);
+        let Next::Refresh(account) = planner.next(at(now)) else { panic!("its place is free") };
+        assert_eq!(planner.answered(account, RENEWED, at(now), 0), Some(Ruling::Renewed));
+    }
+    assert_eq!(planner.counts(), (40, 0, 1));
+    assert_eq!(planner.answered(slow, RENEWED, at(now), 0), Some(Ruling::Renewed));
+    assert_eq!(planner.overview(at(now)).late, 0);
+}
+
+#[test]
+fn a_throttle_without_a_time_pauses_twice_as_long_each_time_and_a_failure_as_long_as_it_asks() {
+    let mut planner = planner(&[48 * HOUR]);
+    let (mut now, mut waits) = (Duration::ZERO, Vec::new());
+    for _ in 0..6 {
+        answer(&mut planner, 0, Answer::Throttled { retry_after: None }, now);
+        let Next::Wait(wait) = planner.next(at(now)) else { panic!("it is throttled") };
+        waits.push(wait.as_secs());
+        now += wait;
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32]);
+    let failed = Answer::Failed { retry_after: Some(Duration::from_secs(50)) };
+    answer(&mut planner, 0, failed, now);
+    assert_eq!(planner.next(at(now)), Next::Wait(Duration::from_secs(1)), "its own");
+    assert_eq!(planner.next(at(now + Duration::from_secs(2))), Next::Wait(Duration::from_secs(48)));
+    now += Duration::from_secs(50);
+    answer(&mut planner, 0, RENEWED, now);
+    planner.heard(Answer::Throttled { retry_after: None }, at(now), 0);
+    assert_eq!(planner.take_call(at(now)), Err(Duration::from_secs(1)), "an answer ends the series");
 }
 
 #[test]
@@ -364,7 +474,7 @@ fn what_is_heard_of_others_holds_for_all_and_calls_wait_like_refreshes() {
 
 #[test]
 fn a_slot_stays_small() {
-    assert!(size_of::<Slot>() <= 20, "{}", size_of::<Slot>());
+    assert!(size_of::<Slot>() <= 28, "{}", size_of::<Slot>());
 }
 
 proptest! {

@@ -1,0 +1,73 @@
+//! Whom to send to an OAuth that may be down, or answering late: a probe must not cost a link that is well.
+
+use std::time::Duration;
+
+use super::{CLIENT_BACKOFF, Planner};
+use crate::domain::refresh::Moment;
+use crate::domain::refresh::queue::Pick;
+use crate::domain::refresh::slot::{Place, seconds, to_seconds};
+
+/// While OAuth may be answering late, an account that nothing speaks against is tried this long after the last answer at the
+/// soonest, and only where those in doubt keep failing: they may do so for reasons of their own.
+const RISK_ONE: Duration = Duration::from_hours(1);
+/// So many that come due last are looked through for a probe: what was renewed lately waits longest.
+const PROBE_CANDIDATES: usize = 4;
+
+impl Planner {
+    pub(super) fn whom_to_send(&mut self, unproven: bool, now: Moment) -> Pick {
+        if self.breaker.is_closed() && !unproven {
+            return Pick::MostUrgent;
+        }
+        if self.breaker.is_open() {
+            if self.silent && self.queue.in_doubt() > 0 && !self.may_risk_one(now) {
+                return Pick::InDoubt;
+            }
+            if self.queue.has_only_failing() {
+                self.hasten_one_without_failures(now);
+            }
+        }
+        Pick::LeastFailed
+    }
+
+    /// Whether a probe may put an account at risk that is in no doubt: rarely, or those that fail for reasons of their own
+    /// would hold up all others for ever.
+    fn may_risk_one(&mut self, now: Moment) -> bool {
+        let long_ago = now.ticks.saturating_sub(self.risked_at) >= RISK_ONE;
+        let may = long_ago && self.queue.has_only_hopeless_in_doubt();
+        if may {
+            self.risked_at = now.ticks;
+        }
+        may
+    }
+
+    /// Requests that the breaker waits for: while it is open one that is late is no probe any more.
+    pub(super) fn awaited(&self) -> usize {
+        if self.breaker.is_open() { self.queue.punctual() } else { self.queue.in_flight() }
+    }
+
+    /// The refresh of `account` has had no answer for so long that OAuth may be in trouble. It goes on, since its answer may
+    /// hold the only tokens that live.
+    pub fn late(&mut self, account: u32, now: Moment, random: u64) {
+        self.read_clocks(now);
+        let Some(slot) = self.queue.in_flight_of(account).filter(|slot| !slot.late) else { return };
+        let was_open = self.breaker.is_open();
+        if self.breaker.late(now.ticks, random, slot.fails_often()) {
+            self.silent = true;
+            if !was_open && self.breaker.is_open() {
+                self.risked_at = now.ticks;
+            }
+            self.queue.change(account, seconds(now.wall), |slot| slot.late = true);
+        }
+    }
+
+    /// A probe with one that always fails would tell nothing of the others, and none of them may be due for hours.
+    fn hasten_one_without_failures(&mut self, now: Moment) {
+        let wall = seconds(now.wall);
+        let suspects = &self.suspects;
+        let other = self.queue.clean_later(wall.saturating_add(to_seconds(CLIENT_BACKOFF.most)));
+        let other = other.take(PROBE_CANDIDATES).find(|&account| !suspects.has(account));
+        if let Some(other) = other {
+            self.queue.change(other, wall, |slot| slot.place = Place::Ready);
+        }
+    }
+}
