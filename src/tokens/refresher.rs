@@ -49,6 +49,7 @@ impl Desk {
     /// answered by the time that `stop` says stays in the journal as unknown.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
+        self.stopping.send_replace(None);
         // Before anything is read, so that no change is missed.
         let mut changes = self.store.links().token_changes();
         let opened = async {
