@@ -23,6 +23,7 @@ use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::failpoint;
 use crate::http::body::{BodyError, Received};
+use crate::http::routes::is_at;
 use crate::http::{Answer, Body, answer};
 use crate::log::text;
 use crate::store::{Accepted, Inbox, Incoming, StoreError};
@@ -72,11 +73,13 @@ impl Intake {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner).all().to_vec()
     }
 
-    /// Answers one request on the public listener.
+    /// Whether requests to `path` are for here.
+    pub fn is_for(&self, path: &str) -> bool {
+        is_at(path, &self.settings.path)
+    }
+
+    /// Answers one request at the webhooks' path.
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
-        if request.uri().path() != self.settings.path {
-            return answer::empty(StatusCode::NOT_FOUND);
-        }
         if request.method() != Method::POST {
             let mut refusal = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
             refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));

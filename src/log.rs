@@ -1,8 +1,9 @@
-//! Log lines: set-up, and what text from outside must pass before it stands in one.
+//! Log lines: set-up, and the escapes of foreign text for lines, tables and terminals.
 //!
 //! A line goes into a bounded buffer and is written by a thread of its own. When standard error is blocked or closed, lines
 //! are lost and counted; nothing else happens.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::panic;
@@ -79,7 +80,7 @@ pub fn start(format: Format, filter: &str) -> Result<Log, LogError> {
         Format::Json => false,
     };
     let filter = EnvFilter::try_new(filter)?;
-    let (writer, log) = writer(io::stderr());
+    let (writer, log) = writer(io::stderr(), human, terminal);
     set_global_default(dispatch(human, terminal, filter, writer))?;
     LOST.get_or_init(|| log.lost.clone());
     // The usual hook writes to standard error itself, and would wait for it.
@@ -99,9 +100,9 @@ fn dispatch(human: bool, ansi: bool, filter: EnvFilter, writer: NonBlocking) -> 
     }
 }
 
-fn writer(to: impl Write + Send + 'static) -> (NonBlocking, Log) {
+fn writer(to: impl Write + Send + 'static, human: bool, ansi: bool) -> (NonBlocking, Log) {
     let failed = Arc::new(AtomicU64::new(0));
-    let forgiving = Forgiving { to, failed: Arc::clone(&failed) };
+    let forgiving = Forgiving { to, failed: Arc::clone(&failed), human, ansi };
     let (writer, worker) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(BUFFERED_LINES)
@@ -111,15 +112,53 @@ fn writer(to: impl Write + Send + 'static) -> (NonBlocking, Log) {
     (writer, log)
 }
 
-/// Never fails: the appender's thread would report a failure on standard error, and panic.
+/// Never fails, because the appender's thread would report a failure on standard error, and panic. It gets a line at a time and
+/// escapes it, so that no caller can forget to.
 struct Forgiving<W> {
     to: W,
     failed: Arc<AtomicU64>,
+    human: bool,
+    /// Lines are coloured, so escape sequences of colours stay.
+    ansi: bool,
+}
+
+impl<W> Forgiving<W> {
+    fn escaped<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        let Ok(text) = std::str::from_utf8(line) else { return line.into() };
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        if !text.contains(misleads) {
+            return line.into();
+        }
+        let mut out = String::with_capacity(line.len() + 16);
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let kept = if self.ansi { colour(rest) } else { 0 };
+            let (here, later) = rest.split_at(kept.max(c.len_utf8()));
+            rest = later;
+            if kept > 0 || !misleads(c) {
+                out.push_str(here);
+            } else if self.human {
+                out.extend(c.escape_unicode());
+            } else {
+                // As JSON writes it; none of these characters needs more digits.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+        }
+        out.push('\n');
+        out.into_bytes().into()
+    }
+}
+
+/// The length of the escape sequence of a colour that `text` begins with.
+fn colour(text: &str) -> usize {
+    let Some(digits) = text.strip_prefix("\x1b[") else { return 0 };
+    let end = digits.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(0);
+    if digits[end..].starts_with('m') { 2 + end + 1 } else { 0 }
 }
 
 impl<W: Write> Write for Forgiving<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.to.write_all(line).is_err() {
+        if self.to.write_all(&self.escaped(line)).is_err() {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -155,10 +194,23 @@ impl Display for Text<'_> {
     }
 }
 
+/// Lines for a terminal, with all that could reorder, hide or forge them escaped; tabs and the ends of lines stay.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    let escape = |c: char| misleads(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(escape) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if escape(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out.into()
+}
+
 /// Control characters, and the invisible ones that reorder or hide what stands around them.
 fn misleads(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -207,7 +259,7 @@ mod tests {
 
     fn logged(human: bool) -> String {
         let kept = Kept::default();
-        let (writer, log) = writer(kept.clone());
+        let (writer, log) = writer(kept.clone(), human, false);
         let dispatch = dispatch(human, false, EnvFilter::new("info"), writer);
         tracing::dispatcher::with_default(&dispatch, || {
             let _span = tracing::info_span!("request", id = 7).entered();
@@ -231,6 +283,43 @@ mod tests {
         }
     }
 
+    /// Account ids are foreign text, and any line may show one.
+    #[test]
+    fn no_line_shows_foreign_text_raw_whoever_wrote_it() {
+        for human in [true, false] {
+            let kept = Kept::default();
+            let (writer, log) = writer(kept.clone(), human, false);
+            let dispatch = dispatch(human, false, EnvFilter::new("info"), writer);
+            tracing::dispatcher::with_default(&dispatch, || {
+                let account = "a\u{202e}b\nINFO c\u{61c}\u{1b}[2J\u{9b}d";
+                tracing::info!(%account, "a line");
+                tracing::info!(account, "another about {account}");
+            });
+            drop(log);
+            let lines = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(lines.matches('\n').count(), 2, "{lines:?}");
+            assert!(!lines.chars().any(|c| c != '\n' && misleads(c)), "{lines:?}");
+            for line in lines.lines().filter(|_| !human) {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert!(line["account"].as_str().unwrap().starts_with("a\u{202e}b"), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_stay_where_lines_have_them_and_other_sequences_do_not() {
+        let lost = Arc::default();
+        let forgiving = Forgiving { to: io::sink(), failed: lost, human: true, ansi: true };
+        let line = forgiving.escaped(b"\x1b[2m\x1b[1;31mred\x1b[0m \x1b[2J\x1b]0;x\n").into_owned();
+        assert_eq!(String::from_utf8(line).unwrap(), "\x1b[2m\x1b[1;31mred\x1b[0m \\u{1b}[2J\\u{1b}]0;x\n");
+    }
+
+    #[test]
+    fn lines_for_a_terminal_keep_their_ends_and_nothing_that_misleads() {
+        assert_eq!(lines("plain ü\n\tmore"), "plain ü\n\tmore");
+        assert_eq!(lines("a\u{202e}b\rc\n"), "a\\u{202e}b\\u{d}c\n");
+    }
+
     struct Closed;
 
     impl Write for Closed {
@@ -245,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_closed_output_costs_the_lines_and_nothing_else() {
-        let (mut writer, log) = writer(Closed);
+        let (mut writer, log) = writer(Closed, true, false);
         let lost = log.lost.clone();
         for _ in 0..10 {
             writer.write_all(b"line\n").unwrap();
@@ -279,7 +368,7 @@ mod tests {
     #[test]
     fn a_blocked_output_blocks_nobody() {
         let gate = Gate::default();
-        let (mut writer, log) = writer(gate.clone());
+        let (mut writer, log) = writer(gate.clone(), true, false);
         let surplus = 10;
         // One line may be with the thread already.
         for _ in 0..=BUFFERED_LINES + surplus {

@@ -236,6 +236,8 @@ pub struct Metrics {
     pub batch_events: Histogram,
     /// Signatures without the `sha256=` prefix, accepted.
     pub bare_signatures: Counter,
+    /// POSTs to paths of the public listener where nothing is.
+    pub unmatched_posts: Counter,
     /// Panics that were caught, anywhere.
     pub panics: Counter,
     log_lines_lost: Counter,
@@ -285,6 +287,7 @@ impl Default for Metrics {
             commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
             batch_events: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             bare_signatures: Counter::default(),
+            unmatched_posts: Counter::default(),
             panics: Counter::default(),
             log_lines_lost: Counter::default(),
         };
@@ -330,6 +333,7 @@ impl Metrics {
         let help = "1 while nothing is refreshed since the store is an older copy";
         names.add("restore_guard", help, &self.guarded);
         names.add("unrecorded_answers", "Answers of OAuth that the store has not taken", &self.unrecorded);
+        names.add("unmatched_posts", "POSTs to paths where nothing is", &self.unmatched_posts);
         names.add("panics", "Panics caught", &self.panics);
         names.add("log_lines_lost", "Log lines not written", &self.log_lines_lost);
         names.0

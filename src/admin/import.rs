@@ -4,6 +4,7 @@
 //! Nothing of what is wrong with an entry is quoted: it may be a token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::http::Body;
 use serde::{Deserialize, Deserializer};
@@ -33,6 +34,9 @@ const SHAPE: &str = "it takes account_id, user, access_token, refresh_token, sco
 
 /// Accounts that share a commit: few enough that a webhook that comes meanwhile need not wait long.
 const AT_ONCE: usize = 250;
+
+/// How far the clock that `expires_at` was written by may be ahead of ours.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
 
 /// An entry as it is written: the answer of Ring's token endpoint fits, with the account added.
 #[derive(Deserialize)]
@@ -240,18 +244,23 @@ fn tokens(entry: &Entry, now: Millis) -> Result<Option<NewTokens>, String> {
 }
 
 fn expiry(entry: &Entry, now: Millis) -> Result<Option<Millis>, String> {
-    let at = match (&entry.expires_at, entry.expires_in) {
-        (Some(_), Some(_)) => return Err("expires_in and expires_at are both there; which is right?".into()),
-        (None, None) => None,
-        (None, Some(seconds)) => Some(now.0.saturating_add(seconds.saturating_mul(1000))),
-        (Some(Time::Seconds(seconds)), None) => Some(seconds.saturating_mul(1000)),
-        (Some(Time::Text(text)), None) => {
+    let within = entry.expires_in.map(|seconds| now.plus(Duration::from_secs(seconds)));
+    let at = match &entry.expires_at {
+        None => None,
+        Some(Time::Seconds(seconds)) => Some(Millis(seconds.saturating_mul(1000))),
+        Some(Time::Text(text)) => {
             let at: Result<jiff::Timestamp, _> = text.parse();
             let at = at.ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
-            Some(at.ok_or("expires_at is no time in RFC 3339, such as 2030-01-31T12:00:00Z")?)
+            Some(Millis(at.ok_or("expires_at is no time in RFC 3339, such as 2030-01-31T12:00:00Z")?))
         }
     };
-    Ok(at.map(Millis))
+    // The seconds counted from OAuth's answer, which was before now, so they agree with any earlier time.
+    if let (Some(at), Some(within)) = (at, within)
+        && at > within.plus(CLOCKS_DIFFER)
+    {
+        return Err("expires_at is later than expires_in allows: which is right?".into());
+    }
+    Ok(at.or(within))
 }
 
 #[cfg(test)]
@@ -300,6 +309,9 @@ mod tests {
             (r#""expires_at":5"#, 5000),
             (r#""expires_at":"1970-01-01T00:00:05Z""#, 5000),
             (r#""scope":null"#, 0),
+            // Written down together some time ago, by a clock that may be a little ahead.
+            (r#""expires_at":5,"expires_in":14400"#, 5000),
+            (r#""expires_at":"1970-01-01T00:04:00Z","expires_in":3"#, 240_000),
         ] {
             let text = format!(r#"{{"account_id":"a","access_token":"at","refresh_token":"rt",{field}}}"#);
             assert_eq!(tokens_of(&text).span.expires_at, Millis(ms), "{field}");
@@ -315,7 +327,7 @@ mod tests {
             (r#"{"account_id":"a","hunter2":1}"#, "nothing else"),
             (r#"{"account_id":"a","expires_in":"hunter2"}"#, "in seconds"),
             (r#"{"account_id":"a","refresh_token":"hunter2","expires_at":"hunter2"}"#, "RFC 3339"),
-            (r#"{"account_id":"a","refresh_token":"r","expires_at":1,"expires_in":1}"#, "both"),
+            (r#"{"account_id":"a","refresh_token":"r","expires_at":400,"expires_in":1}"#, "later than"),
             (r#"{"user":"ann"}"#, "neither account_id nor"),
             (r#"{"access_token":"hunter2"}"#, "Playground"),
             (r#"{"account_id":""}"#, "empty"),

@@ -32,6 +32,7 @@ use self::request::{Query, segments};
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::time::Millis;
+use crate::http::routes::LastUnmatched;
 use crate::http::{Answer, Body, Handler, Limits};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -88,6 +89,9 @@ pub struct QueueFacts {
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub started_at: Millis,
+    /// POSTs to paths of the public listener where nothing is.
+    pub unmatched_posts: u64,
+    pub last_unmatched: Option<LastUnmatched>,
     pub webhook_keys: Vec<KeyProof>,
     /// How delivery of each dispatched queue stands.
     pub deliveries: Vec<Delivery>,

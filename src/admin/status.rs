@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::door::Door;
 use super::request::ok;
-use super::{Admin, KeyProof, Reply};
+use super::{Admin, Facts, KeyProof, Reply};
 use crate::clock;
 use crate::domain::lending::Standing;
 use crate::domain::refresh::Health;
@@ -36,6 +36,7 @@ impl Admin {
             "tokens": token_facts(&self.tokens.standing(), now),
             "ring_clock": self.ring_clock(),
             "queues": self.queue_views(door, &facts),
+            "unmatched_posts": unmatched(&facts),
             "webhook_keys": facts.webhook_keys.iter().map(key_proof).collect::<Vec<_>>(),
         }))
     }
@@ -145,6 +146,12 @@ pub(super) fn key_proof(proof: &KeyProof) -> Value {
         "set_at": proof.set_at.rfc3339(),
         "verified_at": proof.verified_at.map(Millis::rfc3339),
     })
+}
+
+/// None while there are none.
+fn unmatched(facts: &Facts) -> Option<Value> {
+    let last = facts.last_unmatched.as_ref()?;
+    Some(json!({"count": facts.unmatched_posts, "last_at": last.at.rfc3339(), "last_path": last.path}))
 }
 
 fn token_facts(facts: &Standing, now: Millis) -> Value {

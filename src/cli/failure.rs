@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::daemon;
+use crate::log::lines;
 
 #[derive(Debug, Error)]
 pub(super) enum Failure {
@@ -39,7 +40,7 @@ impl Failure {
     pub(super) fn report(&self) -> ExitCode {
         let closed = matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe);
         if !closed && !matches!(self, Self::Said) {
-            eprintln!("ringhookd: {self}");
+            eprintln!("ringhookd: {}", lines(&self.to_string()));
         }
         match self {
             Self::Usage(_) => ExitCode::from(2),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use crate::domain::json_line::one_line;
-use crate::log::text;
+use crate::log::{lines, text};
 
 /// Device number of `/dev/null`.
 const NULL_DEVICE: (u32, u32) = (1, 3);
@@ -46,13 +46,17 @@ impl Output {
         Ok(Self { to: BufWriter::new(to), is_file: kind == FileType::RegularFile, json })
     }
 
+    /// A line, as it is where it is JSON, else with foreign text in it escaped.
     pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
-        Ok(writeln!(self.to, "{line}")?)
+        if self.json {
+            return Ok(writeln!(self.to, "{line}")?);
+        }
+        Ok(writeln!(self.to, "{}", lines(line))?)
     }
 
     /// JSON without a line end of its own, as one line for every reader.
     pub(super) fn json_line(&mut self, json: String) -> Result<(), Failure> {
-        self.line(&one_line(json))
+        Ok(writeln!(self.to, "{}", one_line(json))?)
     }
 
     /// Hands everything so far to the reader.

@@ -17,6 +17,7 @@ use crate::delivery::State;
 use crate::domain::signature::Proof;
 use crate::domain::time::Millis;
 use crate::http::Server;
+use crate::http::routes::Unmatched;
 use crate::intake::Intake;
 use crate::linking::Linking;
 use crate::store::{Store, StoreError};
@@ -28,6 +29,7 @@ use crate::tokens::Desk;
 pub(super) struct Behind<'a> {
     pub store: &'a Store,
     pub intake: &'a Arc<Intake>,
+    pub unmatched: &'a Arc<Unmatched>,
     pub deliveries: &'a States,
     pub desk: &'a Arc<Desk>,
     pub linking: &'a Arc<Linking>,
@@ -44,12 +46,12 @@ pub(super) fn open<F>(
 where
     F: Future<Output = Instant> + Send + 'static,
 {
-    let Behind { store, intake, deliveries, desk, linking, metrics } = behind;
+    let Behind { store, intake, unmatched, deliveries, desk, linking, metrics } = behind;
     let parts = Parts {
         store: store.clone(),
         metrics: metrics.clone(),
         queues: config.queues.iter().map(queue_facts).collect(),
-        facts: reporter(Arc::clone(intake), Arc::clone(deliveries)),
+        facts: reporter(Arc::clone(intake), Arc::clone(unmatched), Arc::clone(deliveries)),
         tokens: Arc::new(TokensBehind(Arc::clone(desk))),
         links: Arc::new(LinksBehind(Arc::clone(linking))),
     };
@@ -80,10 +82,12 @@ fn queue_facts(queue: &config::Queue) -> QueueFacts {
     }
 }
 
-fn reporter(intake: Arc<Intake>, deliveries: States) -> Reporter {
+fn reporter(intake: Arc<Intake>, unmatched: Arc<Unmatched>, deliveries: States) -> Reporter {
     let started_at = clock::now();
     Reporter::new(move || Facts {
         started_at,
+        unmatched_posts: unmatched.count(),
+        last_unmatched: unmatched.last(),
         webhook_keys: intake.proofs().iter().map(key_proof).collect(),
         deliveries: deliveries.iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
     })

@@ -6,7 +6,9 @@ mod hardening;
 mod linking;
 mod queues;
 mod setup;
+mod signals;
 mod sockets;
+mod supervisor;
 mod tokens;
 
 use std::io;
@@ -14,10 +16,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
+use hyper::{Request, StatusCode};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -26,13 +27,16 @@ use crate::admin::Admin;
 use crate::clock;
 use crate::config::{self, Config, Secrets};
 use crate::domain::signature::Keys;
-use crate::http::{Body, Handler, Limits, Server};
+use crate::http::routes::Unmatched;
+use crate::http::{Body, Handler, Limits, Server, answer};
 use crate::intake::{self, Intake, Settings};
 use crate::linking::{Endpoint, Linking};
 use crate::ring_api::SettingsError;
 use crate::store::{Inbox, Store, StoreError};
 use crate::telemetry::{Door, Metrics};
 use crate::tokens::Desk;
+
+use self::signals::Signals;
 
 pub use hardening::forbid_dumps;
 pub use setup::{create_store, examine, inspect_store, load, load_to_create, options};
@@ -124,7 +128,8 @@ impl Daemon {
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let desk = tokens::desk(&config, &store, api.clone(), &metrics).await?;
         let endpoint = linking::endpoint(&config, &desk, &metrics);
-        let handler = public_handler(&intake, endpoint);
+        let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
+        let handler = public_handler(&intake, endpoint, &unmatched);
         let serving = server.serve(listener, handler, stopping(stopped.clone()));
         tasks.spawn(async move {
             let _ = serving.await;
@@ -138,6 +143,7 @@ impl Daemon {
         let parts = doors::Behind {
             store: &store,
             intake: &intake,
+            unmatched: &unmatched,
             deliveries: &states,
             desk: &desk,
             linking: &linking,
@@ -191,29 +197,22 @@ impl Daemon {
     }
 }
 
-/// Runs until SIGTERM or SIGINT, and tells systemd how it stands.
+/// Runs until a signal ends it, and tells systemd how it stands.
 ///
 /// # Errors
 /// What kept the daemon from starting.
 pub async fn serve(config: Config) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::catch()?;
     let daemon = Daemon::start(config).await?;
-    notify(&[sd_notify::NotifyState::Ready]);
+    supervisor::notify(supervisor::READY);
+    let signal = signals.ending().await;
+    tracing::info!(signal, "stopping");
+    supervisor::notify(supervisor::STOPPING);
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = daemon.stop() => {}
+        () = signals.finishing() => {}
     }
-    tracing::info!("stopping");
-    notify(&[sd_notify::NotifyState::Stopping]);
-    daemon.stop().await;
     Ok(())
-}
-
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd could not be told");
-    }
 }
 
 fn public_limits(config: &Config) -> Limits {
@@ -246,15 +245,20 @@ async fn make_intake(config: &Config, secrets: &Secrets, store: &Store, metrics:
 }
 
 /// Webhooks, and what belongs to linking.
-fn public_handler(intake: &Arc<Intake>, endpoint: Arc<Endpoint>) -> impl Handler {
-    let intake = Arc::clone(intake);
+fn public_handler(intake: &Arc<Intake>, endpoint: Arc<Endpoint>, unmatched: &Arc<Unmatched>) -> impl Handler {
+    let (intake, unmatched) = (Arc::clone(intake), Arc::clone(unmatched));
     move |request: Request<Body>| {
-        let (intake, endpoint) = (Arc::clone(&intake), Arc::clone(&endpoint));
+        let (intake, endpoint, unmatched) =
+            (Arc::clone(&intake), Arc::clone(&endpoint), Arc::clone(&unmatched));
         async move {
-            if endpoint.is_for(request.uri().path()) {
+            let path = request.uri().path();
+            if endpoint.is_for(path) {
                 endpoint.handle(request).await
-            } else {
+            } else if intake.is_for(path) {
                 intake.handle(request).await
+            } else {
+                unmatched.note(request.method(), path);
+                answer::empty(StatusCode::NOT_FOUND)
             }
         }
     }

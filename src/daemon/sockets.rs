@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds under a private name, sets mode and group, and moves it into place. One that an earlier run left behind is
+/// Binds in a private folder, sets mode and group, and moves the socket into place. One that an earlier run left behind is
 /// replaced; one that somebody answers on is not.
 ///
 /// # Errors
@@ -43,27 +43,43 @@ fn bind_at(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListe
             "something that is no socket is in its place",
         ));
     }
-    let private = private_name(path);
-    let _ = fs::remove_file(&private);
-    // Nobody but root can enter before the mode is set: connecting needs write permission, which umask leaves to us.
-    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let bound = UnixListener::bind(&private);
-    rustix::process::umask(old);
-    let listener = bound?;
-    let file = SocketFile(private.clone());
+    let private = PrivateFolder::make(path)?;
+    let inside = private.socket();
+    let listener = UnixListener::bind(&inside)?;
     if let Some(name) = group {
-        set_group(&private, name)?;
+        set_group(&inside, name)?;
     }
-    fs::set_permissions(&private, Permissions::from_mode(mode))?;
-    fs::rename(&private, path)?;
-    std::mem::forget(file);
+    fs::set_permissions(&inside, Permissions::from_mode(mode))?;
+    fs::rename(&inside, path)?;
     Ok((listener, SocketFile(path.to_owned())))
 }
 
-fn private_name(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
+/// A folder beside a socket that only our own user may enter; it goes with this. The umask would do the same, and hold for every
+/// thread.
+#[derive(Debug)]
+struct PrivateFolder(PathBuf);
+
+impl PrivateFolder {
+    fn make(beside: &Path) -> io::Result<Self> {
+        let mut name = beside.as_os_str().to_owned();
+        name.push(".new");
+        // What is there was left behind by a run that was killed.
+        drop(Self(name.clone().into()));
+        fs::DirBuilder::new().mode(0o700).create(&name)?;
+        Ok(Self(name.into()))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("s")
+    }
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        // Gone already, or not ours: fine.
+        let _ = fs::remove_file(self.socket());
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 fn set_group(path: &Path, name: &str) -> io::Result<()> {
@@ -122,6 +138,20 @@ mod tests {
         let (_listener, file) = bind_at(&path, 0o600, None).unwrap();
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn until_its_mode_is_set_a_socket_lies_where_nobody_else_can_reach_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let private = PrivateFolder::make(&path).unwrap();
+        assert_eq!(fs::metadata(&private.0).unwrap().mode() & 0o777, 0o700);
+        let _listener = UnixListener::bind(private.socket()).unwrap();
+        // A run that was killed here holds up no other.
+        std::mem::forget(private);
+        let (_listener, _file) = bind_at(&path, 0o666, None).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o666, "whatever the umask is");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ mod limits;
 mod listener;
 mod registry;
 mod request;
+pub mod routes;
 mod watch;
 
 use std::future::Future;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Linking;
+use super::waiting::Caller;
 use crate::clock;
 use crate::domain::claim::{Bid, Outcome, Ruling, Told, Unanswered, is_fresh};
 use crate::domain::confirm::Step;
@@ -12,14 +13,22 @@ use crate::domain::ids::AccountId;
 use crate::domain::lending::Reason;
 use crate::failpoint;
 use crate::log;
-use crate::store::{Claimable, Claimed, StoreError, Subscription};
+use crate::store::{Claimable, Claimed, StoreError};
 
 /// An answer comes within this.
 const PATIENCE: Duration = Duration::from_secs(9);
-/// While an account may still come, its nonce is looked for again this long after the first time, and then ever later.
-const SEARCH_AGAIN: Duration = Duration::from_millis(250);
-/// Between two looks whether anything came.
+/// A browser may come before its code: so long an account is waited for of which nothing is known.
+const AHEAD_OF_ITS_CODE: Duration = Duration::from_secs(4);
+/// Between two looks whether an account is expected.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How a wait for an account ended.
+enum Waited {
+    /// It came.
+    Ruled,
+    NothingExpected,
+    TooLong,
+}
 
 /// An account that a visit is for.
 struct Found {
@@ -46,41 +55,52 @@ impl Linking {
 
     async fn answer(&self, bid: &Bid, deadline: Instant) -> Result<Told, Unanswered> {
         let nobody = |outcome| Ok(Told::of(outcome, None));
-        let mut changes = self.store.links().claim_changes();
-        let mut again = SEARCH_AGAIN;
-        let (mut wait, mut is_last) = (None, false);
+        let expected_until = clock::ticks() + AHEAD_OF_ITS_CODE;
+        // Before the first look, so that no account comes between that and the wait.
+        let Some(mut caller) = self.join_waiting(bid) else {
+            return nobody(Outcome::Pending(Reason::UnderWay));
+        };
+        let mut is_last = false;
         loop {
-            changes.take();
+            caller.ruled.mark_unchanged();
             let ruling = match self.find(bid, deadline).await? {
                 Some(found) => match self.take(found.number, bid, deadline).await? {
                     Claimed::Taken { released } => {
                         failpoint!("claim.taken");
                         tracing::info!(account_number = found.number, %released, "an account is claimed");
+                        caller.done();
                         let told = self.outcome(found, bid, deadline).await?;
                         return Ok(Told { released, ..told });
                     }
-                    Claimed::Not(Ruling::Repeat) => return self.outcome(found, bid, deadline).await,
+                    Claimed::Not(Ruling::Repeat) => {
+                        caller.done();
+                        return self.outcome(found, bid, deadline).await;
+                    }
                     Claimed::Not(Ruling::Already) => {
-                        let account = Some(found.account);
-                        return Ok(Told::of(Outcome::AlreadyLinked, account));
+                        caller.done();
+                        return Ok(Told::of(Outcome::AlreadyLinked, Some(found.account)));
                     }
                     Claimed::Not(ruling) => ruling,
                 },
                 None if is_fresh(bid.visit.at(), self.ring_now(), self.clock_skew) => Ruling::NoMatch,
                 None => Ruling::Expired,
             };
-            wait = wait.or_else(|| self.waits.try_acquire().ok());
-            match ruling {
-                Ruling::OtherUser => return nobody(Outcome::OtherUser),
-                Ruling::Expired => return nobody(Outcome::Expired),
-                // Ring's order is not guaranteed: the code of the account may still be on its way.
-                _ if wait.is_none() || is_last => return nobody(Outcome::NoMatch),
-                _ if self.comes_more(&mut changes, again, deadline).await => {
-                    again = (again * 2).min(PATIENCE);
-                    // What came just before nothing was expected any more is looked at once.
-                    is_last = !self.tokens.expects_accounts();
-                }
-                _ => return nobody(Outcome::NoMatch),
+            let over = match ruling {
+                Ruling::OtherUser => Some(Outcome::OtherUser),
+                Ruling::Expired => Some(Outcome::Expired),
+                _ if is_last => Some(Outcome::NoMatch),
+                _ => None,
+            };
+            if let Some(outcome) = over {
+                caller.done();
+                return nobody(outcome);
+            }
+            // Ring's order is not guaranteed: the code of the account may still be on its way.
+            match self.comes(&mut caller, expected_until, deadline).await {
+                Waited::Ruled => {}
+                // What came just before nothing was expected any more is looked at once.
+                Waited::NothingExpected => is_last = true,
+                Waited::TooLong => return nobody(Outcome::Pending(Reason::UnderWay)),
             }
         }
     }
@@ -92,18 +112,23 @@ impl Linking {
         taking.map_err(|_| Unanswered::Store("it takes too long".into()))?.map_err(|error| said(&error))
     }
 
-    /// Whether an account came, or changed, that a visit may be for; false when none is to be expected. Never before `again`
-    /// has passed.
-    async fn comes_more(&self, changes: &mut Subscription, again: Duration, deadline: Instant) -> bool {
-        let not_before = deadline.min(clock::ticks() + again);
-        while !changes.has_changed() {
-            if !self.tokens.expects_accounts() || clock::ticks() >= deadline {
-                return false;
+    /// Waits for the account of a visit. Until `expected_until` it may come unannounced.
+    async fn comes(&self, caller: &mut Caller<'_>, expected_until: Instant, deadline: Instant) -> Waited {
+        loop {
+            let now = clock::ticks();
+            if now >= expected_until && !self.tokens.expects_accounts() {
+                return Waited::NothingExpected;
             }
-            tokio::time::sleep(POLL).await;
+            if now >= deadline {
+                return Waited::TooLong;
+            }
+            match timeout_at(deadline.min(now + POLL), caller.ruled.changed()).await {
+                Ok(Ok(())) => return Waited::Ruled,
+                // Another call about the same visit was answered.
+                Ok(Err(_)) => return Waited::NothingExpected,
+                Err(_) => {}
+            }
         }
-        tokio::time::sleep_until(not_before).await;
-        clock::ticks() < deadline
     }
 
     /// Compares the visit's nonce with that of every account that may be claimed, whichever it is found with.

@@ -59,8 +59,8 @@ struct Luck {
 }
 
 impl Linking {
-    /// Tells Ring until `stop` resolves. What is under way then goes on at the next start, from its last step.
-    pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
+    /// Tells Ring until `stop` resolves.
+    pub(super) async fn tell_ring(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
         let mut changes = self.store.links().claim_changes();
         let mut tasks = JoinSet::new();

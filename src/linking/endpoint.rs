@@ -17,6 +17,7 @@ use crate::domain::code::{Grant, NoRoom};
 use crate::domain::limiter::Limiter;
 use crate::domain::visit::Visit;
 use crate::http::body::BodyError;
+use crate::http::routes::is_at;
 use crate::http::{Answer, Body, answer};
 use crate::telemetry::{CodeRequest as Answered, Metrics};
 
@@ -57,13 +58,13 @@ impl Endpoint {
 
     /// Whether requests to `path` are for here.
     pub fn is_for(&self, path: &str) -> bool {
-        path == self.settings.code_path
-            || path == self.settings.link_path && self.settings.sign_in_url.is_some()
+        is_at(path, &self.settings.code_path)
+            || is_at(path, &self.settings.link_path) && self.settings.sign_in_url.is_some()
     }
 
     /// Answers one request on the public listener.
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
-        if request.uri().path() != self.settings.code_path {
+        if !is_at(request.uri().path(), &self.settings.code_path) {
             return self.lead_on(&request);
         }
         // Ring does not say how it calls.

@@ -7,10 +7,12 @@
 //!
 //! What a claim may do is `domain::claim`'s to decide, what Ring's answers mean `domain::confirm`'s.
 
+mod bring;
 mod claims;
 mod confirm;
 mod endpoint;
 pub mod request;
+mod waiting;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
@@ -29,12 +32,12 @@ use crate::ring_api::RingApi;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
+use self::waiting::Waiting;
+
 pub use endpoint::{Endpoint, Settings};
 
 /// Looks for a nonce that run at a time: each goes over every account that may be claimed.
 const SEARCHES: usize = 1;
-/// Claims that wait at a time for an account that may still come; what strangers make up keeps them waiting for nothing.
-const WAITING: usize = 16;
 /// Links that Ring is told of at a time.
 const PARALLEL: usize = 8;
 
@@ -76,7 +79,7 @@ pub struct Linking {
     clock_skew: Duration,
     metrics: Metrics,
     searches: Arc<Semaphore>,
-    waits: Semaphore,
+    waiting: Waiting,
     calls: Semaphore,
     /// Claims that Ring is being told of, by account; each is nudged when something about it changed.
     under_way: Mutex<HashMap<u32, Arc<Notify>>>,
@@ -95,11 +98,20 @@ impl Linking {
             clock_skew,
             metrics,
             searches: Arc::new(Semaphore::new(SEARCHES)),
-            waits: Semaphore::new(WAITING),
+            waiting: Waiting::default(),
             calls: Semaphore::new(PARALLEL),
             under_way: Mutex::default(),
             troubles: Mutex::default(),
         })
+    }
+
+    /// Brings accounts to the claims that wait for them, and tells Ring of claims, until `stop` resolves. What is under way then goes
+    /// on at the next start, from its last step.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
+        tokio::select! {
+            () = Arc::clone(&self).tell_ring(stop) => {}
+            () = self.bring_to_waiting() => {}
+        }
     }
 
     /// The time by which visits grow old: Ring's, as far as it is known.

@@ -186,8 +186,9 @@ struct Values {
 
 impl Values {
     fn put(&mut self, value: Option<String>) {
-        let value = value.map(Secret::new).filter(|value| !value.expose().is_empty());
-        let Some(value) = value else {
+        // Space around a value is how it was sent, not what was given out: a form's last value often ends with a line break.
+        let value = value.map(Secret::new).map(|value| Secret::new(value.expose().trim().to_owned()));
+        let Some(value) = value.filter(|value| !value.expose().is_empty()) else {
             self.unusable = true;
             return;
         };

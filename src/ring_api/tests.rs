@@ -172,8 +172,7 @@ async fn what_goes_over_the_wire() {
 
 #[tokio::test]
 async fn me() {
-    let unavailable =
-        |why: &str| Err(ApiError::Unavailable { why: why.to_owned(), retry_after: None });
+    let unavailable = |why: &str| Err(ApiError::Unavailable { why: why.to_owned(), retry_after: None });
     let unreadable = || unavailable("an answer without a readable account id");
     let account = AccountId::new("ava1.ring.account.X").unwrap();
     for (status, body, expected) in [

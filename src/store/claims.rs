@@ -4,6 +4,7 @@
 //! its last claim, one whose claim is not done, and for a while after that. The row is what a nonce is looked for in, so it has all
 //! that takes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
@@ -77,6 +78,43 @@ pub(super) fn claimable(
             None => return Ok(seen),
         }
     }
+}
+
+/// The accounts under these numbers, or all, that may be claimed and are `wanted`.
+pub(super) fn claimable_among(
+    shared: &Shared,
+    among: Option<&BTreeSet<u32>>,
+    now: Millis,
+    mut wanted: impl FnMut(&str) -> bool,
+) -> Result<Vec<(u32, String)>, Fault> {
+    let mut found = Vec::new();
+    let mut see = |number: u32, row: &ClaimRow| {
+        if row.is_claimable(now) && wanted(row.account.as_str()) {
+            found.push((number, row.account.as_str().to_owned()));
+        }
+    };
+    let Some(numbers) = among else {
+        let (mut after, mut rows) = (None, 0);
+        loop {
+            let read = |number, row: &ClaimRow| {
+                see(number, row);
+                rows += 1;
+                rows % PAGE != 0
+            };
+            match each_row(shared, after, read)? {
+                Some(last) => after = Some(last),
+                None => return Ok(found),
+            }
+        }
+    };
+    let txn = shared.with_db(begin_read)?;
+    let table = txn.open_table(CLAIMS)?;
+    for &number in numbers {
+        if let Some(value) = table.get(number)? {
+            see(number, &ClaimRow::decode(number, value.value())?);
+        }
+    }
+    Ok(found)
 }
 
 /// The numbers of accounts whose claim is not at its end.

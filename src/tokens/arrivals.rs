@@ -16,8 +16,8 @@ use super::flight::Landed;
 use super::{Arriving, Desk};
 use crate::chance::random;
 use crate::clock;
-use crate::domain::backoff::LONGEST_RETRY_AFTER;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
+use crate::domain::backoff::LONGEST_RETRY_AFTER;
 use crate::domain::ids::AccountId;
 use crate::domain::lending::Reason;
 use crate::domain::refresh::{Answer, Ruling};
@@ -58,7 +58,8 @@ impl Desk {
             };
         {
             let mut arriving = self.arriving.lock().await;
-            let before = arriving.entry(number).or_insert(Arriving { untried: is_new, ..Arriving::default() });
+            let before =
+                arriving.entry(number).or_insert(Arriving { untried: is_new, ..Arriving::default() });
             before.waits.push(tell);
         }
         failpoint!("arrival.noted");
@@ -185,7 +186,9 @@ impl Desk {
                 tracing::warn!(account_number = number, %error, "Ring does not say whose a token is; trying again");
                 match error {
                     ApiError::Throttled { retry_after } => self.throttled(retry_after),
-                    ApiError::Unavailable { retry_after: Some(wait), .. } => self.ask_later(number, wait).await,
+                    ApiError::Unavailable { retry_after: Some(wait), .. } => {
+                        self.ask_later(number, wait).await
+                    }
                     _ => {}
                 }
             }

@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
+use super::Desk;
 use super::flight::Unrecorded;
 use super::gate::Gate;
-use super::Desk;
 use crate::chance::random;
 use crate::clock;
 use crate::domain::backoff::{Backoff, Throttle};

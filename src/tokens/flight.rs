@@ -186,7 +186,8 @@ impl Desk {
     }
 
     fn keep_aside(&self, turn: &Turn, answer: &[u8]) -> impl Future<Output = bool> + Send + 'static {
-        let (guard, account, sealed) = (Arc::clone(&self.guard), turn.account.clone(), turn.seal_answer(answer));
+        let (guard, account, sealed) =
+            (Arc::clone(&self.guard), turn.account.clone(), turn.seal_answer(answer));
         let (number, fence) = (turn.number, turn.fence);
         async move {
             let Ok(sealed) = sealed else { return false };
@@ -203,7 +204,9 @@ impl Desk {
     pub(super) async fn note_what_is_on_disk(&self) {
         match self.store.outbox().epoch().await {
             Ok(epoch) => drop(self.until_the_end(self.note_epoch(epoch)).await),
-            Err(error) => tracing::warn!(%error, "the store's epoch can't be read; the next refresh notes it"),
+            Err(error) => {
+                tracing::warn!(%error, "the store's epoch can't be read; the next refresh notes it")
+            }
         }
     }
 }

@@ -117,7 +117,8 @@ impl Guard {
 
     /// Keeps a sealed answer until the store can take it.
     pub(super) async fn keep_answer(self: &Arc<Self>, answer: Waiting) -> io::Result<()> {
-        self.aside(move |guard| guard.put(&guard.answer_file(answer.number, answer.fence), &answer.sealed)).await
+        self.aside(move |guard| guard.put(&guard.answer_file(answer.number, answer.fence), &answer.sealed))
+            .await
     }
 
     /// The store has it.

@@ -130,17 +130,8 @@ impl Desk {
     /// # Errors
     /// When the store can't be read, or the guard folder of a new one can't be written.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts {
-            store,
-            api,
-            policy,
-            late_after,
-            answer_timeout,
-            codes_per_second,
-            guard,
-            metrics,
-            clock,
-        } = parts;
+        let Parts { store, api, policy, late_after, answer_timeout, codes_per_second, guard, metrics, clock } =
+            parts;
         // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
         let folder = guard.folder().display().to_string();
         let guard = Arc::new(guard);

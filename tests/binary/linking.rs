@@ -1,6 +1,7 @@
 //! Account linking end to end, over real sockets, before a simulated Ring.
 
 mod browsers;
+mod crowds;
 mod faults;
 mod house;
 

@@ -14,6 +14,7 @@ mod output;
 mod partner;
 mod reach;
 mod secrets;
+mod signals;
 mod simulate;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! Tokens as a user meets them: the real binary before a simulated Ring, driven by commands and over its sockets.
 
-mod place;
+pub(crate) mod place;
 
 use std::time::Duration;
 

@@ -189,6 +189,34 @@ async fn other_paths_methods_and_sizes_have_their_status() {
 }
 
 #[tokio::test]
+async fn a_slash_at_the_end_is_taken_and_other_paths_leave_a_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = daemon(dir.path(), "").await;
+    let signature = sign(KEY.as_bytes(), &body("1"));
+    let to = async |path: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Signature: {signature}\r\nContent-Length: {}\r\n\r\n",
+            body("1").len()
+        );
+        send(&daemon, &[head.as_bytes(), &body("1")].concat()).await.0
+    };
+    assert_eq!(to("/webhooks/ring/").await, 200);
+    // Without [ring] a code can't be taken, but it has come to the right place.
+    assert_eq!(to("/ring/token/").await, 400);
+    assert_eq!(to("/webhooks/rings").await, 404);
+    let mut own = UnixStream::connect(dir.path().join("admin.sock")).await.unwrap();
+    own.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut status = String::new();
+    own.read_to_string(&mut status).await.unwrap();
+    let (_, status) = status.split_once("\r\n\r\n").unwrap();
+    let status: serde_json::Value = serde_json::from_str(status).unwrap();
+    let unmatched = &status["unmatched_posts"];
+    assert_eq!((&unmatched["count"], &unmatched["last_path"]), (&1.into(), &"/webhooks/rings".into()));
+    assert!(daemon.metrics().render().contains("\nringhookd_unmatched_posts_total 1\n"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_restart_remembers_keys_ids_and_events() {
     let dir = tempfile::tempdir().unwrap();
     let first = daemon(dir.path(), "").await;

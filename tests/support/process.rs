@@ -124,9 +124,20 @@ impl Running {
         self.end(Signal::KILL)
     }
 
-    fn end(&mut self, signal: Signal) -> (ExitStatus, Vec<u8>, Vec<u8>) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// How it ended by itself, and its whole log.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        (status, String::from_utf8_lossy(&self.log.said.lock().unwrap().bytes).into_owned())
+    }
+
+    fn end(&mut self, signal: Signal) -> (ExitStatus, Vec<u8>, Vec<u8>) {
+        self.signal(signal);
         let status = self.child.wait().unwrap();
         self.reader.take().unwrap().join().unwrap();
         let mut out = Vec::new();

@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::clock;
 use crate::domain::released::Released;
-use crate::log::text;
+use crate::log::{lines, text};
 
 /// Between two lines of progress where standard error is no terminal.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -224,7 +224,7 @@ impl Progress {
     /// A line of its own.
     fn line(&self, line: &str) {
         let begin = if self.is_terminal { "\r\x1b[K" } else { "" };
-        eprintln!("{begin}{line}");
+        eprintln!("{begin}{}", lines(line));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The port of links: accounts, their users, their tokens, and claims.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -233,6 +234,19 @@ impl Links {
         matches: impl FnMut(&str) -> bool + Send + 'static,
     ) -> Result<Claimable, StoreError> {
         self.0.read(move |shared| claims::claimable(shared, now, matches)).await
+    }
+
+    /// The accounts under these numbers, or all, that may be claimed and are `wanted`, by their ids.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn claimable_among(
+        &self,
+        among: Option<BTreeSet<u32>>,
+        now: Millis,
+        wanted: impl FnMut(&str) -> bool + Send + 'static,
+    ) -> Result<Vec<(u32, String)>, StoreError> {
+        self.0.read(move |shared| claims::claimable_among(shared, among.as_ref(), now, wanted)).await
     }
 
     /// Takes away what is known of claims that are long over.

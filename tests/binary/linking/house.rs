@@ -140,6 +140,18 @@ path = "FOLDER/admin.sock"
         blocking(move || heard(&exchange(TcpStream::connect(address).unwrap(), &request)))
     }
 
+    /// A claim, for many at once.
+    pub(crate) fn claim_as_task(
+        &self,
+        visit: &Visit,
+        user: &str,
+    ) -> impl Future<Output = Heard> + Send + use<> {
+        let claim = json!({"nonce": visit.nonce, "time": visit.time, "user": user});
+        let (socket, request) =
+            (self.socket("admin.sock"), request("POST", "/v1/claims", "", &claim.to_string()));
+        blocking(move || heard(&exchange(UnixStream::connect(socket).unwrap(), &request)))
+    }
+
     pub(crate) async fn call_public(&self, method: &str, path: &str, kind: &str, body: &str) -> Heard {
         let address = self.daemon().address();
         let request = request(method, path, &format!("Content-Type: {kind}\r\n"), body);

@@ -132,9 +132,9 @@ impl Room {
 
     pub(crate) async fn let_go(&self) {
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(Arc::clone(&self.desk).run(async {
-            clock::ticks() + stopped.await.unwrap_or_default()
-        }));
+        let running = tokio::spawn(
+            Arc::clone(&self.desk).run(async { clock::ticks() + stopped.await.unwrap_or_default() }),
+        );
         *self.running.lock().await = Some((stop, running));
     }
 

@@ -271,7 +271,11 @@ fn sent_into_silence(planner: &mut Planner, span: Duration) -> (Vec<u32>, Vec<u3
     let mut now = Duration::ZERO;
     while now < span {
         while let Next::Refresh(account) = planner.next(at(now)) {
-            if now < LATE { first.push(account) } else { later.push(account) }
+            if now < LATE {
+                first.push(account)
+            } else {
+                later.push(account)
+            }
             awaited.push((account, now));
         }
         now += Duration::from_secs(1);
