@@ -120,6 +120,8 @@ label! {
     /// How a refresh of tokens came out.
     Refresh {
         Renewed = "renewed",
+        /// Renewed by an answer that is no whole JSON.
+        Damaged = "damaged",
         /// Not begun, for a reason of our own.
         Withheld = "withheld",
         NotSent = "not_sent",
@@ -213,6 +215,7 @@ pub struct Metrics {
     aside: Family<AsideLabel, Gauge>,
     store_state: Family<StateLabel, Gauge>,
     refreshes: Family<RefreshLabel, Counter>,
+    repeats: Family<RefreshLabel, Counter>,
     loans: Family<LoanLabel, Counter>,
     tokens: Family<TokenLabel, Gauge>,
     accounts: Family<LinkLabel, Gauge>,
@@ -271,6 +274,7 @@ impl Default for Metrics {
             aside: Family::default(),
             store_state: Family::default(),
             refreshes: Family::default(),
+            repeats: Family::default(),
             loans: Family::default(),
             tokens: Family::default(),
             accounts: Family::default(),
@@ -318,6 +322,8 @@ impl Metrics {
         names.add("aside_records", "Records held, dead, unrouted or quarantined", &self.aside);
         names.add("store_state", "1 for the state that the store is in", &self.store_state);
         names.add("refreshes", "Refreshes of tokens by how they came out", &self.refreshes);
+        let help = "Of them with a token that was sent before, and whose answer was lost";
+        names.add("refresh_repeats", help, &self.repeats);
         names.add("token_requests", "Access tokens that workers asked for", &self.loans);
         names.add("tokens", "Accounts by the state of their tokens", &self.tokens);
         names.add("link_changes", "Changes of a link's token state, by the new one", &self.link_changes);
@@ -349,6 +355,7 @@ impl Metrics {
         }
         for &outcome in Refresh::ALL {
             drop(self.refreshes.get_or_create(&RefreshLabel { outcome }));
+            drop(self.repeats.get_or_create(&RefreshLabel { outcome }));
         }
         for &outcome in Loan::ALL {
             drop(self.loans.get_or_create(&LoanLabel { outcome }));
@@ -415,6 +422,11 @@ impl Metrics {
 
     pub fn refreshed(&self, outcome: Refresh) {
         self.refreshes.get_or_create(&RefreshLabel { outcome }).inc();
+    }
+
+    /// A token was sent that had been sent before.
+    pub fn repeated(&self, outcome: Refresh) {
+        self.repeats.get_or_create(&RefreshLabel { outcome }).inc();
     }
 
     pub fn lent(&self, outcome: Loan) {

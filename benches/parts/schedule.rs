@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringhookd::clock;
-use ringhookd::domain::refresh::{Answer, Moment, Next, Notice, Planner, Policy, Record};
+use ringhookd::domain::refresh::{Answer, Moment, Next, Notice, Planner, Policy, Proof, Record, Rounds};
 use ringhookd::domain::tokens::ACCESS_LIFE;
 
 use super::Bench;
@@ -21,6 +21,8 @@ const PAGE: usize = 4096;
 const PER_SECOND: u32 = 1_000_000_000;
 const HOUR: Duration = Duration::from_hours(1);
 const STARTS: usize = 3;
+/// Refreshes that land, each with its look for what there is to tell.
+const LANDINGS: u64 = 10_000;
 
 fn planner() -> Planner {
     Planner::new(Policy { per_second: PER_SECOND, ..Policy::default() })
@@ -59,6 +61,13 @@ pub(crate) fn in_memory(bench: &mut Bench, accounts: u64) -> Result<(), Box<dyn 
     if refreshed != accounts {
         return Err(format!("{refreshed} of {accounts} were refreshed").into());
     }
+    let mut rounds = Rounds::default();
+    let start = clock::instant();
+    for number in 0..LANDINGS {
+        rounds.changed((mix(number) % accounts) as u32 + 1);
+        black_box(rounds.look(planner.numbers(), 256, |account| planner.news_of(account, now)));
+    }
+    let told = start.elapsed().as_secs_f64() / LANDINGS as f64;
     let start = clock::instant();
     black_box(planner.overview(now));
     let overview = start.elapsed();
@@ -68,6 +77,13 @@ pub(crate) fn in_memory(bench: &mut Bench, accounts: u64) -> Result<(), Box<dyn 
         ("to plan all", built.as_secs_f64(), "s", String::new(), None),
         ("until all that come due at once are so", came_due.as_secs_f64(), "s", String::new(), None),
         ("decided and answered", per_second / 1000.0, "k/s", String::new(), None),
+        (
+            "to look what there is to tell of one that was refreshed",
+            told * 1e6,
+            "µs",
+            String::new(),
+            Some("at most 10"),
+        ),
         ("the schedule at a glance", overview.as_secs_f64() * 1000.0, "ms", String::new(), None),
     ];
     for (what, value, unit, from, goal) in figures {
@@ -132,5 +148,6 @@ fn fresh(renewed_at: ringhookd::domain::time::Millis) -> Record {
         end: None,
         unsettled: false,
         told: Notice::Fresh,
+        proof: Proof::Honoured,
     }
 }

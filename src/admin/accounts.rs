@@ -11,7 +11,7 @@ use super::{Admin, Reply};
 use crate::clock;
 use crate::domain::confirm::Step;
 use crate::domain::ids::{AccountId, UserId};
-use crate::domain::refresh::LIFE;
+use crate::domain::refresh::{LIFE, Proof};
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
 use crate::store::{AccountRefusal, AccountView};
@@ -37,12 +37,15 @@ impl Admin {
         let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let (page, next) = self.store.links().accounts(after, limit).await?;
         let seen = page.iter().filter(|view| door.shows(view));
-        ok(&json!({"accounts": seen.map(shown).collect::<Vec<_>>(), "next": next}))
+        ok(
+            &json!({"accounts": seen.map(|view| shown(view, self.tokens.next_try(view.number))).collect::<Vec<_>>(), "next": next}),
+        )
     }
 
     pub(super) async fn show_account(&self, door: &Door, id: &str) -> Reply {
         door.may(Call::AccountsRead, None)?;
-        ok(&shown(&self.seen_account(door, account_id(id)?).await?))
+        let view = self.seen_account(door, account_id(id)?).await?;
+        ok(&shown(&view, self.tokens.next_try(view.number)))
     }
 
     pub(super) async fn set_user(&self, door: &Door, id: &str, body: Body) -> Reply {
@@ -80,8 +83,13 @@ pub(super) fn may_give(door: &Door, account: &AccountId, user: Option<&UserId>) 
     ))
 }
 
-fn shown(view: &AccountView) -> Value {
+/// OAuth's word for a token that it does not honour, as RFC 6749 has it.
+const REFUSED: &str = "invalid_grant";
+
+fn shown(view: &AccountView, next_try: Option<Millis>) -> Value {
     let lapses_at = view.tokens.map(|tokens| tokens.span.renewed_at.plus(LIFE));
+    let refused = view.tokens.is_some_and(|tokens| tokens.proof == Proof::Refused);
+    let expires_at = view.tokens.map(|tokens| tokens.span.expires_at).filter(|at| at.0 != 0);
     json!({
         "account_id": view.account.as_str(),
         "user": view.user.as_ref().map(UserId::as_str),
@@ -91,9 +99,11 @@ fn shown(view: &AccountView) -> Value {
         "created_at": view.created_at.rfc3339(),
         "linked_at": view.linked_at.map(Millis::rfc3339),
         "has_tokens": view.tokens.is_some(),
-        "token_state": view.tokens.map(|tokens| tokens.state.as_str()),
+        "token_state": view.tokens.map(|tokens| tokens.state.health().with(tokens.proof).as_str()),
+        "token_error": refused.then_some(REFUSED),
+        "next_try_at": next_try.map(Millis::rfc3339),
         "renewed_at": view.tokens.map(|tokens| tokens.span.renewed_at.rfc3339()),
-        "expires_at": view.tokens.map(|tokens| tokens.span.expires_at.rfc3339()),
+        "expires_at": expires_at.map(Millis::rfc3339),
         "lapses_at": lapses_at.map(Millis::rfc3339),
         "days_left": lapses_at.map(|at| at.since(clock::now()).as_secs() / 86_400),
     })

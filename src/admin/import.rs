@@ -56,6 +56,9 @@ struct Entry {
     _token_type: Option<String>,
 }
 
+/// Far beyond any token that was ever seen, and what a header holds.
+const LONGEST_TOKEN: usize = 8192;
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Time {
@@ -222,23 +225,50 @@ fn read(text: &str, replace: bool, now: Millis) -> Result<Put, String> {
     Ok(Put::Import(Box::new(Import { account, user, tokens, replace })))
 }
 
+/// A token as it is meant: what a shell or an editor leaves around it is cut off. What can be none is told by its field alone.
+fn token(field: &str, text: Option<&Zeroizing<String>>) -> Result<Option<Secret<String>>, String> {
+    let Some(text) = text.map(|text| text.trim()) else { return Ok(None) };
+    if text.is_empty() {
+        return Err(format!("{field} is empty"));
+    }
+    // RFC 6749, A.12 and A.17: visible characters and spaces.
+    if let Some(other) = text.chars().find(|c| !matches!(c, ' '..='~')) {
+        let which = if other == '…' {
+            "the … of an example".to_owned()
+        } else {
+            format!("U+{:04X}", other as u32)
+        };
+        return Err(format!("{field} holds {which}: no token of Ring's does; copy it whole and alone"));
+    }
+    if text.bytes().all(|byte| byte == b'.') {
+        return Err(format!("{field} is the dots of an example"));
+    }
+    if text.len() > LONGEST_TOKEN {
+        return Err(format!("{field} is longer than {LONGEST_TOKEN} bytes"));
+    }
+    Ok(Some(Secret::new(text.to_owned())))
+}
+
 fn tokens(entry: &Entry, now: Millis) -> Result<Option<NewTokens>, String> {
-    let present = |token: &Option<Zeroizing<String>>| token.as_ref().is_some_and(|t| !t.is_empty());
-    if !present(&entry.refresh_token) {
-        return if present(&entry.access_token) {
+    let written = |token: &Option<Zeroizing<String>>| token.as_ref().is_some_and(|t| !t.trim().is_empty());
+    // Also where the refresh token is there and empty.
+    let playground = written(&entry.access_token) && !written(&entry.refresh_token);
+    let access_token = match &entry.access_token {
+        // Some tools write an empty one beside a refresh token that is good.
+        Some(text) if text.trim().is_empty() => None,
+        text => token("access_token", text.as_ref())?,
+    };
+    let refresh_token = if playground { None } else { token("refresh_token", entry.refresh_token.as_ref())? };
+    let Some(refresh_token) = refresh_token else {
+        return if playground {
             Err("there is an access token and no refresh token: the link would end with the access token, within \
                  hours. Tokens from Ring's Playground have none and can't be imported; let the user link the account"
                 .into())
         } else {
             Ok(None)
         };
-    }
-    let text = |token: &Option<Zeroizing<String>>| token.as_ref().map(|token| Secret::new(token.to_string()));
-    let pair = Pair {
-        access_token: text(&entry.access_token).filter(|token| !token.expose().is_empty()),
-        refresh_token: text(&entry.refresh_token).unwrap_or_else(|| Secret::new(String::new())),
-        scope: entry.scope.clone(),
     };
+    let pair = Pair { access_token, refresh_token, scope: entry.scope.clone() };
     let expires_at = expiry(entry, now)?.filter(|_| pair.access_token.is_some());
     Ok(Some(NewTokens { pair, span: Span::of_import(expires_at, now) }))
 }
@@ -293,6 +323,27 @@ mod tests {
         assert_eq!((pair.refresh_token.expose().as_str(), pair.scope.as_deref()), ("rt\"", Some("s")));
         assert_eq!(span.expires_at, Millis(3_601_000));
         assert!(import_of(r#"{"account_id":"a"}"#).tokens.is_none());
+    }
+
+    #[test]
+    fn what_surrounds_a_token_is_cut_off_and_what_can_be_none_is_told_by_its_field() {
+        let text = r#"{"account_id":"a","access_token":"at\r\n","refresh_token":" RT1\n"}"#;
+        let pair = tokens_of(text).pair;
+        assert_eq!(
+            (pair.refresh_token.expose().as_str(), pair.access_token.unwrap().expose().as_str()),
+            ("RT1", "at")
+        );
+        let long = "x".repeat(LONGEST_TOKEN + 1);
+        for bad in ["", " \\n", "…", "abc…", "...", "a\\nb", "tök", "a\\u0000b", long.as_str()] {
+            for (field, id) in [("refresh_token", r#""account_id":"a","#), ("refresh_token", "")] {
+                let text = format!(r#"{{{id}"{field}":"{bad}"}}"#);
+                let Err(error) = read(&text, true, Millis(0)) else { panic!("{text} was taken") };
+                assert!(error.starts_with(field), "{text}: {error}");
+            }
+        }
+        let text = r#"{"account_id":"a","access_token":"…","refresh_token":"RT1"}"#;
+        let Err(error) = read(text, true, Millis(0)) else { panic!("it was taken") };
+        assert!(error.starts_with("access_token"), "{error}");
     }
 
     #[test]

@@ -156,6 +156,7 @@ fn unmatched(facts: &Facts) -> Option<Value> {
 
 fn token_facts(facts: &Standing, now: Millis) -> Value {
     let overview = &facts.overview;
+    let count = |health: Health| overview.by_health[health as usize];
     let state = match facts {
         Standing { guarded: true, .. } => {
             "held back: the store is an older copy, see `ringhookd restore accept`"
@@ -166,6 +167,10 @@ fn token_facts(facts: &Standing, now: Millis) -> Value {
         _ if facts.unrecorded > 0 => {
             "the store can't take new tokens; they are in memory and in the guard folder"
         }
+        _ if count(Health::Refused) > 0 => {
+            "OAuth refuses the tokens of some accounts (invalid_grant): see `ringhookd accounts list`"
+        }
+        _ if count(Health::Untried) > 0 => "some tokens were put in and have not been used yet",
         _ => "well",
     };
     let mut document = json!({

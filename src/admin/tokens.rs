@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::domain::time::Millis;
 use crate::http::Body;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
@@ -39,6 +40,8 @@ pub trait TokenDesk: fmt::Debug + Send + Sync {
     fn welcome(&self, arrival: Arrival) -> Boxed<'_, Result<Welcome, Unwelcome>>;
     fn accept_restored(&self) -> Boxed<'_, Result<(), StoreError>>;
     fn standing(&self) -> Standing;
+    /// When an account's tokens are tried next, by its number.
+    fn next_try(&self, number: u32) -> Option<Millis>;
 }
 
 #[derive(Debug, Deserialize)]

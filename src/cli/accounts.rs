@@ -11,11 +11,12 @@ use super::import;
 use super::output::Output;
 use crate::domain::released::Released;
 
-const COLUMNS: [(&str, &str); 6] = [
+const COLUMNS: [(&str, &str); 7] = [
     ("ACCOUNT", "account_id"),
     ("USER", "user"),
     ("STATE", "state"),
     ("TOKENS", "token_state"),
+    ("NEXT TRY", "next_try_at"),
     ("LAPSES", "lapses_at"),
     ("LINKED", "linked_at"),
 ];

@@ -113,6 +113,12 @@ pub struct Tokens {
     pub refresh: Pace,
     /// Refreshes in flight at a time.
     pub parallel: usize,
+    /// Between two tries with a token whose answer was lost: the first wait, and the longest.
+    pub repeat: (Duration, Duration),
+    /// So many such tries, then once a day.
+    pub repeats: u16,
+    /// The same where an answer that can't be read may hold the tokens that replaced it.
+    pub repeat_unreadable: Duration,
     /// So long before its end a link is warned about; descending.
     pub warn_before: [Duration; 3],
     /// Not inside [`Store::folder`].

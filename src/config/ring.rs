@@ -75,6 +75,13 @@ pub(super) fn ring(mut s: Section<'_>) -> Read {
 pub(super) fn tokens(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> Tokens {
     let refresh = s.get("refresh", "24h", pace);
     let parallel = s.get("parallel", 16_u64, count(1_usize..=256));
+    let first = s.get("repeat_after", "1s", duration(millis(1_000)..=HOURS(24)));
+    let longest = s.get("repeat_at_most", "15m", duration(millis(1_000)..=HOURS(24)));
+    if s.sound(&["repeat_after", "repeat_at_most"]) && longest < first {
+        s.refuse("repeat_at_most", "must not be shorter than repeat_after".into());
+    }
+    let repeats = s.get("repeats", "unlimited", repeats);
+    let repeat_unreadable = s.get("repeat_unreadable", "7d", duration(millis(0)..=days(29)));
     let days = |text: &str| duration(HOURS(1)..=days(29))(Raw::Text(text));
     let warnings = s.list("warn_before", &["10d", "5d", "2d"], Echo::Shown, days);
     let warnings: Vec<_> = warnings.into_iter().map(|item| item.value).collect();
@@ -100,7 +107,18 @@ pub(super) fn tokens(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> 
         );
     }
     s.finish();
-    Tokens { refresh, parallel, warn_before, guard_folder }
+    let repeat = (first, longest);
+    Tokens { refresh, parallel, repeat, repeats, repeat_unreadable, warn_before, guard_folder }
+}
+
+fn repeats(raw: Raw<'_>) -> Result<u16, Wrong> {
+    if raw == Raw::Text("unlimited") {
+        return Ok(u16::MAX);
+    }
+    match count(0_u16..=1000)(raw) {
+        Err(Wrong::Form(_)) => Err(Wrong::Form("a number or \"unlimited\"")),
+        read => read,
+    }
 }
 
 fn pace(raw: Raw<'_>) -> Result<Pace, Wrong> {

@@ -9,9 +9,11 @@ use crate::admin::TokenDesk;
 use crate::clock::RingClock;
 use crate::config::{Config, Secrets};
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
+use crate::domain::backoff::Backoff;
 use crate::domain::lending::{Ask, Denied, Lent, Standing};
 use crate::domain::refresh::{Policy, Warnings};
 use crate::domain::secret::Secret;
+use crate::domain::time::Millis;
 use crate::ring_api::{RingApi, Settings};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -33,6 +35,9 @@ pub(super) async fn desk(
     let mut policy = Policy {
         pace: config.tokens.refresh,
         parallel: config.tokens.parallel,
+        backoff: Backoff { least: config.tokens.repeat.0, most: config.tokens.repeat.1 },
+        repeats: config.tokens.repeats,
+        repeat_unreadable: config.tokens.repeat_unreadable,
         warnings: Warnings(config.tokens.warn_before),
         ..Policy::default()
     };
@@ -97,5 +102,9 @@ impl TokenDesk for TokensBehind {
 
     fn standing(&self) -> Standing {
         self.0.standing()
+    }
+
+    fn next_try(&self, number: u32) -> Option<Millis> {
+        self.0.next_try(number)
     }
 }

@@ -7,6 +7,8 @@ use super::time::Millis;
 
 /// How long an access token lives where nobody says: Ring's documentation calls 14,400 s typical.
 pub const ACCESS_LIFE: Duration = Duration::from_hours(4);
+/// A wall clock that is further back than this was set.
+const SET_BACK: Duration = Duration::from_secs(10);
 /// How old a pair is taken to be where nobody says: so that it is refreshed at once.
 const UNKNOWN_AGE: Duration = Duration::from_hours(24);
 
@@ -43,6 +45,18 @@ impl Span {
             Some(at) => Self { renewed_at: at.minus(ACCESS_LIFE).min(now), expires_at: at },
             None => Self { renewed_at: now.minus(UNKNOWN_AGE), expires_at: Millis(0) },
         }
+    }
+
+    /// How long the access token may still be used by a wall clock alone: never longer than OAuth gave it, and not at all where the
+    /// clock stands before it was given, since then nobody knows how old it is.
+    pub fn left(self, now: Millis) -> Duration {
+        let is_before = self.renewed_at.since(now) > SET_BACK;
+        if is_before { Duration::ZERO } else { self.left_at_most(now) }
+    }
+
+    /// The same where another clock tells how old it is.
+    pub fn left_at_most(self, now: Millis) -> Duration {
+        self.expires_at.since(now).min(self.expires_at.since(self.renewed_at))
     }
 
     /// Of a pair that OAuth gave at `now`.

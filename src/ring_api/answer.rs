@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::salvage;
 use super::{ApiError, Exchange, Integration, TokenPair};
 use crate::domain::confirm::Heard;
 use crate::domain::ids::AccountId;
@@ -21,6 +22,9 @@ const USUAL_LIFE: Duration = Duration::from_hours(4);
 /// Less would have us refresh without end, more would be believed longer than any access token lives.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
+
+/// Some writers put it in front of a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Bytes of Ring's own words that are passed on.
 const MOST_WORDS: usize = 200;
@@ -130,11 +134,27 @@ fn problem(raw: &[u8]) -> Option<String> {
     (end > 0).then(|| words[..end].to_owned())
 }
 
-/// The pair in an answer of OAuth; `None` unless it is one JSON object with an access token that can be used, and a refresh
-/// token that is a string or missing. Neither may be there twice. What else is odd is made good.
+/// The pair in an answer of OAuth: one JSON object with an access token that can be used, and a refresh token that is a string or
+/// missing. Neither may be there twice. What else is odd is made good. Of an answer that is damaged both tokens are taken where there
+/// is one reading only; `None` where there is not.
 ///
 /// A token with an escape in its JSON passes through a buffer of `serde_json` that is not overwritten.
 pub fn read_pair(raw: &[u8]) -> Option<TokenPair> {
+    let raw = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(raw);
+    whole_pair(raw).or_else(|| {
+        let (access_token, refresh_token) = salvage::pair(raw)?;
+        let expires_in = salvage::seconds(raw).map_or(USUAL_LIFE, clamped);
+        Some(TokenPair {
+            access_token,
+            refresh_token: Some(refresh_token),
+            expires_in,
+            scope: None,
+            damaged: true,
+        })
+    })
+}
+
+fn whole_pair(raw: &[u8]) -> Option<TokenPair> {
     #[derive(serde::Deserialize)]
     struct Granted<'a> {
         #[serde(deserialize_with = "secret")]
@@ -155,13 +175,17 @@ pub fn read_pair(raw: &[u8]) -> Option<TokenPair> {
         refresh_token: granted.refresh_token.filter(|token| !token.expose().is_empty()),
         expires_in: lifetime(granted.expires_in),
         scope: granted.scope.and_then(|scope| serde_json::from_str(scope.get()).ok()),
+        damaged: false,
     })
 }
 
 /// Seconds as a number or, seen with other servers, as a string of one.
 fn lifetime(expires_in: Option<&RawValue>) -> Duration {
     let seconds = expires_in.and_then(|raw| raw.get().trim_matches('"').parse::<f64>().ok());
-    let seconds = seconds.filter(|seconds| !seconds.is_nan()).unwrap_or(USUAL_LIFE.as_secs_f64());
+    seconds.filter(|seconds| !seconds.is_nan()).map_or(USUAL_LIFE, clamped)
+}
+
+fn clamped(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.clamp(SHORTEST_LIFE.as_secs_f64(), LONGEST_LIFE.as_secs_f64()))
 }
 

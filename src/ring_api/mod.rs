@@ -26,7 +26,9 @@ mod answer;
 mod connect;
 mod failure;
 mod request;
+mod salvage;
 mod settings;
+mod unpack;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +43,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 pub use answer::read_pair;
+pub use salvage::may_hold_tokens;
 pub use settings::{Settings, SettingsError};
 
 use crate::clock::{self, RingClock};
@@ -82,6 +85,8 @@ pub struct TokenPair {
     /// Lifetime of the access token: from a minute to a day, 4 hours unless OAuth says otherwise.
     pub expires_in: Duration,
     pub scope: Option<String>,
+    /// The answer was no whole JSON, and the tokens could be read all the same.
+    pub damaged: bool,
 }
 
 /// Why the API gave no answer that can be used.
@@ -251,7 +256,7 @@ impl Inner {
         if let Some(date) = answer::date(&head.headers) {
             self.ring_clock.answered(date, asked);
         }
-        let body = read(body, self.max_answer, deadline).await;
+        let body = unpack::unpacked(read(body, self.max_answer, deadline).await, self.max_answer);
         let retry_after = answer::retry_after(&head.headers, clock::now());
         Ok(Reply { status: head.status, retry_after, body })
     }

@@ -165,6 +165,7 @@ async fn what_goes_over_the_wire() {
         assert!(head.contains("content-type: application/x-www-form-urlencoded\r\n"), "{head}");
         assert!(head.contains(&format!("user-agent: ringhookd/{}\r\n", env!("CARGO_PKG_VERSION"))), "{head}");
         assert!(head.contains(&format!("host: {}", server.base().trim_start_matches("http://"))), "{head}");
+        assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
         assert!(!head.contains("secret") && !head.contains("authorization"), "{head}");
     }
     assert_eq!((requests.len(), server.connections()), (3, 1));

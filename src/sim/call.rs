@@ -90,6 +90,14 @@ impl Reply {
         self.body.truncate(half.unwrap_or(0));
     }
 
+    /// Puts this in place of the last brace.
+    pub(super) fn end_in(&mut self, end: &str) {
+        if self.body.ends_with('}') {
+            self.body.pop();
+            self.body.push_str(end);
+        }
+    }
+
     /// Puts the first key of a JSON object in front once more, with another value.
     pub(super) fn duplicate_key(&mut self) {
         let Some(rest) = self.body.strip_prefix('{') else { return };

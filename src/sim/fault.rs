@@ -56,6 +56,12 @@ pub enum Kind {
     Truncated,
     /// The answer, its first key there twice.
     DuplicateKeys,
+    /// The answer, with a comma behind its last field.
+    StrayComma,
+    /// The answer without its last brace.
+    Unfinished,
+    /// The answer behind a byte order mark.
+    ByteOrderMark,
     /// A token answer without a new refresh token; the old one stays good.
     NoRefreshToken,
     NoExpiresIn,
@@ -76,7 +82,7 @@ pub struct Fault {
 }
 
 /// Every kind's name, its argument if it takes one, and what it does: for help texts.
-pub const KINDS: [(&str, &str); 16] = [
+pub const KINDS: [(&str, &str); 19] = [
     ("lost-request", "the connection is closed without an answer; nothing was worked on"),
     ("lost-answer", "the connection is closed without an answer, after the work: tokens were replaced"),
     ("slow-before:TIME", "waits (default 10s), then works, even when the client has gone"),
@@ -87,6 +93,9 @@ pub const KINDS: [(&str, &str); 16] = [
     ("html", "200 and a web page, as from a proxy in between; nothing was worked on"),
     ("truncated", "the first half of the JSON that answers, after the work"),
     ("duplicate-keys", "JSON in which a key is there twice, after the work"),
+    ("stray-comma", "JSON with a comma behind its last field, after the work"),
+    ("unfinished", "JSON without its last brace, after the work"),
+    ("bom", "JSON behind a byte order mark, after the work"),
     ("no-refresh-token", "oauth only: an answer without a refresh token; the old one stays good"),
     ("no-expires-in", "oauth only: an answer without expires_in"),
     ("absurd-expires-in:JSON", "oauth only: this as expires_in (default 999999999999999)"),
@@ -149,6 +158,9 @@ fn kind(text: &str, name: &str, argument: Option<&str>) -> Result<Kind, NoFault>
         "html" => Kind::Html,
         "truncated" => Kind::Truncated,
         "duplicate-keys" => Kind::DuplicateKeys,
+        "stray-comma" => Kind::StrayComma,
+        "unfinished" => Kind::Unfinished,
+        "bom" => Kind::ByteOrderMark,
         "no-refresh-token" => Kind::NoRefreshToken,
         "no-expires-in" => Kind::NoExpiresIn,
         "same-refresh-token" => Kind::SameRefreshToken,
@@ -190,6 +202,9 @@ impl Kind {
             Self::Html => "html",
             Self::Truncated => "truncated",
             Self::DuplicateKeys => "duplicate-keys",
+            Self::StrayComma => "stray-comma",
+            Self::Unfinished => "unfinished",
+            Self::ByteOrderMark => "bom",
             Self::NoRefreshToken => "no-refresh-token",
             Self::NoExpiresIn => "no-expires-in",
             Self::AbsurdExpiresIn(_) => "absurd-expires-in",

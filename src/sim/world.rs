@@ -110,6 +110,9 @@ impl World {
             Some(Kind::StatusAfterWork(status)) => reply = failure(begun.place, *status),
             Some(Kind::Truncated) => reply.truncate(),
             Some(Kind::DuplicateKeys) => reply.duplicate_key(),
+            Some(Kind::StrayComma) => reply.end_in(",}"),
+            Some(Kind::Unfinished) => reply.end_in(""),
+            Some(Kind::ByteOrderMark) => reply.body.insert(0, '\u{feff}'),
             _ => {}
         }
         Some(limits(reply, begun.allowance))

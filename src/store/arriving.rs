@@ -11,11 +11,11 @@ use super::codec::{Damaged, stamp, stamped};
 use super::command::{AccountRefusal, Bound, Import, NewTokens};
 use super::error::Fault;
 use super::index::NO_USER;
-use super::tokens::Origin;
+use super::tokens::{Origin, TokenRow};
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
 use crate::domain::link::LinkState;
-use crate::domain::refresh::LIFE;
+use crate::domain::refresh::{LIFE, Proof};
 use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
@@ -135,8 +135,19 @@ impl Batch<'_> {
                 tokens => drop(self.import(&Import { user: None, tokens, ..import })?),
             }
         }
+        self.note_honoured(account)?;
         self.note_arrived(&name, account)?;
         Ok(Identified::Given(done))
+    }
+
+    /// What arrived was exchanged at OAuth, though it is put in here.
+    fn note_honoured(&mut self, account: &AccountId) -> Result<(), Fault> {
+        let Some(number) = self.core.accounts.find(account) else { return Ok(()) };
+        let row = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+        match row.filter(|row| row.proof == Proof::Untried) {
+            Some(row) => self.write_token_row(number, &TokenRow { proof: Proof::Honoured, ..row }),
+            None => Ok(()),
+        }
     }
 
     fn state_of(&self, account: &AccountId) -> Option<LinkState> {

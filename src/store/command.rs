@@ -9,7 +9,7 @@ use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use crate::domain::link::LinkState;
-use crate::domain::refresh::Notice;
+use crate::domain::refresh::{Notice, Proof};
 use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
@@ -150,6 +150,8 @@ pub enum AccountRefusal {
 /// An account as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountView {
+    /// By which the schedule knows it.
+    pub number: u32,
     pub account: AccountId,
     pub user: Option<UserId>,
     /// Who had it before the app was removed, while nobody has it.
@@ -170,6 +172,8 @@ pub struct TokensView {
     pub span: Span,
     /// As it was told last.
     pub state: Notice,
+    /// What OAuth last said of the refresh token.
+    pub proof: Proof,
 }
 
 /// A queue as people see it.

@@ -210,6 +210,7 @@ fn account_view(
     let Some(account) = row.id else { return Ok(None) };
     let name = |user| shared.users().name(user).and_then(|name| UserId::new(name).ok());
     Ok(Some(AccountView {
+        number,
         account,
         user: name(holder),
         former_user: if holder == NO_USER { name(row.user) } else { None },
@@ -222,8 +223,8 @@ fn account_view(
 }
 
 fn tokens_view(number: u32, value: &[u8]) -> Result<TokensView, Fault> {
-    let TokenRow { generation, span, told, .. } = TokenRow::decode(number, value)?;
-    Ok(TokensView { generation, span, state: told })
+    let TokenRow { generation, span, told, proof, .. } = TokenRow::decode(number, value)?;
+    Ok(TokensView { generation, span, state: told, proof })
 }
 
 /// One account, by its number.

@@ -10,7 +10,7 @@ use super::error::Fault;
 use super::index::NO_USER;
 use crate::domain::ids::AccountId;
 use crate::domain::link::Change;
-use crate::domain::refresh::{End, Notice, Record};
+use crate::domain::refresh::{End, Notice, Proof, Record};
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
@@ -46,6 +46,8 @@ pub(super) struct TokenRow {
     pub end: Option<End>,
     pub told: Notice,
     pub predecessor: Predecessor,
+    /// What OAuth last said of the present one.
+    pub proof: Proof,
     pub sealed: Vec<u8>,
 }
 
@@ -56,11 +58,17 @@ impl TokenRow {
         out.put_u64(self.generation);
         out.put_u64(self.span.renewed_at.0);
         out.put_u64(self.span.expires_at.0);
-        out.put_u8(match self.end {
+        let end = match self.end {
             None => 0,
             Some(End::Lapsed) => 1,
             Some(End::Revoked) => 2,
-        });
+        };
+        let proof = match self.proof {
+            Proof::Honoured => 0,
+            Proof::Untried => 1,
+            Proof::Refused => 2,
+        };
+        out.put_u8(end | proof << 4);
         out.put_u8(self.told.to_u8());
         out.put_u8(self.predecessor as u8);
         out.extend_from_slice(&self.sealed);
@@ -80,7 +88,14 @@ impl TokenRow {
         let generation = from.try_get_u64().ok()?;
         let renewed_at = Millis(from.try_get_u64().ok()?);
         let expires_at = Millis(from.try_get_u64().ok()?);
-        let end = match from.try_get_u8().ok()? {
+        let byte = from.try_get_u8().ok()?;
+        let proof = match byte >> 4 {
+            0 => Proof::Honoured,
+            1 => Proof::Untried,
+            2 => Proof::Refused,
+            _ => return None,
+        };
+        let end = match byte & 0xf {
             0 => None,
             1 => Some(End::Lapsed),
             2 => Some(End::Revoked),
@@ -95,7 +110,7 @@ impl TokenRow {
             _ => return None,
         };
         let span = Span { renewed_at, expires_at };
-        Some(Self { generation, span, end, told, predecessor, sealed: from.to_vec() })
+        Some(Self { generation, span, end, told, predecessor, proof, sealed: from.to_vec() })
     }
 
     /// What the schedule goes by; `unsettled` is the journal's.
@@ -106,6 +121,7 @@ impl TokenRow {
             end: self.end,
             unsettled,
             told: self.told,
+            proof: self.proof,
         }
     }
 
@@ -224,7 +240,11 @@ impl Batch<'_> {
         let sealed = seal_pair(&key, account, generation, pair, present.as_ref())?;
         let predecessor = if present.is_some() { Predecessor::PutAside } else { Predecessor::None };
         let told = before.map_or(Notice::Fresh, |row| row.told);
-        let row = TokenRow { generation, span, end: None, told, predecessor, sealed };
+        let proof = match origin {
+            Origin::PutIn => Proof::Untried,
+            Origin::Code { .. } => Proof::Honoured,
+        };
+        let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
         self.write_token_row(number, &row)?;
         self.drop_turn(number)?;
         // New tokens are a new link: a removal from before them is old news.
@@ -285,6 +305,7 @@ mod tests {
             end: Some(End::Revoked),
             told: Notice::Lapsing(2),
             predecessor: Predecessor::Untried,
+            proof: Proof::Refused,
             sealed: vec![9; 40],
         }
     }

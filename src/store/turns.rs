@@ -22,7 +22,7 @@ use super::error::Fault;
 use super::index::seconds;
 use super::tokens::{Predecessor, TokenRow, seal_pair};
 use crate::domain::ids::AccountId;
-use crate::domain::refresh::{End, LIFE, Notice, Record};
+use crate::domain::refresh::{End, LIFE, Notice, Proof, Record};
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
@@ -50,6 +50,8 @@ pub struct Turn {
     pub fence: u64,
     /// What was sent before is sent again until it is answered, whatever was asked for.
     pub which: Which,
+    /// It was sent before, and nobody knows what came of that.
+    pub again: bool,
     pub token: Secret<String>,
     /// An answer to an earlier turn that nobody could read, with the time of its request.
     pub kept: Option<(Secret<Vec<u8>>, Millis)>,
@@ -167,7 +169,7 @@ impl Batch<'_> {
         };
         self.write_journal(number, &entry)?;
         self.core.turns.insert(number, (fence, self.now.plus(lease)));
-        Ok(Ok(Turn { number, account, fence, which, token, kept, key }))
+        Ok(Ok(Turn { number, account, fence, which, again: open.is_some(), token, kept, key }))
     }
 
     pub(super) fn settle_refresh(
@@ -201,10 +203,12 @@ impl Batch<'_> {
                 self.close_entry(number, &entry)?;
             }
             Settled::Refused => {
+                // The present one was refused before its predecessor is tried.
+                let mut row = TokenRow { proof: Proof::Refused, ..opened.row };
                 if entry.which == Which::Predecessor {
-                    let row = TokenRow { predecessor: Predecessor::Tried, ..opened.row };
-                    self.write_token_row(number, &row)?;
+                    row.predecessor = Predecessor::Tried;
                 }
+                self.write_token_row(number, &row)?;
                 entry.unsettled = false;
                 self.close_entry(number, &entry)?;
             }
@@ -232,7 +236,8 @@ impl Batch<'_> {
         let previous = replaced.then_some(&sent);
         let sealed = seal_pair(&key, &account, generation, &new, previous)?;
         let predecessor = if replaced { Predecessor::Untried } else { Predecessor::None };
-        let row = TokenRow { generation, span: *span, end: None, told: row.told, predecessor, sealed };
+        let (told, proof) = (row.told, Proof::Honoured);
+        let row = TokenRow { generation, span: *span, end: None, told, predecessor, proof, sealed };
         self.write_token_row(number, &row)?;
         self.tables.journal()?.remove(number)?;
         Ok(generation)

@@ -109,7 +109,7 @@ impl Desk {
             let mut arriving = self.arriving.lock().await;
             let Some(arriving) = arriving.get_mut(&number) else { return };
             // Before an answer that nobody knows, whoever brought it still has it.
-            arriving.untried &= !answer.leaves_doubt();
+            arriving.untried &= !answer.leaves_doubt() && !matches!(answer, Answer::Kept { .. });
             arriving.untried
         };
         let ended = matches!(ruling, Some(Ruling::Ended(_) | Ruling::StillEnded));
@@ -170,8 +170,9 @@ impl Desk {
             self.is_gone(number).await;
             return Ok(None);
         };
+        let left = self.access_left(&access);
         let Some(token) = access.token else { return Ok(None) };
-        if access.span.expires_at <= self.now() {
+        if left.is_zero() {
             self.bring_forward(number);
             return Ok(None);
         }

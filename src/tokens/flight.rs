@@ -14,7 +14,7 @@ use crate::domain::refresh::Answer;
 use crate::domain::time::Millis;
 use crate::domain::tokens::Span;
 use crate::failpoint;
-use crate::ring_api::{Exchange, RingApi, TokenPair, read_pair};
+use crate::ring_api::{Exchange, RingApi, TokenPair, may_hold_tokens, read_pair};
 use crate::store::{NoTurn, Settled, Turn, Which};
 use crate::telemetry::Refresh;
 
@@ -65,11 +65,18 @@ impl Desk {
         if let Some(pair) = turn.kept.as_ref().and_then(|(answer, _)| read_pair(answer.expose())) {
             return (turn.which, self.adopt(&turn, pair).await);
         }
+        if let Some(wait) = self.must_wait(&turn) {
+            self.record(&turn, Settled::NotSent).await;
+            return (turn.which, (Answer::Kept { wait }, Refresh::Withheld));
+        }
         self.gate.pass().await;
         let exchange = self.hear_out(api.refresh(&turn.token), || self.is_late(&turn)).await;
         let exchange = exchange.unwrap_or_else(|| Exchange::Unknown { why: "the daemon stops".to_owned() });
         failpoint!("refresh.answered");
         let landed = self.take(&turn, exchange).await;
+        if turn.again {
+            self.metrics.repeated(landed.1);
+        }
         failpoint!("refresh.recorded");
         (turn.which, landed)
     }
@@ -99,17 +106,37 @@ impl Desk {
         (Answer::Withheld, Refresh::Renewed)
     }
 
+    /// How long the token must not be sent again, since a kept answer may hold those that replaced it.
+    fn must_wait(&self, turn: &Turn) -> Option<Duration> {
+        let (_, sent_at) = turn.kept.as_ref().filter(|(answer, _)| may_hold_tokens(answer.expose()))?;
+        let wait = self.repeat_unreadable.saturating_sub(self.now().since(*sent_at));
+        Some(wait).filter(|wait| !wait.is_zero())
+    }
+
     async fn take(&self, turn: &Turn, exchange: Exchange) -> (Answer, Refresh) {
         let account = &turn.account;
         let (settled, answer, outcome) = match exchange {
             Exchange::Renewed(pair) => {
-                let expires_in = pair.expires_in;
-                tracing::debug!(%account, "refreshed");
-                (renewed(pair, self.now()), Answer::Renewed { expires_in }, Refresh::Renewed)
+                let (expires_in, damaged) = (pair.expires_in, pair.damaged);
+                let outcome = if damaged { Refresh::Damaged } else { Refresh::Renewed };
+                if damaged {
+                    tracing::warn!(%account, "OAuth's answer was damaged; its tokens could be read all the same");
+                } else {
+                    tracing::debug!(%account, "refreshed");
+                }
+                (renewed(pair, self.now()), Answer::Renewed { expires_in }, outcome)
             }
             Exchange::Unreadable(raw) => {
-                tracing::error!(%account, bytes = raw.expose().len(), "OAuth's answer can't be read; it is kept, sealed");
-                (Settled::Unreadable(raw), Answer::Unknown, Refresh::Unreadable)
+                let bytes = raw.expose().len();
+                let answer = if may_hold_tokens(raw.expose()) {
+                    tracing::error!(%account, bytes, "OAuth's answer can't be read and may hold new tokens: it is kept, sealed, and the \
+                        old token is not sent again for [tokens] repeat_unreadable");
+                    Answer::Kept { wait: self.repeat_unreadable }
+                } else {
+                    tracing::error!(%account, bytes, "OAuth's answer can't be read; it is kept, sealed");
+                    Answer::Unknown
+                };
+                (Settled::Unreadable(raw), answer, Refresh::Unreadable)
             }
             Exchange::NotSent { why } => {
                 tracing::warn!(%account, %why, "refresh not sent");
@@ -228,7 +255,7 @@ impl Drop for Unrecorded<'_> {
 }
 
 fn renewed(pair: TokenPair, at: Millis) -> Settled {
-    let TokenPair { access_token, refresh_token, expires_in, scope } = pair;
+    let TokenPair { access_token, refresh_token, expires_in, scope, .. } = pair;
     Settled::Renewed { access_token, refresh_token, scope, span: Span::from_now(at, expires_in) }
 }
 

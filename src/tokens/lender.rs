@@ -45,14 +45,15 @@ impl Desk {
                 Err(_) => return Err(Denied::for_now(Reason::Store, SOON)),
             };
             let number = access.number;
-            let access = match serve(ask, access, self.now()) {
+            let good_for = self.access_left(&access);
+            let access = match serve(ask, access, good_for, self.now()) {
                 Ok(lent) => return Ok(lent),
                 Err(access) => access,
             };
             if renewed {
                 return Err(Denied::for_good(Reason::TooLong));
             }
-            self.may_refresh(ask, &access)?;
+            self.may_refresh(ask, &access, good_for)?;
             let outcome = self.wait_for(number);
             self.plan_if_new(number).await?;
             let asked = self.planner().ask(number, self.moment());
@@ -81,7 +82,16 @@ impl Desk {
         Ok(())
     }
 
-    fn may_refresh(&self, ask: &Ask, access: &Access) -> Result<(), Denied> {
+    /// How long the access token may still be used: never longer than OAuth gave it, by whichever clock is worse.
+    pub(super) fn access_left(&self, access: &Access) -> Duration {
+        let now = self.moment();
+        match self.planner().access_left(access.number, now) {
+            Some(by_ticks) => by_ticks.min(access.span.left_at_most(now.wall)),
+            None => access.span.left(now.wall),
+        }
+    }
+
+    fn may_refresh(&self, ask: &Ask, access: &Access, left: Duration) -> Result<(), Denied> {
         match access.end {
             Some(End::Lapsed) => return Err(Denied::for_good(Reason::Lapsed)),
             Some(End::Revoked) => return Err(Denied::for_good(Reason::Revoked)),
@@ -93,7 +103,7 @@ impl Desk {
         if self.is_guarded() {
             return Err(Denied::for_good(Reason::Guarded));
         }
-        not_again(ask, access, self.now())?;
+        not_again(ask, access, left, self.now())?;
         let standing = self.planner().trouble(self.moment());
         match standing {
             Some((reason, wait)) => Err(Denied::for_now(reason, wait)),
@@ -108,10 +118,10 @@ impl Desk {
 }
 
 /// A refresh is a rotation, which may go wrong: nobody gets one for the asking while the token that is there is good.
-fn not_again(ask: &Ask, access: &Access, now: Millis) -> Result<(), Denied> {
+fn not_again(ask: &Ask, access: &Access, left: Duration, now: Millis) -> Result<(), Denied> {
     let (life, age) =
         (access.span.expires_at.since(access.span.renewed_at), now.since(access.span.renewed_at));
-    if access.token.is_none() || access.span.expires_at <= now {
+    if access.token.is_none() || left.is_zero() {
         return Ok(());
     }
     if ask.refused.is_some_and(|refused| refused >= access.generation) {
@@ -126,14 +136,13 @@ fn not_again(ask: &Ask, access: &Access, now: Millis) -> Result<(), Denied> {
 }
 
 /// The token that is there, if it serves.
-fn serve(ask: &Ask, access: Access, now: Millis) -> Result<Lent, Access> {
+fn serve(ask: &Ask, access: Access, left: Duration, now: Millis) -> Result<Lent, Access> {
     let refused = ask.refused.is_some_and(|refused| access.generation <= refused);
-    let left = access.span.expires_at.since(now);
     match access {
         Access { token: Some(token), span, generation, .. }
             if !refused && left >= ask.min_life && !left.is_zero() =>
         {
-            Ok(Lent { token, expires_at: span.expires_at, generation })
+            Ok(Lent { token, expires_at: span.expires_at.min(now.plus(left)), generation })
         }
         other => Err(other),
     }

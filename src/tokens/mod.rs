@@ -90,6 +90,7 @@ pub struct Desk {
     api: Option<RingApi>,
     late_after: Duration,
     answer_timeout: Duration,
+    repeat_unreadable: Duration,
     guard: Arc<Guard>,
     metrics: Metrics,
     clock: Clock,
@@ -143,6 +144,7 @@ impl Desk {
             api,
             late_after,
             answer_timeout,
+            repeat_unreadable: policy.repeat_unreadable,
             guard,
             metrics,
             clock,
@@ -170,6 +172,12 @@ impl Desk {
             unrecorded: self.unrecorded.load(Ordering::Relaxed),
             codes: self.codes.under_way(),
         }
+    }
+
+    /// When an account's tokens are tried next.
+    pub fn next_try(&self, number: u32) -> Option<Millis> {
+        let now = self.moment();
+        self.api.as_ref().and_then(|_| self.planner().next_try(number, now))
     }
 
     /// Reads the clocks at once, for tests that move them; the machine's are read once a minute at least.

@@ -189,7 +189,8 @@ impl Desk {
         let Landed { number, answer, which, predecessor } = landed;
         let now = self.moment();
         if which == Which::Predecessor
-            && !matches!(answer, Answer::Renewed { .. } | Answer::Refused | Answer::Unknown)
+            && !answer.leaves_doubt()
+            && !matches!(answer, Answer::Renewed { .. } | Answer::Refused | Answer::Kept { .. })
         {
             self.last_resort().insert(number);
         }

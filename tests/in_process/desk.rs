@@ -1,11 +1,13 @@
 //! Tokens kept alive and handed out against the simulated Ring: the daemon's desk over real sockets and a real store.
 
 mod codes;
+mod damaged;
 mod ends;
 mod full_disk;
 mod hung_guard;
 mod late;
 mod room;
+mod shown;
 
 use std::fs;
 use std::sync::Arc;

@@ -53,6 +53,10 @@ impl TokenDesk for NoDesk {
         Box::pin(async { Ok(()) })
     }
 
+    fn next_try(&self, _: u32) -> Option<Millis> {
+        None
+    }
+
     fn standing(&self) -> Standing {
         Standing::default()
     }

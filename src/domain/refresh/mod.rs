@@ -42,7 +42,7 @@ pub use bucket::Bucket;
 pub use notice::{Notice, Warnings};
 pub use planner::{Next, Overview, Planner, Ruling};
 pub use rounds::{Rounds, SLICES};
-pub use slot::{End, Health, Record};
+pub use slot::{End, Health, Proof, Record};
 
 /// A refresh token that nobody uses for this long is dead.
 pub const LIFE: Duration = Duration::from_hours(30 * 24);
@@ -74,8 +74,12 @@ pub struct Policy {
     pub parallel: usize,
     /// Requests a second, API calls included.
     pub per_second: u32,
-    /// Between two tries for one account whose fault is its own.
+    /// Between two tries for one account whose fault is its own; so also before a token is sent again whose answer was lost.
     pub backoff: Backoff,
+    /// After so many tries a token whose answer was lost is sent once a day.
+    pub repeats: u16,
+    /// How long after an answer that can't be read, and may hold the tokens that live, the old token is sent again.
+    pub repeat_unreadable: Duration,
     /// The first of them is where lapsing begins.
     pub warnings: Warnings,
 }
@@ -88,6 +92,8 @@ impl Default for Policy {
             per_second: 50,
             // The first is soon, since an answer that was lost may still be made good within a grace time.
             backoff: Backoff { least: Duration::from_secs(1), most: Duration::from_mins(15) },
+            repeats: u16::MAX,
+            repeat_unreadable: Duration::from_hours(7 * 24),
             warnings: Warnings::default(),
         }
     }
@@ -106,6 +112,9 @@ pub enum Answer {
     Unknown,
     /// A 5xx, with its `Retry-After`: most likely nothing was replaced, but nobody knows.
     Failed { retry_after: Option<Duration> },
+    /// An answer that can't be read may hold the tokens that live, and is kept: what was sent must not be sent again before this
+    /// long, since that may end the link.
+    Kept { wait: Duration },
     /// 429, with its `Retry-After`.
     Throttled { retry_after: Option<Duration> },
     /// `invalid_grant`: OAuth does not honour the refresh token.

@@ -29,7 +29,8 @@ impl Notice {
     /// What there is to tell of tokens in such health with so long to live.
     pub(super) fn of(health: Health, left: Duration, warnings: Warnings) -> Self {
         match health {
-            Health::Fresh => Self::Fresh,
+            // What people are told by events is what the age says; the rest is shown.
+            Health::Fresh | Health::Untried | Health::Refused => Self::Fresh,
             Health::Late => Self::Late,
             Health::Lapsing => {
                 let due = warnings.0.iter().filter(|&&before| left <= before).count();

@@ -8,7 +8,7 @@ use super::bucket::Bucket;
 use super::halt::{CLIENT_PAUSE, Halt, Who};
 use super::notice::Notice;
 use super::queue::Queue;
-use super::slot::{End, Place, Record, Slot, seconds, to_seconds};
+use super::slot::{End, Place, Proof, Record, Slot, seconds, to_seconds};
 use super::suspects::{Finding, Suspects};
 use super::{Answer, LONGEST_NAP, Moment, Policy};
 use crate::domain::backoff::{Backoff, Throttle, share};
@@ -24,6 +24,8 @@ use due::{due, latest, wait_for_its_time};
 const CLIENT_BACKOFF: Backoff = Backoff { least: CLIENT_PAUSE, most: Duration::from_mins(30) };
 /// Spread of the second look at a token that was refused.
 const ASK_AGAIN_SPREAD: Duration = Duration::from_mins(10);
+/// Between two tries with a token whose answer was lost, after as many as are wanted.
+const RARELY: Duration = Duration::from_hours(24);
 /// A wall clock that is further back than this was set, not read twice.
 const SET_BACK: Duration = Duration::from_secs(10);
 /// A wall clock that has gained more than this at once may be wrong by it; less may be a night's sleep.
@@ -117,6 +119,8 @@ impl Planner {
             // It has an hour from now on, unless people know already that it is late.
             latest: if record.told == Notice::Fresh { latest.max(wall) } else { latest },
             place: Place::Waiting,
+            dead_at: to_seconds(now.ticks + record.access_left(now.wall)),
+            proof: record.proof,
             end: record.end,
             unsettled: record.unsettled && record.end.is_none(),
             told: record.told.to_u8(),
@@ -127,6 +131,9 @@ impl Planner {
             // Renewed in what is the future now: the clock was set back since, and how old it is nobody knows.
             None if new.unsettled || record.renewed_at.since(now.wall) > SET_BACK => new.due = wall,
             None => new.due = due(pace, renewed_at, expires_at, wall, random),
+        }
+        if record.proof == Proof::Refused && record.end.is_none() {
+            new.due = new.due.min(wall.saturating_add(to_seconds(share(ASK_AGAIN_SPREAD, random))));
         }
         self.queue.change(account, wall, |slot| *slot = new.instead_of(slot));
     }
@@ -240,7 +247,10 @@ impl Planner {
             Answer::Withheld | Answer::NotSent | Answer::Unknown | Answer::Failed { .. } => {
                 let failures = slot.failures.saturating_add(1);
                 let own = if self.is_first_own(account, was_open) { 1 } else { failures };
-                let wait = self.policy.backoff.wait(u32::from(own), random);
+                let mut wait = self.policy.backoff.wait(u32::from(own), random);
+                if answer.leaves_doubt() && failures > self.policy.repeats {
+                    wait = wait.max(RARELY);
+                }
                 self.again(account, wait, now, |slot| {
                     slot.failures = failures;
                     slot.unsettled |= answer.leaves_doubt() && slot.end.is_none();
@@ -254,6 +264,11 @@ impl Planner {
                 let wait = CLIENT_BACKOFF.wait(u32::from(failures), random);
                 self.again(account, wait, now, |slot| slot.failures = failures)
             }
+            // No probe either: that would be to send it again.
+            Answer::Kept { wait } => self.again(account, wait, now, |slot| {
+                slot.failures = slot.failures.saturating_add(1);
+                slot.unsettled = false;
+            }),
             Answer::Throttled { .. } => self.again(account, Duration::ZERO, now, |_| {}),
         })
     }
@@ -303,7 +318,7 @@ impl Planner {
                 self.throttle = Throttle::default();
                 self.risked_at = now.ticks;
             }
-            Answer::Withheld => {}
+            Answer::Withheld | Answer::Kept { .. } => {}
             Answer::NotSent | Answer::Unknown | Answer::Failed { .. } => {
                 if !fault.counted && self.breaker.failed(now.ticks, random, fault.often) {
                     self.risked_at = now.ticks;
@@ -332,6 +347,7 @@ impl Planner {
                 renewed_at: wall,
                 latest: latest(pace, wall, expires_at),
                 due: due(pace, wall, expires_at, wall, random),
+                dead_at: to_seconds(now.ticks + expires_in),
                 place: Place::Waiting,
                 told: slot.told,
                 ..Slot::EMPTY
@@ -358,12 +374,16 @@ impl Planner {
         match finding {
             Finding::AskAgain(wait) | Finding::AskAnother(wait) => {
                 let wait = wait + share(ASK_AGAIN_SPREAD, random);
-                self.again(account, wait, now, |slot| slot.unsettled = false)
+                self.again(account, wait, now, |slot| {
+                    slot.unsettled = false;
+                    slot.proof = Proof::Refused;
+                })
             }
             Finding::Final => {
                 let end = if wall >= slot.lapses_at() { End::Lapsed } else { End::Revoked };
                 self.queue.change(account, wall, |slot| {
                     slot.end = Some(end);
+                    slot.proof = Proof::Refused;
                     slot.unsettled = false;
                     wait_for_its_time(account, slot, wall, true, doubtful);
                 });

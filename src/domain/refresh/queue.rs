@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::slot::{Place, Slot};
 
-/// Every account's slot, by its dense number, and the orders. About 50 bytes an account.
+/// Every account's slot, by its dense number, and the orders. About 60 bytes an account.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     slots: Vec<Slot>,

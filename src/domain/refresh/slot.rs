@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::notice::Notice;
 use super::{LIFE, Millis};
+use crate::domain::tokens::Span;
 
 /// Past due for so long without success is worth a word.
 const LATE_AFTER: Duration = Duration::from_hours(1);
@@ -21,6 +22,17 @@ pub enum End {
     Revoked,
 }
 
+/// What OAuth last said of a refresh token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// It gave it, or took it.
+    Honoured,
+    /// Nothing: it was put in by hand, and has not been used.
+    Untried,
+    /// `invalid_grant`, and it is asked again before that is believed.
+    Refused,
+}
+
 /// What the store keeps of an account's tokens for the schedule. Times of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
@@ -34,14 +46,26 @@ pub struct Record {
     pub unsettled: bool,
     /// What people were told last.
     pub told: Notice,
+    pub proof: Proof,
+}
+
+impl Record {
+    /// How long the access token may still be used by a wall clock alone.
+    pub fn access_left(&self, now: Millis) -> Duration {
+        Span { renewed_at: self.renewed_at, expires_at: self.expires_at }.left(now)
+    }
 }
 
 /// How an account's tokens are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Health {
+    /// Put in by hand, and not used yet: whether it is good nobody knows.
+    Untried,
     Fresh,
     /// Due for an hour, and not renewed.
     Late,
+    /// OAuth does not honour it; it is asked again before the link is given up.
+    Refused,
     /// So close to its end that it is warned about (ten days, by default), and not renewed.
     Lapsing,
     /// See [`End`].
@@ -51,16 +75,30 @@ pub enum Health {
 
 impl Health {
     /// All of them, in order.
-    pub const ALL: [Self; 5] = [Self::Fresh, Self::Late, Self::Lapsing, Self::Lapsed, Self::Revoked];
+    pub const ALL: [Self; 7] =
+        [Self::Untried, Self::Fresh, Self::Late, Self::Refused, Self::Lapsing, Self::Lapsed, Self::Revoked];
 
     /// The name that people see.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Untried => "untried",
             Self::Fresh => "fresh",
             Self::Late => "late",
+            Self::Refused => "refused",
             Self::Lapsing => "lapsing",
             Self::Lapsed => "lapsed",
             Self::Revoked => "revoked",
+        }
+    }
+
+    /// How it is called where OAuth's last word is known beside what its age says.
+    #[must_use]
+    pub fn with(self, proof: Proof) -> Self {
+        match (self, proof) {
+            (Self::Lapsed | Self::Revoked, _) => self,
+            (_, Proof::Refused) => Self::Refused,
+            (Self::Fresh, Proof::Untried) => Self::Untried,
+            _ => self,
         }
     }
 }
@@ -83,6 +121,8 @@ pub(super) struct Slot {
     /// It should have been renewed by then.
     pub latest: u32,
     pub due: u32,
+    /// When the access token is dead by the monotonic clock, in its seconds.
+    pub dead_at: u32,
     pub failures: u16,
     pub place: Place,
     pub end: Option<End>,
@@ -93,6 +133,7 @@ pub(super) struct Slot {
     pub late: bool,
     /// A [`Notice`], in its one byte.
     pub told: u8,
+    pub proof: Proof,
     /// In flight with tokens that were replaced or removed since: where it goes once the answer, which says nothing any
     /// more, has come. Until then nobody else may be in flight for it.
     pub after: Option<Place>,
@@ -103,6 +144,7 @@ impl Slot {
         renewed_at: 0,
         latest: 0,
         due: 0,
+        dead_at: 0,
         failures: 0,
         place: Place::Nowhere,
         end: None,
@@ -110,6 +152,7 @@ impl Slot {
         asked: false,
         late: false,
         told: 0,
+        proof: Proof::Honoured,
         after: None,
     };
 
@@ -164,7 +207,7 @@ impl Slot {
         }
     }
 
-    /// So long before its end it is lapsing.
+    /// What its age says; so long before its end it is lapsing.
     pub(super) fn health(&self, now: u32, lapsing_below: Duration) -> Health {
         match self.end {
             Some(End::Lapsed) => Health::Lapsed,

@@ -29,6 +29,7 @@ async fn no_connection() {
 
 #[tokio::test]
 async fn silence_and_ends() {
+    // Without a whole token.
     let half = &http("200 OK", PAIR)[..60];
     let part = half.split_once("\r\n\r\n").unwrap().1;
     let mut calls = JoinSet::new();
@@ -67,6 +68,21 @@ async fn resets() {
 async fn a_pair_is_read_although_the_connection_breaks_off() {
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n{PAIR}");
     let server = Server::start(&answer, Then::Close).await;
+    assert_eq!(told(&api(&server).refresh(&secret(TOKEN)).await), "renewed");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_compressed_unasked() {
+    let server = Server::with(|mut stream, seen| async move {
+        read_request(&mut stream, &seen).await?;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packed, PAIR.as_bytes()).ok()?;
+        let packed = packed.finish().ok()?;
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", packed.len());
+        stream.write_all(&[head.as_bytes(), &packed].concat()).await.ok()
+    })
+    .await;
     assert_eq!(told(&api(&server).refresh(&secret(TOKEN)).await), "renewed");
 }
 

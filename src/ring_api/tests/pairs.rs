@@ -56,6 +56,25 @@ fn any_lifetime() {
 }
 
 #[test]
+fn a_damaged_answer_whose_tokens_have_one_reading() {
+    for (damaged, life) in [
+        ("\u{feff}{\"access_token\":\"a\",\"refresh_token\":\"b\",\"expires_in\":60,}", 60),
+        (r#"{"access_token":"a","refresh_token":"b","expires_in":999999999,"#, 86400),
+        (r#"{"access_token":"a","refresh_token":"b""#, 14400),
+        (r#"{"access_token":"a","refresh_token":"b"} x"#, 14400),
+    ] {
+        let pair = read_pair(damaged.as_bytes()).unwrap_or_else(|| panic!("{damaged}"));
+        assert_eq!(
+            (pair.access_token.expose().as_str(), pair.refresh_token.unwrap().expose().as_str()),
+            ("a", "b")
+        );
+        assert_eq!((pair.expires_in.as_secs(), pair.damaged), (life, true), "{damaged}");
+    }
+    let marked = read_pair(format!("\u{feff}{PAIR}").as_bytes()).unwrap();
+    assert!(!marked.damaged, "a byte order mark is no damage");
+}
+
+#[test]
 fn what_is_no_pair() {
     for raw in [
         "",
@@ -72,8 +91,7 @@ fn what_is_no_pair() {
         r#"{"access_token":"a","refresh_token":"b","refresh_token":"c"}"#,
         r#"{"access_token":"a","refresh_token":1}"#,
         r#"{"access_token":"a","expires_in":1,"expires_in":2}"#,
-        r#"{"access_token":"a","refresh_token":"b""#,
-        r#"{"access_token":"a","refresh_token":"b"} x"#,
+        r#"{"access_token":"a","refresh_token":"b"#,
         r#"{"data":{"access_token":"a"}}"#,
     ] {
         assert!(read_pair(raw.as_bytes()).is_none(), "{raw}");

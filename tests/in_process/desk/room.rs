@@ -12,6 +12,7 @@ use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
 use ringhookd::domain::refresh::{Moment, Policy as Schedule};
 use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::secret::Secret;
+use ringhookd::domain::time::Millis;
 use ringhookd::domain::tokens::{Pair, Span};
 use ringhookd::ring_api::{RingApi, Settings};
 use ringhookd::sim::{Options, Pair as Given, Plan, Policy, Ring};
@@ -38,6 +39,8 @@ pub(crate) struct Room {
     pub(crate) metrics: Metrics,
     /// Milliseconds that its clocks are ahead.
     shift: Arc<AtomicU64>,
+    /// Milliseconds that its wall clock was set back.
+    back: Arc<AtomicU64>,
     running: tokio::sync::Mutex<Option<(oneshot::Sender<Duration>, JoinHandle<()>)>>,
     /// When an answer of OAuth is late.
     late_after: Duration,
@@ -84,16 +87,17 @@ impl Room {
 
     /// A desk over that store, which does not run yet.
     pub(crate) async fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
-        let (shift, metrics) = (Arc::default(), Metrics::default());
+        let (shift, back, metrics) = (Arc::default(), Arc::default(), Metrics::default());
         let late_after = CALL_TIMEOUT;
-        let desk = desk(&store, &ring, &dir.path().join("guard"), &shift, &metrics, late_after).await;
+        let desk =
+            desk(&store, &ring, &dir.path().join("guard"), (&shift, &back), &metrics, late_after).await;
         let running = tokio::sync::Mutex::new(None);
-        Self { dir, ring, store, desk, metrics, shift, running, late_after }
+        Self { dir, ring, store, desk, metrics, shift, back, running, late_after }
     }
 
     async fn new_desk(&self) -> Arc<Desk> {
         let guard = self.dir.path().join("guard");
-        desk(&self.store, &self.ring, &guard, &self.shift, &self.metrics, self.late_after).await
+        desk(&self.store, &self.ring, &guard, (&self.shift, &self.back), &self.metrics, self.late_after).await
     }
 
     /// Lets so much time pass, for Ring too, while nothing is under way.
@@ -102,6 +106,28 @@ impl Room {
         self.ring.advance(by);
         self.shift.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
         self.desk.look_at_the_clock();
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.back.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// What its wall clock shows.
+    pub(crate) fn wall(&self) -> Millis {
+        let [shift, back] =
+            [&self.shift, &self.back].map(|ms| Duration::from_millis(ms.load(Ordering::Relaxed)));
+        clock::now().plus(shift).minus(back)
+    }
+
+    /// How many refreshes came out so.
+    pub(crate) fn refreshes(&self, outcome: &str) -> u64 {
+        self.counted(&format!("ringhookd_refreshes_total{{outcome=\"{outcome}\"}} "))
+    }
+
+    fn counted(&self, line: &str) -> u64 {
+        let text = self.metrics.render();
+        text.split_once(line).unwrap().1.lines().next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -168,9 +194,7 @@ impl Room {
 
     /// How many codes came to an end, by its name.
     pub(crate) fn codes(&self, outcome: &str) -> u64 {
-        let line = format!("ringhookd_codes_total{{outcome=\"{outcome}\"}} ");
-        let text = self.metrics.render();
-        text.split_once(&line).unwrap().1.lines().next().unwrap().parse().unwrap()
+        self.counted(&format!("ringhookd_codes_total{{outcome=\"{outcome}\"}} "))
     }
 
     /// Puts an account in with its refresh token alone, so that it is refreshed at once.
@@ -256,11 +280,11 @@ async fn desk(
     store: &Store,
     ring: &Ring,
     guard: &Path,
-    shift: &Arc<AtomicU64>,
+    (shift, back): (&Arc<AtomicU64>, &Arc<AtomicU64>),
     metrics: &Metrics,
     late_after: Duration,
 ) -> Arc<Desk> {
-    let (shift, started) = (Arc::clone(shift), clock::ticks());
+    let (shift, back, started) = (Arc::clone(shift), Arc::clone(back), clock::ticks());
     let client = ring.client();
     let api = RingApi::new(Settings {
         oauth_url: ring.oauth_url(),
@@ -285,7 +309,8 @@ async fn desk(
         metrics: metrics.clone(),
         clock: Clock::new(move || {
             let by = Duration::from_millis(shift.load(Ordering::Relaxed));
-            Moment { wall: clock::now().plus(by), ticks: clock::ticks() - started + by }
+            let back = Duration::from_millis(back.load(Ordering::Relaxed));
+            Moment { wall: clock::now().plus(by).minus(back), ticks: clock::ticks() - started + by }
         }),
     };
     Desk::new(parts).await.unwrap()

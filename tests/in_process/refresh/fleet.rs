@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use ringhookd::domain::refresh::{Answer, Health, Moment, Next, Notice, Planner, Policy, Record, Ruling};
+use ringhookd::domain::refresh::{
+    Answer, Health, Moment, Next, Notice, Planner, Policy, Proof, Record, Ruling,
+};
 use ringhookd::domain::time::Millis;
 
 use crate::support::rng::Rng;
@@ -39,8 +41,14 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Accounts that were all renewed, or imported, just now.
     pub(crate) fn new(accounts: usize, oauth: OAuth) -> Self {
-        let record =
-            Record { renewed_at: START, expires_at: START, end: None, unsettled: false, told: Notice::Fresh };
+        let record = Record {
+            renewed_at: START,
+            expires_at: START,
+            end: None,
+            unsettled: false,
+            told: Notice::Fresh,
+            proof: Proof::Honoured,
+        };
         let mut fleet = Self {
             oauth,
             planner: Planner::new(Policy::default()),

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use ringhookd::domain::refresh::{
-    Answer, End, Moment, Next, Notice, Planner, Policy as Limits, Record, Ruling,
+    Answer, End, Moment, Next, Notice, Planner, Policy as Limits, Proof, Record, Ruling,
 };
 use ringhookd::domain::time::Millis;
 
@@ -86,6 +86,7 @@ impl Year {
             end: None,
             unsettled: false,
             told: Notice::Fresh,
+            proof: Proof::Honoured,
         };
         let kept = Kept { token: 1, record, answer_lost: false, in_flight: false };
         let mut year = Self {
@@ -216,6 +217,7 @@ impl Year {
                     end: None,
                     unsettled: false,
                     told: Notice::Fresh,
+                    proof: Proof::Honoured,
                 };
                 self.counts.renewed += 1;
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Planner;
 use crate::domain::lending::Reason;
-use crate::domain::refresh::slot::{Slot, seconds};
+use crate::domain::refresh::slot::{Place, Proof, Slot, seconds};
 use crate::domain::refresh::{Health, Moment, Notice};
 use crate::domain::time::Millis;
 
@@ -12,8 +12,8 @@ use crate::domain::time::Millis;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Overview {
     /// Accounts with tokens, in the order of [`Health::ALL`].
-    pub by_health: [usize; 5],
-    /// Living ones whose last refresh failed.
+    pub by_health: [usize; Health::ALL.len()],
+    /// Living ones whose last refresh failed, or was refused.
     pub failing: usize,
     pub due: usize,
     pub in_flight: usize,
@@ -52,7 +52,27 @@ impl Planner {
     }
 
     fn health_of(&self, slot: &Slot, now: u32) -> Health {
+        self.health_by_age(slot, now).with(slot.proof)
+    }
+
+    fn health_by_age(&self, slot: &Slot, now: u32) -> Health {
         slot.health(now, self.policy.warnings.0[0])
+    }
+
+    /// How long the account's access token is good still by the monotonic clock; nothing when it is not planned.
+    pub fn access_left(&self, account: u32, now: Moment) -> Option<Duration> {
+        let dead_at = self.queue.get(account)?.dead_at;
+        Some(Duration::from_secs(dead_at.into()).saturating_sub(now.ticks))
+    }
+
+    /// When the account is tried next.
+    pub fn next_try(&self, account: u32, now: Moment) -> Option<Millis> {
+        let slot = self.queue.get(account)?;
+        match slot.after.unwrap_or(slot.place) {
+            Place::Nowhere => None,
+            Place::Waiting => Some(Millis(u64::from(slot.due) * 1000)),
+            Place::Ready | Place::InFlight => Some(now.wall),
+        }
     }
 
     /// What there is to tell of the account's tokens; nothing when that was told last.
@@ -67,8 +87,10 @@ impl Planner {
 
     fn news(&self, slot: &Slot, now: u32) -> Option<Notice> {
         let left = Duration::from_secs(u64::from(slot.lapses_at().saturating_sub(now)));
-        let notice = Notice::of(self.health_of(slot, now), left, self.policy.warnings);
-        Some(notice).filter(|&notice| notice.to_u8() != slot.told)
+        let notice = Notice::of(self.health_by_age(slot, now), left, self.policy.warnings);
+        // Nobody is told that a token is well which OAuth has not honoured.
+        let is_so = notice != Notice::Fresh || slot.proof == Proof::Honoured;
+        Some(notice).filter(|&notice| is_so && notice.to_u8() != slot.told)
     }
 
     /// When the account's refresh token would die of disuse.
@@ -98,7 +120,8 @@ impl Planner {
         };
         for (_, slot) in self.queue.slots() {
             overview.by_health[self.health_of(slot, wall) as usize] += 1;
-            overview.failing += usize::from(slot.end.is_none() && slot.failures > 0);
+            let fails = slot.failures > 0 || slot.proof == Proof::Refused;
+            overview.failing += usize::from(slot.end.is_none() && fails);
         }
         overview
     }

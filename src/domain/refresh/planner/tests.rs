@@ -23,6 +23,7 @@ fn renewed(ago: Duration) -> Record {
         end: None,
         unsettled: false,
         told: Notice::Fresh,
+        proof: Proof::Honoured,
     }
 }
 
@@ -118,6 +119,51 @@ fn what_ended_comes_back_if_oauth_takes_it_again() {
 }
 
 #[test]
+fn a_token_that_was_put_in_is_untried_and_then_refused_and_never_called_well_before_it_worked() {
+    let mut planner = Planner::new(Policy::default());
+    let told = Record { proof: Proof::Untried, told: Notice::Late, ..renewed(24 * HOUR) };
+    planner.plan(0, &told, at(Duration::ZERO), 0);
+    assert_eq!(planner.health(0, at(2 * HOUR)), Some(Health::Late));
+    planner.plan(0, &Record { proof: Proof::Untried, ..renewed(24 * HOUR) }, at(Duration::ZERO), 0);
+    assert_eq!(planner.health(0, at(Duration::ZERO)), Some(Health::Untried));
+    answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
+    let now = at(Duration::from_mins(1));
+    assert_eq!((planner.health(0, now), planner.news_of(0, now)), (Some(Health::Refused), None));
+    assert_eq!(planner.overview(now).failing, 1);
+    assert_eq!(planner.next_try(0, now), Some(START.plus(HOUR / 3)));
+    // The next start knows it, and asks again soon.
+    let mut again = Planner::new(Policy::default());
+    again.plan(0, &Record { proof: Proof::Refused, ..renewed(HOUR) }, now, u64::MAX);
+    assert_eq!(again.health(0, now), Some(Health::Refused));
+    assert!(again.next_try(0, now).unwrap() <= now.wall.plus(HOUR / 3));
+    answer(&mut planner, 0, RENEWED, HOUR);
+    assert_eq!(planner.health(0, at(HOUR)), Some(Health::Fresh));
+}
+
+#[test]
+fn an_access_token_lives_as_long_as_oauth_said_by_whichever_clock_is_worse() {
+    let mut planner = planner(&[24 * HOUR]);
+    answer(&mut planner, 0, RENEWED, Duration::ZERO);
+    let set_back = |ticks: Duration| Moment { wall: START.minus(20 * HOUR).plus(ticks), ..at(ticks) };
+    assert_eq!(planner.access_left(0, set_back(HOUR)), Some(3 * HOUR));
+    assert_eq!(planner.access_left(0, set_back(4 * HOUR)), Some(Duration::ZERO));
+    // Known from a run before: by the wall clock at the start, and then by the other.
+    let given = Record { renewed_at: START.minus(HOUR), expires_at: START.plus(3 * HOUR), ..renewed(HOUR) };
+    for (wall, left) in [
+        (START, 3 * HOUR),
+        (START.plus(2 * HOUR), HOUR),
+        (START.plus(9 * HOUR), Duration::ZERO),
+        (START.minus(HOUR), 4 * HOUR),
+        (START.minus(20 * HOUR), Duration::ZERO),
+    ] {
+        assert_eq!(given.access_left(wall), left);
+        let mut planner = Planner::new(Policy::default());
+        planner.plan(0, &given, Moment { wall, ticks: HOUR }, 0);
+        assert_eq!(planner.access_left(0, Moment { wall, ticks: 2 * HOUR }), Some(left.saturating_sub(HOUR)));
+    }
+}
+
+#[test]
 fn what_ended_is_tried_daily_however_often_the_daemon_starts() {
     for every in [HOUR / 6, 5 * HOUR, 12 * HOUR, 24 * HOUR] {
         let ended = Record { end: Some(End::Revoked), ..renewed(HOUR) };
@@ -136,7 +182,7 @@ fn what_ended_is_tried_daily_however_often_the_daemon_starts() {
 fn after_day_30_it_lapsed() {
     let mut planner = planner(&[31 * 24 * HOUR]);
     answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
-    assert_eq!(planner.health(0, at(HOUR)), Some(Health::Lapsing), "no clock ends a link");
+    assert_eq!(planner.health(0, at(HOUR)), Some(Health::Refused), "no clock ends a link");
     assert_eq!(answer(&mut planner, 0, Answer::Refused, HOUR), Some(Ruling::Ended(End::Lapsed)));
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Lapsed));
 }
