@@ -210,6 +210,13 @@ impl<'a> Section<'a> {
         self.doc.note(Problem { line, key, value: None, hint });
     }
 
+    /// Refuses what was read from `key`, without showing it.
+    pub(super) fn refuse_hidden(&self, key: &str, hint: String) {
+        if self.sound(&[key]) {
+            self.refuse_at(self.line_of(key), self.path_of(key), hint);
+        }
+    }
+
     /// Refuses the section as a whole.
     pub(super) fn refuse_all(&self, hint: String) {
         self.doc.note(Problem { line: self.line, key: self.path.clone(), value: None, hint });

@@ -9,6 +9,7 @@ use super::model::{Pace, Ring, Tokens};
 use super::raw::{Echo, Section};
 use super::secrets::{NamedFile, SecretSource};
 use super::value::{Raw, Wrong, because, count, days, duration, text};
+use crate::domain::address;
 use crate::domain::secret::Secret;
 
 const HOURS: fn(u64) -> Duration = Duration::from_hours;
@@ -28,6 +29,14 @@ pub(super) fn ring(mut s: Section<'_>) -> Read {
     let file = s.optional("client_secret_file", "credential:ring.client-secret", Echo::Hidden, source);
     let oauth_url = s.get("oauth_url", "https://oauth.ring.com/oauth/token", text(url));
     let api_url = s.get("api_url", "https://api.amazonvision.com", text(url));
+    // An address may hold a password.
+    for (key, checked) in
+        [("oauth_url", address::callable(&oauth_url)), ("api_url", address::callable_base(&api_url))]
+    {
+        if let Err(error) = checked {
+            s.refuse_hidden(key, error.to_string());
+        }
+    }
     let ca_file = s.optional("ca_file", "/etc/ringhookd/ca.pem", Echo::Shown, text(path));
     let connect_timeout = s.get("connect_timeout", "3s", duration(millis(100)..=millis(15_000)));
     let call_timeout = s.get("call_timeout", "8s", duration(millis(200)..=millis(20_000)));
@@ -132,7 +141,6 @@ fn pace(raw: Raw<'_>) -> Result<Pace, Wrong> {
     }
 }
 
-/// Whether it may be used is for the client to say.
 fn url(text: &str) -> Result<String, Wrong> {
     let fits = text.starts_with("https://") || text.starts_with("http://");
     if fits { Ok(text.into()) } else { Err(Wrong::Form("an https address")) }

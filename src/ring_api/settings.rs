@@ -1,6 +1,5 @@
 //! Where Ring is and how long to wait for it, checked before anything is sent.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
 use crate::clock::RingClock;
+use crate::domain::address::{self, AddressError};
 use crate::domain::secret::Secret;
 
 /// Where Ring is and how long to wait for it.
@@ -39,18 +39,8 @@ pub struct Settings {
 /// What is wrong with [`Settings`]; `at` is the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SettingsError {
-    #[error("{at}: write a whole address, such as https://host/path")]
-    Address { at: &'static str },
-    #[error(
-        "{at}: write https://; plain http:// is for loopback addresses only, since secrets would be read on the way"
-    )]
-    NotHttps { at: &'static str },
-    #[error("{at}: take the user and password out of the address")]
-    UserInfo { at: &'static str },
-    #[error("{at}: take the `#` and what follows out of the address")]
-    Fragment { at: &'static str },
-    #[error("{at}: take the `?` and what follows out of the address")]
-    Query { at: &'static str },
+    #[error("{at}: {error}")]
+    Address { at: &'static str, error: AddressError },
     #[error("ca_file: write certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE")]
     Ca,
     #[error(
@@ -73,12 +63,13 @@ pub(super) struct Checked {
 
 impl Settings {
     pub(super) fn check(&self) -> Result<Checked, SettingsError> {
-        let token_endpoint = address("oauth_url", &self.oauth_url)?;
-        let api = address("api_url", &self.api_url)?;
-        if api.query().is_some() {
-            return Err(SettingsError::Query { at: "api_url" });
-        }
-        let at = |path: &str| address("api_url", &format!("{}{path}", self.api_url.trim_end_matches('/')));
+        let wrong = |at| move |error| SettingsError::Address { at, error };
+        let token_endpoint = address::callable(&self.oauth_url).map_err(wrong("oauth_url"))?;
+        address::callable_base(&self.api_url).map_err(wrong("api_url"))?;
+        let at = |path: &str| {
+            let whole = format!("{}{path}", self.api_url.trim_end_matches('/'));
+            address::callable(&whole).map_err(wrong("api_url"))
+        };
         let (users_me, integrations) = (at("/v1/users/me")?, at("/v1/accounts/me/app-integrations")?);
         if self.connect_timeout >= self.call_timeout.min(self.answer_timeout) {
             return Err(SettingsError::Timeouts);
@@ -87,29 +78,6 @@ impl Settings {
         let tls = tls(self.ca_pem.as_deref(), any_https)?;
         Ok(Checked { token_endpoint, users_me, integrations, tls })
     }
-}
-
-fn address(at: &'static str, text: &str) -> Result<Uri, SettingsError> {
-    // Uri would drop it silently.
-    if text.contains('#') {
-        return Err(SettingsError::Fragment { at });
-    }
-    let uri: Uri = text.parse().map_err(|_| SettingsError::Address { at })?;
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or(SettingsError::Address { at })?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(SettingsError::UserInfo { at });
-    }
-    match uri.scheme_str() {
-        Some("https") => Ok(uri),
-        Some("http") if is_loopback(host) => Ok(uri),
-        Some("http") => Err(SettingsError::NotHttps { at }),
-        _ => Err(SettingsError::Address { at }),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    ip.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback())
 }
 
 /// The system's roots and ours. Without an address that needs them (a simulated Ring) the system may have none.

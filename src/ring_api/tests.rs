@@ -9,6 +9,7 @@ mod tls;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::address::AddressError;
 use server::{Server, Then, http};
 
 const CLIENT_SECRET: &str = "client-secret-never-shown";
@@ -218,31 +219,33 @@ async fn an_api_may_have_a_path_and_a_name() {
 
 #[test]
 fn settings_that_are_refused() {
-    use SettingsError::{Address, Ca, Fragment, NotHttps, Query, Timeouts, UserInfo};
+    use AddressError::{Fragment, NotHttps, NotWhole, Query, UserInfo};
+    use SettingsError::{Ca, Timeouts};
+    let wrong = |at, error| SettingsError::Address { at, error };
     let check = |url: &str| RingApi::new(settings(url)).map(|_| ()).unwrap_err();
     let at = "oauth_url";
     for (url, expected) in [
-        ("http://oauth.ring.com", NotHttps { at }),
-        ("http://10.0.0.1", NotHttps { at }),
-        ("http://[::2]:80", NotHttps { at }),
-        ("http://localhost.example.com", NotHttps { at }),
-        ("http://127.0.0.1.example.com", NotHttps { at }),
-        ("https://user:never-shown@oauth.ring.com", UserInfo { at }),
-        ("http://user@localhost", UserInfo { at }),
-        ("https://oauth.ring.com/#", Fragment { at }),
-        ("ftp://oauth.ring.com", Address { at }),
-        ("oauth.ring.com", Address { at }),
-        ("", Address { at }),
-        ("https://", Address { at }),
-        ("https://a b", Address { at }),
+        ("http://oauth.ring.com", wrong(at, NotHttps)),
+        ("http://10.0.0.1", wrong(at, NotHttps)),
+        ("http://[::2]:80", wrong(at, NotHttps)),
+        ("http://localhost.example.com", wrong(at, NotHttps)),
+        ("http://127.0.0.1.example.com", wrong(at, NotHttps)),
+        ("https://user:never-shown@oauth.ring.com", wrong(at, UserInfo)),
+        ("http://user@localhost", wrong(at, UserInfo)),
+        ("https://oauth.ring.com/#", wrong(at, Fragment)),
+        ("ftp://oauth.ring.com", wrong(at, NotWhole)),
+        ("oauth.ring.com", wrong(at, NotWhole)),
+        ("", wrong(at, NotWhole)),
+        ("https://", wrong(at, NotWhole)),
+        ("https://a b", wrong(at, NotWhole)),
     ] {
         assert_eq!(check(url), expected, "{url}");
         assert!(!expected.to_string().contains("never-shown"));
     }
     let fine = || settings("http://127.0.0.1");
     for (other, expected) in [
-        (Settings { api_url: "http://a.example".into(), ..fine() }, NotHttps { at: "api_url" }),
-        (Settings { api_url: "http://localhost/?a".into(), ..fine() }, Query { at: "api_url" }),
+        (Settings { api_url: "http://a.example".into(), ..fine() }, wrong("api_url", NotHttps)),
+        (Settings { api_url: "http://localhost/?a".into(), ..fine() }, wrong("api_url", Query)),
         (Settings { connect_timeout: fine().call_timeout, ..fine() }, Timeouts),
         (Settings { ca_pem: Some(b"no PEM".to_vec()), ..fine() }, Ca),
         (Settings { ca_pem: Some(Vec::new()), ..fine() }, Ca),

@@ -47,6 +47,8 @@ previous = "{previous}"
 client_id = "me"
 client_secret_file = "{client}"
 ca_file = "{ca}"
+oauth_url = "https://localhost/token"
+api_url = "https://localhost"
 "#
         );
         fs::write(self.config(), text).unwrap();

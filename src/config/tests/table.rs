@@ -37,6 +37,14 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "[ring]\noauth_url = \"oauth.ring.com\"",
         r#"6: ring.oauth_url = "oauth.ring.com": not an https address; write one such as "https://oauth.ring.com/oauth/token""#,
     ),
+    (
+        "[ring]\noauth_url = \"http://oauth.ring.com\"",
+        "6: ring.oauth_url: write https://; plain http:// is for loopback addresses only, since secrets would be read on the way",
+    ),
+    (
+        "[ring]\napi_url = \"https://user:hush@localhost\"",
+        "6: ring.api_url: take the user and password out of the address",
+    ),
     ("[ring]\nrequests_per_second = 100", "6: ring.requests_per_second = 100: must be 1 to 95"),
     (
         "[ring]\nconnect_timeout = \"8s\"",
