@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::failure::Failure;
+use crate::log::lines;
 
 /// Goes on after `--yes`, or a typed yes on a terminal.
 pub(super) fn confirm(what: &str, yes: bool) -> Result<(), Failure> {
@@ -14,7 +15,7 @@ pub(super) fn confirm(what: &str, yes: bool) -> Result<(), Failure> {
             "{what} can't be undone, and there is no terminal to ask on: add --yes"
         )));
     }
-    eprint!("{what} can't be undone. Go on? [y/N] ");
+    eprint!("{} can't be undone. Go on? [y/N] ", lines(what));
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -81,9 +81,9 @@ impl Signals {
             while let Some(name) = received(&mut self.ending, cx) {
                 tracing::info!(signal = name, "stopping already: what is in flight is finished first");
             }
-            Poll::Pending
+            Poll::<()>::Pending
         })
-        .await
+        .await;
     }
 
     fn ignore(&mut self, cx: &mut Context<'_>) {

@@ -1,4 +1,4 @@
-//! Tells systemd, or another supervisor that understands sd_notify(3), how the daemon stands.
+//! Tells systemd, or another supervisor that understands `sd_notify(3)`, how the daemon stands.
 
 use std::env;
 use std::ffi::OsStr;

@@ -41,13 +41,15 @@ struct Budget {
     limit: usize,
     used: AtomicUsize,
     gauge: Gauge,
+    wanting: AtomicUsize,
     released: Notify,
 }
 
 impl InFlightBytes {
     /// At most `limit` bytes at a time; `gauge` shows how many there are.
     pub fn new(limit: usize, gauge: Gauge) -> Self {
-        Self(Arc::new(Budget { limit, used: AtomicUsize::new(0), gauge, released: Notify::new() }))
+        let (used, wanting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Budget { limit, used, gauge, wanting, released: Notify::new() }))
     }
 
     pub fn used(&self) -> usize {
@@ -67,7 +69,11 @@ struct Share {
 impl Share {
     /// Raises the share to `bytes`; larger bodies that are not complete give way.
     async fn raise(&mut self, bytes: usize) -> Result<(), BodyError> {
+        if self.take(bytes) {
+            return Ok(());
+        }
         let budget = Arc::clone(&self.budget.0);
+        let _wanting = Wanting::new(&budget.wanting);
         loop {
             let mut released = std::pin::pin!(budget.released.notified());
             // Before the look, so that what is released after it is heard of.
@@ -87,7 +93,8 @@ impl Share {
         let more = bytes.saturating_sub(self.bytes);
         let budget = &self.budget.0;
         let within = |used: usize| used.checked_add(more).filter(|sum| *sum <= budget.limit);
-        if budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+        // In one order with `wanting`: who wants and does not find what was released is seen by the release.
+        if budget.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, within).is_err() {
             return false;
         }
         budget.gauge.inc_by(signed(more));
@@ -99,11 +106,29 @@ impl Share {
     }
 }
 
+/// Counts those that wait for bytes to be released, so that a release without any costs no lock.
+struct Wanting<'a>(&'a AtomicUsize);
+
+impl<'a> Wanting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.0.used.fetch_sub(self.bytes, Ordering::SeqCst);
         self.budget.0.gauge.dec_by(signed(self.bytes));
-        self.budget.0.released.notify_waiters();
+        if self.budget.0.wanting.load(Ordering::SeqCst) > 0 {
+            self.budget.0.released.notify_waiters();
+        }
     }
 }
 

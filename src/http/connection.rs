@@ -176,9 +176,9 @@ async fn respond<H: Handler>(
 ) -> Result<Answer, Infallible> {
     let chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let sound = framed && one_host(&request);
-    let handled = if sound { handle(&line, &*handler, request).await } else { Err(HttpRefusal::Malformed) };
-    let evicted = matches!(handled, Err(HttpRefusal::Evicted));
-    let mut answer = handled.unwrap_or_else(|refusal| {
+    let result = if sound { handle(&line, &*handler, request).await } else { Err(HttpRefusal::Malformed) };
+    let evicted = matches!(result, Err(HttpRefusal::Evicted));
+    let mut answer = result.unwrap_or_else(|refusal| {
         line.server.metrics.refused(refusal);
         match refusal {
             HttpRefusal::Malformed => answer::empty(StatusCode::BAD_REQUEST),

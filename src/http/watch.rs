@@ -69,6 +69,7 @@ pub(super) struct Watch {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 struct State {
     framing: Framing,
     phase: Phase,

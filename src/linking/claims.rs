@@ -136,12 +136,12 @@ impl Linking {
         let turn = timeout_at(deadline, self.searches.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| Unanswered::Busy)?.map_err(|_| Unanswered::Busy)?;
         let matcher = self.nonces.of(&bid.visit);
-        let matches = move |account: &str| {
+        let is_it = move |account: &str| {
             // Held until the search ends, even where nobody waits any more.
             let _ = &turn;
             matcher.matches(account)
         };
-        let search = timeout_at(deadline, self.store.links().claimable(clock::now(), matches)).await;
+        let search = timeout_at(deadline, self.store.links().claimable(clock::now(), is_it)).await;
         let Claimable { found, stale } =
             search.map_err(|_| Unanswered::Busy)?.map_err(|error| said(&error))?;
         self.forget(stale);

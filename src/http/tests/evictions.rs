@@ -4,7 +4,7 @@ use super::*;
 use crate::telemetry::Evicted;
 
 /// Longer than anything in these tests takes.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const SLOW_BODY: &str = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n";
 
 /// Nothing ends by itself.

@@ -154,6 +154,25 @@ async fn body_bytes_are_bounded_over_all_requests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_is_paid_for_by_the_server_that_it_came_by() {
+    let limits = Limits { max_bytes_in_flight: 600, ..limits() };
+    let (full, to_full) = piped(limits.clone());
+    let (other, to_other) = piped(limits);
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n";
+    let mut slow = to_full.dial().await;
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&[b'a'; 499]).await.unwrap();
+    while full.server.bytes.used() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut stream = to_other.dial().await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[b'b'; 500]).await.unwrap();
+    assert!(until(&mut stream, "bbb").await.starts_with("HTTP/1.1 200"));
+    assert_eq!((full.server.bytes.used(), other.server.bytes.used()), (500, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_lets_requests_finish_and_closes_what_rests() {
     let (running, dialer) = piped(Limits { keep_alive_idle: LONG, ..limits() });
     let mut resting = dialer.dial().await;
