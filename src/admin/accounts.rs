@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::door::Door;
+use super::import::unproven;
 use super::refusal::Refusal;
 use super::request::{self, Query, account_id, ok, user_id};
 use super::{Admin, Reply};
@@ -52,7 +53,11 @@ impl Admin {
         door.may(Call::AccountsWrite, None)?;
         let SetUser { user, replace } = request::json(body).await?;
         let user = user_id(&user)?;
-        let account = self.seen_account(door, account_id(id)?).await?.account;
+        let view = self.seen_account(door, account_id(id)?).await?;
+        if view.user.is_none() && !door.sees_all() {
+            return Err(unproven());
+        }
+        let account = view.account;
         may_give(door, &account, Some(&user))?;
         let bound = self.store.links().set_user(account, user, replace).await??;
         ok(&json!({"released": bound.released}))

@@ -82,26 +82,25 @@ impl Admin {
         for Value { line, text, .. } in values(&body) {
             let entry = text.map_err(|not_json| not_json.to_string());
             let entry = entry.and_then(|text| read(text, replace, clock::now()));
-            match entry {
+            let put = match entry {
+                Ok(put) => self.prove(door, put).await,
+                Err(words) => Err(Refusal::bad(words)),
+            };
+            match put {
                 Ok(Put::Import(import)) => {
-                    match self.may_import(door, &import).await {
-                        Ok(()) => group.push((line, *import)),
-                        Err(refusal) => done.note(line, Err(refusal))?,
-                    }
+                    group.push((line, *import));
                     if group.len() == AT_ONCE {
                         self.import(std::mem::take(&mut group), &mut done).await?;
                     }
                 }
                 Ok(Put::Arrival(arrival)) => {
-                    if !door.sees_all() {
-                        let words = "this socket sees only some accounts, so it has to say account_id";
-                        done.refused(line, words);
-                        continue;
-                    }
-                    let tokens = Arc::clone(&self.tokens);
-                    arriving.spawn(async move { (line, tokens.welcome(arrival).await) });
+                    let (tokens, sees_all) = (Arc::clone(&self.tokens), door.sees_all());
+                    arriving.spawn(async move {
+                        let outcome = tokens.welcome(arrival).await;
+                        (line, outcome.map_err(|why| told(why, sees_all)))
+                    });
                 }
-                Err(words) => done.refused(line, &words),
+                Err(refusal) => done.note(line, Err(refusal))?,
             }
         }
         self.import(group, &mut done).await?;
@@ -111,14 +110,33 @@ impl Admin {
         ok(&done.document())
     }
 
-    async fn may_import(&self, door: &Door, import: &Import) -> Result<(), Refusal> {
+    /// A restricted door binds an account that is not its own yet only with tokens that Ring says are the account's: naming an id
+    /// proves nothing.
+    async fn prove(&self, door: &Door, put: Put) -> Result<Put, Refusal> {
+        if door.sees_all() {
+            return Ok(put);
+        }
+        let Put::Import(import) = put else {
+            return Err(Refusal::forbidden(
+                "this socket sees only some accounts, so it has to say account_id",
+            ));
+        };
         may_give(door, &import.account, import.user.as_ref())?;
-        if !door.sees_all()
-            && let Some(view) = self.store.links().account(import.account.clone()).await?
-        {
+        let view = self.store.links().account(import.account.clone()).await?;
+        let holder = view.as_ref().filter(|view| view.user.is_some());
+        if let Some(view) = holder {
             may_give(door, &view.account, view.user.as_ref())?;
         }
-        Ok(())
+        let is_its_own = holder.is_some();
+        let Import { account, user, tokens, replace } = *import;
+        match tokens {
+            Some(NewTokens { pair, .. }) => {
+                let (refresh_token, replace) = (pair.refresh_token, replace && is_its_own);
+                Ok(Put::Arrival(Arrival { refresh_token, user, replace, expects: Some(account) }))
+            }
+            None if is_its_own => Ok(Put::Import(Box::new(Import { account, user, tokens: None, replace }))),
+            None => Err(unproven()),
+        }
     }
 
     /// Imports a group in one commit.
@@ -135,8 +153,26 @@ impl Admin {
     }
 }
 
+/// Why a restricted door may not bind an account by its id.
+pub(super) fn unproven() -> Refusal {
+    Refusal::forbidden(
+        "this socket sees only some accounts or users: it gives an account its first user only with a refresh token, of which \
+         Ring says whose it is",
+    )
+}
+
+/// A restricted door is not told whose an account is.
+fn told(why: Unwelcome, sees_all: bool) -> String {
+    match why {
+        Unwelcome::OtherUser { .. } if !sees_all => {
+            "the account belongs to a user whom this socket does not see".to_owned()
+        }
+        why => why.to_string(),
+    }
+}
+
 /// An entry's line, and what became of it.
-type Arrived = (usize, Result<Welcome, Unwelcome>);
+type Arrived = (usize, Result<Welcome, String>);
 
 /// What was done with the entries so far.
 #[derive(Default)]
@@ -167,7 +203,7 @@ impl Done {
                 self.found.push((line, account));
             }
             Some(Ok((line, Ok(Welcome::Pending(why))))) => self.pending.push((line, why)),
-            Some(Ok((line, Err(why)))) => self.refused(line, &why.to_string()),
+            Some(Ok((line, Err(why)))) => self.refused(line, &why),
             Some(Err(_)) | None => {}
         }
     }
@@ -219,7 +255,8 @@ fn read(text: &str, replace: bool, now: Millis) -> Result<Put, String> {
         let Some(NewTokens { pair, .. }) = tokens else {
             return Err("there is neither account_id nor refresh_token: whose shall it be?".into());
         };
-        return Ok(Put::Arrival(Arrival { refresh_token: pair.refresh_token, user, replace }));
+        let refresh_token = pair.refresh_token;
+        return Ok(Put::Arrival(Arrival { refresh_token, user, replace, expects: None }));
     };
     let account = account_id(id).map_err(|refusal| refusal.words)?;
     Ok(Put::Import(Box::new(Import { account, user, tokens, replace })))

@@ -94,7 +94,9 @@ impl From<AccountRefusal> for Refusal {
     fn from(refusal: AccountRefusal) -> Self {
         match refusal {
             AccountRefusal::Unknown => Self::missing(refusal.to_string()),
-            AccountRefusal::OtherUser(_) => Self::conflict(refusal.to_string()),
+            AccountRefusal::OtherUser(_) | AccountRefusal::AnotherAccount => {
+                Self::conflict(refusal.to_string())
+            }
         }
     }
 }

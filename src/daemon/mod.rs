@@ -77,7 +77,10 @@ impl Error {
             Self::Config(_) | Self::Secrets(_) | Self::Ring(_) => 78,
             Self::Store(error) | Self::StoreAt { error, .. } => match error {
                 StoreError::InUse { .. } => 75,
-                StoreError::Damaged(_) | StoreError::Foreign { .. } | StoreError::Newer { .. } => 65,
+                StoreError::Damaged(_)
+                | StoreError::Foreign { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Older { .. } => 65,
                 StoreError::Missing { .. }
                 | StoreError::Denied(_)
                 | StoreError::NoFolder { .. }

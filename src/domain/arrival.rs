@@ -12,6 +12,8 @@ pub struct Arrival {
     pub user: Option<UserId>,
     /// Also when another user has the account.
     pub replace: bool,
+    /// The only account that whoever brings it may give a user; any, if nothing.
+    pub expects: Option<AccountId>,
 }
 
 /// What became of one.
@@ -43,6 +45,8 @@ pub enum Unwelcome {
         "{account} belongs to user {user}, who keeps it, with these newer tokens; `ringhookd accounts set-user --replace` moves it"
     )]
     OtherUser { account: AccountId, user: UserId },
+    #[error("Ring says that the token is of another account than account_id")]
+    AnotherAccount,
     #[error("the store can't be used now: {0}")]
     Store(String),
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::confirm::{Refusal, Step};
 use super::ids::{AccountId, UserId};
 use super::lending::Reason;
-use super::link::LinkState;
+use super::link::{LinkState, NOBODY};
 use super::released::Released;
 use super::routing::Selection;
 use super::time::Millis;
@@ -109,11 +109,12 @@ pub enum Unanswered {
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
     pub link: LinkState,
-    /// Whose it is; a removed link is nobody's.
-    pub holder: Option<&'a UserId>,
+    /// Whose it is; [`NOBODY`]'s if it is free.
+    pub holder: u32,
     /// Nobody has claimed it since it came, or since Ring gave a code for it last.
     pub open: bool,
-    pub removed_at: Option<Millis>,
+    /// 0 where it was not.
+    pub removed_at: Millis,
     pub last: Option<Last<'a>>,
 }
 
@@ -124,7 +125,7 @@ pub struct Last<'a> {
     /// The nonce's.
     pub time: Millis,
     /// Who made it.
-    pub user: &'a UserId,
+    pub user: u32,
     pub step: Step,
 }
 
@@ -148,9 +149,9 @@ pub fn is_fresh(time: Millis, now: Millis, skew: Duration) -> bool {
 
 impl Standing<'_> {
     /// Rules on a visit that is this account's.
-    pub fn rule(&self, visit: &Visit, user: &UserId, now: Millis, skew: Duration) -> Ruling {
+    pub fn rule(&self, visit: &Visit, user: u32, now: Millis, skew: Duration) -> Ruling {
         let lives = matches!(self.link, LinkState::Linked | LinkState::Claiming);
-        let others = lives && self.holder.is_some_and(|holder| holder != user);
+        let others = lives && self.holder != NOBODY && self.holder != user;
         if let Some(last) = self.last.filter(|last| last.nonce == visit.nonce()) {
             return match (others, last.user == user) {
                 (true, _) => Ruling::OtherUser,
@@ -163,7 +164,7 @@ impl Standing<'_> {
             return Ruling::OtherUser;
         }
         let is_used = self.last.is_some_and(|last| visit.at() <= last.time);
-        let is_undone = self.removed_at.is_some_and(|removed| visit.at() <= removed);
+        let is_undone = visit.at() <= self.removed_at;
         if !is_fresh(visit.at(), now, skew) || !lives && (is_used || is_undone) {
             return Ruling::Expired;
         }
@@ -191,9 +192,8 @@ mod tests {
     const NOW: Millis = Millis(1_700_000_000_000);
     const SKEW: Duration = Duration::from_secs(5);
 
-    fn user(name: &str) -> UserId {
-        UserId::new(name).unwrap()
-    }
+    const ME: u32 = 1;
+    const OTHER: u32 = 2;
 
     /// A visit of so many seconds ago; each time has a nonce of its own.
     fn visit(age: u64) -> Visit {
@@ -203,81 +203,79 @@ mod tests {
         Visit::new(&data_encoding::BASE64URL_NOPAD.encode(&nonce), &time.to_string()).unwrap()
     }
 
-    fn standing(link: LinkState, holder: Option<&UserId>) -> Standing<'_> {
-        Standing { link, holder, open: link == LinkState::Unclaimed, removed_at: None, last: None }
+    fn standing<'a>(link: LinkState, holder: u32) -> Standing<'a> {
+        Standing { link, holder, open: link == LinkState::Unclaimed, removed_at: Millis(0), last: None }
     }
 
-    fn last<'a>(visit: &'a Visit, user: &'a UserId, step: Step) -> Last<'a> {
+    fn last(visit: &Visit, user: u32, step: Step) -> Last<'_> {
         Last { nonce: visit.nonce(), time: visit.at(), user, step }
     }
 
     #[test]
     fn what_nobody_has_is_taken_while_the_visit_is_fresh() {
-        let (me, unclaimed) = (user("me"), standing(LinkState::Unclaimed, None));
+        let unclaimed = standing(LinkState::Unclaimed, NOBODY);
         for (age, ruling) in [(0, Ruling::Take), (600, Ruling::Take), (601, Ruling::Expired)] {
-            assert_eq!(unclaimed.rule(&visit(age), &me, NOW, SKEW), ruling, "{age} s");
+            assert_eq!(unclaimed.rule(&visit(age), ME, NOW, SKEW), ruling, "{age} s");
         }
         let ahead = |by: u64| Millis(NOW.0 - by * 1000);
-        assert_eq!(unclaimed.rule(&visit(0), &me, ahead(5), SKEW), Ruling::Take);
-        assert_eq!(unclaimed.rule(&visit(0), &me, ahead(6), SKEW), Ruling::Expired);
+        assert_eq!(unclaimed.rule(&visit(0), ME, ahead(5), SKEW), Ruling::Take);
+        assert_eq!(unclaimed.rule(&visit(0), ME, ahead(6), SKEW), Ruling::Expired);
     }
 
     #[test]
     fn a_live_link_is_never_moved() {
-        let (me, other) = (user("me"), user("other"));
         for link in [LinkState::Linked, LinkState::Claiming] {
             for open in [false, true] {
-                let standing = Standing { open, ..standing(link, Some(&me)) };
-                assert_eq!(standing.rule(&visit(1), &other, NOW, SKEW), Ruling::OtherUser);
+                let standing = Standing { open, ..standing(link, ME) };
+                assert_eq!(standing.rule(&visit(1), OTHER, NOW, SKEW), Ruling::OtherUser);
             }
         }
-        let mine = standing(LinkState::Linked, Some(&me));
-        assert_eq!(mine.rule(&visit(1), &me, NOW, SKEW), Ruling::Already);
-        assert_eq!(Standing { open: true, ..mine }.rule(&visit(1), &me, NOW, SKEW), Ruling::Take);
+        let mine = standing(LinkState::Linked, ME);
+        assert_eq!(mine.rule(&visit(1), ME, NOW, SKEW), Ruling::Already);
+        assert_eq!(Standing { open: true, ..mine }.rule(&visit(1), ME, NOW, SKEW), Ruling::Take);
         let before = visit(9);
         let step = Step::Refused(Refusal::Other);
-        let refused =
-            Standing { last: Some(last(&before, &me, step)), ..standing(LinkState::Refused, Some(&me)) };
-        assert_eq!(refused.rule(&visit(1), &other, NOW, SKEW), Ruling::Take, "Ring refused it: it is free");
+        let refused = Standing { last: Some(last(&before, ME, step)), ..standing(LinkState::Refused, ME) };
+        assert_eq!(refused.rule(&visit(1), OTHER, NOW, SKEW), Ruling::Take, "Ring refused it: it is free");
     }
 
     #[test]
     fn a_nonce_works_once_and_tells_its_user_how_it_stands() {
-        let (me, other, first) = (user("me"), user("other"), visit(60));
+        let first = visit(60);
         for (link, step) in [
             (LinkState::Claiming, Step::Posting),
             (LinkState::Linked, Step::Done),
             (LinkState::Refused, Step::Refused(Refusal::Nonce)),
             (LinkState::Removed, Step::Undone),
         ] {
-            let standing = Standing { last: Some(last(&first, &me, step)), ..standing(link, Some(&me)) };
-            let ruling = |visit, user| standing.rule(visit, user, NOW, SKEW);
-            assert_eq!(ruling(&first, &me), Ruling::Repeat, "{link:?}");
+            let standing = Standing { last: Some(last(&first, ME, step)), ..standing(link, ME) };
+            let ruling = |visit: &Visit, user| standing.rule(visit, user, NOW, SKEW);
+            assert_eq!(ruling(&first, ME), Ruling::Repeat, "{link:?}");
             let lives = matches!(link, LinkState::Claiming | LinkState::Linked);
             let others = if lives { Ruling::OtherUser } else { Ruling::Expired };
-            assert_eq!(ruling(&first, &other), others, "{link:?}");
+            assert_eq!(ruling(&first, OTHER), others, "{link:?}");
             // Older than the one that was used.
             let older = match link {
                 LinkState::Claiming => Ruling::Repeat,
                 LinkState::Linked => Ruling::Already,
                 _ => Ruling::Expired,
             };
-            assert_eq!(ruling(&visit(70), &me), older, "{link:?}");
+            assert_eq!(ruling(&visit(70), ME), older, "{link:?}");
         }
     }
 
     #[test]
     fn after_a_removal_the_next_visit_decides_and_no_earlier_one() {
-        let (me, other, before) = (user("me"), user("other"), visit(90));
+        let before = visit(90);
         let standing = Standing {
-            removed_at: Some(Millis(NOW.0 - 50_000)),
-            last: Some(last(&before, &me, Step::Undone)),
-            ..standing(LinkState::Unclaimed, None)
+            removed_at: Millis(NOW.0 - 50_000),
+            last: Some(last(&before, ME, Step::Undone)),
+            ..standing(LinkState::Unclaimed, NOBODY)
         };
-        assert_eq!(standing.rule(&visit(60), &other, NOW, SKEW), Ruling::Expired, "from before the removal");
-        assert_eq!(standing.rule(&before, &other, NOW, SKEW), Ruling::Expired);
-        assert_eq!(standing.rule(&visit(40), &other, NOW, SKEW), Ruling::Take);
+        assert_eq!(standing.rule(&visit(60), OTHER, NOW, SKEW), Ruling::Expired, "from before the removal");
+        assert_eq!(standing.rule(&before, OTHER, NOW, SKEW), Ruling::Expired);
+        assert_eq!(standing.rule(&visit(40), OTHER, NOW, SKEW), Ruling::Take);
         let waits = Standing { link: LinkState::Removed, open: false, ..standing };
-        assert_eq!(waits.rule(&visit(40), &me, NOW, SKEW), Ruling::NoMatch, "its code comes first");
+        assert_eq!(waits.rule(&visit(40), ME, NOW, SKEW), Ruling::NoMatch, "its code comes first");
     }
 }

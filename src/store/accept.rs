@@ -2,15 +2,11 @@
 
 use std::mem::take;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use redb::ReadableTable;
-use sha2::{Digest, Sha256};
 
-use super::accounts::AccountRow;
 use super::batch::{Batch, HELD};
-use super::codec::{Aside, stamp, stamped};
+use super::codec::Aside;
 use super::command::{Accepted, Class, Incoming, Published};
 use super::core::HeldEvent;
 use super::error::{Fault, StoreError};
@@ -21,19 +17,17 @@ use crate::domain::cloudevent::Mark;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, UserId};
-use crate::domain::link::{Change, LinkState, Removal};
+use crate::domain::link::{Event as Link, LinkState, Owner};
 use crate::domain::time::Millis;
 
-/// Nobody removes an app, adds it again and signs in in less: an event that is not older than this is of the present link.
-const LATE: Duration = Duration::from_secs(5);
 /// 2020: a time before it is none, or not in milliseconds.
 const FIRST: Millis = Millis(1_577_836_800_000);
 
-/// Whose an event is, by their numbers.
+/// The account that an event is of, by its number, and whose it is there.
 #[derive(Clone, Copy)]
-struct Owner {
+struct Whose {
     account: u32,
-    user: u32,
+    owner: Owner,
 }
 
 /// Where an event goes.
@@ -77,11 +71,11 @@ impl Batch<'_> {
             marks,
             body: take(&mut incoming.body),
         };
-        let owner = match incoming.anomaly {
-            None => self.owner(&mut event, &incoming.related)?,
-            Some(_) => Owner { account: NO_ACCOUNT, user: NO_USER },
+        let whose = match incoming.anomaly {
+            None => self.whose(&mut event, &incoming.related)?,
+            Some(_) => Whose { account: NO_ACCOUNT, owner: Owner::Nobody },
         };
-        if let Err(fault) = self.event_key(owner.account) {
+        if let Err(fault) = self.event_key(whose.account) {
             let error = fault.of_one_record()?;
             bump(&self.shared.stats.damaged);
             return Ok(Err(error));
@@ -93,8 +87,8 @@ impl Batch<'_> {
             let seq = self.put_letter(Class::Quarantined, NO_ACCOUNT, NO_USER, &event, anomaly)?;
             return Ok(Ok(Accepted::Quarantined { seq }));
         }
-        self.learn(&event, &incoming.related, owner.account)?;
-        let placed = self.place(&event, owner)?;
+        self.learn(&event, &incoming.related, whose.account)?;
+        let placed = self.place(&event, whose)?;
         incoming.identity.key = event.key;
         (incoming.kind, incoming.sub_kind, incoming.body) = (event.kind, event.sub_kind, event.body);
         (incoming.device, incoming.account) = (event.device, event.account);
@@ -102,11 +96,11 @@ impl Batch<'_> {
     }
 
     /// Finds the account, by its id or by the device, and its user; an account seen for the first time gets a number.
-    fn owner(&mut self, event: &mut Event, related: &[DeviceId]) -> Result<Owner, Fault> {
+    fn whose(&mut self, event: &mut Event, related: &[DeviceId]) -> Result<Whose, Fault> {
         let number = match &event.account {
             Some(id) => match self.core.accounts.find(id) {
                 Some(number) => number,
-                None => self.add_account(id, NO_USER, LinkState::Unclaimed)?,
+                None => self.add_unclaimed(id)?,
             },
             None => self.account_of_devices(event.device.iter().chain(related))?,
         };
@@ -115,18 +109,17 @@ impl Batch<'_> {
             let mark = if event.account.is_some() { Mark::AccountByDevice } else { Mark::NoAccount };
             event.marks.insert(mark);
         }
-        let slot = self.core.accounts.get(number).copied();
-        let happened_at = plausible(event.time, event.received_at);
-        let is_late = happened_at.is_some_and(|at| event.received_at.since(at) >= LATE);
-        let user = match slot {
-            Some(slot) if is_late || matches!(slot.state, LinkState::Removed | LinkState::Unclaimed) => {
+        let owner = match self.core.accounts.get(number).copied() {
+            _ if number == NO_ACCOUNT => Owner::Nobody,
+            Some(slot) if slot.simple => Owner::User(slot.user),
+            _ => {
+                let happened_at = self.plausible(event.time);
                 let row = self.read_account(number)?;
-                row.map_or(NO_USER, |row| row.owner(&event.kind, happened_at))
+                row.map_or(Owner::Nobody, |row| row.tenure.whose(&event.kind, happened_at))
             }
-            slot => slot.map_or(NO_USER, |slot| slot.user),
         };
-        event.user = self.user_name(user);
-        Ok(Owner { account: number, user })
+        event.user = self.user_name(owner.user());
+        Ok(Whose { account: number, owner })
     }
 
     /// Keeps the device map current, and destroys the tokens of an account whose user removed the app.
@@ -134,39 +127,44 @@ impl Batch<'_> {
         if account == NO_ACCOUNT {
             return Ok(());
         }
-        let happened_at = plausible(event.time, event.received_at);
-        match event.kind.as_str() {
-            "app_integration_removed" => {
-                return self.unlink(account, happened_at.unwrap_or(event.received_at));
+        let happened_at = self.plausible(event.time);
+        match (event.kind.as_str(), happened_at) {
+            ("app_integration_removed", at) => {
+                let at = at.unwrap_or(self.ring.likely);
+                return self.on_link(account, Link::Removed { at }).map(drop);
             }
             // One that does not say when it happened may be of a link before.
-            "app_integration_added" => {
-                happened_at.map_or(Ok(()), |at| self.confirm_claim(account, at))?;
-            }
+            ("app_integration_added", Some(at)) => drop(self.on_link(account, Link::Added { at })?),
+            ("device_added", Some(at)) => drop(self.on_link(account, Link::DeviceAdded { at })?),
             _ => {}
         }
         let others = related.iter().filter(|device| Some(*device) != event.device.as_ref());
         let mut devices = event.device.iter().chain(others);
-        if event.kind == "device_removed" {
-            devices.try_for_each(|device| self.forget_device(device, account))
-        } else {
-            devices.try_for_each(|device| self.note_device(device, account))
+        match event.kind.as_str() {
+            "device_removed" => {
+                devices.try_for_each(|device| self.forget_device(device, account, happened_at))
+            }
+            "device_added" => devices.try_for_each(|device| self.add_device(device, account, happened_at)),
+            _ => devices.try_for_each(|device| self.note_device(device, account, happened_at)),
         }
     }
 
-    fn place(&mut self, event: &Event, owner: Owner) -> Result<Accepted, Fault> {
-        let Destination { queues, hold } = self.destination(event, owner.account);
+    fn place(&mut self, event: &Event, Whose { account, owner }: Whose) -> Result<Accepted, Fault> {
+        let Destination { queues, hold } = self.destination(event, account, owner);
         if queues.is_empty() && !hold {
             bump(&self.shared.stats.unrouted);
-            let seq =
-                self.put_letter(Class::Unrouted, owner.account, owner.user, event, "no queue wants it")?;
+            let why = match owner {
+                Owner::Nobody if account != NO_ACCOUNT => "its link ended before anybody claimed it",
+                _ => "no queue wants it",
+            };
+            let seq = self.put_letter(Class::Unrouted, account, owner.user(), event, why)?;
             return Ok(Accepted::Unrouted { seq });
         }
         let count = queues.len();
         let seq = if queues.is_empty() {
             self.sequence_aside()
         } else {
-            let seq = self.append(owner.account, owner.user, event, queues.clone())?;
+            let seq = self.append(account, owner.user(), event, queues.clone())?;
             self.publish(seq, &queues, event);
             seq
         };
@@ -174,15 +172,15 @@ impl Batch<'_> {
             return Ok(Accepted::Queued { seq, account: event.account.clone(), queues: count });
         }
         bump(&self.shared.stats.held);
-        self.hold(seq, owner.account, event, queues)?;
+        self.hold(seq, account, event, queues)?;
         Ok(Accepted::Held { seq, queues: count })
     }
 
-    fn destination(&self, event: &Event, account_number: u32) -> Destination {
+    fn destination(&self, event: &Event, account_number: u32, owner: Owner) -> Destination {
         let device = event.device.as_ref().map(DeviceId::as_str);
         let account = event.account.as_ref().map(AccountId::as_str);
         let user = event.user.as_ref().map(UserId::as_str);
-        let claimable = user.is_none() && account_number != NO_ACCOUNT;
+        let claimable = matches!(owner, Owner::Next | Owner::NextOr(_)) && account_number != NO_ACCOUNT;
         let (mut queues, mut awaited) = (Vec::new(), false);
         for (number, spec) in &self.core.routes {
             let waits = user.is_none() && spec.unclaimed == Unclaimed::Hold;
@@ -228,7 +226,7 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         let Some(row) = self.read_account(number)? else { return Ok(()) };
         // Nobody knows yet whose it is, so nobody is told.
-        let (state_of_link, holder) = (row.state, row.holder());
+        let (state_of_link, holder) = (row.tenure.state, row.tenure.holder());
         let Some(account) = row.id.filter(|_| state_of_link != LinkState::Arriving) else { return Ok(()) };
         let user = self.user_name(holder);
         // The sequence makes the id unique for the life of the store.
@@ -318,95 +316,9 @@ impl Batch<'_> {
         self.bury(Class::Dead, 0, &Aside { detail: why.to_owned(), ..aside })
     }
 
-    // ── devices ──
-
-    /// The account of the first device that has one.
-    pub(super) fn account_of_devices<'d>(
-        &mut self,
-        devices: impl Iterator<Item = &'d DeviceId>,
-    ) -> Result<u32, Fault> {
-        for device in devices {
-            let account = self.read_device(&device_key(device))?.unwrap_or(NO_ACCOUNT);
-            if self.core.accounts.get(account).is_some_and(|slot| slot.state != LinkState::Forgotten) {
-                return Ok(account);
-            }
-        }
-        Ok(NO_ACCOUNT)
+    /// When something happened, as far as that can be: not after now, and not before there was Ring's Appstore. Nothing where it
+    /// does not say.
+    pub(super) fn plausible(&self, at: Option<Millis>) -> Option<Millis> {
+        at.map(|at| at.min(self.ring.likely)).filter(|at| *at >= FIRST)
     }
-
-    pub(super) fn note_device(&mut self, device: &DeviceId, account: u32) -> Result<(), Fault> {
-        let key = device_key(device);
-        if self.core.devices.get(fingerprint(&key)) == Some(account) {
-            return Ok(());
-        }
-        if self.read_device(&key)? != Some(account) {
-            let mut value = account.to_be_bytes().to_vec();
-            stamp("devices", &key, &mut value);
-            self.tables.devices()?.insert(&key[..], value.as_slice())?;
-        }
-        self.core.devices.insert(fingerprint(&key), account);
-        Ok(())
-    }
-
-    fn forget_device(&mut self, device: &DeviceId, account: u32) -> Result<(), Fault> {
-        let key = device_key(device);
-        if self.read_device(&key)? == Some(account) {
-            self.tables.devices()?.remove(&key[..])?;
-        }
-        self.core.devices.remove(fingerprint(&key));
-        Ok(())
-    }
-
-    fn read_device(&mut self, key: &[u8; 16]) -> Result<Option<u32>, Fault> {
-        let table = self.tables.devices()?;
-        let Some(value) = table.get(&key[..])? else { return Ok(None) };
-        // A damaged row is written anew when the device is next heard of with its account.
-        let body = stamped("devices", key, value.value()).ok().and_then(|body| body.try_into().ok());
-        if body.is_none() {
-            bump(&self.shared.stats.damaged);
-        }
-        Ok(body.map(u32::from_be_bytes))
-    }
-
-    /// Destroys tokens and their key, unless the account was linked anew since. The user stays noted: what waits in
-    /// queues, and what comes late, is still theirs.
-    fn unlink(&mut self, account: u32, happened_at: Millis) -> Result<(), Fault> {
-        let Some(row) = self.read_account(account)? else { return Ok(()) };
-        let before = self.link_before(account, happened_at)?;
-        let change = match Removal::of(happened_at, self.believed(row.linked_at), before) {
-            _ if row.state == LinkState::Forgotten => return Ok(()),
-            // Ring says it again.
-            _ if happened_at <= self.believed(row.removed_at) => return Ok(()),
-            Removal::OldNews => return Ok(()),
-            Removal::Ends => {
-                self.destroy_tokens(account)?;
-                Change::AppRemoved
-            }
-            Removal::EndsBefore => Change::RemovedBefore,
-        };
-        self.undo_claim(account, change == Change::RemovedBefore)?;
-        // A link that nobody had is nobody's to hear of.
-        let (user, state) = (row.holder(), row.state.after(change));
-        self.set_link(account, &AccountRow { user, state, removed_at: happened_at, former: NO_USER, ..row })
-    }
-}
-
-/// When something happened, as far as that can be: not after it came, and not before there was Ring's Appstore.
-/// Nothing where it does not say.
-fn plausible(at: Option<Millis>, received_at: Millis) -> Option<Millis> {
-    at.map(|at| at.min(received_at)).filter(|at| *at >= FIRST)
-}
-
-fn device_key(device: &DeviceId) -> [u8; 16] {
-    let digest = Sha256::digest(device.as_str().as_bytes());
-    let mut key = [0; 16];
-    key.copy_from_slice(&digest[..16]);
-    key
-}
-
-/// What stands for a device in memory.
-fn fingerprint(key: &[u8; 16]) -> u64 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&key[..8]);
-    u64::from_be_bytes(first)
 }

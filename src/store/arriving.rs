@@ -2,30 +2,28 @@
 //! refreshed, journalled and guarded like any other.
 
 use data_encoding::HEXLOWER;
+use std::mem::{replace, take};
+
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 
-use super::accounts::AccountRow;
+use super::account_row::{AccountRow, ArrivalRow};
 use super::batch::Batch;
 use super::codec::{Damaged, stamp, stamped};
-use super::command::{AccountRefusal, Bound, Import, NewTokens};
+use super::command::{AccountRefusal, Bound, Import};
 use super::error::Fault;
 use super::index::NO_USER;
-use super::tokens::{Origin, TokenRow};
+use super::turns::Opened;
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
-use crate::domain::link::LinkState;
+use crate::domain::link::{Answer, Event, LinkState, Tenure};
 use crate::domain::refresh::{LIFE, Proof};
-use crate::domain::released::Released;
+use crate::domain::ring_time::RingTime;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 
 /// What names of ours begin with. Ring's ids begin otherwise.
 const OURS: &str = "ringhookd.arriving.";
-/// And what they end with where the account is to be taken over from another user.
-const REPLACE: &str = ".replace";
-/// Or where Ring gave a code for it.
-const BY_CODE: &str = ".code";
 /// So many accounts pass between two looks for what is too old.
 const CLEAN_EVERY: u32 = 256;
 
@@ -53,61 +51,70 @@ impl Batch<'_> {
     pub(super) fn arrive(&mut self, arrival: &Arrival) -> Result<Arrived, Fault> {
         let token = arrival.refresh_token.expose();
         let digest = Sha256::digest(token.as_bytes());
-        let plain = format!("{OURS}{}", HEXLOWER.encode(&digest[..16]));
-        let name = |text: &str| AccountId::new(text).map_err(|_| Damaged("accounts"));
-        let (plain, replacing) = (name(&plain)?, name(&format!("{plain}{REPLACE}"))?);
-        for known in [&plain, &replacing] {
-            let Some(number) = self.core.accounts.find(known) else { continue };
-            if let Some(user) = &arrival.user {
-                let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-                let user = self.user_number(user)?;
-                self.set_link(number, &AccountRow { user, ..row })?;
+        let name = our_name(&digest)?;
+        let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| self.user_number(user))?;
+        let (replace, expects) = (arrival.replace, arrival.expects.clone());
+        if let Some(number) = self.core.accounts.find(&name) {
+            // Whoever asks again corrects what was said before.
+            let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
+            if user != NO_USER && !matches!(row.arrival, Some(ArrivalRow::Code(_))) {
+                let tenure = Tenure::new(LinkState::Arriving, user);
+                let arrival = Some(ArrivalRow::PutIn { replace, expects });
+                self.write_account(number, &AccountRow { tenure, arrival, ..row })?;
             }
             return Ok(Arrived::Arriving { number, is_new: false });
         }
         if let Some(account) = self.account_of_token(&digest[..16])? {
-            let Arrival { user, replace, .. } = arrival;
-            let import =
-                Import { account: account.clone(), user: user.clone(), tokens: None, replace: *replace };
-            return Ok(Arrived::Known(account, self.import(&import)?));
+            let bound = if expects.is_none_or(|expects| expects == account) {
+                let user = arrival.user.clone();
+                self.import(&Import { account: account.clone(), user, tokens: None, replace })?
+            } else {
+                Err(AccountRefusal::AnotherAccount)
+            };
+            return Ok(Arrived::Known(account, bound));
         }
-        let name = if arrival.replace { replacing } else { plain };
-        let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| self.user_number(user))?;
-        let number = self.add_account(&name, user, LinkState::Arriving)?;
-        let span = Span::of_import(None, self.now);
-        self.put_tokens(number, &name, &Pair::of(None, token), span, Origin::PutIn)?;
+        let tenure = Tenure::new(LinkState::Arriving, user);
+        let arrived = Some(ArrivalRow::PutIn { replace, expects });
+        let row = AccountRow { arrival: arrived, ..AccountRow::new(&name, tenure, self.now) };
+        let number = self.add_account(&row)?;
+        self.put_tokens(
+            number,
+            &name,
+            &Pair::of(None, token),
+            Span::of_import(None, self.now),
+            Proof::Untried,
+        )?;
         Ok(Arrived::Arriving { number, is_new: true })
     }
 
-    /// Takes in what OAuth gave for a code that came at `at`.
-    pub(super) fn arrive_by_code(&mut self, pair: &Pair, span: Span, at: Millis) -> Result<u32, Fault> {
-        let digest = Sha256::digest(pair.refresh_token.expose().as_bytes());
-        let name = format!("{OURS}{}{BY_CODE}", HEXLOWER.encode(&digest[..16]));
-        let name = AccountId::new(&name).map_err(|_| Damaged("accounts"))?;
+    /// Takes in what OAuth gave for a code that came then.
+    pub(super) fn arrive_by_code(&mut self, pair: &Pair, span: Span, came: RingTime) -> Result<u32, Fault> {
+        let name = our_name(&Sha256::digest(pair.refresh_token.expose().as_bytes()))?;
         let number = match self.core.accounts.find(&name) {
             Some(number) => number,
-            None => self.add_account(&name, NO_USER, LinkState::Arriving)?,
+            None => {
+                let tenure = Tenure::new(LinkState::Arriving, NO_USER);
+                let arrival = Some(ArrivalRow::Code(came));
+                self.add_account(&AccountRow { arrival, ..AccountRow::new(&name, tenure, self.now) })?
+            }
         };
-        self.put_tokens(number, &name, pair, span, Origin::Code { at })?;
+        self.put_tokens(number, &name, pair, span, Proof::Honoured)?;
         Ok(number)
     }
 
     /// Gives tokens that a code brought to their account, whatever state it is in. It keeps its user.
-    fn take_up(&mut self, account: &AccountId, tokens: &NewTokens, at: Millis) -> Result<Bound, Fault> {
+    fn take_up(&mut self, account: &AccountId, opened: Opened, came: RingTime) -> Result<Bound, Fault> {
         let known = self.core.accounts.find(account);
         let number = match known {
             Some(number) => number,
-            None => self.add_account(account, NO_USER, LinkState::Unclaimed)?,
+            None => self.add_unclaimed(account)?,
         };
-        let before = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-        // Another code came later, or the app was removed since: these are of no use any more.
-        let (last_code, removed_at) = (self.last_code(number)?, self.believed(before.removed_at));
-        let is_late = known.is_some() && (at < self.believed(last_code) || at <= removed_at);
-        if !is_late {
-            self.put_tokens(number, account, &tokens.pair, tokens.span, Origin::Code { at })?;
-            self.code_came(number, account, at, before.linked_at)?;
+        let before = take(&mut self.released);
+        // The app was removed since: these are of no use any more.
+        if self.on_link(number, Event::Code { came })?.answer != Answer::Old {
+            self.add_tokens(number, account, opened)?;
         }
-        Ok(Bound { created: known.is_none(), released: Released::default() })
+        Ok(Bound { created: known.is_none(), released: replace(&mut self.released, before) })
     }
 
     pub(super) fn identify(&mut self, number: u32, account: &AccountId) -> Result<Identified, Fault> {
@@ -116,38 +123,39 @@ impl Batch<'_> {
         }
         let Some(opened) = self.sound_tokens(number)? else { return Ok(Identified::Gone) };
         let Some((name, row)) = self.leave_arrival(number)? else { return Ok(Identified::Gone) };
-        let (pair, span) = (opened.pair, opened.row.span);
-        if name.as_str().ends_with(BY_CODE) {
-            let bound = self.take_up(account, &NewTokens { pair, span }, row.linked_at)?;
-            self.note_arrived(&name, account)?;
-            return Ok(Identified::Given(Ok(bound)));
-        }
-        let replace = name.as_str().ends_with(REPLACE);
-        let user = self.user_name(row.user);
-        let mut import =
-            Import { account: account.clone(), user, tokens: Some(NewTokens { pair, span }), replace };
-        let done = self.import(&import)?;
-        if done.is_err() {
-            // OAuth may have replaced the tokens that its user has by these. A link that was removed is nobody's.
-            let is_removed = self.state_of(account) == Some(LinkState::Removed);
-            match import.tokens.take() {
-                Some(tokens) if is_removed => drop(self.take_up(account, &tokens, self.now)?),
-                tokens => drop(self.import(&Import { user: None, tokens, ..import })?),
+        let (replace, expects) = match row.arrival {
+            Some(ArrivalRow::Code(came)) => {
+                let bound = self.take_up(account, opened, came)?;
+                self.note_arrived(&name, account)?;
+                return Ok(Identified::Given(Ok(bound)));
+            }
+            Some(ArrivalRow::PutIn { replace, expects }) => (replace, expects),
+            None => (false, None),
+        };
+        let user = self.user_name(row.tenure.holder());
+        let is_expected = expects.is_none_or(|expects| expects == *account);
+        let done = if is_expected {
+            let import = Import { account: account.clone(), user, tokens: None, replace };
+            self.import(&import)?
+        } else {
+            Err(AccountRefusal::AnotherAccount)
+        };
+        // OAuth may have replaced the tokens that the account's user has by these, whoever brought them. A link that was removed
+        // is nobody's.
+        let is_removed = self.state_of(account) == Some(LinkState::Removed);
+        if done.is_err() && is_removed {
+            self.take_up(account, opened, self.ring)?;
+        } else {
+            let number = match self.core.accounts.find(account) {
+                Some(number) => number,
+                None => self.add_unclaimed(account)?,
+            };
+            if self.add_tokens(number, account, opened)? {
+                self.on_link(number, Event::PutIn)?;
             }
         }
-        self.note_honoured(account)?;
         self.note_arrived(&name, account)?;
         Ok(Identified::Given(done))
-    }
-
-    /// What arrived was exchanged at OAuth, though it is put in here.
-    fn note_honoured(&mut self, account: &AccountId) -> Result<(), Fault> {
-        let Some(number) = self.core.accounts.find(account) else { return Ok(()) };
-        let row = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
-        match row.filter(|row| row.proof == Proof::Untried) {
-            Some(row) => self.write_token_row(number, &TokenRow { proof: Proof::Honoured, ..row }),
-            None => Ok(()),
-        }
     }
 
     fn state_of(&self, account: &AccountId) -> Option<LinkState> {
@@ -170,7 +178,7 @@ impl Batch<'_> {
 
     /// Kept for as long as a refresh token may live; what is older goes now and then.
     fn note_arrived(&mut self, name: &AccountId, account: &AccountId) -> Result<(), Fault> {
-        let hex = name.as_str().trim_start_matches(OURS).trim_end_matches(REPLACE).trim_end_matches(BY_CODE);
+        let hex = name.as_str().trim_start_matches(OURS);
         let Ok(digest) = HEXLOWER.decode(hex.as_bytes()) else { return Ok(()) };
         let Some(number) = self.core.accounts.find(account) else { return Ok(()) };
         let mut value = number.to_be_bytes().to_vec();
@@ -189,8 +197,15 @@ impl Batch<'_> {
 
     pub(super) fn leave_arrival(&mut self, number: u32) -> Result<Option<(AccountId, AccountRow)>, Fault> {
         let Some(row) = self.read_account(number)? else { return Ok(None) };
-        let Some(name) = row.id.clone().filter(|_| row.state == LinkState::Arriving) else { return Ok(None) };
+        let Some(name) = row.id.clone().filter(|_| row.tenure.state == LinkState::Arriving) else {
+            return Ok(None);
+        };
         drop(self.forget(&name)?);
         Ok(Some((name, row)))
     }
+}
+
+/// What stands for the account until its id is known, after the hash of its refresh token.
+fn our_name(digest: &[u8]) -> Result<AccountId, Damaged> {
+    AccountId::new(&format!("{OURS}{}", HEXLOWER.encode(&digest[..16]))).map_err(|_| Damaged("accounts"))
 }

@@ -18,6 +18,8 @@ use super::tables::{Tables, progress_key_bytes};
 use super::wal::Changes;
 use crate::domain::backlog::Entry;
 use crate::domain::event::Event;
+use crate::domain::released::Released;
+use crate::domain::ring_time::RingTime;
 use crate::domain::time::Millis;
 use crate::vault::SEAL_OVERHEAD;
 
@@ -82,6 +84,10 @@ pub(super) struct Batch<'a> {
     pub shared: &'a Shared,
     pub tables: Tables<'a>,
     pub now: Millis,
+    /// The time at Ring.
+    pub ring: RingTime,
+    /// What became of held events since whoever wants to know took it.
+    pub released: Released,
     pub staged: Vec<Staged>,
     /// (Queue, sequence) of what leaves in this batch, so that nothing leaves twice.
     left: HashSet<(u16, u64)>,
@@ -100,6 +106,8 @@ impl<'a> Batch<'a> {
             shared,
             tables,
             now,
+            ring: shared.ring_clock.when(now),
+            released: Released::default(),
             staged: Vec::new(),
             left: HashSet::new(),
             failed: HashSet::new(),

@@ -5,22 +5,23 @@
 //! that takes.
 
 use std::collections::BTreeSet;
+use std::mem::{replace, take};
 use std::time::Duration;
 
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable};
 
-use super::accounts::AccountRow;
+use super::account_row::AccountRow;
 use super::batch::{Batch, Staged};
-use super::claim_row::{ClaimRow, LastClaim};
+use super::claim_row::ClaimRow;
 use super::codec::Damaged;
 use super::error::Fault;
 use super::ports::Claimable;
 use super::shared::Shared;
 use super::tables::{ACCOUNTS, CLAIMS, begin_read};
-use crate::domain::claim::{Bid, Last, Ruling, Standing};
+use crate::domain::claim::{Bid, Ruling};
 use crate::domain::confirm::{Progress, Step};
 use crate::domain::ids::{AccountId, UserId};
-use crate::domain::link::{Change, LinkState};
+use crate::domain::link::{Answer, Event, LastClaim};
 use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::domain::visit::Visit;
@@ -64,11 +65,11 @@ pub(super) fn claimable(
         let mut rows = 0;
         let read = |number, row: &ClaimRow| {
             rows += 1;
-            if row.is_claimable(now) {
+            if row.claiming.is_claimable(now) {
                 if matches(row.account.as_str()) {
                     seen.found = Some((number, row.account.as_str().to_owned()));
                 }
-            } else if row.is_stale(now) && seen.stale.len() < STALE {
+            } else if seen.stale.len() < STALE {
                 seen.stale.push(number);
             }
             rows < PAGE
@@ -89,7 +90,7 @@ pub(super) fn claimable_among(
 ) -> Result<Vec<(u32, String)>, Fault> {
     let mut found = Vec::new();
     let mut see = |number: u32, row: &ClaimRow| {
-        if row.is_claimable(now) && wanted(row.account.as_str()) {
+        if row.claiming.is_claimable(now) && wanted(row.account.as_str()) {
             found.push((number, row.account.as_str().to_owned()));
         }
     };
@@ -124,7 +125,7 @@ pub(super) fn under_way(shared: &Shared) -> Result<Vec<u32>, Fault> {
         let mut rows = 0;
         let read = |number, row: &ClaimRow| {
             rows += 1;
-            let under_way = row.last.as_ref().is_some_and(|last| last.progress.call().is_some());
+            let under_way = row.claiming.last.as_ref().is_some_and(|last| last.progress.call().is_some());
             numbers.extend(under_way.then_some(number));
             rows < PAGE
         };
@@ -158,35 +159,23 @@ fn each_row(
     Ok(None)
 }
 
-/// Lets every account that nobody has be claimed, in a file from before there were claims.
-pub(super) fn open_unclaimed(txn: &WriteTransaction) -> Result<(), Fault> {
-    let (accounts, mut claims) = (txn.open_table(ACCOUNTS)?, txn.open_table(CLAIMS)?);
-    for row in accounts.iter()? {
-        let (number, value) = row?;
-        let number = number.value();
-        let row = AccountRow::decode(number, value.value())?;
-        if let (LinkState::Unclaimed, Some(account)) = (row.state, &row.id) {
-            let row = ClaimRow { open: true, ..ClaimRow::new(account) };
-            claims.insert(number, row.encode(number).as_slice())?;
-        }
-    }
-    Ok(())
-}
-
 /// How far the account's last claim is.
 pub(super) fn step_of(txn: &ReadTransaction, number: u32) -> Result<Option<Step>, Fault> {
     let table = txn.open_table(CLAIMS)?;
     let Some(value) = table.get(number)? else { return Ok(None) };
     let row = ClaimRow::decode(number, value.value()).ok();
-    Ok(row.and_then(|row| row.last).map(|last| last.progress.step))
+    Ok(row.and_then(|row| row.claiming.last).map(|last| last.progress.step))
 }
 
 pub(super) fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fault> {
     let txn = shared.with_db(begin_read)?;
     let table = txn.open_table(CLAIMS)?;
     let Some(value) = table.get(number)? else { return Ok(None) };
-    let ClaimRow { account, code_at, last, .. } = ClaimRow::decode(number, value.value())?;
-    let Some(LastClaim { visit, user, identifier, progress, .. }) = last else { return Ok(None) };
+    let ClaimRow { account, claiming } = ClaimRow::decode(number, value.value())?;
+    let Some(LastClaim { visit, user, identifier, progress, .. }) = claiming.last else { return Ok(None) };
+    let row = txn.open_table(ACCOUNTS)?.get(number)?;
+    let row = row.map(|row| AccountRow::decode(number, row.value())).transpose()?;
+    let code_at = row.map_or(Millis(0), |row| row.tenure.code_at);
     let user = shared.users().name(user).and_then(|name| UserId::new(name).ok());
     let user = user.ok_or(Damaged("claims"))?;
     Ok(Some(Claim { number, account, user, visit, identifier, progress, code_at }))
@@ -194,42 +183,20 @@ pub(super) fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fa
 
 impl Batch<'_> {
     pub(super) fn claim(&mut self, number: u32, bid: &Bid, skew: Duration) -> Result<Claimed, Fault> {
-        let Some(row) = self.read_account(number)? else { return Ok(Claimed::Not(Ruling::NoMatch)) };
-        let Some(claim) = self.claim_row(number)? else { return Ok(Claimed::Not(Ruling::NoMatch)) };
-        let holder = self.user_name(row.holder());
-        let user_of_last = claim.last.as_ref().and_then(|last| self.user_name(last.user));
-        let last = claim.last.as_ref().zip(user_of_last.as_ref()).map(|(last, user)| Last {
-            nonce: last.visit.nonce(),
-            time: last.visit.at(),
-            user,
-            step: last.progress.step,
-        });
-        let standing = Standing {
-            link: row.state,
-            holder: holder.as_ref(),
-            open: claim.open,
-            removed_at: Some(self.believed(row.removed_at)).filter(|at| at.0 != 0),
-            last,
-        };
-        let ruling = standing.rule(&bid.visit, &bid.user, self.now, skew);
-        if ruling != Ruling::Take {
-            return Ok(Claimed::Not(ruling));
+        if self.read_account(number)?.is_none() || self.claim_row(number)?.is_none() {
+            return Ok(Claimed::Not(Ruling::NoMatch));
         }
-        let user = self.user_number(&bid.user)?;
-        // Where Ring may have taken a POST of the claim before, it need not be mailed again; what it gave a code for since, it has
-        // taken nothing of.
-        let progress = match &claim.last {
-            Some(last) if last.progress.call().is_some() && !claim.open => last.progress,
-            _ => Progress::NEW,
-        };
+        let before = take(&mut self.released);
         let (visit, identifier) = (bid.visit.clone(), bid.identifier.clone());
-        let last = LastClaim { visit, user, identifier, progress, claimed_at: self.now };
-        self.write_claim(number, &ClaimRow { open: false, last: Some(last), ..claim })?;
-        let state = row.state.after(Change::Claim);
-        let linked_at = if row.linked_at == Millis(0) { self.now } else { row.linked_at };
-        self.set_link(number, &AccountRow { state, linked_at, ..row.given_to(user) })?;
-        let released = self.release(number, user, &bid.user)?;
-        Ok(Claimed::Taken { released })
+        // A name that is not taken after all costs a row; who may name one has signed in.
+        let user = self.user_number(&bid.user)?;
+        let effects = self.on_link(number, Event::Claimed { visit, user, identifier, skew })?;
+        let released = replace(&mut self.released, before);
+        Ok(match effects.answer {
+            Answer::Not(ruling) => Claimed::Not(ruling),
+            Answer::Old => Claimed::Not(Ruling::NoMatch),
+            Answer::Done => Claimed::Taken { released },
+        })
     }
 
     pub(super) fn advance_claim(
@@ -239,127 +206,14 @@ impl Batch<'_> {
         from: Progress,
         to: Progress,
     ) -> Result<bool, Fault> {
-        let Some(mut row) = self.claim_row(number)? else { return Ok(false) };
-        let Some(last) = row.last.as_mut().filter(|last| last.visit.nonce() == nonce) else {
-            return Ok(false);
-        };
-        if last.progress != from {
+        if self.read_account(number)?.is_none() {
             return Ok(false);
         }
-        last.progress = to;
-        last.forget_if_over();
-        self.write_claim(number, &row)?;
-        match to.step {
-            Step::Done => self.change_link(number, Change::Confirmed)?,
-            Step::Refused(_) => self.change_link(number, Change::RefusedByRing)?,
-            _ => {}
-        }
-        Ok(true)
-    }
-
-    fn change_link(&mut self, number: u32, change: Change) -> Result<(), Fault> {
-        let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-        let state = row.state.after(change);
-        self.set_link(number, &AccountRow { state, ..row })
-    }
-
-    /// Nobody has claimed the account since it came.
-    pub(super) fn open_claim(&mut self, number: u32, account: &AccountId) -> Result<(), Fault> {
-        let row = self.claim_row(number)?.unwrap_or_else(|| ClaimRow::new(account));
-        self.write_claim(number, &ClaimRow { open: true, ..row })
-    }
-
-    /// Ring gave a code for the account, at `code_at`, over a link that began at `linked_at`. A claim that is under way is for
-    /// it too, and Ring has taken nothing of that; else it waits to be claimed.
-    pub(super) fn code_came(
-        &mut self,
-        number: u32,
-        account: &AccountId,
-        code_at: Millis,
-        linked_at: Millis,
-    ) -> Result<(), Fault> {
-        let mut row = self.claim_row(number)?.unwrap_or_else(|| ClaimRow::new(account));
-        if !row.open {
-            row.before = linked_at;
-        }
-        row.code_at = code_at;
-        row.open = true;
-        if let Some(last) = row.last.as_mut().filter(|last| last.progress.call().is_some()) {
-            (last.progress, row.open) = (Progress::NEW, false);
-        }
-        self.write_claim(number, &row)
-    }
-
-    /// When the last code came for the account; 0 where none did.
-    pub(super) fn last_code(&mut self, number: u32) -> Result<Millis, Fault> {
-        Ok(self.claim_row(number)?.map_or(Millis(0), |row| row.code_at))
-    }
-
-    /// When the link before the present tokens began, unless somebody claimed the account after a removal at `removed_at`.
-    pub(super) fn link_before(&mut self, number: u32, removed_at: Millis) -> Result<Option<Millis>, Fault> {
-        let is_of_before = |row: &ClaimRow| {
-            let claimed_before = row.last.as_ref().is_some_and(|last| last.visit.at() <= removed_at);
-            row.before != Millis(0) && (row.open || claimed_before)
-        };
-        Ok(self.claim_row(number)?.filter(is_of_before).map(|row| row.before))
-    }
-
-    /// The operator gave the account to a user. What Ring was told for another is at its end; where Ring gave a code, it still
-    /// waits for a claim.
-    pub(super) fn give_claim(&mut self, number: u32, user: u32) -> Result<(), Fault> {
-        let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
-        row.open &= row.code_at != Millis(0);
-        // No removal from before this ends what the operator did.
-        row.before = Millis(0);
-        if let Some(last) = row.last.as_mut().filter(|last| last.user != user) {
-            // Whoever has it now may go on where Ring was not told to the end.
-            row.open |= last.progress.step != Step::Done && row.code_at != Millis(0);
-            last.progress.step = Step::Undone;
-            last.forget_if_over();
-        }
-        if row.open || row.last.is_some() {
-            return self.write_claim(number, &row);
-        }
-        self.drop_claim(number)
-    }
-
-    /// The user removed the app: what was claimed is at its end. Only what came since `is_open` to be claimed.
-    pub(super) fn undo_claim(&mut self, number: u32, is_open: bool) -> Result<(), Fault> {
-        let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
-        row.open = is_open;
-        if let Some(last) = &mut row.last {
-            last.progress.step = Step::Undone;
-            last.forget_if_over();
-        } else if !is_open {
-            return self.drop_claim(number);
-        }
-        self.write_claim(number, &row)
-    }
-
-    /// `app_integration_added`: Ring has completed what was claimed, if it speaks of this link and not of one before.
-    pub(super) fn confirm_claim(&mut self, number: u32, happened_at: Millis) -> Result<(), Fault> {
-        let Some(mut row) = self.claim_row(number)? else { return Ok(()) };
-        let removed_at = self.read_account(number)?.map_or(Millis(0), |row| row.removed_at);
-        let before = self.believed(row.code_at).max(self.believed(removed_at));
-        // Ring can't have completed a claim before it sent its browser.
-        let is_of_it = |last: &&mut LastClaim| happened_at > before.max(last.visit.at());
-        let Some(last) = row.last.as_mut().filter(is_of_it) else { return Ok(()) };
-        if matches!(last.progress.step, Step::Done | Step::Undone) {
-            return Ok(());
-        }
-        last.progress.step = Step::Done;
-        last.forget_if_over();
-        self.write_claim(number, &row)?;
-        self.change_link(number, Change::Confirmed)
-    }
-
-    /// A time that was noted by a clock that was ahead tells nothing.
-    pub(super) fn believed(&self, noted: Millis) -> Millis {
-        if noted > self.now { Millis(0) } else { noted }
+        Ok(self.on_link(number, Event::Advanced { nonce: *nonce, from, to })?.answer == Answer::Done)
     }
 
     pub(super) fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {
-        let is_stale = self.claim_row(number)?.is_some_and(|row| row.is_stale(self.now));
+        let is_stale = self.claim_row(number)?.is_some_and(|row| !row.claiming.is_claimable(self.now));
         if is_stale { self.drop_claim(number) } else { Ok(()) }
     }
 
@@ -371,7 +225,7 @@ impl Batch<'_> {
     }
 
     /// Nothing as well where it does not read: nobody can claim the account then, and everything else goes on.
-    fn claim_row(&mut self, number: u32) -> Result<Option<ClaimRow>, Fault> {
+    pub(super) fn claim_row(&mut self, number: u32) -> Result<Option<ClaimRow>, Fault> {
         let table = self.tables.claims()?;
         let Some(value) = table.get(number)? else { return Ok(None) };
         let row = ClaimRow::decode(number, value.value());
@@ -379,45 +233,5 @@ impl Batch<'_> {
             super::shared::bump(&self.shared.stats.damaged);
         }
         Ok(row.ok())
-    }
-
-    fn write_claim(&mut self, number: u32, row: &ClaimRow) -> Result<(), Fault> {
-        let value = row.encode(number);
-        self.tables.claims()?.insert(number, value.as_slice())?;
-        self.staged.push(Staged::Claim { account: number });
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use redb::Database;
-
-    use super::*;
-    use crate::store::tables::{begin_write, create_all};
-
-    #[test]
-    fn what_nobody_had_before_there_were_claims_may_be_claimed() {
-        let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
-        let txn = begin_write(&db).unwrap();
-        create_all(&txn).unwrap();
-        for (number, state) in (1..).zip(LinkState::ALL) {
-            let id = (state != LinkState::Forgotten).then(|| AccountId::new(state.name()).unwrap());
-            let never = Millis(0);
-            let row = AccountRow {
-                id,
-                user: 0,
-                state,
-                created_at: never,
-                linked_at: never,
-                removed_at: never,
-                former: 0,
-            };
-            txn.open_table(ACCOUNTS).unwrap().insert(number, row.encode(number).as_slice()).unwrap();
-        }
-        open_unclaimed(&txn).unwrap();
-        let claims = txn.open_table(CLAIMS).unwrap();
-        let found: Vec<_> = claims.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
-        assert_eq!(found, [1], "the unclaimed one");
     }
 }

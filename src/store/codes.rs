@@ -16,6 +16,7 @@ use super::tables::{CODES, begin_read};
 use super::tokens::{fields, read_fields};
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::refresh;
+use crate::domain::ring_time::RingTime;
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
@@ -57,6 +58,8 @@ pub struct WaitingCode {
 pub struct Exchanged {
     pub pair: Pair,
     pub span: Span,
+    /// When the code came, at Ring.
+    pub came: RingTime,
 }
 
 /// Codes that are not at their end.
@@ -123,9 +126,8 @@ impl Batch<'_> {
     }
 
     pub(super) fn exchanged_code(&mut self, id: CodeId, exchanged: &Exchanged) -> Result<u32, Fault> {
-        let received_at = self.code(id)?.map_or(self.now, |row| row.received_at);
         self.end_code(id, CodeEnd::Exchanged)?;
-        self.arrive_by_code(&exchanged.pair, exchanged.span, received_at)
+        self.arrive_by_code(&exchanged.pair, exchanged.span, exchanged.came)
     }
 
     /// Codes are nobody's yet: they are sealed under the key of "no account".

@@ -145,6 +145,8 @@ pub enum AccountRefusal {
     Unknown,
     #[error("the account belongs to user {0}; say --replace to move it")]
     OtherUser(UserId),
+    #[error("Ring says that the token is of another account")]
+    AnotherAccount,
 }
 
 /// An account as people see it.

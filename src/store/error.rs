@@ -26,6 +26,11 @@ pub enum StoreError {
     )]
     Newer { found: u32, known: u32 },
     #[error(
+        "the store is of schema {found}, from before the first release; this program knows {known}. Nothing was changed. Move the \
+         store away and create a new one"
+    )]
+    Older { found: u32, known: u32 },
+    #[error(
         "the store file belongs to another store than identity.json beside it: {found} against {expected}. Nothing was changed. \
          Put back the two files of one store"
     )]

@@ -40,7 +40,7 @@ impl Store {
             devices.iter().try_for_each(|(account, device)| {
                 let Some(number) = batch.core.accounts.find(account) else { return Ok(()) };
                 batch.event_key(number)?;
-                batch.note_device(device, number)
+                batch.note_device(device, number, None)
             })
         };
         self.handle.submit(fill).await

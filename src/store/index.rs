@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::domain::ids::{AccountId, UserId};
-use crate::domain::link::LinkState;
+use crate::domain::link::{LinkState, Tenure};
 use crate::domain::time::Millis;
 
 /// Number of "no account"; its records share keys of their own.
@@ -19,6 +19,8 @@ pub(super) const NO_USER: u32 = 0;
 pub(super) struct AccountSlot {
     pub user: u32,
     pub state: LinkState,
+    /// Every event of it is the user's, whenever it happened.
+    pub simple: bool,
     hash: [u8; 16],
 }
 
@@ -34,7 +36,7 @@ pub(super) struct Accounts {
 
 impl Accounts {
     pub(super) fn new() -> Self {
-        let nobody = AccountSlot { user: NO_USER, state: LinkState::Forgotten, hash: [0; 16] };
+        let nobody = AccountSlot { user: NO_USER, state: LinkState::Forgotten, simple: false, hash: [0; 16] };
         Self { by_hash: HashTable::new(), slots: vec![nobody], counts: [0; LinkState::ALL.len()] }
     }
 
@@ -65,10 +67,10 @@ impl Accounts {
     }
 
     /// Notes whose the account is, and how its link is.
-    pub(super) fn set_link(&mut self, number: u32, user: u32, state: LinkState) {
-        self.set_state(number, state);
+    pub(super) fn set_link(&mut self, number: u32, tenure: &Tenure) {
+        self.set_state(number, tenure.state);
         if let Some(slot) = self.slots.get_mut(number as usize) {
-            slot.user = user;
+            (slot.user, slot.simple) = (tenure.holder(), tenure.is_simple());
         }
     }
 
@@ -82,7 +84,7 @@ impl Accounts {
     /// Adds the next account, which is not found before [`Self::index`], and returns its number.
     pub(super) fn push(&mut self, id: &AccountId, user: u32, state: LinkState) -> u32 {
         let number = self.next();
-        self.slots.push(AccountSlot { user, state, hash: hash(id) });
+        self.slots.push(AccountSlot { user, state, simple: false, hash: hash(id) });
         self.counts[state as usize - 1] += 1;
         number
     }
@@ -106,7 +108,7 @@ impl Accounts {
 
     /// Keeps the number of an account that is gone occupied.
     pub(super) fn add_forgotten(&mut self) {
-        let gone = AccountSlot { user: NO_USER, state: LinkState::Forgotten, hash: [0; 16] };
+        let gone = AccountSlot { user: NO_USER, state: LinkState::Forgotten, simple: false, hash: [0; 16] };
         self.slots.push(gone);
         self.counts[LinkState::Forgotten as usize - 1] += 1;
     }
@@ -118,7 +120,7 @@ impl Accounts {
         if let Ok(entry) = self.by_hash.find_entry(key(&slot.hash), |&no| no == number) {
             entry.remove();
         }
-        *slot = AccountSlot { user: NO_USER, state: LinkState::Forgotten, hash: [0; 16] };
+        *slot = AccountSlot { user: NO_USER, state: LinkState::Forgotten, simple: false, hash: [0; 16] };
     }
 
     pub(super) fn in_state(&self, state: LinkState) -> impl Iterator<Item = u32> {

@@ -72,8 +72,8 @@ impl Batch<'_> {
                 event.account = self.read_account(account)?.and_then(|row| row.id);
             }
             if user == NO_USER && account != NO_ACCOUNT {
-                let row = self.read_account(account)?;
-                user = row.map_or(NO_USER, |row| row.owner(&event.kind, event.time));
+                let (row, at) = (self.read_account(account)?, self.plausible(event.time));
+                user = row.map_or(NO_USER, |row| row.tenure.whose(&event.kind, at).user());
             }
             event.user = self.user_name(user);
             self.queues_for(&event, &aside.queues)

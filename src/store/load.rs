@@ -6,7 +6,7 @@ use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
 };
 
-use super::accounts::AccountRow;
+use super::account_row::AccountRow;
 use super::batch::{HELD, PARKED, to_u32};
 use super::codec::{Aside, Damaged, chunk_head, stamp, stamped};
 use super::command::{Class, QueueTotals};
@@ -168,7 +168,8 @@ fn load_accounts(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
         }
         match row.id {
             Some(ref id) => {
-                core.accounts.push(id, row.holder(), row.state);
+                let number = core.accounts.push(id, row.tenure.holder(), row.tenure.state);
+                core.accounts.set_link(number, &row.tenure);
             }
             None => core.accounts.add_forgotten(),
         }

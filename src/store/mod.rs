@@ -12,6 +12,7 @@
 //! can't stay there (held, dead, parked behind a stuck account) lies `aside`. ARCHITECTURE.md tells why.
 
 mod accept;
+mod account_row;
 mod accounts;
 mod arriving;
 mod aside;
@@ -25,6 +26,7 @@ mod codes;
 mod command;
 mod committer;
 mod core;
+mod devices;
 mod error;
 mod file;
 mod fill;
@@ -36,6 +38,7 @@ mod inline;
 mod inspect;
 mod keys;
 mod letters;
+mod links;
 mod load;
 mod named;
 mod numbers;

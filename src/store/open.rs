@@ -103,7 +103,9 @@ pub(super) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), Sto
         }
     };
     match caught::reading(&folder.data(), look) {
-        Err(error @ (StoreError::Newer { .. } | StoreError::Foreign { .. })) => Err(error),
+        Err(error @ (StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Foreign { .. })) => {
+            Err(error)
+        }
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
-use super::accounts::AccountRow;
+use super::account_row::AccountRow;
 use super::batch::PARKED;
 use super::claims::step_of;
 use super::codec::{Aside, ChunkHead, Damaged, chunk_head};
@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::tables::{
     ACCOUNTS, ASIDE, AsideKey, JOURNAL, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read,
 };
-use super::tokens::TokenRow;
+use super::tokens::{Predecessor, TokenRow};
 use super::turns::{Access, Entry, TokenRecord};
 use crate::domain::backlog::Taken;
 use crate::domain::event::Event;
@@ -202,22 +202,23 @@ fn account_view(
     number: u32,
     row: AccountRow,
 ) -> Result<Option<AccountView>, Fault> {
-    let holder = row.holder();
-    let claim = match row.state {
+    let tenure = &row.tenure;
+    let holder = tenure.holder();
+    let claim = match tenure.state {
         LinkState::Claiming | LinkState::Refused => step_of(txn, number)?,
         _ => None,
     };
-    let Some(account) = row.id else { return Ok(None) };
+    let Some(account) = row.id.clone() else { return Ok(None) };
     let name = |user| shared.users().name(user).and_then(|name| UserId::new(name).ok());
     Ok(Some(AccountView {
         number,
         account,
         user: name(holder),
-        former_user: if holder == NO_USER { name(row.user) } else { None },
-        state: row.state,
+        former_user: if holder == NO_USER { name(tenure.former()) } else { None },
+        state: tenure.state,
         claim,
         created_at: row.created_at,
-        linked_at: Some(row.linked_at).filter(|at| at.0 != 0),
+        linked_at: Some(tenure.linked_at).filter(|at| at.0 != 0),
         tokens: tokens.get(number)?.and_then(|value| tokens_view(number, value.value()).ok()),
     }))
 }
@@ -281,7 +282,8 @@ pub(super) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result
             continue;
         };
         let predecessor = row.predecessor.may_be_tried();
-        records.push(TokenRecord { number, record: row.record(unsettled), predecessor });
+        let rival = row.predecessor == Predecessor::Rival;
+        records.push(TokenRecord { number, record: row.record(unsettled), predecessor, rival });
     }
     Ok(records)
 }

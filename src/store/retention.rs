@@ -116,9 +116,21 @@ impl Batch<'_> {
             let Some((&seq, _)) = self.core.held.first_key_value().filter(|(_, e)| e.at < before) else {
                 return Ok(false);
             };
-            self.bury_held(seq, "nobody claimed the account within [held] max_age")?;
+            self.end_hold(seq)?;
         }
         Ok(true)
+    }
+
+    /// No further link is waited for: it is of whoever had the account last, or nobody's.
+    fn end_hold(&mut self, seq: u64) -> Result<(), Fault> {
+        let account = self.core.held.get(&seq).map(|held| held.account);
+        let row = account.map(|account| self.read_account(account)).transpose()?.flatten();
+        if let (Some(account), Some(row)) = (account, row)
+            && self.release_one(account, seq, &row.tenure, true)?
+        {
+            return Ok(());
+        }
+        self.bury_held(seq, "nobody claimed the account within [held] max_age")
     }
 
     fn expire_letters(&mut self, class: Class) -> Result<bool, Fault> {

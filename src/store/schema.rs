@@ -3,24 +3,20 @@
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 use super::batch::to_u32;
-use super::claims::open_unclaimed;
 use super::codec::Damaged;
 use super::error::{Fault, StoreError};
-use super::tables::{META, begin_read, begin_write, create_all};
+use super::tables::{META, begin_read, begin_write};
 
+/// The oldest schema that is brought up to ours; those before it were never released.
+const OLDEST: u32 = 3;
 /// The schema that this program writes.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = OLDEST;
 const SCHEMA_KEY: &str = "schema";
 
-/// Brings a file from the schema of its index to the next one.
+/// Brings a file from its schema to the next one.
 type Migration = fn(&WriteTransaction) -> Result<(), Fault>;
-const MIGRATIONS: &[Migration] = &[create_all, with_claims];
-
-/// Links are claimed: there are tables for claims and codes, and whatever nobody has may be claimed.
-fn with_claims(txn: &WriteTransaction) -> Result<(), Fault> {
-    create_all(txn)?;
-    open_unclaimed(txn)
-}
+/// From [`OLDEST`] on.
+const MIGRATIONS: &[Migration] = &[];
 
 /// Notes that the file has our schema.
 pub(super) fn note(txn: &WriteTransaction) -> Result<(), Fault> {
@@ -32,6 +28,7 @@ pub(super) fn note(txn: &WriteTransaction) -> Result<(), Fault> {
 pub(super) fn is_known(db: &impl ReadableDatabase) -> Result<(), StoreError> {
     match read(db)? {
         found if found > SCHEMA => Err(StoreError::Newer { found, known: SCHEMA }),
+        found if found < OLDEST => Err(StoreError::Older { found, known: OLDEST }),
         _ => Ok(()),
     }
 }
@@ -43,14 +40,16 @@ pub(super) fn migrate(db: &Database) -> Result<(), StoreError> {
 }
 
 fn migrate_by(db: &Database, migrations: &[Migration]) -> Result<(), Fault> {
-    let steps = migrations.get(read(db)? as usize..).unwrap_or_default();
+    let done = read(db)?.saturating_sub(OLDEST) as usize;
+    let steps = migrations.get(done..).unwrap_or_default();
     if steps.is_empty() {
         return Ok(());
     }
     let txn = begin_write(db)?;
     steps.iter().try_for_each(|step| step(&txn))?;
-    txn.open_table(META)?.insert(SCHEMA_KEY, &to_u32(migrations.len()).to_be_bytes()[..])?;
-    tracing::info!(schema = migrations.len(), "the store was brought to this version's schema");
+    let schema = OLDEST + to_u32(migrations.len());
+    txn.open_table(META)?.insert(SCHEMA_KEY, &schema.to_be_bytes()[..])?;
+    tracing::info!(schema, "the store was brought to this version's schema");
     Ok(txn.commit()?)
 }
 
@@ -64,6 +63,7 @@ fn read(db: &impl ReadableDatabase) -> Result<u32, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tables::create_all;
 
     fn database(schema: u32) -> Database {
         let backend = redb::backends::InMemoryBackend::new();
@@ -85,27 +85,29 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_but_the_first_has_its_step() {
-        assert_eq!(MIGRATIONS.len(), SCHEMA as usize);
+    fn every_schema_but_the_oldest_has_its_step() {
+        assert_eq!(OLDEST as usize + MIGRATIONS.len(), SCHEMA as usize);
     }
 
     #[test]
-    fn an_older_schema_is_migrated_and_a_newer_one_refused() {
-        let db = database(1);
+    fn an_older_schema_is_migrated_and_one_that_we_do_not_know_refused() {
+        let db = database(OLDEST);
         migrate_by(&db, &[create_all, mark]).unwrap();
         assert!(marked(&db));
-        assert_eq!(read(&db).unwrap(), 2);
+        assert_eq!(read(&db).unwrap(), OLDEST + 2);
         let db = database(SCHEMA + 1);
         assert_eq!(migrate(&db), Err(StoreError::Newer { found: SCHEMA + 1, known: SCHEMA }));
-        let db = database(2);
+        let db = database(OLDEST - 1);
+        assert_eq!(migrate(&db), Err(StoreError::Older { found: OLDEST - 1, known: OLDEST }));
+        let db = database(OLDEST + 2);
         migrate_by(&db, &[create_all, mark]).unwrap();
         assert!(!marked(&db), "nothing is done twice");
     }
 
     #[test]
     fn a_migration_is_all_or_nothing() {
-        let db = database(1);
+        let db = database(OLDEST);
         assert!(migrate_by(&db, &[create_all, mark, |_| Err(Fault::Closed)]).is_err());
-        assert_eq!((marked(&db), read(&db).unwrap()), (false, 1));
+        assert_eq!((marked(&db), read(&db).unwrap()), (false, OLDEST));
     }
 }

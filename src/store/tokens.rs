@@ -1,5 +1,7 @@
 //! Token pairs at rest: what the schedule needs in the clear, the tokens themselves sealed for their account.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut};
 use redb::ReadableTable;
 use zeroize::Zeroizing;
@@ -7,9 +9,8 @@ use zeroize::Zeroizing;
 use super::batch::{Batch, Staged};
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
-use super::index::NO_USER;
+use super::turns::Opened;
 use crate::domain::ids::AccountId;
-use crate::domain::link::Change;
 use crate::domain::refresh::{End, Notice, Proof, Record};
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
@@ -29,11 +30,18 @@ pub(super) enum Predecessor {
     Tried = 2,
     /// Not exchanged: other tokens were put in over it.
     PutAside = 3,
+    /// OAuth gave it and the present one at about the same time, for two codes; which of them lives only OAuth can tell.
+    Rival = 4,
 }
 
 impl Predecessor {
     pub(super) fn may_be_tried(self) -> bool {
-        matches!(self, Self::Untried | Self::PutAside)
+        matches!(self, Self::Untried | Self::PutAside | Self::Rival)
+    }
+
+    /// Whether it may live beside the present one.
+    pub(super) fn was_put_aside(self) -> bool {
+        matches!(self, Self::PutAside | Self::Rival)
     }
 }
 
@@ -107,6 +115,7 @@ impl TokenRow {
             1 => Predecessor::Untried,
             2 => Predecessor::Tried,
             3 => Predecessor::PutAside,
+            4 => Predecessor::Rival,
             _ => return None,
         };
         let span = Span { renewed_at, expires_at };
@@ -125,26 +134,21 @@ impl TokenRow {
         }
     }
 
-    /// The tokens, and the refresh token before them.
-    pub(super) fn open(&self, key: &DataKey, account: &AccountId) -> Result<(Pair, Previous), Fault> {
+    /// The tokens, and other refresh tokens of the account, the next to be tried first.
+    pub(super) fn open(&self, key: &DataKey, account: &AccountId) -> Result<(Pair, Others), Fault> {
         let plain = key.open(&pair_aad(self.generation, account), &self.sealed);
         let plain = Zeroizing::new(plain.map_err(|_| Damaged("tokens"))?);
         Ok(read_pair(&plain).ok_or(Damaged("tokens"))?)
     }
 }
 
-/// Where a pair comes from that no refresh gave.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Origin {
-    PutIn,
-    /// OAuth gave it for a code that came then.
-    Code {
-        at: Millis,
-    },
-}
+/// Refresh tokens beside a pair: the one that it replaced, and after it any that OAuth has not said to be dead.
+pub(super) type Others = Vec<Secret<String>>;
 
-/// The refresh token that a pair replaced.
-pub(super) type Previous = Option<Secret<String>>;
+/// So many of them are kept.
+const MOST_OTHERS: usize = 4;
+/// Codes of one link are exchanged within so long of each other.
+const AT_ONCE: Duration = Duration::from_mins(2);
 
 /// The pair as it goes into a row.
 pub(super) fn seal_pair(
@@ -152,23 +156,29 @@ pub(super) fn seal_pair(
     account: &AccountId,
     generation: u64,
     pair: &Pair,
-    previous: Option<&Secret<String>>,
+    others: &[Secret<String>],
 ) -> Result<Vec<u8>, Fault> {
-    let plain = fields(&[
+    let mut texts = vec![
         pair.access_token.as_ref().map(|token| token.expose().as_str()),
         Some(pair.refresh_token.expose().as_str()),
         pair.scope.as_deref(),
-        previous.map(|token| token.expose().as_str()),
-    ]);
+    ];
+    texts.extend(others.iter().map(|token| Some(token.expose().as_str())));
+    let plain = fields(&texts);
     let mut sealed = Vec::with_capacity(plain.len() + SEAL_OVERHEAD);
     key.seal(&pair_aad(generation, account), &plain, &mut sealed)?;
     Ok(sealed)
 }
 
-fn read_pair(from: &[u8]) -> Option<(Pair, Previous)> {
-    let [access, refresh, scope, previous] = read_fields(from)?;
+fn read_pair(mut from: &[u8]) -> Option<(Pair, Others)> {
+    let from = &mut from;
+    let (access, refresh, scope) = (read_field(from)?, read_field(from)?, read_field(from)?);
+    let mut others = Vec::new();
+    while !from.is_empty() {
+        others.push(Secret::new(read_field(from)??));
+    }
     let (access_token, refresh_token) = (access.map(Secret::new), Secret::new(refresh?));
-    Some((Pair { access_token, refresh_token, scope }, previous.map(Secret::new)))
+    Some((Pair { access_token, refresh_token, scope }, others))
 }
 
 /// Texts in a row, any of which may be missing.
@@ -188,14 +198,20 @@ pub(super) fn fields(fields: &[Option<&str>]) -> Zeroizing<Vec<u8>> {
 pub(super) fn read_fields<const N: usize>(mut from: &[u8]) -> Option<[Option<String>; N]> {
     let mut found = [const { None }; N];
     for field in &mut found {
-        let length = from.try_get_u32().ok()?;
-        if length != NONE {
-            let (text, rest) = from.split_at_checked(length as usize)?;
-            from = rest;
-            *field = Some(str::from_utf8(text).ok()?.to_owned());
-        }
+        *field = read_field(&mut from)?;
     }
     from.is_empty().then_some(found)
+}
+
+#[expect(clippy::option_option, reason = "cut short, absent, or there")]
+fn read_field(from: &mut &[u8]) -> Option<Option<String>> {
+    let length = from.try_get_u32().ok()?;
+    if length == NONE {
+        return Some(None);
+    }
+    let (text, rest) = from.split_at_checked(length as usize)?;
+    *from = rest;
+    Some(Some(str::from_utf8(text).ok()?.to_owned()))
 }
 
 /// What a pair is sealed together with: its account and its generation.
@@ -207,56 +223,110 @@ fn pair_aad(generation: u64, account: &AccountId) -> Vec<u8> {
 }
 
 impl Batch<'_> {
-    /// Gives an account tokens that no refresh brought: a new link, whatever was there before.
+    /// Gives an account tokens that somebody put in. Whether they are others than it has.
     pub(super) fn put_tokens(
         &mut self,
         number: u32,
         account: &AccountId,
         pair: &Pair,
         span: Span,
-        origin: Origin,
-    ) -> Result<(), Fault> {
+        proof: Proof,
+    ) -> Result<bool, Fault> {
         // What does not open is of no use any more, and is replaced here.
         let before = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
-        let (present, replaced) = match self.sound_tokens(number)? {
-            Some(opened) => (Some(opened.pair.refresh_token), opened.previous),
-            None => (None, None),
-        };
-        let is_same = |known: &Option<Secret<String>>| {
-            known.as_ref().is_some_and(|token| token.expose() == pair.refresh_token.expose())
-        };
+        let present = self.sound_tokens(number)?;
+        let is_same = |known: &Secret<String>| known.expose() == pair.refresh_token.expose();
         let lives = before.as_ref().is_some_and(|row| row.end.is_none());
-        let exchanged = before.as_ref().is_some_and(|row| row.predecessor != Predecessor::PutAside);
-        if lives && (is_same(&present) || exchanged && is_same(&replaced)) {
-            // Put in again, after it may have been exchanged: what OAuth gave for it is what lives.
-            return Ok(());
+        if let Some(present) = present.as_ref().filter(|_| lives) {
+            let was_exchanged = !present.row.predecessor.was_put_aside();
+            let previous = present.others.first().filter(|_| was_exchanged);
+            if is_same(&present.pair.refresh_token) || previous.is_some_and(is_same) {
+                // Put in again, after it may have been exchanged: what OAuth gave for it is what lives.
+                return Ok(false);
+            }
         }
+        self.replace_tokens(number, account, New { pair, span, proof }, before.as_ref(), present)?;
+        Ok(true)
+    }
+
+    /// Gives an account tokens that OAuth gave for it elsewhere in the store. What it gave last is tried first, and nothing is thrown
+    /// away that may live, until OAuth has said so. Whether they are its tokens now.
+    pub(super) fn add_tokens(
+        &mut self,
+        number: u32,
+        account: &AccountId,
+        given: Opened,
+    ) -> Result<bool, Fault> {
+        let present = self.sound_tokens(number)?;
+        let Some(older) = present.as_ref().filter(|present| present.row.generation > given.row.generation)
+        else {
+            let before = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+            self.replace_tokens(
+                number,
+                account,
+                New { pair: &given.pair, span: given.row.span, proof: Proof::Honoured },
+                before.as_ref(),
+                present,
+            )?;
+            return Ok(true);
+        };
+        let row = &older.row;
+        let mut others: Others = older.others.iter().map(copy).collect();
+        let mut predecessor = row.predecessor;
+        if predecessor.may_be_tried() {
+            others.push(given.pair.refresh_token);
+        } else {
+            others = vec![given.pair.refresh_token];
+            predecessor = beside(row.span, given.row.span);
+        }
+        others.truncate(MOST_OTHERS);
+        let Some(key) = self.token_key(number)? else { return Ok(false) };
+        let sealed = seal_pair(&key, account, row.generation, &older.pair, &others)?;
+        self.write_token_row(number, &TokenRow { predecessor, sealed, ..row.clone() })?;
+        Ok(false)
+    }
+
+    fn replace_tokens(
+        &mut self,
+        number: u32,
+        account: &AccountId,
+        New { pair, span, proof }: New<'_>,
+        before: Option<&TokenRow>,
+        present: Option<Opened>,
+    ) -> Result<(), Fault> {
         let key = match self.token_key(number) {
             Ok(Some(key)) => key,
             Ok(None) => self.fresh_key(number, Purpose::Tokens)?,
             Err(fault) => fault.of_one_record().and_then(|_| self.fresh_key(number, Purpose::Tokens))?,
         };
-        let generation = self.next_generation(before.as_ref())?;
-        let sealed = seal_pair(&key, account, generation, pair, present.as_ref())?;
-        let predecessor = if present.is_some() { Predecessor::PutAside } else { Predecessor::None };
+        let (mut others, mut predecessor) = (Others::new(), Predecessor::None);
+        if let Some(Opened { row, pair, others: aside, .. }) = present {
+            predecessor = beside(row.span, span);
+            others.push(pair.refresh_token);
+            // Where it was exchanged, the one before it is dead.
+            let exchanged = usize::from(!row.predecessor.was_put_aside());
+            others.extend(aside.into_iter().skip(exchanged));
+            others.truncate(MOST_OTHERS);
+        }
+        let generation = self.next_generation(before)?;
+        let sealed = seal_pair(&key, account, generation, pair, &others)?;
         let told = before.map_or(Notice::Fresh, |row| row.told);
-        let proof = match origin {
-            Origin::PutIn => Proof::Untried,
-            Origin::Code { .. } => Proof::Honoured,
-        };
         let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
         self.write_token_row(number, &row)?;
         self.drop_turn(number)?;
-        // New tokens are a new link: a removal from before them is old news.
-        let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
-        let (change, linked_at) = match origin {
-            Origin::PutIn => (Change::Tokens { has_user: row.user != NO_USER }, self.now),
-            Origin::Code { at } => (Change::Code, at),
-        };
-        let state = row.state.after(change);
-        self.set_link(number, &super::accounts::AccountRow { state, linked_at, ..row })?;
         self.staged.push(Staged::Tokens { account: number });
         Ok(())
+    }
+
+    /// OAuth refuses the first of the others: the next one is tried in its place.
+    pub(super) fn drop_other(&mut self, number: u32, opened: Opened) -> Result<(), Fault> {
+        let Opened { row, key, account, pair, mut others } = opened;
+        others.drain(..others.len().min(1));
+        let next =
+            if row.predecessor == Predecessor::Rival { Predecessor::Rival } else { Predecessor::PutAside };
+        let predecessor = if others.is_empty() { Predecessor::Tried } else { next };
+        let sealed = seal_pair(&key, &account, row.generation, &pair, &others)?;
+        self.write_token_row(number, &TokenRow { predecessor, sealed, ..row })
     }
 
     /// Destroys tokens and their key, and what was under way with them.
@@ -291,6 +361,23 @@ impl Batch<'_> {
         let epoch = self.raise_epoch()?;
         Ok(before.map_or(epoch, |row| epoch.max(row.generation + 1)))
     }
+}
+
+/// A pair that takes the place of another.
+struct New<'p> {
+    pair: &'p Pair,
+    span: Span,
+    proof: Proof,
+}
+
+/// What a token is to another of its account that is put in place of it.
+fn beside(one: Span, other: Span) -> Predecessor {
+    let apart = one.renewed_at.since(other.renewed_at).max(other.renewed_at.since(one.renewed_at));
+    if apart <= AT_ONCE { Predecessor::Rival } else { Predecessor::PutAside }
+}
+
+fn copy(token: &Secret<String>) -> Secret<String> {
+    Secret::new(token.expose().clone())
 }
 
 #[cfg(test)]
@@ -331,12 +418,13 @@ mod tests {
         for access_token in [None, Some(secret("at"))] {
             let expected = access_token.as_ref().map(|token| token.expose().clone());
             let pair = Pair { access_token, refresh_token: secret("rt"), scope: Some(String::new()) };
-            let sealed = seal_pair(&key, &account, 7, &pair, Some(&secret("before"))).unwrap();
+            let sealed = seal_pair(&key, &account, 7, &pair, &[secret("before"), secret("other")]).unwrap();
             let row = TokenRow { sealed, ..row() };
-            let (opened, previous) = row.open(&key, &account).unwrap();
+            let (opened, others) = row.open(&key, &account).unwrap();
             assert_eq!(opened.access_token.map(|token| token.expose().clone()), expected);
             assert_eq!((opened.refresh_token.expose().as_str(), opened.scope.as_deref()), ("rt", Some("")));
-            assert_eq!(previous.unwrap().expose(), "before");
+            let others: Vec<_> = others.iter().map(|token| token.expose().as_str()).collect();
+            assert_eq!(others, ["before", "other"]);
             assert!(row.open(&key, &other).is_err());
             assert!(TokenRow { generation: 8, ..row }.open(&key, &account).is_err());
         }

@@ -20,7 +20,7 @@ use super::batch::Batch;
 use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
 use super::index::seconds;
-use super::tokens::{Predecessor, TokenRow, seal_pair};
+use super::tokens::{Others, Predecessor, TokenRow, seal_pair};
 use crate::domain::ids::AccountId;
 use crate::domain::refresh::{End, LIFE, Notice, Proof, Record};
 use crate::domain::secret::Secret;
@@ -103,6 +103,8 @@ pub struct TokenRecord {
     pub record: Record,
     /// The token that the present one replaced was never tried in its place.
     pub predecessor: bool,
+    /// Which of two that OAuth gave at about the same time lives is not known.
+    pub rival: bool,
 }
 
 /// What a worker may be given.
@@ -133,7 +135,7 @@ impl Batch<'_> {
                 return Ok(Err(NoTurn::Taken));
             }
         }
-        let Some(Opened { row, key, account, pair, previous }) = self.sound_tokens(number)? else {
+        let Some(Opened { row, key, account, pair, others }) = self.sound_tokens(number)? else {
             return Ok(Err(NoTurn::NoToken));
         };
         let before = self.journal(number)?.filter(|entry| entry.generation == row.generation);
@@ -142,10 +144,12 @@ impl Batch<'_> {
         let which = open.unwrap_or(which);
         let token = match which {
             Which::Current => pair.refresh_token,
-            Which::Predecessor => match previous.filter(|_| row.predecessor.may_be_tried()) {
-                Some(token) => token,
-                None => return Ok(Err(NoTurn::NoToken)),
-            },
+            Which::Predecessor => {
+                match others.into_iter().next().filter(|_| row.predecessor.may_be_tried()) {
+                    Some(token) => token,
+                    None => return Ok(Err(NoTurn::NoToken)),
+                }
+            }
         };
         let answer = before.as_ref().and_then(|entry| entry.answer.clone());
         let kept = match answer.as_deref() {
@@ -204,11 +208,12 @@ impl Batch<'_> {
             }
             Settled::Refused => {
                 // The present one was refused before its predecessor is tried.
-                let mut row = TokenRow { proof: Proof::Refused, ..opened.row };
+                let row = TokenRow { proof: Proof::Refused, ..opened.row };
                 if entry.which == Which::Predecessor {
-                    row.predecessor = Predecessor::Tried;
+                    self.drop_other(number, Opened { row, ..opened })?;
+                } else {
+                    self.write_token_row(number, &row)?;
                 }
-                self.write_token_row(number, &row)?;
                 entry.unsettled = false;
                 self.close_entry(number, &entry)?;
             }
@@ -217,11 +222,11 @@ impl Batch<'_> {
     }
 
     fn renew(&mut self, number: u32, which: Which, opened: Opened, settled: &Settled) -> Result<u64, Fault> {
-        let Opened { row, key, account, pair, previous } = opened;
+        let Opened { row, key, account, pair, others } = opened;
         let Settled::Renewed { access_token, refresh_token, scope, span } = settled else {
             return Ok(row.generation);
         };
-        let sent = match (which, previous) {
+        let sent = match (which, others.into_iter().next()) {
             (Which::Predecessor, Some(previous)) => previous,
             _ => pair.refresh_token,
         };
@@ -233,8 +238,9 @@ impl Batch<'_> {
             scope: scope.clone().or(pair.scope),
         };
         let generation = self.next_generation(Some(&row))?;
-        let previous = replaced.then_some(&sent);
-        let sealed = seal_pair(&key, &account, generation, &new, previous)?;
+        // It is proven: no other token of the account is needed.
+        let previous = if replaced { vec![copy(&sent)] } else { Vec::new() };
+        let sealed = seal_pair(&key, &account, generation, &new, &previous)?;
         let predecessor = if replaced { Predecessor::Untried } else { Predecessor::None };
         let (told, proof) = (row.told, Proof::Honoured);
         let row = TokenRow { generation, span: *span, end: None, told, predecessor, proof, sealed };
@@ -331,17 +337,17 @@ impl Batch<'_> {
         let Some(row) = self.token_row(number)? else { return Ok(None) };
         let Some(account) = self.read_account(number)?.and_then(|row| row.id) else { return Ok(None) };
         let Some(key) = self.token_key(number)? else { return Err(Damaged("keys").into()) };
-        let (pair, previous) = row.open(&key, &account)?;
-        Ok(Some(Opened { row, key, account, pair, previous }))
+        let (pair, others) = row.open(&key, &account)?;
+        Ok(Some(Opened { row, key, account, pair, others }))
     }
 }
 
 pub(super) struct Opened {
     pub row: TokenRow,
-    key: DataKey,
-    account: AccountId,
+    pub key: DataKey,
+    pub account: AccountId,
     pub pair: Pair,
-    pub previous: Option<Secret<String>>,
+    pub others: Others,
 }
 
 /// A row of `journal`.

@@ -54,6 +54,9 @@ impl Desk {
                 Arrived::Known(account, Err(AccountRefusal::OtherUser(user))) => {
                     return Err(Unwelcome::OtherUser { account, user });
                 }
+                Arrived::Known(_, Err(AccountRefusal::AnotherAccount)) => {
+                    return Err(Unwelcome::AnotherAccount);
+                }
                 Arrived::Known(_, Err(AccountRefusal::Unknown)) => return Err(Unwelcome::NotHonoured),
             };
         {
@@ -152,6 +155,10 @@ impl Desk {
                     "imported tokens are of an account that another user has, who keeps it"
                 );
                 self.greeted(number, &Err(Unwelcome::OtherUser { account, user }), true).await;
+            }
+            Ok(Identified::Given(Err(AccountRefusal::AnotherAccount))) => {
+                tracing::warn!(account = shown, "imported tokens are of another account than was said");
+                self.greeted(number, &Err(Unwelcome::AnotherAccount), true).await;
             }
             Ok(Identified::Busy) => self.goes_on(number, Reason::UnderWay).await,
             // Somebody else gave it to its account, and tells; or it was forgotten.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::Desk;
 use super::flight::Unrecorded;
@@ -129,7 +129,10 @@ impl Desk {
 
     /// Until the code is at its end, or the daemon stops between two tries: the next start goes on then.
     async fn exchange(&self, api: &RingApi, code: WaitingCode) {
-        let until = clock::ticks() + LIFE.saturating_sub(self.now().since(code.received_at));
+        let age = self.now().since(code.received_at).min(LIFE);
+        // By this clock, since the other may be set; the answer tells the time at Ring.
+        let came = clock::ticks().checked_sub(age).unwrap_or_else(clock::ticks);
+        let until = came + LIFE;
         let (mut sent, mut failures, mut doubtful) = (code.tries, 0, false);
         let end = loop {
             if sent >= TRIES {
@@ -149,7 +152,7 @@ impl Desk {
             drop(place);
             let mut asked = Duration::ZERO;
             let why = match tried {
-                Tried::Given(pair) => return self.take_in(api, code.id, pair).await,
+                Tried::Given(pair) => return self.take_in(api, code.id, pair, came).await,
                 Tried::Refused if sent > 0 || doubtful => break CodeEnd::Lost,
                 Tried::Refused => break CodeEnd::Refused,
                 Tried::Unusable => break CodeEnd::Lost,
@@ -255,11 +258,12 @@ impl Desk {
     }
 
     /// Does not come back before the tokens are on disk, also when the daemon is to stop: they are in memory alone.
-    async fn take_in(&self, api: &RingApi, id: CodeId, pair: TokenPair) {
+    async fn take_in(&self, api: &RingApi, id: CodeId, pair: TokenPair, came: Instant) {
         let Some(refresh_token) = pair.refresh_token else { return };
         let span = Span::from_now(self.now(), pair.expires_in);
         let pair = Pair { access_token: Some(pair.access_token), refresh_token, scope: pair.scope };
-        let exchanged = Arc::new(Exchanged { pair, span });
+        let came = self.store.ring_clock().when(clock::now()).minus(came.elapsed());
+        let exchanged = Arc::new(Exchanged { pair, span, came });
         let mut waits = None;
         let number = loop {
             let error = match self.store.outbox().exchanged_code(id, Arc::clone(&exchanged)).await {

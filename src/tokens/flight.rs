@@ -31,17 +31,20 @@ pub(super) struct Landed {
     pub answer: Answer,
     /// Whether the token before is still to be tried, where OAuth refuses this one; nothing where that can't be read.
     pub predecessor: Option<bool>,
+    /// Whether OAuth gave another token at about the same time, so that this one may be the dead one of the two.
+    pub rival: bool,
 }
 
 /// Refreshes an account's tokens once.
 pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which) -> Landed {
     let (which, (answer, outcome)) = desk.refresh(&api, number, which).await;
     desk.metrics.refreshed(outcome);
-    let predecessor = match answer {
-        Answer::Refused => desk.has_predecessor(number).await,
-        _ => Some(false),
+    let others = match answer {
+        Answer::Refused => desk.others(number).await,
+        _ => Some((false, false)),
     };
-    Landed { number, which, answer, predecessor }
+    let rival = others.is_some_and(|(_, rival)| rival);
+    Landed { number, which, answer, predecessor: others.map(|(predecessor, _)| predecessor), rival }
 }
 
 impl Desk {

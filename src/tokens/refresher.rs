@@ -38,7 +38,13 @@ impl Flights {
                 tracing::error!(%error, "a refresh ended in a panic");
                 let (number, which) = self.whose.remove(&error.id())?;
                 // Its journal entry is still open, so the same token is sent again.
-                Some(Landed { number, which, answer: Answer::Unknown, predecessor: Some(false) })
+                Some(Landed {
+                    number,
+                    which,
+                    answer: Answer::Unknown,
+                    predecessor: Some(false),
+                    rival: false,
+                })
             }
         }
     }
@@ -186,7 +192,7 @@ impl Desk {
     }
 
     async fn land(self: &Arc<Self>, landed: Landed) {
-        let Landed { number, answer, which, predecessor } = landed;
+        let Landed { number, answer, which, predecessor, rival } = landed;
         let now = self.moment();
         if which == Which::Predecessor
             && !answer.leaves_doubt()
@@ -198,7 +204,8 @@ impl Desk {
             // Held to the end, so that nobody is told of an end that is not one.
             let mut planner = self.planner();
             let ruling = planner.answered(number, answer, now, random());
-            if let Some(Ruling::Ended(_)) = ruling
+            let is_refused = answer == Answer::Refused && rival;
+            if (is_refused || matches!(ruling, Some(Ruling::Ended(_))))
                 && self.may_be_made_good(number, predecessor)
             {
                 planner.reconsider(number, now);
@@ -231,11 +238,12 @@ impl Desk {
         }
     }
 
-    /// Whether the account has a token that its present one replaced and that was never tried in its place; nothing where that
+    /// Whether the account has a token that its present one replaced and that was never tried in its place, and whether OAuth gave
+    /// that at about the same time as the present one; nothing where it
     /// can't be read.
-    pub(super) async fn has_predecessor(&self, number: u32) -> Option<bool> {
+    pub(super) async fn others(&self, number: u32) -> Option<(bool, bool)> {
         match self.store.links().token_record(number).await {
-            Ok(found) => Some(found.is_some_and(|found| found.predecessor)),
+            Ok(found) => Some(found.map_or((false, false), |found| (found.predecessor, found.rival))),
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "an account is not given up while the store can't be read");
                 None

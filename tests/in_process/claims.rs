@@ -10,6 +10,7 @@ use ringhookd::domain::arrival::Arrival;
 use ringhookd::domain::claim::{Bid, Ruling};
 use ringhookd::domain::code::Grant;
 use ringhookd::domain::confirm::{Call, Progress, Step};
+use ringhookd::domain::ring_time::RingTime;
 use ringhookd::domain::routing::Selection;
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::time::Millis;
@@ -40,7 +41,8 @@ impl House {
             panic!("it came before")
         };
         let pair = Pair::of(Some(&format!("at-{name}")), &format!("rt-{name}"));
-        let exchanged = Exchanged { pair, span: Span::from_now(clock::now(), ACCESS_LIFE) };
+        let came = RingTime::exactly(clock::now());
+        let exchanged = Exchanged { pair, span: Span::from_now(clock::now(), ACCESS_LIFE), came };
         self.store.outbox().exchanged_code(id, Arc::new(exchanged)).await.unwrap()
     }
 
@@ -145,7 +147,7 @@ async fn a_removal_that_comes_after_the_next_code_ends_the_link_before_and_keeps
     house.happens("app_integration_removed", Millis(removed.0 + 1)).await;
     house.stands("claiming", Some("bob")).await;
     let users: Vec<_> = drain(&house.store, "all", 9).await.into_iter().map(|e| e.event.user).collect();
-    assert_eq!(users, [Some(user("ann")), Some(user("bob")), Some(user("bob"))]);
+    assert_eq!(users, [Some(user("ann")), Some(user("bob")), Some(user("ann"))], "each of its own link");
 }
 
 #[tokio::test]
@@ -224,8 +226,12 @@ async fn an_import_that_another_user_keeps_revives_no_removed_link() {
     house.linked_to("ann", "one").await;
     house.happens("app_integration_removed", clock::now()).await;
     pass().await;
-    let arrival =
-        Arrival { refresh_token: Secret::new("rt-import".into()), user: Some(user("bob")), replace: false };
+    let arrival = Arrival {
+        refresh_token: Secret::new("rt-import".into()),
+        user: Some(user("bob")),
+        replace: false,
+        expects: None,
+    };
     let Arrived::Arriving { number, .. } = house.store.links().arrive(arrival).await.unwrap() else {
         panic!()
     };

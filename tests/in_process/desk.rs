@@ -182,7 +182,8 @@ async fn an_older_copy_of_the_store_burns_nothing_until_told_to() {
     room.close().await;
     room.open().await;
     assert!(room.desk().standing().guarded, "imports take it no further");
-    let unknown = Arrival { refresh_token: Secret::new("x".into()), user: None, replace: false };
+    let unknown =
+        Arrival { refresh_token: Secret::new("x".into()), user: None, replace: false, expects: None };
     assert_eq!(room.desk().welcome(unknown).await, Err(Unwelcome::Guarded));
     assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
 
@@ -214,6 +215,7 @@ async fn a_refresh_token_alone_finds_its_account() {
         refresh_token: Secret::new(token.to_owned()),
         user: Some(user(name)),
         replace,
+        expects: None,
     };
     let welcome = room.desk().welcome(arrive(&pair.refresh, "ann", false)).await;
     let expected = Welcome::Linked {
@@ -349,7 +351,8 @@ async fn an_arrival_that_users_me_refuses_is_asked_about_again_and_not_refreshed
 async fn a_slip_of_a_token_is_turned_away_though_oauth_throttled_the_first_try() {
     let room = Room::new(Policy::DeadAtOnce).await;
     room.fault("oauth-429:1", 1);
-    let arrival = Arrival { refresh_token: Secret::new("mistyped".into()), user: None, replace: false };
+    let arrival =
+        Arrival { refresh_token: Secret::new("mistyped".into()), user: None, replace: false, expects: None };
     let outcome = room.desk().welcome(arrival).await;
     assert!(matches!(outcome, Ok(Welcome::Pending(_)) | Err(Unwelcome::NotHonoured)), "{outcome:?}");
     room.all_have_arrived().await;
@@ -359,8 +362,12 @@ async fn a_slip_of_a_token_is_turned_away_though_oauth_throttled_the_first_try()
 async fn an_arrival_is_not_given_away_while_its_refresh_is_under_way() {
     let room = Room::new(Policy::DeadAtOnce).await;
     room.stop().await;
-    let arrival =
-        Arrival { refresh_token: Secret::new("rt".into()), user: Some(user("ann")), replace: false };
+    let arrival = Arrival {
+        refresh_token: Secret::new("rt".into()),
+        user: Some(user("ann")),
+        replace: false,
+        expects: None,
+    };
     let arrived = room.store.links().arrive(arrival).await.unwrap();
     let Arrived::Arriving { number, is_new: true } = arrived else { panic!("{arrived:?}") };
     let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
@@ -424,7 +431,12 @@ async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
 }
 
 fn arrival_of(refresh: &str, name: &str) -> Arrival {
-    Arrival { refresh_token: Secret::new(refresh.to_owned()), user: Some(user(name)), replace: false }
+    Arrival {
+        refresh_token: Secret::new(refresh.to_owned()),
+        user: Some(user(name)),
+        replace: false,
+        expects: None,
+    }
 }
 
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {

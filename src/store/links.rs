@@ -1,0 +1,184 @@
+//! A link inside a transaction: loaded, told what happened, written, and its effects performed. What they are decides
+//! `domain::link`.
+
+use redb::ReadableTable;
+
+use super::account_row::AccountRow;
+use super::batch::{Batch, HELD, Staged};
+use super::claim_row::ClaimRow;
+use super::codec::{Aside, Damaged};
+use super::command::Class;
+use super::error::Fault;
+use super::index::NO_USER;
+use super::shared::bump;
+use crate::domain::cloudevent::Mark;
+use crate::domain::event::Event as Webhook;
+use crate::domain::ids::AccountId;
+use crate::domain::link::{Claiming, Effects, Event, Link, Now, Owner, Tenure};
+use crate::domain::released::Released;
+use crate::failpoint;
+
+impl Batch<'_> {
+    /// Tells the link of the account what happened.
+    pub(super) fn on_link(&mut self, number: u32, event: Event) -> Result<Effects, Fault> {
+        let row = self.read_account(number)?.ok_or(Damaged("accounts"))?;
+        let claim = self.claim_row(number)?;
+        let is_forgotten = matches!(event, Event::Forget);
+        let claiming = claim.as_ref().map(|claim| claim.claiming.clone()).unwrap_or_default();
+        let link = Link { tenure: row.tenure.clone(), claiming };
+        let (Link { tenure, claiming }, effects) = link.on(event, self.link_now());
+        if let Some(id) = &row.id {
+            let code_came = tenure.code_at != row.tenure.code_at;
+            self.write_claiming(number, id, claim.as_ref(), claiming, code_came)?;
+        }
+        if tenure != row.tenure {
+            let id = row.id.filter(|_| !is_forgotten);
+            self.write_account(number, &AccountRow { id, tenure, ..row })?;
+        }
+        if effects.destroy_tokens {
+            self.destroy_tokens(number)?;
+        }
+        if effects.tell {
+            self.announce_link(number)?;
+        }
+        if effects.release {
+            self.release(number)?;
+        }
+        Ok(effects)
+    }
+
+    /// The clocks as this transaction reads them.
+    pub(super) fn link_now(&self) -> Now {
+        Now { ring: self.ring, wall: self.now }
+    }
+
+    /// A new account that nobody has.
+    pub(super) fn add_unclaimed(&mut self, id: &AccountId) -> Result<u32, Fault> {
+        let Link { tenure, claiming } = Link::unclaimed();
+        let number = self.add_account(&AccountRow::new(id, tenure, self.now))?;
+        self.write_claiming(number, id, None, claiming, false)?;
+        Ok(number)
+    }
+
+    fn write_claiming(
+        &mut self,
+        number: u32,
+        account: &AccountId,
+        before: Option<&ClaimRow>,
+        claiming: Claiming,
+        code_came: bool,
+    ) -> Result<(), Fault> {
+        if !claiming.open && claiming.last.is_none() {
+            return if before.is_some() { self.drop_claim(number) } else { Ok(()) };
+        }
+        let row = ClaimRow { account: account.clone(), claiming };
+        let value = row.encode(number);
+        if !code_came && before.is_some_and(|before| before.encode(number) == value) {
+            return Ok(());
+        }
+        self.tables.claims()?.insert(number, value.as_slice())?;
+        self.staged.push(Staged::Claim { account: number });
+        Ok(())
+    }
+
+    /// Tells the state of the link, since it is another than before.
+    fn announce_link(&mut self, number: u32) -> Result<(), Fault> {
+        let state = self.core.accounts.get(number).map(|slot| slot.state);
+        state.map_or(Ok(()), |state| self.announce(number, state.name(), None))
+    }
+
+    /// Lets held events go to whom they belong to, in the order in which they came; before anything that is accepted later.
+    fn release(&mut self, number: u32) -> Result<(), Fault> {
+        if !self.core.held_by_account.contains_key(&number) {
+            return Ok(());
+        }
+        let Some(row) = self.read_account(number)? else { return Ok(()) };
+        for seq in self.held_of(number, usize::MAX)? {
+            self.release_one(number, seq, &row.tenure, false)?;
+        }
+        Ok(())
+    }
+
+    /// The same for one. Where the hold `is_over`, no further link is waited for. Whether a user has it now.
+    pub(super) fn release_one(
+        &mut self,
+        number: u32,
+        seq: u64,
+        tenure: &Tenure,
+        is_over: bool,
+    ) -> Result<bool, Fault> {
+        let Some(aside) = self.read_aside((HELD, u64::from(number), seq, 0))? else {
+            self.core.unhold(seq);
+            return Ok(false);
+        };
+        let event = match self.open_event(seq, number, &aside.sealed) {
+            Ok(Some(event)) => event,
+            Ok(None) => {
+                self.take_held(number, seq)?;
+                return Ok(false);
+            }
+            Err(fault) => {
+                fault.of_one_record()?;
+                bump(&self.shared.stats.damaged);
+                self.released.add(Released { events: 1, dead: 1, ..Released::default() });
+                return self.bury_held(seq, "the record is damaged").map(|()| false);
+            }
+        };
+        match tenure.whose(&event.kind, self.plausible(event.time)) {
+            Owner::User(user) => self.hand_over(number, seq, user, event, &aside)?,
+            Owner::NextOr(user) if is_over && user != NO_USER => {
+                self.hand_over(number, seq, user, event, &aside)?;
+            }
+            Owner::Nobody => {
+                self.bury_held(seq, "its link ended before anybody claimed it")?;
+                return Ok(false);
+            }
+            Owner::Next | Owner::NextOr(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn hand_over(
+        &mut self,
+        number: u32,
+        seq: u64,
+        user: u32,
+        mut event: Webhook,
+        aside: &Aside,
+    ) -> Result<(), Fault> {
+        failpoint!("store.releasing");
+        self.take_held(number, seq)?;
+        event.user = self.user_name(user);
+        event.marks.insert(Mark::Held);
+        let queues = self.queues_for(&event, &aside.queues);
+        bump(&self.shared.stats.released);
+        if !queues.is_empty() {
+            self.released.to_queues(self.core.queue_names(&queues));
+            let seq = self.append(number, user, &event, queues.clone())?;
+            self.publish(seq, &queues, &event);
+        } else if aside.queues.is_empty() {
+            self.released.add(Released { events: 1, unrouted: 1, ..Released::default() });
+            bump(&self.shared.stats.unrouted);
+            self.put_letter(Class::Unrouted, number, user, &event, "no queue wants it")?;
+        } else {
+            self.released.add(Released { events: 1, delivered_before: 1, ..Released::default() });
+        }
+        Ok(())
+    }
+
+    fn take_held(&mut self, number: u32, seq: u64) -> Result<(), Fault> {
+        self.core.unhold(seq);
+        self.take_aside((HELD, u64::from(number), seq, 0))?;
+        Ok(())
+    }
+
+    pub(super) fn held_of(&mut self, number: u32, limit: usize) -> Result<Vec<u64>, Fault> {
+        if !self.core.held_by_account.contains_key(&number) {
+            return Ok(Vec::new());
+        }
+        let scope = u64::from(number);
+        let table = self.tables.aside()?;
+        let range = table.range((HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
+        range.take(limit).map(|row| Ok(row?.0.value().2)).collect()
+    }
+}
