@@ -3,6 +3,7 @@
 mod browsers;
 mod crowds;
 mod faults;
+mod hands;
 mod house;
 
 use std::time::Duration;

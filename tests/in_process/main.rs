@@ -12,6 +12,7 @@ mod faults;
 mod fixtures;
 mod full_house;
 mod imports;
+mod links;
 mod refresh;
 mod retention;
 mod sinks;

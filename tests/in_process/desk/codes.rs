@@ -139,3 +139,17 @@ async fn codes_that_oauth_throttles_wait_and_hold_up_nobody_for_longer_than_it_s
     soon("all codes have their answer", || room.codes("refused") == 5).await;
     assert_eq!(room.ring.requests(Place::OAuth), 7, "one pause for all of them");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_codes_the_living_tokens_are_kept_whichever_was_exchanged_last() {
+    for fault in ["oauth-503", "oauth-slow-after:1s"] {
+        let room = Room::new(Policy::DeadAtOnce).await;
+        room.fault(fault, 1);
+        let (first, second) = (room.ring.new_code("a"), room.ring.new_code("a"));
+        room.take_code(&first).await.unwrap();
+        soon("OAuth has seen the first", || room.ring.requests(Place::OAuth) == 1).await;
+        room.take_code(&second).await.unwrap();
+        soon("both are exchanged", || room.codes("exchanged") == 2).await;
+        room.survives("a").await;
+    }
+}

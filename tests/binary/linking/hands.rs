@@ -1,0 +1,100 @@
+//! Paths on which an account could come into wrong hands: a socket that names it, and a machine whose clock is wrong.
+
+use std::time::Duration;
+
+use ringhookd::sim::Options;
+use serde_json::{Value, json};
+
+use crate::linking::house::House;
+
+const A: &str = "ava1.ring.account.A";
+
+#[tokio::test]
+async fn a_restricted_socket_binds_an_account_only_with_tokens_that_ring_says_are_the_accounts() {
+    let doors = "[[socket]]\npath = \"FOLDER/bob.sock\"\ncalls = [\"*\"]\nusers = [\"bob\"]\n\
+                 [[socket]]\npath = \"FOLDER/only.sock\"\ncalls = [\"*\"]\naccounts = [\"known\"]\n";
+    let house = House::with(doors, Options::default()).await;
+    let import = async |socket: &str, entry: Value| {
+        let (status, done) =
+            house.call(socket, "POST", "/v1/accounts?replace=true", &entry.to_string()).await;
+        assert_eq!(status, 200, "{done}");
+        done["imported"].as_u64().unwrap()
+    };
+    let made_up = |id: &str| json!({"account_id": id, "user": "bob", "refresh_token": "made-up"});
+    assert_eq!(import("bob.sock", json!({"account_id": A, "user": "bob"})).await, 0);
+    assert_eq!(import("bob.sock", made_up(A)).await, 0);
+    assert_eq!(house.state(A).await, "unknown");
+    house.event("device_added", "known").await;
+    assert_eq!(import("only.sock", json!({"account_id": "known", "user": "bob"})).await, 0);
+    let (status, _) =
+        house.call("only.sock", "POST", "/v1/accounts/known/user", &json!({"user": "bob"}).to_string()).await;
+    assert_eq!((status, house.state("known").await.as_str()), (403, "unclaimed"));
+
+    // Ring brings the real user's code.
+    house.add_app(A).await;
+    let held = house.event("device_added", A).await;
+    assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked");
+    assert_eq!((house.events("ann").await, house.events("bob").await), (vec![held], vec![]));
+    // Not even with tokens, if they are another account's.
+    let other = house.ring.add_account("B");
+    let entry = json!({"account_id": A, "user": "bob", "refresh_token": other.refresh});
+    assert_eq!(import("bob.sock", entry).await, 0);
+    assert_eq!((&house.show(A).await["user"], &house.show("B").await["user"]), (&json!("ann"), &Value::Null));
+    let token = house.call("bob.sock", "POST", &format!("/v1/accounts/{A}/token"), "{}").await;
+    assert_eq!(token.0, 404);
+
+    let own = house.ring.add_account("C");
+    let entry = json!({"account_id": "C", "user": "bob", "refresh_token": own.refresh});
+    assert_eq!(import("bob.sock", entry).await, 1);
+    assert_eq!(house.show("C").await["user"], "bob");
+}
+
+#[tokio::test]
+async fn a_machine_whose_clock_is_a_minute_wrong_gives_each_user_what_is_theirs() {
+    let minute = Duration::from_mins(1);
+    for is_behind in [true, false] {
+        let house = House::new().await;
+        if is_behind {
+            house.ring.advance(minute)
+        } else {
+            house.ring.clock().set_back(minute)
+        }
+        let ring_now = || house.ring.clock().now();
+        // Further apart than Ring's `Date` is exact.
+        let pass = async || tokio::time::sleep(Duration::from_secs(3)).await;
+        house.add_app(A).await;
+        assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked");
+        pass().await;
+        let removed = ring_now();
+        pass().await;
+        house.add_app(A).await;
+        house.soon("the new tokens are there", async || house.ring.counts(A).granted == 2).await;
+        pass().await;
+        // Late: it ends Ann's link, and not the new one's tokens.
+        house.event_at("app_integration_removed", A, removed).await;
+        let shown = house.show(A).await;
+        assert!(shown["state"] == "unclaimed" && shown["has_tokens"] == true, "{is_behind}: {shown}");
+        let farewell = house.event_at("device_removed", A, removed.plus(Duration::from_millis(1))).await;
+        let bobs = house.event_at("device_added", A, ring_now()).await;
+        assert_eq!(house.outcome(&house.visit(A), "bob").await, "linked", "{is_behind}");
+        assert!(house.events("ann").await.contains(&farewell), "{is_behind}");
+        assert_eq!(house.events("bob").await, [bobs], "{is_behind}");
+        let (_, status) = house.admin("GET", "/v1/status", &Value::Null).await;
+        let ahead = status["ring_clock"]["ahead_ms"].as_i64().unwrap();
+        let expected = if is_behind { 60_000 } else { -60_000 };
+        assert!((ahead - expected).abs() <= 1500, "{status}");
+
+        // Not late: it ends the present link, and what comes then is not Bob's.
+        pass().await;
+        house.ring.revoke(A);
+        house.event_at("app_integration_removed", A, ring_now()).await;
+        let shown = house.show(A).await;
+        assert!(shown["state"] == "removed" && shown["has_tokens"] == false, "{is_behind}: {shown}");
+        pass().await;
+        house.add_app(A).await;
+        let shown = house.show(A).await;
+        assert!(shown["state"] == "unclaimed" && shown["user"].is_null(), "{is_behind}: {shown}");
+        assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked", "{is_behind}");
+        assert_eq!(house.show(A).await["user"], "ann");
+    }
+}

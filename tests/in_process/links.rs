@@ -1,0 +1,223 @@
+//! Whose an event is in the store, and whose a device, when what Ring tells comes late and links change hands.
+
+use std::time::Duration;
+
+use crate::support::*;
+use ringhookd::clock;
+use ringhookd::domain::arrival::Arrival;
+use ringhookd::domain::claim::Bid;
+use ringhookd::domain::code::Grant;
+use ringhookd::domain::ids::DeviceId;
+use ringhookd::domain::ring_time::RingTime;
+use ringhookd::domain::routing::Selection;
+use ringhookd::domain::secret::Secret;
+use ringhookd::domain::time::Millis;
+use ringhookd::domain::tokens::{ACCESS_LIFE, Pair, Span};
+use ringhookd::domain::visit::Visit;
+use ringhookd::store::{Arrived, Claimed, Exchanged, Identified, KeptCode, Settled, Store, Which};
+
+struct Linked {
+    _dir: tempfile::TempDir,
+    store: Store,
+    began: Millis,
+}
+
+impl Linked {
+    /// Began 100 s ago, so that a story fits before now.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir.path().join("store"), vec![spec("all")]);
+        Self { _dir: dir, store, began: clock::now().minus(Duration::from_secs(100)) }
+    }
+
+    fn at(&self, seconds: u64) -> Millis {
+        self.began.plus(Duration::from_secs(seconds))
+    }
+
+    /// OAuth gives tokens for a code that came then; their account is not known yet.
+    async fn code(&self, name: &str, seconds: u64) -> u32 {
+        let grant = Grant { code: Secret::new(name.to_owned()), verifier: None };
+        let KeptCode::New(id) = self.store.outbox().keep_code(grant).await.unwrap() else { panic!() };
+        let pair = Pair::of(Some(&format!("at-{name}")), &format!("rt-{name}"));
+        let (span, came) = (Span::from_now(clock::now(), ACCESS_LIFE), RingTime::exactly(self.at(seconds)));
+        self.store.outbox().exchanged_code(id, Exchanged { pair, span, came }.into()).await.unwrap()
+    }
+
+    async fn identify(&self, number: u32) {
+        let given = self.store.links().identify(number, account("a")).await.unwrap();
+        assert!(matches!(given, Identified::Given(Ok(_))), "{given:?}");
+    }
+
+    async fn add_app(&self, name: &str, seconds: u64) {
+        let number = self.code(name, seconds).await;
+        self.identify(number).await;
+    }
+
+    async fn claim(&self, name: &str, seconds: u64) {
+        let time = self.at(seconds).0;
+        let mut nonce = [7; 32];
+        nonce[..8].copy_from_slice(&time.to_be_bytes());
+        let nonce = data_encoding::BASE64URL_NOPAD.encode(&nonce);
+        let visit = Visit::new(&nonce, &time.to_string()).unwrap();
+        let bid = Bid { visit, user: user(name), identifier: None, accounts: Selection::All };
+        let claimed = self.store.links().claim(self.number().await, bid, HOUR).await.unwrap();
+        assert!(matches!(claimed, Claimed::Taken { .. }), "{claimed:?}");
+    }
+
+    async fn number(&self) -> u32 {
+        self.store.links().access(account("a")).await.unwrap().unwrap().number
+    }
+
+    async fn happens(&self, id: &str, kind: &str, device: Option<&str>, seconds: u64) {
+        self.happens_to("a", id, kind, device, seconds).await;
+    }
+
+    async fn happens_to(&self, of: &str, id: &str, kind: &str, device: Option<&str>, seconds: u64) {
+        let mut event = event_of(id, Some(of), kind, device);
+        event.time = Some(self.at(seconds));
+        self.store.inbox().accept(event).await.unwrap();
+    }
+
+    /// Whose the waiting events are, by their ids.
+    async fn whose(&self) -> Vec<(String, String)> {
+        let events = drain(&self.store, "all", 99).await;
+        let name = |user: Option<_>| {
+            user.map_or("nobody".to_owned(), |user: ringhookd::domain::ids::UserId| user.as_str().to_owned())
+        };
+        events.into_iter().map(|e| (e.event.key, name(e.event.user))).collect()
+    }
+
+    /// The account that the map finds for an event of the device alone.
+    async fn account_of(&self, id: &str, device: &str) -> Option<String> {
+        let mut event = event_of(id, None, "motion_detected", Some(device));
+        event.device = Some(DeviceId::new(device).unwrap());
+        self.store.inbox().accept(event).await.unwrap();
+        let found = drain(&self.store, "all", 99).await.pop();
+        found.and_then(|found| found.event.account).map(|account| account.as_str().to_owned())
+    }
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(id, user)| ((*id).to_owned(), (*user).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_farewell_that_comes_after_the_next_link_is_the_former_users() {
+    let house = Linked::new();
+    house.add_app("one", 10).await;
+    house.claim("ann", 20).await;
+    house.happens("1", "device_added", Some("front"), 11).await;
+    house.happens("2", "app_integration_removed", None, 30).await;
+    house.add_app("two", 40).await;
+    // While nobody has claimed it, and after Bob has.
+    house.happens("3", "device_removed", Some("front"), 30).await;
+    house.happens("4", "device_added", Some("front"), 41).await;
+    house.claim("bob", 45).await;
+    house.happens("5", "device_removed", Some("back"), 30).await;
+    house.happens("6", "device_removed", Some("front"), 31).await;
+    house.happens("7", "motion_detected", Some("front"), 50).await;
+    let expected =
+        [("1", "ann"), ("2", "ann"), ("3", "ann"), ("4", "bob"), ("5", "ann"), ("6", "ann"), ("7", "bob")];
+    assert_eq!(house.whose().await, pairs(&expected));
+    assert_eq!(
+        house.account_of("8", "front").await.as_deref(),
+        Some("a"),
+        "the map keeps the new link's device"
+    );
+}
+
+#[tokio::test]
+async fn what_was_held_between_two_links_goes_by_its_time_when_the_next_is_claimed() {
+    let house = Linked::new();
+    house.add_app("one", 10).await;
+    house.claim("ann", 20).await;
+    house.happens("1", "app_integration_removed", None, 30).await;
+    house.happens("2", "device_offline", Some("front"), 31).await;
+    house.happens("3", "device_added", Some("front"), 39).await;
+    house.happens("4", "motion_detected", Some("front"), 38).await;
+    house.add_app("two", 40).await;
+    house.claim("bob", 45).await;
+    let mut whose = house.whose().await;
+    whose.sort();
+    assert_eq!(whose, pairs(&[("1", "ann"), ("2", "ann"), ("3", "bob"), ("4", "ann")]));
+}
+
+#[tokio::test]
+async fn each_of_several_links_keeps_its_own_events_also_over_a_restart_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store_ = store(&dir.path().join("store"), vec![spec("all")]);
+    let mut house = Linked { _dir: dir, store: store_, began: clock::now().minus(Duration::from_secs(100)) };
+    for (round, name) in [(0, "ann"), (1, "bob"), (2, "cyd")] {
+        let start = round * 20;
+        house.add_app(name, start + 1).await;
+        house.claim(name, start + 5).await;
+        house.happens(&format!("gone-{name}"), "app_integration_removed", None, start + 10).await;
+    }
+    house.whose().await;
+    house.store.close();
+    house.store = open(&house._dir.path().join("store"), options(vec![spec("all")])).unwrap();
+    for (id, seconds) in [("a", 6), ("b", 26), ("c", 46)] {
+        house.happens(id, "motion_detected", None, seconds).await;
+    }
+    assert_eq!(house.whose().await, pairs(&[("a", "ann"), ("b", "bob"), ("c", "cyd")]));
+}
+
+#[tokio::test]
+async fn a_replayed_event_moves_no_device_back() {
+    let house = Linked::new();
+    for (id, name) in [("a", "ann"), ("b", "bob")] {
+        link(&house.store, id, name).await;
+    }
+    house.happens_to("a", "1", "device_added", Some("front"), 10).await;
+    house.happens_to("b", "2", "device_added", Some("front"), 20).await;
+    house.happens_to("a", "3", "motion_detected", Some("front"), 15).await;
+    house.happens_to("a", "4", "device_removed", Some("front"), 16).await;
+    house.whose().await;
+    assert_eq!(house.account_of("5", "front").await.as_deref(), Some("b"));
+    house.happens_to("b", "6", "device_removed", Some("front"), 30).await;
+    house.happens_to("b", "7", "motion_detected", Some("front"), 25).await;
+    house.whose().await;
+    assert_eq!(house.account_of("8", "front").await, None, "nor brings it back");
+}
+
+#[tokio::test]
+async fn of_two_codes_the_one_exchanged_last_is_tried_first_and_the_other_kept_until_oauth_speaks() {
+    let house = Linked::new();
+    // The second code was exchanged first, because OAuth failed over the first.
+    let (second, first) = (house.code("second", 30).await, house.code("first", 20).await);
+    house.identify(second).await;
+    house.claim("ann", 40).await;
+    house.identify(first).await;
+    let number = house.number().await;
+    let access = async || house.store.links().access(account("a")).await.unwrap().unwrap().token.unwrap();
+    assert_eq!(access().await.expose(), "at-first");
+    let outbox = house.store.outbox();
+    let turn = outbox.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    assert_eq!(turn.token.expose(), "rt-first");
+    outbox.settle_refresh(number, turn.fence, Settled::Refused.into()).await.unwrap();
+    let record = house.store.links().token_record(number).await.unwrap().unwrap();
+    assert!(record.predecessor && record.rival);
+    let turn = outbox.begin_refresh(number, Which::Predecessor, HOUR).await.unwrap().unwrap();
+    assert_eq!(turn.token.expose(), "rt-second");
+    outbox.settle_refresh(number, turn.fence, Settled::Refused.into()).await.unwrap();
+    assert!(!house.store.links().token_record(number).await.unwrap().unwrap().predecessor);
+}
+
+#[tokio::test]
+async fn tokens_of_another_account_than_was_said_bind_nothing() {
+    let house = Linked::new();
+    let arrival = Arrival {
+        refresh_token: Secret::new("rt".into()),
+        user: Some(user("bob")),
+        replace: false,
+        expects: Some(account("named")),
+    };
+    let Arrived::Arriving { number, .. } = house.store.links().arrive(arrival).await.unwrap() else {
+        panic!()
+    };
+    let given = house.store.links().identify(number, account("a")).await.unwrap();
+    assert!(matches!(given, Identified::Given(Err(_))), "{given:?}");
+    assert!(house.store.links().account(account("named")).await.unwrap().is_none());
+    let view = house.store.links().account(account("a")).await.unwrap().unwrap();
+    assert_eq!((view.user, view.tokens.is_some()), (None, true), "what may live is kept");
+}
