@@ -195,7 +195,7 @@ impl Desk {
                 match error {
                     ApiError::Throttled { retry_after } => self.throttled(retry_after),
                     ApiError::Unavailable { retry_after: Some(wait), .. } => {
-                        self.ask_later(number, wait).await
+                        self.ask_later(number, wait).await;
                     }
                     _ => {}
                 }

@@ -176,10 +176,7 @@ impl Desk {
         let (mut waits, mut keeping, mut kept_aside) = (None, None, false);
         loop {
             let settling = self.store.outbox().settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
-            let error = match settling.await {
-                Ok(_) => break,
-                Err(error) => error,
-            };
+            let Err(error) = settling.await else { break };
             let Some(answer) = precious(&settled) else {
                 tracing::warn!(account = %turn.account, %error, "how the refresh came out could not be noted");
                 return;
@@ -235,7 +232,7 @@ impl Desk {
         match self.store.outbox().epoch().await {
             Ok(epoch) => drop(self.until_the_end(self.note_epoch(epoch)).await),
             Err(error) => {
-                tracing::warn!(%error, "the store's epoch can't be read; the next refresh notes it")
+                tracing::warn!(%error, "the store's epoch can't be read; the next refresh notes it");
             }
         }
     }

@@ -241,13 +241,11 @@ impl Desk {
     async fn hear_out<T>(&self, sent: impl Future<Output = T>, late: impl FnOnce()) -> Option<T> {
         let mut sent = std::pin::pin!(sent);
         let awaited = async {
-            match tokio::time::timeout(self.late_after, &mut sent).await {
-                Ok(heard) => heard,
-                Err(_) => {
-                    late();
-                    sent.await
-                }
+            if let Ok(heard) = tokio::time::timeout(self.late_after, &mut sent).await {
+                return heard;
             }
+            late();
+            sent.await
         };
         self.until_the_end(awaited).await
     }
