@@ -258,7 +258,8 @@ impl Batch<'_> {
         given: Opened,
     ) -> Result<bool, Fault> {
         let present = self.sound_tokens(number)?;
-        let Some(older) = present.as_ref().filter(|present| present.row.generation > given.row.generation)
+        let Some(older) =
+            present.as_ref().filter(|present| present.row.span.renewed_at > given.row.span.renewed_at)
         else {
             let before = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
             self.replace_tokens(
