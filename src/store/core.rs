@@ -182,3 +182,28 @@ impl Core {
         self.keys.remove(account);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::{Purpose, Vault};
+
+    #[test]
+    fn twenty_thousand_accounts_with_three_devices_each_stay_at_hand() {
+        let vault = Vault::from_hex("ab".repeat(32).as_bytes(), None).unwrap();
+        let (key, _) = vault.fresh_key(1, Purpose::Events).unwrap();
+        let (key, mut core) = (Arc::new(key), Core::new());
+        for account in 0..20_000 {
+            core.keep_key(account, Arc::clone(&key));
+            for device in 0..3 {
+                core.devices.insert(u64::from(account) << 2 | device, account);
+            }
+        }
+        for account in 0..20_000 {
+            assert!(core.key_at_hand(account).is_some(), "{account}");
+            for device in 0..3 {
+                assert_eq!(core.devices.get(u64::from(account) << 2 | device), Some(account));
+            }
+        }
+    }
+}

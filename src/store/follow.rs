@@ -56,7 +56,9 @@ impl Feed {
     pub(super) fn publish(&self, events: Vec<Published>) {
         let mut ring = locked(&self.ring);
         if self.is_followed() {
-            events.into_iter().for_each(|event| ring.push(event));
+            for event in events {
+                ring.push(event);
+            }
         } else {
             ring.forget();
         }
@@ -134,7 +136,7 @@ mod tests {
 
     fn next(follower: &mut Follower) -> Option<Followed> {
         match pin!(follower.next()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(followed) => followed,
+            Poll::Ready(got) => got,
             Poll::Pending => None,
         }
     }

@@ -32,8 +32,12 @@ pub(super) struct Lane {
     entries: VecDeque<Entry>,
     pub hold: Hold,
     /// By user, where an account's events are of several. Seldom: an account has one user, until it is moved.
-    mixed: Option<Box<BTreeMap<u32, Span>>>,
+    mixed: Option<Box<Users>>,
 }
+
+/// Users of a lane, and where each one's events begin and end.
+#[derive(Debug)]
+struct Users(BTreeMap<u32, Span>);
 
 impl Lane {
     pub(super) fn new() -> Self {
@@ -56,13 +60,13 @@ impl Lane {
     /// The users in the lane, and the span of each.
     pub(super) fn users(&self) -> impl Iterator<Item = (u32, Span)> {
         let only = if self.mixed.is_some() { None } else { self.entries.front().map(|entry| entry.user) };
-        let several = self.mixed.iter().flat_map(|users| users.iter().map(|(&user, &span)| (user, span)));
+        let several = self.mixed.iter().flat_map(|users| users.0.iter().map(|(&user, &span)| (user, span)));
         only.zip(self.span()).into_iter().chain(several)
     }
 
     pub(super) fn ends(&self, user: u32) -> Ends {
         let of_user = match &self.mixed {
-            Some(users) => users.get(&user).copied(),
+            Some(users) => users.0.get(&user).copied(),
             None if self.entries.front().is_some_and(|entry| entry.user == user) => self.span(),
             None => None,
         };
@@ -95,11 +99,11 @@ impl Lane {
         let Entry { seq, user, .. } = entry;
         let other = self.entries.front().map(|first| first.user).filter(|owner| *owner != user);
         if self.mixed.is_none() {
-            let alone = |(owner, span)| Box::new(BTreeMap::from([(owner, span)]));
+            let alone = |(owner, span)| Box::new(Users(BTreeMap::from([(owner, span)])));
             self.mixed = other.zip(self.span()).map(alone);
         }
         if let Some(users) = &mut self.mixed {
-            users.entry(user).or_insert(Span { first: seq, last: seq }).last = seq;
+            users.0.entry(user).or_insert(Span { first: seq, last: seq }).last = seq;
         }
         self.entries.push_back(entry);
     }
@@ -108,10 +112,10 @@ impl Lane {
         let entry = self.entries.remove(at)?;
         let Some(users) = &mut self.mixed else { return Some(entry) };
         let Entry { seq, user, .. } = entry;
-        if let Some(span) = users.get_mut(&user) {
+        if let Some(span) = users.0.get_mut(&user) {
             let of_user = |entry: &&Entry| entry.user == user;
             if span.first == span.last {
-                users.remove(&user);
+                users.0.remove(&user);
             } else if span.first == seq {
                 span.first = self.entries.range(at..).find(of_user).map_or(span.last, |entry| entry.seq);
             } else if span.last == seq {
@@ -119,7 +123,7 @@ impl Lane {
                     self.entries.range(..at).rev().find(of_user).map_or(span.first, |entry| entry.seq);
             }
         }
-        if users.len() < 2 {
+        if users.0.len() < 2 {
             self.mixed = None;
         }
         Some(entry)
