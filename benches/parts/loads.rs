@@ -17,7 +17,7 @@ const MANY: u64 = 20_000;
 const DEVICES: u64 = 3;
 const CONNECTIONS: usize = 64;
 /// Far longer than the first events take.
-const FIRST: Duration = Duration::from_secs(60);
+const FIRST: Duration = Duration::from_mins(1);
 
 /// Each kind beside the plain one, in alternating rounds, each on a store of its own.
 pub(crate) fn over_one_device(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Error>> {
@@ -50,7 +50,7 @@ struct Load {
 }
 
 impl Load {
-    /// With the first events accepted, so that they can come again.
+    /// With the first events accepted, so that they can come again, and nearly every device heard of.
     fn start(bench: &mut Bench, folder: &Path, population: Population) -> Result<Self, Box<dyn Error>> {
         store::make(folder)?;
         let Population { accounts, devices, .. } = population;
@@ -59,7 +59,8 @@ impl Load {
         let mut client = Client::connect(&server.address, CONNECTIONS)?;
         bench.seed += 1;
         let mut events = Events::of(population, bench.seed);
-        client.run(&mut events.requests(REPEATED as usize), FIRST)?;
+        let first = REPEATED.max(3 * accounts * devices);
+        client.run(&mut events.requests(first as usize), FIRST)?;
         Ok(Self { server, client, events })
     }
 }
