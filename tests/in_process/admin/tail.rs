@@ -34,7 +34,7 @@ async fn a_reader_that_stands_still_is_told_that_it_lags_and_goes_on_with_the_ne
             break;
         }
     }
-    assert_eq!((shown + missed, gaps), (EVENTS, 1));
+    assert!(shown + missed == EVENTS && gaps > 0, "{shown} and {missed} in {gaps} gaps");
     assert!(shown * (LARGE as u64) < 20 << 20, "{shown} were kept");
 }
 
