@@ -3,6 +3,8 @@
 //! A line goes into a bounded buffer and is written by a thread of its own. When standard error is blocked or closed, lines
 //! are lost and counted; nothing else happens.
 
+pub mod audit;
+
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal, Write};

@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::request::{self, Query, account_id, ok, user_id};
 use super::{Admin, Reply};
 use crate::clock;
+use crate::domain::actor::Actor;
 use crate::domain::confirm::Step;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::refresh::{LIFE, Proof};
@@ -49,7 +50,7 @@ impl Admin {
         ok(&shown(&view, self.tokens.next_try(view.number)))
     }
 
-    pub(super) async fn set_user(&self, door: &Door, id: &str, body: Body) -> Reply {
+    pub(super) async fn set_user(&self, door: &Door, by: &Actor, id: &str, body: Body) -> Reply {
         door.may(Call::AccountsWrite, None)?;
         let SetUser { user, replace } = request::json(body).await?;
         let user = user_id(&user)?;
@@ -59,15 +60,15 @@ impl Admin {
         }
         let account = view.account;
         may_give(door, &account, Some(&user))?;
-        let bound = self.store.links().set_user(account, user, replace).await??;
+        let bound = self.store.links().by(by.clone()).set_user(account, user, replace).await??;
         ok(&json!({"released": bound.released}))
     }
 
     /// Destroys keys, tokens and events of the account.
-    pub(super) async fn forget_account(&self, door: &Door, id: &str) -> Reply {
+    pub(super) async fn forget_account(&self, door: &Door, by: &Actor, id: &str) -> Reply {
         door.may(Call::AccountsWrite, None)?;
         let account = self.seen_account(door, account_id(id)?).await?.account;
-        self.store.links().forget(account).await??;
+        self.store.links().by(by.clone()).forget(account).await??;
         ok(&json!({"forgotten": true}))
     }
 

@@ -13,6 +13,7 @@ use super::door::Door;
 use super::refusal::Refusal;
 use super::request::{self, user_id};
 use super::{Admin, Reply};
+use crate::domain::actor::Actor;
 use crate::domain::claim::{Bid, Outcome, Told, Unanswered};
 use crate::domain::ids::AccountId;
 use crate::domain::rights::Call;
@@ -39,7 +40,7 @@ struct Claim {
 
 impl Admin {
     /// The outcome in a word and in words that a page can show.
-    pub(super) async fn claim(&self, door: &Door, body: Body) -> Reply {
+    pub(super) async fn claim(&self, door: &Door, by: &Actor, body: Body) -> Reply {
         door.may(Call::LinksClaim, None)?;
         let claim: Claim = request::json(body).await?;
         let user = user_id(&claim.user)?;
@@ -54,7 +55,7 @@ impl Admin {
             return Ok(told(&Told::of(Outcome::NoMatch, None)));
         };
         let identifier = claim.account_identifier.filter(|text| !text.is_empty());
-        let bid = Bid { visit, user, identifier, accounts: door.selected_accounts().clone() };
+        let bid = Bid { visit, user, identifier, accounts: door.selected_accounts().clone(), by: by.clone() };
         Ok(told(&self.links.claim(bid).await?))
     }
 }

@@ -1,11 +1,14 @@
 //! One socket: what may be called through it, what is seen through it, and that its leases stay its own.
 
+use std::sync::Arc;
+
 use data_encoding::HEXLOWER;
 use ring::hmac::{HMAC_SHA256, Key, sign, verify};
 use ring::rand::SystemRandom;
 
 use super::Admin;
 use super::refusal::Refusal;
+use crate::domain::actor::Actor;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::rights::{Call, Rights};
@@ -15,6 +18,7 @@ use crate::vault::VaultError;
 
 #[derive(Debug)]
 pub(super) struct Door {
+    path: Arc<str>,
     rights: Rights,
     number: u64,
     /// None is any.
@@ -23,10 +27,15 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(rights: Rights, number: u64) -> Self {
+    pub(super) fn new(path: &str, rights: Rights, number: u64) -> Self {
         let users = listed(rights.users(), |id| UserId::new(id).ok());
         let accounts = listed(rights.accounts(), |id| AccountId::new(id).ok());
-        Self { rights, number, users, accounts }
+        Self { path: path.into(), rights, number, users, accounts }
+    }
+
+    /// Who calls through this socket.
+    pub(super) fn caller(&self, uid: Option<u32>) -> Actor {
+        Actor::Socket { path: Arc::clone(&self.path), uid }
     }
 
     /// Refused unless the door allows `call`, on `queue` where it is about one.
@@ -142,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_good_for_its_door_and_queue_only() {
-        let (one, two) = (Door::new(Rights::all(), 1), Door::new(Rights::all(), 2));
+        let (one, two) = (Door::new("a", Rights::all(), 1), Door::new("b", Rights::all(), 2));
         let queue = |name| QueueName::new(name).unwrap();
         let seal = LeaseSeal::new().unwrap();
         let name = seal.name(&one, &queue("a"), 7);

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::actor::Actor;
 use crate::http::Body;
+use crate::log::audit::{self, What};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tokio::task::{JoinError, JoinSet};
@@ -73,7 +75,7 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Zeroizing<String>
 impl Admin {
     /// Imports entry by entry; one that is refused does not hold up the others and is told with its line.
     /// `?replace=true` takes accounts over from other users.
-    pub(super) async fn import_accounts(&self, door: &Door, query: &Query, body: Body) -> Reply {
+    pub(super) async fn import_accounts(&self, door: &Door, by: &Actor, query: &Query, body: Body) -> Reply {
         door.may(Call::AccountsWrite, None)?;
         let replace = query.get("replace", "true or false", |v| v.parse().ok())?.unwrap_or(false);
         let body = request::body(body).await?;
@@ -90,7 +92,7 @@ impl Admin {
                 Ok(Put::Import(import)) => {
                     group.push((line, *import));
                     if group.len() == AT_ONCE {
-                        self.import(std::mem::take(&mut group), &mut done).await?;
+                        self.import(by, std::mem::take(&mut group), &mut done).await?;
                     }
                 }
                 Ok(Put::Arrival(arrival)) => {
@@ -103,9 +105,14 @@ impl Admin {
                 Err(refusal) => done.note(line, Err(refusal))?,
             }
         }
-        self.import(group, &mut done).await?;
+        self.import(by, group, &mut done).await?;
         while !arriving.is_empty() {
             done.arrived(arriving.join_next().await);
+        }
+        if done.imported > 0 || !done.pending.is_empty() {
+            let (imported, pending) = (done.imported, done.pending.len());
+            let detail = format!("{imported} in this call, {} of them new, {pending} pending", done.created);
+            audit::note(&audit::Entry::new(What::AccountsImported, by.clone()).with(detail));
         }
         ok(&done.document())
     }
@@ -140,12 +147,12 @@ impl Admin {
     }
 
     /// Imports a group in one commit.
-    async fn import(&self, group: Vec<(usize, Import)>, done: &mut Done) -> Result<(), Refusal> {
+    async fn import(&self, by: &Actor, group: Vec<(usize, Import)>, done: &mut Done) -> Result<(), Refusal> {
         if group.is_empty() {
             return Ok(());
         }
         let (lines, imports): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let bounds = self.store.links().import_all(imports).await?;
+        let bounds = self.store.links().by(by.clone()).import_all(imports).await?;
         for (line, bound) in lines.into_iter().zip(bounds) {
             done.note(line, bound.map_err(Refusal::from))?;
         }

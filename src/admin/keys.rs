@@ -1,6 +1,8 @@
 //! Keys: which master key seals how much, what is known of the webhook keys, and rotation step by step.
 
+use crate::domain::actor::Actor;
 use crate::http::Body;
+use crate::log::audit::{self, Entry, What};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,11 +36,15 @@ impl Admin {
 
     /// One step of re-wrapping data keys under the current master key: `next` says where to go on, null at the end. It
     /// can be left at any point and begun anew.
-    pub(super) async fn rotate_keys(&self, door: &Door, body: Body) -> Reply {
+    pub(super) async fn rotate_keys(&self, door: &Door, by: &Actor, body: Body) -> Reply {
         door.may(Call::Keys, None)?;
         let Rotate { after } = request::json(body).await?;
         let after = after.as_deref().map(cursor).transpose()?;
         let done = self.store.rewrap_keys(after).await?;
+        if done.changed > 0 || done.next.is_none() {
+            let detail = format!("{} re-wrapped in this step", done.changed);
+            audit::note(&Entry::new(What::KeysRotated, by.clone()).with(detail));
+        }
         let next = done.next.map(|(owner, purpose)| format!("{owner}-{purpose}"));
         ok(&json!({"changed": done.changed, "next": next}))
     }

@@ -1,6 +1,8 @@
 //! Dead letters: what left a queue undelivered, what no queue wanted, what was not understood.
 
+use crate::domain::actor::Actor;
 use crate::http::Body;
+use crate::log::audit::{self, Entry, What};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -63,16 +65,16 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, document))
     }
 
-    pub(super) async fn replay_letters(&self, door: &Door, body: Body) -> Reply {
-        self.act(door, body, Action::Replay).await
+    pub(super) async fn replay_letters(&self, door: &Door, by: &Actor, body: Body) -> Reply {
+        self.act(door, by, body, Action::Replay).await
     }
 
-    pub(super) async fn drop_letters(&self, door: &Door, body: Body) -> Reply {
-        self.act(door, body, Action::Drop).await
+    pub(super) async fn drop_letters(&self, door: &Door, by: &Actor, body: Body) -> Reply {
+        self.act(door, by, body, Action::Drop).await
     }
 
     /// One step: `next` says where to go on, null at the end.
-    async fn act(&self, door: &Door, body: Body, action: Action) -> Reply {
+    async fn act(&self, door: &Door, by: &Actor, body: Body, action: Action) -> Reply {
         door.may(Call::DeadLettersWrite, None)?;
         let which: Which = request::json(body).await?;
         let named = which.ids.is_some();
@@ -96,6 +98,13 @@ impl Admin {
         };
         if named {
             done.refused = asked - done.done.min(asked);
+        }
+        if done.done > 0 {
+            let what = match action {
+                Action::Replay => What::LettersReplayed,
+                Action::Drop => What::LettersDropped,
+            };
+            audit::note(&Entry::new(what, by.clone()).with(format!("{} letters in this step", done.done)));
         }
         let next = done.next.map(|id| id.to_string());
         ok(&json!({"done": done.done, "refused": done.refused, "next": next}))

@@ -142,8 +142,9 @@ impl Admin {
     }
 
     /// What one socket answers. A lease taken through one door can't be settled through another.
-    pub fn handler(self: Arc<Self>, rights: Rights) -> impl Handler {
-        let door = Arc::new(Door::new(rights, self.doors.fetch_add(1, Ordering::Relaxed)));
+    /// `path` names it in the log.
+    pub fn handler(self: Arc<Self>, path: &str, rights: Rights) -> impl Handler {
+        let door = Arc::new(Door::new(path, rights, self.doors.fetch_add(1, Ordering::Relaxed)));
         move |request| {
             let (admin, door) = (Arc::clone(&self), Arc::clone(&door));
             async move { admin.answer(&door, request).await.unwrap_or_else(Refusal::into_answer) }
@@ -164,29 +165,30 @@ impl Admin {
         let path = segments(head.uri.path())?;
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let query = Query::parse(head.uri.query().unwrap_or_default())?;
+        let by = &door.caller(body.uid());
         match (head.method.as_str(), path.as_slice()) {
             ("GET", ["v1", "status"]) => self.status(door),
             ("GET", ["v1", "metrics"]) => self.render_metrics(door),
             ("GET", ["v1", "accounts"]) => self.list_accounts(door, &query).await,
-            ("POST", ["v1", "accounts"]) => self.import_accounts(door, &query, body).await,
+            ("POST", ["v1", "accounts"]) => self.import_accounts(door, by, &query, body).await,
             ("GET", ["v1", "accounts", id]) => self.show_account(door, id).await,
-            ("DELETE", ["v1", "accounts", id]) => self.forget_account(door, id).await,
-            ("POST", ["v1", "accounts", id, "user"]) => self.set_user(door, id, body).await,
+            ("DELETE", ["v1", "accounts", id]) => self.forget_account(door, by, id).await,
+            ("POST", ["v1", "accounts", id, "user"]) => self.set_user(door, by, id, body).await,
             ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(door, id, body).await,
-            ("POST", ["v1", "claims"]) => self.claim(door, body).await,
-            ("POST", ["v1", "restore", "accept"]) => self.accept_restored(door).await,
+            ("POST", ["v1", "claims"]) => self.claim(door, by, body).await,
+            ("POST", ["v1", "restore", "accept"]) => self.accept_restored(door, by).await,
             ("GET", ["v1", "queues"]) => self.list_queues(door),
-            ("DELETE", ["v1", "queues", name]) => self.remove_queue(door, name).await,
+            ("DELETE", ["v1", "queues", name]) => self.remove_queue(door, by, name).await,
             ("POST", ["v1", "queues", name, "lease"]) => self.lease(door, name, body).await,
             ("POST", ["v1", "queues", name, "settle"]) => self.settle(door, name, body).await,
             ("POST", ["v1", "queues", name, "extend"]) => self.extend(door, name, body).await,
             ("GET", ["v1", "queues", name, "tail"]) => self.tail(door, name, &query).await,
             ("GET", ["v1", "dead-letters"]) => self.list_letters(door, &query).await,
             ("GET", ["v1", "dead-letters", id]) => self.show_letter(door, id).await,
-            ("POST", ["v1", "dead-letters", "replay"]) => self.replay_letters(door, body).await,
-            ("POST", ["v1", "dead-letters", "drop"]) => self.drop_letters(door, body).await,
+            ("POST", ["v1", "dead-letters", "replay"]) => self.replay_letters(door, by, body).await,
+            ("POST", ["v1", "dead-letters", "drop"]) => self.drop_letters(door, by, body).await,
             ("GET", ["v1", "keys"]) => self.list_keys(door).await,
-            ("POST", ["v1", "keys", "rotate"]) => self.rotate_keys(door, body).await,
+            ("POST", ["v1", "keys", "rotate"]) => self.rotate_keys(door, by, body).await,
             (method, _) => Err(Refusal::no_such_call(method, head.uri.path())),
         }
     }

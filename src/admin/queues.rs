@@ -6,9 +6,11 @@ use super::door::Door;
 use super::refusal::Refusal;
 use super::request::{no_such_queue, ok, queue_name};
 use super::{Admin, Facts, QueueFacts, Reply};
+use crate::domain::actor::Actor;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
+use crate::log::audit::{self, Entry, What};
 use crate::store::QueueView;
 
 const QUEUE_CALLS: [Call; 3] = [Call::QueueRead, Call::QueueTail, Call::QueueManage];
@@ -65,7 +67,7 @@ impl Admin {
         self.queues.iter().find(|queue| queue.name == *name)
     }
 
-    pub(super) async fn remove_queue(&self, door: &Door, name: &str) -> Reply {
+    pub(super) async fn remove_queue(&self, door: &Door, by: &Actor, name: &str) -> Reply {
         let name = queue_name(name)?;
         door.may(Call::QueueManage, Some(&name))?;
         door.must_see_all("removing a queue would drop the events of others")?;
@@ -75,7 +77,11 @@ impl Admin {
             ));
         }
         match self.store.queues().remove(&name).await? {
-            Some(dropped) => ok(&json!({"removed": name.as_str(), "dropped": dropped})),
+            Some(dropped) => {
+                let detail = format!("queue {name}, {dropped} events");
+                audit::note(&Entry::new(What::QueueRemoved, by.clone()).with(detail));
+                ok(&json!({"removed": name.as_str(), "dropped": dropped}))
+            }
             None => Err(no_such_queue()),
         }
     }

@@ -5,8 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
 use crate::http::Body;
+use crate::log::audit::{self, Entry, What};
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
@@ -87,9 +89,10 @@ impl Admin {
     }
 
     /// Lets a store that is an older copy refresh again.
-    pub(super) async fn accept_restored(&self, door: &Door) -> Reply {
+    pub(super) async fn accept_restored(&self, door: &Door, by: &Actor) -> Reply {
         door.may(Call::TokensManage, None)?;
         self.tokens.accept_restored().await?;
+        audit::note(&Entry::new(What::RestoreAccepted, by.clone()));
         ok(&json!({"accepted": true}))
     }
 }

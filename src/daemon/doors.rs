@@ -58,7 +58,7 @@ where
     let admin = Admin::new(parts).map_err(StoreError::from)?;
     let bound: Result<Vec<_>, _> = config.sockets.iter().map(sockets::bind).collect();
     for ((listener, file), socket) in bound?.into_iter().zip(&config.sockets) {
-        let handler = Arc::clone(&admin).handler(socket.rights.clone());
+        let handler = Arc::clone(&admin).handler(&socket.path.to_string_lossy(), socket.rights.clone());
         // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
         let server = Server::new(limits(), metrics.http(Door::Admin));
         let serving = server.serve(listener, handler, stop());

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::actor::Actor;
 use super::confirm::{Refusal, Step};
 use super::ids::{AccountId, UserId};
 use super::lending::Reason;
@@ -27,6 +28,7 @@ pub struct Bid {
     pub identifier: Option<String>,
     /// The accounts that whoever asks may see.
     pub accounts: Selection,
+    pub by: Actor,
 }
 
 /// What became of a claim.

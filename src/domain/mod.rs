@@ -1,5 +1,6 @@
 //! Decides, never acts: no I/O, and time and randomness come in as arguments.
 
+pub mod actor;
 pub mod address;
 pub mod arrival;
 pub mod backlog;

@@ -66,7 +66,7 @@ pub(super) async fn run<S, H>(
     server: Arc<Server>,
     handler: Arc<H>,
     stream: S,
-    (watch, _place): (Arc<Watch>, Place),
+    (watch, _place, uid): (Arc<Watch>, Place, Option<u32>),
     mut stopping: signal::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -74,7 +74,7 @@ pub(super) async fn run<S, H>(
 {
     let _up = Up::new(&server.metrics.connections);
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch)));
-    let line = Arc::new(Line { server: Arc::clone(&server), watch: Arc::clone(&watch) });
+    let line = Arc::new(Line { server: Arc::clone(&server), watch: Arc::clone(&watch), uid });
     let service = service_fn(move |request| {
         // Here, not in the future: the next bytes that hyper reads belong to the body.
         let framed = line.watch.begin(length(&request));

@@ -12,6 +12,11 @@ pub trait Listener: Send + 'static {
 
     /// The next connection. Must be cancel safe.
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The user that the peer runs as, where the system tells.
+    fn uid(_: &Self::Stream) -> Option<u32> {
+        None
+    }
 }
 
 impl Listener for TcpListener {
@@ -31,5 +36,9 @@ impl Listener for UnixListener {
     async fn accept(&mut self) -> io::Result<UnixStream> {
         let (stream, _) = Self::accept(self).await?;
         Ok(stream)
+    }
+
+    fn uid(stream: &UnixStream) -> Option<u32> {
+        stream.peer_cred().ok().map(|peer| peer.uid())
     }
 }

@@ -141,7 +141,9 @@ impl Server {
                         let place = self.registry.enter(Arc::clone(&watch));
                         let (server, handler) = (Arc::clone(self), Arc::clone(&handler));
                         let stopped = stopped.clone();
-                        connections.spawn(connection::run(server, handler, stream, (watch, place), stopped));
+                        let uid = L::uid(&stream);
+                        let of = (watch, place, uid);
+                        connections.spawn(connection::run(server, handler, stream, of, stopped));
                     }
                     Ok(stream) => {
                         self.metrics.refused(HttpRefusal::Connections);

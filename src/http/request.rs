@@ -15,6 +15,7 @@ use crate::telemetry::HttpRefusal;
 pub(super) struct Line {
     pub(super) server: Arc<Server>,
     pub(super) watch: Arc<Watch>,
+    pub(super) uid: Option<u32>,
 }
 
 impl Line {
@@ -54,6 +55,11 @@ impl Body {
         let connection = (Arc::clone(&line.watch), Arc::clone(&line.server.registry));
         let received = body::read_request(incoming, cap, deadline, &line.server.bytes, connection).await?;
         if line.work() { Ok(received) } else { Err(BodyError::Busy) }
+    }
+
+    /// The user that the peer runs as; only of a Unix socket.
+    pub fn uid(&self) -> Option<u32> {
+        self.line.uid
     }
 
     /// The connection that the request came by.

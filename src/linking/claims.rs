@@ -67,7 +67,6 @@ impl Linking {
                 Some(found) => match self.take(found.number, bid, deadline).await? {
                     Claimed::Taken { released } => {
                         failpoint!("claim.taken");
-                        tracing::info!(account_number = found.number, %released, "an account is claimed");
                         caller.done();
                         let told = self.outcome(found, bid, deadline).await?;
                         return Ok(Told { released, ..told });
@@ -107,8 +106,11 @@ impl Linking {
 
     /// What is under way to the disk goes on, whether or not it is there in time.
     async fn take(&self, number: u32, bid: &Bid, deadline: Instant) -> Result<Claimed, Unanswered> {
-        let taking =
-            timeout_at(deadline, self.store.links().claim(number, bid.clone(), self.clock_skew)).await;
+        let taking = timeout_at(
+            deadline,
+            self.store.links().by(bid.by.clone()).claim(number, bid.clone(), self.clock_skew),
+        )
+        .await;
         taking.map_err(|_| Unanswered::Store("it takes too long".into()))?.map_err(|error| said(&error))
     }
 

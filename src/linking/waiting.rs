@@ -153,6 +153,7 @@ mod tests {
             user: UserId::new(user).unwrap(),
             identifier: None,
             accounts: Selection::All,
+            by: crate::domain::actor::Actor::Daemon,
         }
     }
 

@@ -13,6 +13,7 @@ use super::shared::bump;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::Event;
 use crate::domain::refresh::Proof;
+use crate::log::audit::What;
 use crate::vault::Purpose;
 
 impl Batch<'_> {
@@ -66,6 +67,9 @@ impl Batch<'_> {
         self.tables.keys()?.remove((number, Purpose::Events as u8))?;
         self.core.drop_key(number);
         self.core.accounts.forget(number);
+        if !account.as_str().starts_with(super::arriving::OURS) {
+            self.note(What::AccountForgotten, |_, entry| Ok(entry.of(account)))?;
+        }
         self.core.forgotten.insert(number);
         Ok(Ok(number))
     }

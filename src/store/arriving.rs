@@ -23,7 +23,7 @@ use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 
 /// What names of ours begin with. Ring's ids begin otherwise.
-const OURS: &str = "ringhookd.arriving.";
+pub(super) const OURS: &str = "ringhookd.arriving.";
 /// So many accounts pass between two looks for what is too old.
 const CLEAN_EVERY: u32 = 256;
 

@@ -10,6 +10,7 @@ use super::error::Fault;
 use super::options::Bounds;
 use super::shared::bump;
 use super::tables::{AsideKey, aside_key_bytes};
+use crate::log::audit::{Entry, What};
 
 impl Batch<'_> {
     pub(super) fn put_aside(&mut self, key: AsideKey, aside: &Aside) -> Result<(), Fault> {
@@ -35,6 +36,9 @@ impl Batch<'_> {
         let key = (class as u8, self.now.0, aside.seq, u32::from(queue));
         self.put_aside(key, aside)?;
         self.letters(class).add(aside.sealed.len() as u64);
+        if class == Class::Dead {
+            self.note_dead(queue, aside)?;
+        }
         let bounds = self.bounds(class);
         while self.letters(class).bytes > bounds.max_bytes || self.letters(class).events > bounds.max_events {
             if !self.drop_oldest_letter(class)? {
@@ -42,6 +46,16 @@ impl Batch<'_> {
             }
         }
         Ok(())
+    }
+
+    fn note_dead(&mut self, queue: u16, aside: &Aside) -> Result<(), Fault> {
+        self.note(What::EventDead, |batch, entry| {
+            let account = batch.read_account(aside.account)?.and_then(|row| row.id);
+            let queue = batch.core.queue_names(&[queue]).next();
+            let queue = queue.map(|name| format!(", from queue {name}")).unwrap_or_default();
+            let detail = Some(format!("sequence {}{queue}: {}", aside.seq, aside.detail));
+            Ok(Entry { account, user: batch.user_name(aside.user), detail, ..entry })
+        })
     }
 
     pub(super) fn drop_oldest_letter(&mut self, class: Class) -> Result<bool, Fault> {

@@ -16,11 +16,13 @@ use super::keys::event_aad;
 use super::shared::{Shared, bump};
 use super::tables::{Tables, progress_key_bytes};
 use super::wal::Changes;
-use crate::domain::backlog::Entry;
+use crate::domain::actor::Actor;
+use crate::domain::backlog;
 use crate::domain::event::Event;
 use crate::domain::released::Released;
 use crate::domain::ring_time::RingTime;
 use crate::domain::time::Millis;
+use crate::log::audit::{Entry, PER_MINUTE, What};
 use crate::vault::SEAL_OVERHEAD;
 
 /// redb rounds large values up to powers of two: a chunk stays below 64 KiB with its head.
@@ -35,7 +37,7 @@ pub(super) enum Staged {
     Push {
         queue: u16,
         account: u32,
-        entry: Entry,
+        entry: backlog::Entry,
     },
     Left {
         queue: u16,
@@ -77,6 +79,7 @@ pub(super) struct Finished {
     pub staged: Vec<Staged>,
     pub published: Vec<Published>,
     pub changes: Changes,
+    pub notes: Vec<Entry>,
 }
 
 pub(super) struct Batch<'a> {
@@ -94,6 +97,10 @@ pub(super) struct Batch<'a> {
     /// The same of what failed in this batch: a second answer in it comes too late.
     pub failed: HashSet<(u16, u64)>,
     pub published: Vec<Published>,
+    /// Who causes what the present command does.
+    pub by: Actor,
+    /// For the log, once it is durable.
+    notes: Vec<Entry>,
     chunk_first: u64,
     /// Whether the newest row of ids must be written: with an id, or with the next sequence.
     pub tail_changed: bool,
@@ -112,6 +119,8 @@ impl<'a> Batch<'a> {
             left: HashSet::new(),
             failed: HashSet::new(),
             published: Vec::new(),
+            by: Actor::Daemon,
+            notes: Vec::new(),
             chunk_first: 0,
             tail_changed: false,
         }
@@ -121,8 +130,22 @@ impl<'a> Batch<'a> {
     pub(super) fn finish(mut self) -> Result<Finished, Fault> {
         self.flush_chunk()?;
         self.write_tail()?;
-        let Self { staged, published, tables, .. } = self;
-        Ok(Finished { staged, published, changes: tables.into_changes() })
+        let Self { staged, published, tables, notes, .. } = self;
+        Ok(Finished { staged, published, changes: tables.into_changes(), notes })
+    }
+
+    /// Tells the log of a change, once it is durable. More than the log takes in a minute are not kept.
+    pub(super) fn note(
+        &mut self,
+        what: What,
+        entry: impl FnOnce(&mut Self, Entry) -> Result<Entry, Fault>,
+    ) -> Result<(), Fault> {
+        let noted = self.notes.iter().filter(|entry| entry.what == what).count();
+        if noted <= PER_MINUTE as usize {
+            let entry = entry(self, Entry::new(what, self.by.clone()))?;
+            self.notes.push(entry);
+        }
+        Ok(())
     }
 
     /// Takes the next sequence for a record that goes into the log for `queues`, and seals it.
@@ -143,7 +166,7 @@ impl<'a> Batch<'a> {
         encode_event(event, plain);
         key.seal(&event_aad(seq, account), plain, &mut chunk.sealed)?;
         let len = to_u32(chunk.sealed.len() - start);
-        let entry = Entry { seq, at: seconds(self.now), user, bytes: len };
+        let entry = backlog::Entry { seq, at: seconds(self.now), user, bytes: len };
         self.staged.extend(queues.iter().map(|&queue| Staged::Push { queue, account, entry }));
         self.core.chunk.slots.push(Slot { account, user, queues, len });
         if self.core.chunk.sealed.len() >= CHUNK_BYTES {

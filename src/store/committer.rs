@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::writer::{Command, JobOf, Writer};
 use crate::clock;
+use crate::domain::actor::Actor;
 use crate::domain::steady::{Steady, Watch};
 use crate::domain::time::Millis;
 
@@ -76,7 +77,7 @@ pub(super) fn tick(writer: &mut Writer, now: Millis, may_expire: bool) -> bool {
     }
     let (reply, done) = oneshot::channel();
     let run = move |batch: &mut super::batch::Batch<'_>| batch.maintain(may_expire);
-    let job = JobOf { run, value: None, reply };
+    let job = JobOf { run, by: Actor::Daemon, value: None, reply };
     writer.commit(now, vec![Command::Job(Box::new(job))]);
     done.blocking_recv().is_ok_and(|more| more.unwrap_or(false))
 }

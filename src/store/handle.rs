@@ -11,6 +11,7 @@ use super::error::{Fault, StoreError};
 use super::readers::Readers;
 use super::shared::Shared;
 use super::writer::{Command, JobOf};
+use crate::domain::actor::Actor;
 
 /// How often, and at which distance, a command is offered to a writer that is behind.
 const OFFERS: usize = 200;
@@ -38,8 +39,17 @@ impl Handle {
         &self,
         run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.submit_by(Actor::Daemon, run).await
+    }
+
+    /// The same for what `by` causes.
+    pub(super) async fn submit_by<T: Send + 'static>(
+        &self,
+        by: Actor,
+        run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let mut command = Command::Job(Box::new(JobOf { run, value: None, reply }));
+        let mut command = Command::Job(Box::new(JobOf { run, by, value: None, reply }));
         for _ in 0..OFFERS {
             match self.try_send(command) {
                 Ok(()) => {

@@ -14,9 +14,10 @@ use super::shared::bump;
 use crate::domain::cloudevent::Mark;
 use crate::domain::event::Event as Webhook;
 use crate::domain::ids::AccountId;
-use crate::domain::link::{Claiming, Effects, Event, Link, Now, Owner, Tenure};
+use crate::domain::link::{Claiming, Effects, Event, Link, LinkState, Now, Owner, Tenure};
 use crate::domain::released::Released;
 use crate::failpoint;
+use crate::log::audit::{Entry, What};
 
 impl Batch<'_> {
     /// Tells the link of the account what happened.
@@ -30,6 +31,9 @@ impl Batch<'_> {
         if let Some(id) = &row.id {
             let code_came = tenure.code_at != row.tenure.code_at;
             self.write_claiming(number, id, claim.as_ref(), claiming, code_came)?;
+        }
+        if let Some(id) = &row.id {
+            self.note_link(id, &row.tenure, &tenure)?;
         }
         if tenure != row.tenure {
             let id = row.id.filter(|_| !is_forgotten);
@@ -45,6 +49,29 @@ impl Batch<'_> {
             self.release(number)?;
         }
         Ok(effects)
+    }
+
+    /// Tells the log of a link that is another than before.
+    fn note_link(&mut self, id: &AccountId, before: &Tenure, after: &Tenure) -> Result<(), Fault> {
+        use LinkState::{Arriving, Claiming, Forgotten, Linked, Refused, Removed, Unclaimed};
+        let (former, holder) = (before.holder(), after.holder());
+        let moved = former != NO_USER && holder != NO_USER && holder != former;
+        let what = match after.state {
+            Arriving | Forgotten => return Ok(()),
+            state if state == before.state && moved => What::LinkMoved,
+            state if state == before.state => return Ok(()),
+            Linked => What::LinkMade,
+            Claiming => What::LinkClaimed,
+            Refused => What::LinkRefused,
+            Removed => What::LinkRemoved,
+            Unclaimed if matches!(before.state, Linked | Claiming | Refused) => What::LinkRemoved,
+            Unclaimed => return Ok(()),
+        };
+        self.note(what, |batch, entry| {
+            let user = if holder == NO_USER { former } else { holder };
+            let former = if moved { batch.user_name(former) } else { None };
+            Ok(Entry { account: Some(id.clone()), user: batch.user_name(user), former, ..entry })
+        })
     }
 
     /// The clocks as this transaction reads them.

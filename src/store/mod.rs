@@ -66,6 +66,7 @@ use std::time::Duration;
 
 use self::handle::Handle;
 use crate::clock::RingClock;
+use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
 use crate::telemetry::Metrics;
 
@@ -112,7 +113,7 @@ impl Store {
         Self {
             inbox: Inbox(Arc::clone(&handle)),
             queues: Queues(Arc::clone(&handle)),
-            links: Links(Arc::clone(&handle)),
+            links: Links(Arc::clone(&handle), Actor::Daemon),
             outbox: Outbox(Arc::clone(&handle)),
             handle,
             writer: Arc::default(),

@@ -21,10 +21,12 @@ use super::shared::{Health, QueueState, Shared, bump, set};
 use super::tables::{Tables, begin_write};
 use super::wal::Wal;
 use crate::clock;
+use crate::domain::actor::Actor;
 use crate::domain::link::LinkState;
 use crate::domain::steady::Jump;
 use crate::domain::time::Millis;
 use crate::failpoint;
+use crate::log::audit;
 
 /// A command other than an accept: does its part in the transaction, and answers once it is durable.
 pub(super) trait Job: Send {
@@ -51,6 +53,7 @@ impl Command {
 /// A [`Job`] from a closure and the sender of its answer.
 pub(super) struct JobOf<F, T> {
     pub run: F,
+    pub by: Actor,
     pub value: Option<T>,
     pub reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -61,6 +64,7 @@ where
     T: Send,
 {
     fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.by = self.by.clone();
         self.value = Some((self.run)(batch)?);
         Ok(())
     }
@@ -111,7 +115,7 @@ impl Writer {
         let low = matches!(self.shared.health(), Health::LowDisk { .. });
         let run = AssertUnwindSafe(|| self.transact(now, low, &mut commands, &mut accepted));
         match caught(run) {
-            Ok((staged, published)) => {
+            Ok((staged, published, notes)) => {
                 bump(&self.shared.stats.commits);
                 if let Some(metrics) = self.shared.metrics.get().filter(|_| !accepted.is_empty()) {
                     metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
@@ -121,6 +125,7 @@ impl Writer {
                 self.count();
                 failpoint!("store.committed");
                 answer(commands, accepted);
+                notes.iter().for_each(audit::note);
                 self.shared.feed.publish(published);
             }
             Err(fault) => {
@@ -202,7 +207,7 @@ impl Writer {
         low_disk: bool,
         commands: &mut [Command],
         accepted: &mut Vec<Result<Accepted, StoreError>>,
-    ) -> Result<(Vec<Staged>, Vec<Published>), Fault> {
+    ) -> Result<(Vec<Staged>, Vec<Published>, Vec<audit::Entry>), Fault> {
         let Self { shared, core, wal, .. } = self;
         shared.with_db(|db| {
             let txn = begin_write(db)?;
@@ -210,14 +215,17 @@ impl Writer {
             for command in commands {
                 match command {
                     Command::Accept(_, _) if low_disk => accepted.push(Err(StoreError::LowDisk)),
-                    Command::Accept(incoming, _) => accepted.push(batch.accept(incoming)?),
+                    Command::Accept(incoming, _) => {
+                        batch.by = Actor::Ring;
+                        accepted.push(batch.accept(incoming)?);
+                    }
                     Command::Job(job) => job.run(&mut batch)?,
                 }
             }
-            let Finished { staged, published, changes } = batch.finish()?;
+            let Finished { staged, published, changes, notes } = batch.finish()?;
             failpoint!("store.before_commit");
             wal.commit(txn, changes)?;
-            Ok((staged, published))
+            Ok((staged, published, notes))
         })
     }
 

@@ -7,7 +7,9 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::Desk;
+use crate::domain::actor::Actor;
 use crate::domain::refresh::{LIFE, Notice, SLICES};
+use crate::log::audit::{self, Entry, What};
 
 /// How long a round over all accounts takes: some of what there is to tell comes with time alone.
 const ROUND: Duration = Duration::from_secs(20);
@@ -85,19 +87,16 @@ impl Desk {
         self.planner().told(number, notice, now);
         self.metrics.link_is(notice.health());
         let days_left = lapses_at.since(now.wall).as_secs() / 86_400;
-        let (account, state) = (crate::log::text(account.as_str()), notice.as_str());
+        let named = account;
+        let (account, state) = (crate::log::text(named.as_str()), notice.as_str());
         match notice {
             Notice::Fresh => tracing::info!(%account, state, "the link is well again"),
             Notice::Late => tracing::warn!(%account, state, days_left, "the link's refresh is late"),
             Notice::Lapsing(_) => {
                 tracing::error!(%account, state, days_left, "the link nears its end: its tokens could not be refreshed");
             }
-            Notice::Lapsed => {
-                tracing::error!(%account, state, "the link has lapsed: its user has to remove the app in Ring and add it again");
-            }
-            Notice::Revoked => {
-                tracing::error!(%account, state, "the link was revoked: its user has to add the app in Ring again");
-            }
+            Notice::Lapsed => audit::note(&Entry::new(What::LinkLapsed, Actor::Daemon).of(&named)),
+            Notice::Revoked => audit::note(&Entry::new(What::LinkRevoked, Actor::Ring).of(&named)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::*;
 use data_encoding::BASE64URL_NOPAD;
 use ringhookd::clock;
+use ringhookd::domain::actor::Actor;
 use ringhookd::domain::arrival::Arrival;
 use ringhookd::domain::claim::{Bid, Ruling};
 use ringhookd::domain::code::Grant;
@@ -72,6 +73,7 @@ impl House {
             user: user(name),
             identifier: Some("a***".into()),
             accounts: Selection::All,
+            by: Actor::Daemon,
         };
         self.store.links().claim(number, bid, SKEW).await.unwrap()
     }

@@ -59,7 +59,8 @@ impl Linked {
         nonce[..8].copy_from_slice(&time.to_be_bytes());
         let nonce = data_encoding::BASE64URL_NOPAD.encode(&nonce);
         let visit = Visit::new(&nonce, &time.to_string()).unwrap();
-        let bid = Bid { visit, user: user(name), identifier: None, accounts: Selection::All };
+        let by = ringhookd::domain::actor::Actor::Daemon;
+        let bid = Bid { visit, user: user(name), identifier: None, accounts: Selection::All, by };
         let claimed = self.store.links().claim(self.number().await, bid, HOUR).await.unwrap();
         assert!(matches!(claimed, Claimed::Taken { .. }), "{claimed:?}");
     }

@@ -116,7 +116,7 @@ impl Api {
     pub(crate) fn door(&self, name: &str, rights: Rights) -> Door_ {
         let path = self.dir.path().join(name);
         let listener = UnixListener::bind(&path).unwrap();
-        let handler = Arc::clone(&self.admin).handler(rights);
+        let handler = Arc::clone(&self.admin).handler(name, rights);
         tokio::spawn(Arc::clone(&self.server).serve(listener, handler, std::future::pending()));
         Door_ { path }
     }

@@ -1,6 +1,7 @@
 //! The demo's last part: a user adds the app in Ring, signs in with the partner, and has the account; removes it, and links it anew.
 
 use crate::clock;
+use crate::domain::actor::Actor;
 use crate::domain::claim::{Bid, Outcome};
 use crate::domain::routing::Selection;
 use crate::domain::visit::Visit;
@@ -69,6 +70,7 @@ impl Stage<'_> {
             user: user_id(USER)?,
             identifier: Some("u***3@example.com".into()),
             accounts: Selection::All,
+            by: Actor::Daemon,
         };
         let told = self.daemon.linking().claim(bid).await.map_err(broken)?;
         self.say(format_args!("  claimed   {account} by {USER}: {}", told.outcome.words()))?;

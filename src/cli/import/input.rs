@@ -154,7 +154,7 @@ impl<R: Read> Batches<R> {
 }
 
 fn lines(text: &[u8]) -> usize {
-    text.iter().filter(|&&byte| byte == b'\n').count()
+    text.split(|&byte| byte == b'\n').count() - 1
 }
 
 fn has_account(text: &str) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::actor::Actor;
 use crate::domain::arrival::Arrival;
 use crate::domain::claim::Bid;
 use crate::domain::ids::{AccountId, UserId};
@@ -11,6 +12,7 @@ use crate::domain::link::LinkState;
 use crate::domain::refresh::Notice;
 use crate::domain::time::Millis;
 use crate::store::arriving::{Arrived, Identified};
+use crate::store::batch::Batch;
 use crate::store::changes::Subscription;
 use crate::store::claims::{self, Claim, Claimed};
 use crate::store::command::{AccountRefusal, AccountView, Bound, Import};
@@ -22,7 +24,7 @@ use crate::store::{STEP, StoreError, reader};
 
 /// Where it is kept whose an account is, and with which tokens.
 #[derive(Debug, Clone)]
-pub struct Links(pub(in crate::store) Arc<Handle>);
+pub struct Links(pub(in crate::store) Arc<Handle>, pub(in crate::store) Actor);
 
 /// What a look at the accounts that may be claimed found.
 #[derive(Debug, Default)]
@@ -34,6 +36,12 @@ pub struct Claimable {
 }
 
 impl Links {
+    /// The same, for changes that `actor` causes.
+    #[must_use]
+    pub fn by(&self, actor: Actor) -> Self {
+        Self(Arc::clone(&self.0), actor)
+    }
+
     // ── accounts ──
 
     /// Puts an account with its user and tokens into the store.
@@ -41,7 +49,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn import(&self, import: Import) -> Result<Result<Bound, AccountRefusal>, StoreError> {
-        self.0.submit(move |batch| batch.import(&import)).await
+        self.submit(move |batch| batch.import(&import)).await
     }
 
     /// Puts accounts into the store, in their order and in one commit; each is taken or refused on its own.
@@ -52,7 +60,7 @@ impl Links {
         &self,
         imports: Vec<Import>,
     ) -> Result<Vec<Result<Bound, AccountRefusal>>, StoreError> {
-        self.0.submit(move |batch| imports.iter().map(|import| batch.import(import)).collect()).await
+        self.submit(move |batch| imports.iter().map(|import| batch.import(import)).collect()).await
     }
 
     /// Gives an account another user; events held for it go to that user's queues.
@@ -65,7 +73,7 @@ impl Links {
         user: UserId,
         replace: bool,
     ) -> Result<Result<Bound, AccountRefusal>, StoreError> {
-        self.0.submit(move |batch| batch.set_user(&account, &user, replace)).await
+        self.submit(move |batch| batch.set_user(&account, &user, replace)).await
     }
 
     /// Destroys an account with its keys, tokens and events: in one commit nobody can read any of it any more, and then
@@ -74,12 +82,19 @@ impl Links {
     /// # Errors
     /// When it could not be made durable. If the account is unknown after that, the store takes out the rest by itself.
     pub async fn forget(&self, account: AccountId) -> Result<Result<(), AccountRefusal>, StoreError> {
-        let number = match self.0.submit(move |batch| batch.forget(&account)).await? {
+        let number = match self.submit(move |batch| batch.forget(&account)).await? {
             Ok(number) => number,
             Err(refusal) => return Ok(Err(refusal)),
         };
         while self.0.submit(move |batch| batch.drop_events_of(number, STEP)).await? {}
         Ok(Ok(()))
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.submit_by(self.1.clone(), run).await
     }
 
     /// One account.
@@ -254,7 +269,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn forget_claims(&self, numbers: Vec<u32>) -> Result<(), StoreError> {
-        let forget = move |batch: &mut crate::store::batch::Batch<'_>| {
+        let forget = move |batch: &mut Batch<'_>| {
             numbers.iter().try_for_each(|&number| batch.forget_stale_claim(number))
         };
         self.0.submit(forget).await
@@ -265,7 +280,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn claim(&self, number: u32, bid: Bid, skew: Duration) -> Result<Claimed, StoreError> {
-        self.0.submit(move |batch| batch.claim(number, &bid, skew)).await
+        self.submit(move |batch| batch.claim(number, &bid, skew)).await
     }
 
     /// The account's last claim.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::domain::actor::Actor;
 use crate::domain::backlog::{Taken, Want};
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::time::Millis;
@@ -107,7 +108,7 @@ impl Queues {
                 batch.settle(queue, Some(id), &damaged)?;
                 batch.drop_gone(queue, id, &gone)
             };
-            let _ = self.0.send(Command::Job(Box::new(JobOf { run, value: None, reply })));
+            let _ = self.0.send(Command::Job(Box::new(JobOf { run, by: Actor::Daemon, value: None, reply })));
         }
         Lease { id, events }
     }
