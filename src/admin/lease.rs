@@ -57,7 +57,15 @@ struct SettleBody {
     #[serde(default)]
     nack: Vec<Nack>,
     #[serde(default, rename = "return")]
-    give_back: Vec<u64>,
+    give_back: Vec<Return>,
+}
+
+/// Given back at once, or for later.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, deny_unknown_fields, expecting = "return has numbers, or {\"seq\", \"delay_ms\"}")]
+enum Return {
+    Now(u64),
+    Later { seq: u64, delay_ms: u64 },
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,15 +197,18 @@ impl Admin {
         }
         let lease = self.seal.open(door, &queue, &lease)?;
         let now = clock::now();
+        let due = |delay_ms: u64| now.plus(Duration::from_millis(delay_ms).min(MAX_VISIBILITY));
         let failed = |nack: Nack| {
-            let delay = Duration::from_millis(nack.delay_ms.unwrap_or(NACK_DELAY_MS)).min(MAX_VISIBILITY);
             let why = nack.why.unwrap_or_else(|| "the reader said no".into());
-            (nack.seq, Outcome::Failed { due: now.plus(delay), why })
+            (nack.seq, Outcome::Failed { due: due(nack.delay_ms.unwrap_or(NACK_DELAY_MS)), why })
+        };
+        let returned = |back: Return| match back {
+            Return::Now(seq) => (seq, Outcome::Returned),
+            Return::Later { seq, delay_ms } => (seq, Outcome::Postponed { due: due(delay_ms) }),
         };
         let outcomes = ack.into_iter().map(|seq| (seq, Outcome::Done));
         let outcomes = outcomes.chain(nack.into_iter().map(failed));
-        let outcomes: Vec<_> =
-            outcomes.chain(give_back.into_iter().map(|seq| (seq, Outcome::Returned))).collect();
+        let outcomes: Vec<_> = outcomes.chain(give_back.into_iter().map(returned)).collect();
         let asked = outcomes.len();
         let settled = self.store.queues().settle(&queue, lease, outcomes).await?;
         ok(&json!({"settled": settled, "lost": asked.saturating_sub(settled)}))
@@ -259,7 +270,11 @@ fn document(name: &str, lease: &Lease, as_raw: bool) -> String {
         let (seq, attempt) = (leased.seq, leased.attempt);
         let event = if as_raw { leased.event.raw() } else { leased.event.cloudevent(seq, attempt) };
         let comma = if n == 0 { "" } else { "," };
-        out.extend([comma, &format!("{{\"seq\":{seq},\"attempt\":{attempt},\"event\":"), &event, "}"]);
+        let account = leased.event.account.as_ref();
+        let account = account.map(|account| format!("\"account\":{},", json!(account.as_str())));
+        let account = account.unwrap_or_default();
+        let head = format!("{{\"seq\":{seq},\"attempt\":{attempt},{account}\"event\":");
+        out.extend([comma, &head, &event, "}"]);
     }
     out.push_str("]}");
     out

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::exec::work::Work;
 use super::simulate::Wishes;
 
 /// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
@@ -141,18 +142,31 @@ pub(super) enum RestoreCommand {
 pub(super) enum QueueCommand {
     /// All queues.
     List,
-    /// Take events: printed first, acknowledged when the output is flushed.
+    /// Take events: run a command for each, or print them.
+    ///
+    /// With --exec or a program behind `--`, an event is acknowledged when its command has ended with exit code 0. Its
+    /// attributes stand in the environment as CE_ID, CE_TYPE, CE_SUBJECT and so on; docs/API.md has the list. The
+    /// reader ends when the queue is empty, or goes on with --follow. Exit code: 0 all is done; 1 a command has failed, could
+    /// not be run, or the daemon says no; with --follow 0 when told to stop.
+    ///
+    /// Without a command, events are printed, and acknowledged when the output is flushed: whatever reads the output may lose
+    /// them. So let a program that works on events be the command, or lease them by itself.
     Read {
         name: String,
-        /// Take at most so many.
-        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-        max: u64,
+        /// Take at most so many [default: 10, with a command all].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        max: Option<u64>,
         /// Wait for the first event when none is there.
         #[arg(long)]
         wait: bool,
         /// Only this user's events.
         #[arg(long)]
         user: Option<String>,
+        /// When events that are printed are acknowledged [default: after-print].
+        #[arg(long, value_enum, value_name = "WHEN", conflicts_with = "work")]
+        ack: Option<Ack>,
+        #[command(flatten)]
+        work: Work,
     },
     /// Watch events arrive; nothing is taken.
     Tail {
@@ -168,6 +182,12 @@ pub(super) enum QueueCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Ack {
+    /// When they are printed and the output is flushed; what reads the output may still lose them.
+    AfterPrint,
 }
 
 #[derive(Debug, Subcommand)]

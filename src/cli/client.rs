@@ -47,8 +47,25 @@ impl Refused {
     }
 }
 
-/// The running daemon.
+/// A call without a good answer.
 #[derive(Debug)]
+pub(super) enum Unanswered {
+    /// The daemon can't be reached, or broke off.
+    Gone(Failure),
+    /// The daemon's no, or an answer that is none.
+    Refused(StatusCode, Failure),
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Gone(failure) | Unanswered::Refused(_, failure) => failure,
+        }
+    }
+}
+
+/// The running daemon.
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     socket: PathBuf,
 }
@@ -84,7 +101,21 @@ impl Client {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<T, Failure> {
-        self.call(Method::POST, path, body.to_string().into()).await
+        Ok(self.ask(path, body).await?)
+    }
+
+    /// A POST whose caller tells a daemon that is gone from one that says no.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, Unanswered> {
+        self.answer(Method::POST, path, body.to_string().into()).await
+    }
+
+    /// Where the daemon is.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     pub(super) async fn call<T: DeserializeOwned>(
@@ -93,9 +124,19 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
+        Ok(self.answer(method, path, body).await?)
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Unanswered> {
         let answer = self.send(method, path, body).await?;
-        let document = whole(answer.into_body()).await?;
-        serde_json::from_slice(&document).map_err(|error| not_understood(&error))
+        let status = answer.status();
+        let document = whole(answer.into_body()).await.map_err(Unanswered::Gone)?;
+        serde_json::from_slice(&document).map_err(|error| Unanswered::Refused(status, not_understood(&error)))
     }
 
     /// The lines of an answer that goes on.
@@ -105,12 +146,12 @@ impl Client {
     }
 
     /// An answer with 200; another is the daemon's no.
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
-        let stream =
-            UnixStream::connect(&self.socket).await.map_err(|error| unreachable(&self.socket, &error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Unanswered> {
+        let stream = UnixStream::connect(&self.socket)
             .await
-            .map_err(|error| gone(&error))?;
+            .map_err(|error| Unanswered::Gone(unreachable(&self.socket, &error)))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         // Its errors come out of the request and the body as well.
         tokio::spawn(connection);
         let request = Request::builder()
@@ -119,17 +160,18 @@ impl Client {
             .header(HOST, "ringhookd")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
-            .map_err(|error| Failure::no(error.to_string()))?;
-        let answer = sender.send_request(request).await.map_err(|error| gone(&error))?;
+            .map_err(|error| Unanswered::Refused(StatusCode::BAD_REQUEST, Failure::no(error.to_string())))?;
+        let answer = sender.send_request(request).await.map_err(broke_off)?;
         let status = answer.status();
         if status == StatusCode::OK {
             return Ok(answer);
         }
-        let document = whole(answer.into_body()).await?;
-        Err(match serde_json::from_slice(&document) {
+        let document = whole(answer.into_body()).await.map_err(Unanswered::Gone)?;
+        let failure = match serde_json::from_slice(&document) {
             Ok(refused) => Failure::No(Refused::words(refused)),
             Err(_) => Failure::no(format!("the daemon answered {status}")),
-        })
+        };
+        Err(Unanswered::Refused(status, failure))
     }
 }
 
@@ -197,6 +239,11 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> Failure {
         _ => "is the daemon running? --socket PATH or --config FILE says where",
     };
     Failure::no(format!("can't reach the daemon at {}: {error}; {hint}", socket.display()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn broke_off(error: hyper::Error) -> Unanswered {
+    Unanswered::Gone(gone(&error))
 }
 
 fn gone(error: &hyper::Error) -> Failure {

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod confirm;
 mod demo;
+mod exec;
 mod failure;
 mod import;
 mod keys;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::args::QueueCommand;
 use super::client::{Client, encoded};
 use super::confirm::confirm;
+use super::exec::{self, Source};
 use super::failure::Failure;
 use super::output::Output;
 use crate::admin::MAX_WAIT;
@@ -23,6 +24,8 @@ const COLUMNS: [(&str, &str); 7] = [
     ("OLDEST", "oldest"),
     ("DELIVERY", "delivery"),
 ];
+/// Events that are printed where nothing is said of how many.
+const PRINTED: u64 = 10;
 /// Events that are printed before they are acknowledged together.
 const AT_ONCE: u64 = 100;
 
@@ -77,8 +80,14 @@ pub(super) async fn run(command: QueueCommand, daemon: &Client, out: &mut Output
             let Queues { queues } = daemon.get("/v1/queues").await?;
             out.list(&queues, &COLUMNS)
         }
-        QueueCommand::Read { name, max, wait, user } => {
-            Reader { name: &name, user: user.as_deref(), daemon }.read(max, wait, out).await
+        QueueCommand::Read { name, max, wait, user, work, .. } if work.is_given() => {
+            let source = Source { name: &name, user: user.as_deref(), wait, max: max.unwrap_or(u64::MAX) };
+            exec::run(source, work, daemon).await
+        }
+        // `--ack after-print` says what is done in any case.
+        QueueCommand::Read { name, max, wait, user, .. } => {
+            let reader = Reader { name: &name, user: user.as_deref(), daemon };
+            reader.read(max.unwrap_or(PRINTED), wait, out).await
         }
         QueueCommand::Tail { name, last } => tail(&name, last, daemon, out).await,
         QueueCommand::Remove { name, yes } => {

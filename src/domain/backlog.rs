@@ -232,10 +232,14 @@ impl Backlog {
         self.set_hold(account, Hold::Delayed(due));
     }
 
-    /// Gives what `lease` still holds of an account back, without counting a failure.
-    pub fn give_back(&mut self, lease: u64, account: u32) {
+    /// Gives what `lease` still holds of an account back, without counting a failure; `due` keeps the account waiting
+    /// until then.
+    pub fn give_back(&mut self, lease: u64, account: u32, due: Option<Millis>) {
         if self.lanes.get(&account).is_some_and(|lane| lane.hold == Hold::Leased(lease)) {
             self.unlease(account);
+            if let Some(due) = due {
+                self.set_hold(account, Hold::Delayed(due));
+            }
         }
     }
 

@@ -9,6 +9,7 @@ pub mod claim;
 pub mod cloudevent;
 pub mod code;
 pub mod confirm;
+pub mod consumer;
 pub mod content;
 pub mod dedup;
 pub mod envelope;

@@ -112,6 +112,8 @@ pub enum Outcome {
     Dead { why: String },
     /// Given back untouched; no attempt is counted.
     Returned,
+    /// Given back for later: its account waits until `due`, or until the next start of the daemon. No attempt is counted.
+    Postponed { due: Millis },
 }
 
 /// Tokens for an account.

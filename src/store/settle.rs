@@ -91,7 +91,7 @@ impl Batch<'_> {
                 Outcome::Failed { due, why } => {
                     self.note_failure(queue, *account, *seq, failures + 1, *due, why)?;
                 }
-                Outcome::Returned => {}
+                Outcome::Returned | Outcome::Postponed { .. } => {}
             }
         }
         Ok(settled)

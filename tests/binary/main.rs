@@ -3,9 +3,11 @@
 
 mod audit;
 mod cli;
+mod consumers;
 mod crash;
 mod damaged_store;
 mod demo;
+mod exec;
 mod full_disk;
 mod import;
 mod key_files;

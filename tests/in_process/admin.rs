@@ -185,6 +185,44 @@ async fn a_long_poll_sees_an_event_whose_delay_ends() {
 }
 
 #[tokio::test]
+async fn what_is_returned_for_later_comes_then_and_counts_no_attempt() {
+    let api = Api::start();
+    let door = api.open_door();
+    link(&api.store, "a", "ann").await;
+    api.store.inbox().accept(event("1", "a")).await.unwrap();
+    let leased = door.ok("POST", LEASE, json!({})).await;
+    assert_eq!(leased["events"][0]["account"], "a");
+    let seq = leased["events"][0]["seq"].clone();
+    let back = |back: Value| json!({"lease": leased["lease"], "return": [back]});
+    for wrong in [json!({"seq": seq}), json!("1"), json!({"seq": seq, "delay_ms": 1, "why": "x"})] {
+        let (status, answer) = door.post(SETTLE, back(wrong)).await;
+        assert_eq!(status, 400);
+        assert!(answer["error"].as_str().unwrap().contains("delay_ms"), "{answer}");
+    }
+    let later = back(json!({"seq": seq, "delay_ms": 3_600_000}));
+    assert_eq!(door.ok("POST", SETTLE, later).await, json!({"settled": 1, "lost": 0}));
+    assert_eq!(door.lease_ids("all", json!({})).await, [""; 0]);
+    let queues = door.ok("GET", "/v1/queues", Value::Null).await;
+    assert_eq!(
+        (&queues["queues"][0]["delayed_accounts"], &queues["queues"][0]["leased"]),
+        (&json!(1), &json!(0))
+    );
+
+    api.store.inbox().accept(event("2", "b")).await.unwrap();
+    link(&api.store, "b", "bob").await;
+    let leased = door.ok("POST", LEASE, json!({})).await;
+    let soon =
+        json!({"lease": leased["lease"], "return": [{"seq": leased["events"][0]["seq"], "delay_ms": 300}]});
+    door.ok("POST", SETTLE, soon).await;
+    let poll = door.ok("POST", LEASE, json!({"wait_ms": 60_000}));
+    let again = tokio::time::timeout(SOON, poll).await.unwrap();
+    assert_eq!(
+        (&again["events"][0]["event"]["id"], &again["events"][0]["attempt"]),
+        (&json!("2"), &json!(1))
+    );
+}
+
+#[tokio::test]
 async fn a_reader_that_dies_gives_its_lease_back() {
     let api = Api::start();
     let door = api.open_door();

@@ -60,6 +60,17 @@ fn a_failure_keeps_the_account_waiting_and_the_order() {
 }
 
 #[test]
+fn what_is_given_back_for_later_waits_with_its_account_and_counts_no_failure() {
+    let mut backlog = filled(&[(1, 1), (1, 2), (2, 3)]);
+    let lease = backlog.take(Millis(0), &want(1, 10)).unwrap();
+    backlog.give_back(lease.id, 1, Some(Millis(50)));
+    assert_eq!(seqs(&backlog.take(Millis(49), &want(9, 60)).unwrap()), [3], "the others go on");
+    assert_eq!(backlog.next_change(), Some(Millis(50)));
+    let again = backlog.take(Millis(50), &want(9, 60)).unwrap();
+    assert_eq!(again.events.iter().map(|t| (t.entry.seq, t.attempt)).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
+}
+
+#[test]
 fn an_expired_lease_frees_nothing_before_the_attempt_is_counted() {
     let mut backlog = filled(&[(1, 1), (1, 2)]);
     let lease = backlog.take(Millis(0), &want(2, 10)).unwrap();

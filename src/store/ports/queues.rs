@@ -131,10 +131,10 @@ impl Queues {
             let Some(state) = queues.get(&number) else { return Ok(0) };
             for (seq, outcome) in outcomes {
                 let Ok(account) = state.backlog.holder(lease, seq) else { continue };
-                if outcome == Outcome::Returned {
-                    returned.push(account);
-                } else {
-                    settlements.push(Settlement { account, seq, outcome });
+                match outcome {
+                    Outcome::Returned => returned.push((account, None)),
+                    Outcome::Postponed { due } => returned.push((account, Some(due))),
+                    outcome => settlements.push(Settlement { account, seq, outcome }),
                 }
             }
         }
@@ -333,11 +333,12 @@ fn release(shared: &Shared, queue: u16, lease: u64) {
     }
 }
 
-fn give_back(shared: &Shared, queue: u16, lease: u64, accounts: impl Iterator<Item = u32>) {
+/// Accounts with a time wait until then.
+fn give_back(shared: &Shared, queue: u16, lease: u64, accounts: impl Iterator<Item = (u32, Option<Millis>)>) {
     let mut queues = shared.queues();
     let Some(state) = queues.get_mut(&queue) else { return };
-    for account in accounts {
-        state.backlog.give_back(lease, account);
+    for (account, due) in accounts {
+        state.backlog.give_back(lease, account, due);
     }
     state.wake.notify_waiters();
 }

@@ -86,7 +86,7 @@ impl Ledger {
                     copy.places |= LETTER;
                 }
             }
-            Outcome::Returned => {}
+            Outcome::Returned | Outcome::Postponed { .. } => {}
         }
     }
 
@@ -101,7 +101,7 @@ impl Ledger {
                     copy.places = LETTER;
                 }
             }
-            Outcome::Returned => {}
+            Outcome::Returned | Outcome::Postponed { .. } => {}
         }
     }
 

@@ -97,7 +97,7 @@ impl Model {
         let lane = self.queues.get_mut(name).unwrap().get_mut(&of).unwrap();
         let at = lane.iter().position(|w| w.key == key).unwrap();
         match outcome {
-            Outcome::Returned => {}
+            Outcome::Returned | Outcome::Postponed { .. } => {}
             Outcome::Failed { .. } if patient || lane[at].failures + 1 < MAX_ATTEMPTS => {
                 lane[at].failures += 1;
             }
