@@ -1,15 +1,19 @@
-//! Opens the admin API: one socket a door, and what the rest of the daemon tells it.
+//! The doors: all of them bound before the store is opened; behind each socket the admin API, and what the daemon tells it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::error::Error;
 use super::linking::LinksBehind;
 use super::queues::States;
+use super::sockets;
+use super::sockets::SocketFile;
 use super::tokens::TokensBehind;
-use super::{Error, sockets};
 use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
 use crate::clock;
 use crate::config::{self, Config, QueueKind};
@@ -24,41 +28,65 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
 use crate::tokens::Desk;
 
+/// What is bound and not served yet: connections wait in the kernel.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub listener: TcpListener,
+    pub address: SocketAddr,
+    /// In the configuration's order.
+    pub sockets: Vec<(UnixListener, SocketFile)>,
+}
+
+impl Doors {
+    /// Binds the address for webhooks, and every socket of the admin API.
+    pub(super) async fn bind(config: &Config) -> Result<Self, Error> {
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener
+            .map_err(|error| Error::Bind { what: format!("listen = \"{}\"", config.listen), error })?;
+        let address = listener.local_addr()?;
+        let sockets = config.sockets.iter().map(sockets::bind).collect::<Result<_, _>>()?;
+        Ok(Self { listener, address, sockets })
+    }
+}
+
 /// What the doors open on.
-#[derive(Clone, Copy)]
 pub(super) struct Behind<'a> {
     pub store: &'a Store,
     pub intake: &'a Arc<Intake>,
     pub unmatched: &'a Arc<Unmatched>,
-    pub deliveries: &'a States,
+    pub deliveries: States,
     pub desk: &'a Arc<Desk>,
     pub linking: &'a Arc<Linking>,
     pub metrics: &'a Metrics,
 }
 
-/// Binds every socket and serves the admin API on each with its rights, until `stop` resolves.
-pub(super) fn open<F>(
-    config: &Config,
-    behind: Behind<'_>,
-    tasks: &mut JoinSet<()>,
-    stop: impl Fn() -> F,
-) -> Result<Arc<Admin>, Error>
-where
-    F: Future<Output = Instant> + Send + 'static,
-{
+/// The admin API.
+pub(super) fn admin(config: &Config, behind: Behind<'_>) -> Result<Arc<Admin>, Error> {
     let Behind { store, intake, unmatched, deliveries, desk, linking, metrics } = behind;
     let parts = Parts {
         store: store.clone(),
         metrics: metrics.clone(),
         queues: config.queues.iter().map(queue_facts).collect(),
-        facts: reporter(Arc::clone(intake), Arc::clone(unmatched), Arc::clone(deliveries)),
+        facts: reporter(Arc::clone(intake), Arc::clone(unmatched), deliveries),
         tokens: Arc::new(TokensBehind(Arc::clone(desk))),
         links: Arc::new(LinksBehind(Arc::clone(linking))),
     };
-    let admin = Admin::new(parts).map_err(StoreError::from)?;
-    let bound: Result<Vec<_>, _> = config.sockets.iter().map(sockets::bind).collect();
-    for ((listener, file), socket) in bound?.into_iter().zip(&config.sockets) {
-        let handler = Arc::clone(&admin).handler(&socket.path.to_string_lossy(), socket.rights.clone());
+    Ok(Admin::new(parts).map_err(StoreError::from)?)
+}
+
+/// Serves the admin API on each socket with its rights, until `stop` resolves.
+pub(super) fn serve<F>(
+    config: &Config,
+    sockets: Vec<(UnixListener, SocketFile)>,
+    admin: &Arc<Admin>,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+    stop: impl Fn() -> F,
+) where
+    F: Future<Output = Instant> + Send + 'static,
+{
+    for ((listener, file), socket) in sockets.into_iter().zip(&config.sockets) {
+        let handler = Arc::clone(admin).handler(&socket.path.to_string_lossy(), socket.rights.clone());
         // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
         let server = Server::new(limits(), metrics.http(Door::Admin));
         let serving = server.serve(listener, handler, stop());
@@ -67,7 +95,6 @@ where
             drop(file);
         });
     }
-    Ok(admin)
 }
 
 fn queue_facts(queue: &config::Queue) -> QueueFacts {

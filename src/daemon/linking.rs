@@ -37,7 +37,7 @@ pub(super) fn linking(
 }
 
 /// The URLs beside the webhooks'.
-pub(super) fn endpoint(config: &Config, desk: &Arc<Desk>, metrics: &Metrics) -> Arc<Endpoint> {
+pub(super) fn endpoint(config: &Config, desk: &Arc<Desk>, metrics: &Metrics) -> Endpoint {
     let settings = Settings {
         code_path: config.linking.code_path.clone(),
         link_path: config.linking.link_path.clone(),
@@ -46,7 +46,7 @@ pub(super) fn endpoint(config: &Config, desk: &Arc<Desk>, metrics: &Metrics) -> 
         answer_within: config.webhook.answer_within,
     };
     let tokens = Arc::new(Behind(Arc::clone(desk)));
-    Arc::new(Endpoint::new(settings, tokens, metrics.clone()))
+    Endpoint::new(settings, tokens, metrics.clone())
 }
 
 /// The desk as linking sees it.

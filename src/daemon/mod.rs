@@ -1,7 +1,8 @@
-//! The daemon as a timeline: open the store, bind every door, say READY, serve, and on SIGTERM finish what is in flight.
+//! The daemon as a timeline: bind every door, open the store, say READY, serve, and on SIGTERM finish what is in flight.
 
 mod descriptors;
 mod doors;
+mod error;
 mod hardening;
 mod linking;
 mod queues;
@@ -17,27 +18,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Request, StatusCode};
-use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::clock;
-use crate::config::{self, Config, Secrets};
+use crate::config::{Config, MasterKey, Secrets};
+use crate::delivery::Dispatcher;
+use crate::delivery::sinks::spool::Spool;
 use crate::domain::signature::Keys;
 use crate::http::routes::Unmatched;
 use crate::http::{Body, Handler, Limits, Server, answer};
 use crate::intake::{self, Intake, Settings};
 use crate::linking::{Endpoint, Linking};
-use crate::ring_api::SettingsError;
-use crate::store::{Inbox, Store, StoreError};
+use crate::store::{Inbox, Store};
 use crate::telemetry::{Door, Metrics};
 use crate::tokens::Desk;
 
 use self::signals::Signals;
+use doors::Doors;
 
+pub use error::Error;
 pub use hardening::forbid_dumps;
 pub use setup::{create_store, examine, inspect_store, load, load_to_create, options};
 pub use tokens::ring_api;
@@ -49,54 +51,123 @@ const ANSWERS: Duration = Duration::from_secs(20);
 /// How often what is known of the webhook keys is kept.
 const NOTE_PROOFS: Duration = Duration::from_mins(1);
 
-/// Why the daemon does not run.
-#[derive(Debug, Error)]
-pub enum Error {
-    #[error("{0}")]
-    Config(#[from] config::ConfigError),
-    #[error("{0}")]
-    Secrets(#[from] config::Problems),
-    /// Of an error that names neither file nor folder.
-    #[error("{place}: {error}")]
-    StoreAt { place: String, error: StoreError },
-    #[error("[ring]: {0}")]
-    Ring(#[from] SettingsError),
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    #[error("{what}: {error}")]
-    Bind { what: String, error: io::Error },
-    #[error("{0}")]
-    Io(#[from] io::Error),
+/// A daemon that has all it needs: every door is bound, and the store is open. Nothing runs yet, and whoever connects waits.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Arc<Config>,
+    doors: Doors,
+    store: Store,
+    server: Arc<Server>,
+    endpoint: Endpoint,
+    dispatchers: Vec<Dispatcher<Spool>>,
+    intake: Arc<Intake>,
+    unmatched: Arc<Unmatched>,
+    metrics: Metrics,
+    admin: Arc<Admin>,
+    desk: Arc<Desk>,
+    linking: Arc<Linking>,
 }
 
-impl Error {
-    /// The daemon's exit code: 78 refused configuration, 65 damaged store, 75 store in use, else 1. An address that can't
-    /// be bound may come later, so systemd shall try again: 1.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) | Self::Secrets(_) | Self::Ring(_) => 78,
-            Self::Store(error) | Self::StoreAt { error, .. } => match error {
-                StoreError::InUse { .. } => 75,
-                StoreError::Damaged(_)
-                | StoreError::Foreign { .. }
-                | StoreError::Newer { .. }
-                | StoreError::Older { .. } => 65,
-                StoreError::Missing { .. }
-                | StoreError::Denied(_)
-                | StoreError::NoFolder { .. }
-                | StoreError::Exists { .. }
-                | StoreError::Partial { .. }
-                | StoreError::Environment { .. }
-                | StoreError::WrongKey { .. }
-                | StoreError::Vault(_) => 78,
-                _ => 1,
-            },
-            Self::Bind { .. } | Self::Io(_) => 1,
+impl Prepared {
+    /// Binds every door, then opens the store: a daemon whose doors are taken leaves the store alone.
+    ///
+    /// # Errors
+    /// What is wrong with configuration, store or addresses, in words that say what to do.
+    pub async fn new(config: Config) -> Result<Self, Error> {
+        Self::over(config, setup::open_store).await
+    }
+
+    async fn over(
+        config: Config,
+        open: impl FnOnce(&Config) -> Result<(Store, Secrets), Error> + Send + 'static,
+    ) -> Result<Self, Error> {
+        let config = Arc::new(config);
+        setup::make_folder(&config)?;
+        let doors = Doors::bind(&config).await?;
+        let of = Arc::clone(&config);
+        let opened = spawn_blocking(move || open(&of)).await;
+        let (store, secrets) = opened.map_err(io::Error::other)??;
+        let metrics = Metrics::default();
+        store.report_to(&metrics);
+        let server = Server::new(public_limits(&config), metrics.http(Door::Public));
+        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
+        let api = ring_api(&config, &secrets, store.ring_clock())?;
+        let desk = tokens::desk(&config, &store, api.clone(), &metrics).await?;
+        let endpoint = linking::endpoint(&config, &desk, &metrics);
+        let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
+        let dispatchers = queues::dispatchers(&config, &store);
+        let linking = linking::linking(&config, &secrets, &store, api, &desk, &metrics);
+        let behind = doors::Behind {
+            store: &store,
+            intake: &intake,
+            unmatched: &unmatched,
+            deliveries: queues::states(&dispatchers),
+            desk: &desk,
+            linking: &linking,
+            metrics: &metrics,
+        };
+        let admin = doors::admin(&config, behind)?;
+        Ok(Self {
+            config,
+            doors,
+            store,
+            server,
+            endpoint,
+            dispatchers,
+            intake,
+            unmatched,
+            metrics,
+            admin,
+            desk,
+            linking,
+        })
+    }
+
+    /// Starts everything.
+    pub fn serve(self) -> Daemon {
+        let Self {
+            config,
+            doors,
+            store,
+            server,
+            endpoint,
+            dispatchers,
+            intake,
+            unmatched,
+            metrics,
+            admin,
+            desk,
+            linking,
+        } = self;
+        let (stop, stopped) = watch::channel(None);
+        let stopping = || stopping(stopped.clone());
+        let mut tasks = JoinSet::new();
+        let Doors { listener, address, sockets } = doors;
+        let handler = public_handler(&intake, Arc::new(endpoint), &unmatched);
+        let serving = server.serve(listener, handler, stopping());
+        tasks.spawn(async move {
+            let _ = serving.await;
+        });
+        tasks.spawn(keep_proofs(Arc::clone(&intake), store.inbox().clone(), stopped.clone()));
+        for dispatcher in dispatchers {
+            let run = dispatcher.run(stopping());
+            tasks.spawn(async move {
+                let _ = run.await;
+            });
         }
+        let drained = stopping();
+        tasks.spawn(Arc::clone(&desk).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
+        tasks.spawn(Arc::clone(&linking).run(stopping()));
+        doors::serve(&config, sockets, &admin, &metrics, &mut tasks, stopping);
+        if config.queues.is_empty() {
+            tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
+        }
+        tracing::info!(%address, queues = config.queues.len(), "ready for webhooks");
+        Daemon { store, intake, metrics, address, admin, desk, linking, stop, tasks }
     }
 }
 
-/// A daemon whose store is open and whose doors accept.
+/// A daemon that runs.
 #[derive(Debug)]
 pub struct Daemon {
     store: Store,
@@ -111,53 +182,23 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens the store, binds everything, and starts to serve.
+    /// Prepares one and lets it serve.
     ///
     /// # Errors
-    /// What is wrong with configuration, store or addresses, in words that say what to do.
+    /// As [`Prepared::new`].
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let (store, secrets) = setup::open_store(&config)?;
-        let metrics = Metrics::default();
-        store.report_to(&metrics);
-        let (stop, stopped) = watch::channel(None);
-        let mut tasks = JoinSet::new();
+        Ok(Prepared::new(config).await?.serve())
+    }
 
-        let listener = TcpListener::bind(config.listen).await;
-        let listener = listener
-            .map_err(|error| Error::Bind { what: format!("listen = \"{}\"", config.listen), error })?;
-        let address = listener.local_addr()?;
-        let server = Server::new(public_limits(&config), metrics.http(Door::Public));
-        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
-        let api = ring_api(&config, &secrets, store.ring_clock())?;
-        let desk = tokens::desk(&config, &store, api.clone(), &metrics).await?;
-        let endpoint = linking::endpoint(&config, &desk, &metrics);
-        let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
-        let handler = public_handler(&intake, endpoint, &unmatched);
-        let serving = server.serve(listener, handler, stopping(stopped.clone()));
-        tasks.spawn(async move {
-            let _ = serving.await;
-        });
-        tasks.spawn(keep_proofs(Arc::clone(&intake), store.inbox().clone(), stopped.clone()));
-        let states = queues::start(&config, &store, &mut tasks, || stopping(stopped.clone()));
-        let drained = stopping(stopped.clone());
-        tasks.spawn(Arc::clone(&desk).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
-        let linking = linking::linking(&config, &secrets, &store, api, &desk, &metrics);
-        tasks.spawn(Arc::clone(&linking).run(stopping(stopped.clone())));
-        let parts = doors::Behind {
-            store: &store,
-            intake: &intake,
-            unmatched: &unmatched,
-            deliveries: &states,
-            desk: &desk,
-            linking: &linking,
-            metrics: &metrics,
-        };
-        let admin = doors::open(&config, parts, &mut tasks, || stopping(stopped.clone()))?;
-        if config.queues.is_empty() {
-            tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
-        }
-        tracing::info!(%address, queues = config.queues.len(), "ready for webhooks");
-        Ok(Self { store, intake, metrics, address, admin, desk, linking, stop, tasks })
+    /// The same over a store that is open already: for tests with failing disks.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    #[doc(hidden)]
+    pub async fn start_over(config: Config, store: Store) -> Result<Self, Error> {
+        Ok(Prepared::over(config, move |config| Ok((store, config.secrets(MasterKey::MadeLater)?)))
+            .await?
+            .serve())
     }
 
     /// Where webhooks are taken.
@@ -195,7 +236,7 @@ impl Daemon {
         }
         let store = self.store;
         // Closing waits for the disk.
-        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        let _ = spawn_blocking(move || store.close()).await;
         tracing::info!("stopped");
     }
 }
@@ -206,8 +247,9 @@ impl Daemon {
 /// What kept the daemon from starting.
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
-    let daemon = Daemon::start(config).await?;
+    let prepared = Prepared::new(config).await?;
     supervisor::notify(supervisor::READY);
+    let daemon = prepared.serve();
     let signal = signals.ending().await;
     tracing::info!(signal, "stopping");
     supervisor::notify(supervisor::STOPPING);

@@ -1,12 +1,9 @@
-//! Starts what delivers the queues that do not wait for a reader: one dispatcher with its sink each.
+//! Makes what delivers the queues that do not wait for a reader: one dispatcher with its sink each.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::config::{self, Config, QueueKind};
 use crate::delivery::sinks::spool::{self, Spool};
@@ -18,17 +15,9 @@ use crate::store::Store;
 /// How the delivery of each queue stands.
 pub(super) type States = Arc<Vec<(QueueName, watch::Receiver<State>)>>;
 
-/// Starts a dispatcher for each push queue; each ends when `stop` resolves.
-pub(super) fn start<F>(
-    config: &Config,
-    store: &Store,
-    tasks: &mut JoinSet<()>,
-    stop: impl Fn() -> F,
-) -> States
-where
-    F: Future<Output = Instant> + Send + 'static,
-{
-    let mut states = Vec::new();
+/// A dispatcher for each push queue.
+pub(super) fn dispatchers(config: &Config, store: &Store) -> Vec<Dispatcher<Spool>> {
+    let mut dispatchers = Vec::new();
     for queue in &config.queues {
         let QueueKind::Spool { folder, max_files, spool_bytes } = &queue.kind else { continue };
         let spool = Spool::open(spool::Options {
@@ -40,15 +29,19 @@ where
                 config::Format::Raw => raw,
             },
         });
-        let dispatcher =
-            Dispatcher::new(store.queues().clone(), queue.name.clone(), spool, Options::default());
-        states.push((queue.name.clone(), dispatcher.state()));
-        let run = dispatcher.run(stop());
-        tasks.spawn(async move {
-            let _ = run.await;
-        });
+        dispatchers.push(Dispatcher::new(
+            store.queues().clone(),
+            queue.name.clone(),
+            spool,
+            Options::default(),
+        ));
     }
-    Arc::new(states)
+    dispatchers
+}
+
+/// How each of them stands, now and later.
+pub(super) fn states(dispatchers: &[Dispatcher<Spool>]) -> States {
+    Arc::new(dispatchers.iter().map(|d| (d.queue().clone(), d.state())).collect())
 }
 
 fn cloudevent(event: &Event, sequence: u64, attempt: u32) -> Bytes {

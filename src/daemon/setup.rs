@@ -1,10 +1,11 @@
 //! Store and vault from the configuration: made once, opened at every start.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::Error;
+use super::error::Error;
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets};
 use crate::failpoint;
@@ -95,6 +96,22 @@ pub fn create_store(config: &Config) -> Result<Identity, Error> {
         (Err(_), Some(error)) => Err(error),
         (Err(error), None) => Err(error.into()),
     }
+}
+
+/// Makes sure that the store's folder is there, because sockets may be bound in it before the store is opened, or made.
+///
+/// # Errors
+/// [`StoreError::Missing`] when there is no store and none is to be made.
+pub(super) fn make_folder(config: &Config) -> Result<(), Error> {
+    let folder = &config.store.folder;
+    if folder.exists() {
+        return Ok(());
+    }
+    if !config.store.create {
+        return Err(StoreError::Missing { folder: folder.clone() }.into());
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    Ok(made.map_err(|e| StoreError::Unavailable(format!("{}: {e}", folder.display())))?)
 }
 
 /// Opens the store; makes it first when the configuration says so and nothing of it is there.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Group;
 use tokio::net::UnixListener;
 
-use super::Error;
+use super::error::Error;
 use crate::config::Socket;
 
 /// A bound socket; its file goes with it.

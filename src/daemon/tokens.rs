@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::Error;
+use super::error::Error;
 use crate::admin::TokenDesk;
 use crate::clock::RingClock;
 use crate::config::{Config, Secrets};

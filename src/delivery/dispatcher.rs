@@ -76,6 +76,11 @@ impl<S: Sink> Dispatcher<S> {
         }
     }
 
+    /// The queue that it delivers.
+    pub fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
     /// How it stands, now and later.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()

@@ -45,15 +45,15 @@ impl Batch<'_> {
         let mut marks = incoming.marks;
         if let Some(before) = self.seen(&identity.id)? {
             if identity.repeats(&before, &incoming.body) {
-                bump(&self.shared.stats.duplicates);
+                self.counts.duplicates += 1;
                 return Ok(Ok(Accepted::Duplicate));
             }
             identity = identity.conflicting();
             if self.seen(&identity.id)?.is_some() {
-                bump(&self.shared.stats.duplicates);
+                self.counts.duplicates += 1;
                 return Ok(Ok(Accepted::Duplicate));
             }
-            bump(&self.shared.stats.conflicts);
+            self.counts.conflicts += 1;
             marks.insert(Mark::Conflict);
         }
         if self.core.kept_bytes().saturating_add(incoming.body.len() as u64) > self.shared.options.max_bytes {
@@ -81,9 +81,9 @@ impl Batch<'_> {
             return Ok(Err(error));
         }
         self.remember(&identity)?;
-        bump(&self.shared.stats.accepted);
+        self.counts.accepted += 1;
         if let Some(anomaly) = incoming.anomaly {
-            bump(&self.shared.stats.quarantined);
+            self.counts.quarantined += 1;
             let seq = self.put_letter(Class::Quarantined, NO_ACCOUNT, NO_USER, &event, anomaly)?;
             return Ok(Ok(Accepted::Quarantined { seq }));
         }
@@ -152,7 +152,7 @@ impl Batch<'_> {
     fn place(&mut self, event: &Event, Whose { account, owner }: Whose) -> Result<Accepted, Fault> {
         let Destination { queues, hold } = self.destination(event, account, owner);
         if queues.is_empty() && !hold {
-            bump(&self.shared.stats.unrouted);
+            self.counts.unrouted += 1;
             let why = match owner {
                 Owner::Nobody if account != NO_ACCOUNT => "its link ended before anybody claimed it",
                 _ => "no queue wants it",
@@ -171,7 +171,7 @@ impl Batch<'_> {
         if !hold {
             return Ok(Accepted::Queued { seq, account: event.account.clone(), queues: count });
         }
-        bump(&self.shared.stats.held);
+        self.counts.held += 1;
         self.hold(seq, account, event, queues)?;
         Ok(Accepted::Held { seq, queues: count })
     }
@@ -312,7 +312,7 @@ impl Batch<'_> {
     pub(super) fn bury_held(&mut self, seq: u64, why: &str) -> Result<(), Fault> {
         let Some(event) = self.core.unhold(seq) else { return Ok(()) };
         let Some(aside) = self.take_aside((HELD, u64::from(event.account), seq, 0))? else { return Ok(()) };
-        bump(&self.shared.stats.dead);
+        self.counts.dead += 1;
         self.bury(Class::Dead, 0, &Aside { detail: why.to_owned(), ..aside })
     }
 

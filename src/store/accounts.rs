@@ -9,7 +9,6 @@ use super::batch::{Batch, HELD, Left};
 use super::codec::{Damaged, stamp};
 use super::command::{AccountRefusal, Bound, Import};
 use super::error::Fault;
-use super::shared::bump;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::Event;
 use crate::domain::refresh::Proof;
@@ -81,7 +80,7 @@ impl Batch<'_> {
         for &seq in &held {
             self.core.unhold(seq);
             self.take_aside((HELD, u64::from(number), seq, 0))?;
-            bump(&self.shared.stats.dropped);
+            self.counts.dropped += 1;
         }
         if waiting == 0 && held.is_empty() {
             self.core.forgotten.remove(&number);
@@ -130,10 +129,17 @@ impl Batch<'_> {
 
     /// The number of a user; added when new.
     pub(super) fn user_number(&mut self, user: &UserId) -> Result<u32, Fault> {
-        if let Some(number) = self.shared.users().find(user.as_str()) {
+        let known = {
+            let users = self.shared.users();
+            if let Some(number) = users.find(user.as_str()) {
+                return Ok(number);
+            }
+            users.count()
+        };
+        if let Some(number) = self.users.find(user) {
             return Ok(number);
         }
-        let number = self.shared.users_mut().add(user);
+        let number = self.users.add(user, known);
         let mut value = user.as_str().as_bytes().to_vec();
         stamp("users", &number.to_be_bytes(), &mut value);
         self.tables.users()?.insert(number, value.as_slice())?;
@@ -141,7 +147,12 @@ impl Batch<'_> {
     }
 
     pub(super) fn user_name(&self, number: u32) -> Option<UserId> {
-        self.shared.users().name(number).and_then(|name| UserId::new(name).ok())
+        let users = self.shared.users();
+        let behind = (number as usize).checked_sub(users.count() + 1);
+        match behind {
+            Some(behind) => self.users.name(behind).cloned(),
+            None => users.name(number).and_then(|name| UserId::new(name).ok()),
+        }
     }
 
     pub(super) fn write_account(&mut self, number: u32, row: &AccountRow) -> Result<(), Fault> {

@@ -8,7 +8,6 @@ use super::command::Class;
 use super::core::Total;
 use super::error::Fault;
 use super::options::Bounds;
-use super::shared::bump;
 use super::tables::{AsideKey, aside_key_bytes};
 use crate::log::audit::{Entry, What};
 
@@ -61,7 +60,7 @@ impl Batch<'_> {
     pub(super) fn drop_oldest_letter(&mut self, class: Class) -> Result<bool, Fault> {
         let Some(key) = self.oldest_letter(class)? else { return Ok(false) };
         self.remove_letter(key)?;
-        bump(&self.shared.stats.dropped);
+        self.counts.dropped += 1;
         Ok(true)
     }
 

@@ -3,7 +3,7 @@
 //! Core memory is changed as the commands run; what readers see (queues, followers) only after the commit, from
 //! `staged`. When anything fails the whole core is thrown away and loaded again, so nothing here undoes anything.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use redb::ReadableTable;
 
@@ -13,12 +13,13 @@ use super::core::{Chunk, Core};
 use super::error::Fault;
 use super::index::{NO_USER, seconds};
 use super::keys::event_aad;
-use super::shared::{Shared, bump};
+use super::shared::{Counts, Shared};
 use super::tables::{Tables, progress_key_bytes};
 use super::wal::Changes;
 use crate::domain::actor::Actor;
 use crate::domain::backlog;
 use crate::domain::event::Event;
+use crate::domain::ids::UserId;
 use crate::domain::released::Released;
 use crate::domain::ring_time::RingTime;
 use crate::domain::time::Millis;
@@ -77,9 +78,39 @@ pub(super) enum Left {
 /// What a batch leaves to be done.
 pub(super) struct Finished {
     pub staged: Vec<Staged>,
+    /// Users who came, in the order of their numbers.
+    pub users: Vec<UserId>,
+    pub counts: Counts,
     pub published: Vec<Published>,
     pub changes: Changes,
     pub notes: Vec<Entry>,
+}
+
+/// Users whom nobody else knows before the commit.
+#[derive(Debug, Default)]
+pub(super) struct NewUsers {
+    names: Vec<UserId>,
+    by_name: HashMap<UserId, u32>,
+}
+
+impl NewUsers {
+    /// The number of a user who came in this batch.
+    pub(super) fn find(&self, name: &UserId) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The user with the number that is so far behind those known before.
+    pub(super) fn name(&self, behind: usize) -> Option<&UserId> {
+        self.names.get(behind)
+    }
+
+    /// Gives a user the next number, where so many were known before.
+    pub(super) fn add(&mut self, name: &UserId, known: usize) -> u32 {
+        self.names.push(name.clone());
+        let number = to_u32(known + self.names.len());
+        self.by_name.insert(name.clone(), number);
+        number
+    }
 }
 
 pub(super) struct Batch<'a> {
@@ -92,6 +123,8 @@ pub(super) struct Batch<'a> {
     /// What became of held events since whoever wants to know took it.
     pub released: Released,
     pub staged: Vec<Staged>,
+    pub users: NewUsers,
+    pub counts: Counts,
     /// (Queue, sequence) of what leaves in this batch, so that nothing leaves twice.
     left: HashSet<(u16, u64)>,
     /// The same of what failed in this batch: a second answer in it comes too late.
@@ -116,6 +149,8 @@ impl<'a> Batch<'a> {
             ring: shared.ring_clock.when(now),
             released: Released::default(),
             staged: Vec::new(),
+            users: NewUsers::default(),
+            counts: Counts::default(),
             left: HashSet::new(),
             failed: HashSet::new(),
             published: Vec::new(),
@@ -130,8 +165,9 @@ impl<'a> Batch<'a> {
     pub(super) fn finish(mut self) -> Result<Finished, Fault> {
         self.flush_chunk()?;
         self.write_tail()?;
-        let Self { staged, published, tables, notes, .. } = self;
-        Ok(Finished { staged, published, changes: tables.into_changes(), notes })
+        let Self { staged, users, counts, published, tables, notes, .. } = self;
+        let changes = tables.into_changes();
+        Ok(Finished { staged, users: users.names, counts, published, changes, notes })
     }
 
     /// Tells the log of a change, once it is durable. More than the log takes in a minute are not kept.
@@ -224,8 +260,8 @@ impl<'a> Batch<'a> {
     pub(super) fn leave(&mut self, queue: u16, account: u32, seq: u64, how: Left) {
         match how {
             Left::Delivered => {}
-            Left::Dead => bump(&self.shared.stats.dead),
-            Left::Dropped => bump(&self.shared.stats.dropped),
+            Left::Dead => self.counts.dead += 1,
+            Left::Dropped => self.counts.dropped += 1,
         }
         self.left.insert((queue, seq));
         self.staged.push(Staged::Left { queue, account, seq, how });

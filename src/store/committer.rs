@@ -70,6 +70,7 @@ pub(super) fn look(writer: &Writer, watch: &mut Watch, wall: Millis, monotonic: 
 
 /// Lets what is due happen; what is due by age only while the clock is believed. Returns whether more is due at once.
 pub(super) fn tick(writer: &mut Writer, now: Millis, may_expire: bool) -> bool {
+    writer.watch_file(now);
     writer.watch_disk();
     writer.checkpoint(now);
     if !writer.is_due(now) {

@@ -12,7 +12,7 @@ use redb::{Builder, Database, StorageBackend};
 
 use super::codec::Damaged;
 use super::error::{Fault, StoreError};
-use super::folder::{Identity, sync_folder, unavailable, write_new};
+use super::folder::{Folder, Identity, sync_folder, unavailable, write_new};
 use super::load;
 use super::shared::OpenFn;
 use super::wal::Wal;
@@ -176,21 +176,24 @@ pub(super) fn has_log(path: &Path) -> io::Result<bool> {
 }
 
 /// Gives a file of the time before the log its room, beside the old one until it is whole.
-pub(super) fn make_room(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make_room(folder: &Folder) -> Result<(), StoreError> {
+    let path = &folder.data();
     let failed = |e| unavailable(path, &e);
     if !has_log(path).map_err(failed)? {
         let new = path.with_extension("new");
-        copy_behind_log(path, &new).map_err(|e| {
-            let _ = fs::remove_file(&new);
-            failed(e)
-        })?;
+        let copied = copy_behind_log(path, &new).map_err(failed).and_then(|file| {
+            // Before it is in place, so that nobody else ever finds a file there that is not locked.
+            folder.lock_instead(file)?;
+            fs::rename(&new, path).map_err(failed)
+        });
+        copied.inspect_err(|_| drop(fs::remove_file(&new)))?;
         tracing::info!("the store's file was given the room of a write-ahead log");
     }
     // Also where that was done before: a crash may have come between.
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-fn copy_behind_log(path: &Path, new: &Path) -> io::Result<()> {
+fn copy_behind_log(path: &Path, new: &Path) -> io::Result<File> {
     let mut old = File::open(path)?;
     let before = old.metadata()?;
     // One that was begun before.
@@ -201,5 +204,5 @@ fn copy_behind_log(path: &Path, new: &Path) -> io::Result<()> {
     out.write_all(&vec![0; LOG_BYTES])?;
     io::copy(&mut old, &mut out)?;
     out.sync_all()?;
-    fs::rename(new, path)
+    Ok(out)
 }

@@ -1,10 +1,10 @@
-//! The store's folder: identity beside the file, the lock with its holder's name, and the reserve for a full disk.
+//! The store's folder: the locks on its file and on itself, identity beside the file, and the reserve for a full disk.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,8 @@ use crate::failpoint;
 
 const DATA: &str = "store.redb";
 const IDENTITY: &str = "identity.json";
-const LOCK: &str = "lock";
+/// Says to people who has the lock. The lock itself does not depend on it.
+const HOLDER: &str = "holder";
 const RESERVE: &str = "reserve";
 const CREATING: &str = "creating";
 
@@ -30,11 +31,19 @@ pub struct Identity {
     pub created: String,
 }
 
-/// A locked folder with a whole store in it. The lock goes with it, or with [`Folder::unlock`].
+/// A locked folder with a whole store in it. The locks go with it, or with [`Folder::unlock`].
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    lock: Mutex<Option<File>>,
+    locks: Mutex<Locks>,
+}
+
+/// Files that are open only for their locks. What lies beside the store's file may be deleted, and the file itself moved away and
+/// replaced, under a running daemon; the folder's lock keeps others out all the same.
+#[derive(Debug, Default)]
+struct Locks {
+    folder: Option<File>,
+    data: Option<File>,
 }
 
 impl Folder {
@@ -44,6 +53,11 @@ impl Folder {
     /// [`StoreError::Missing`], [`StoreError::Partial`], [`StoreError::InUse`], or what the disk says.
     pub fn open(path: &Path) -> Result<(Self, Identity), StoreError> {
         let folder = path.to_owned();
+        // First, because whatever is missing here, a daemon may run on what is left.
+        let locked = match fs::exists(path) {
+            Ok(false) => return Err(StoreError::Missing { folder }),
+            _ => Self::lock(path)?,
+        };
         if Self::is_being_made(path)? {
             return Err(StoreError::Missing { folder });
         }
@@ -59,11 +73,8 @@ impl Folder {
                 return Err(StoreError::Damaged(format!("{}: it is no file", file.display())));
             }
         }
-        let data = path.join(DATA);
         // The store is written to from the start on.
-        let opened = OpenOptions::new().read(true).write(true).open(&data);
-        opened.map_err(|e| unavailable(&data, &e))?;
-        let locked = Self::lock(path)?;
+        locked.lock_data()?;
         let text = fs::read(path.join(IDENTITY)).map_err(|e| unavailable(&path.join(IDENTITY), &e))?;
         let identity = serde_json::from_slice(&text)
             .map_err(|e| StoreError::Damaged(format!("{}: {e}", path.join(IDENTITY).display())))?;
@@ -101,6 +112,7 @@ impl Folder {
         write_new(&path.join(IDENTITY), &text)?;
         failpoint!("create.identified");
         fill(&folder)?;
+        folder.lock_data()?;
         sync_folder(path)?;
         failpoint!("create.filled");
         fs::remove_file(&marker).map_err(|e| unavailable(&marker, &e))?;
@@ -190,35 +202,85 @@ impl Folder {
         }
     }
 
+    /// Whether the store's file still lies where it was opened. What is written to one that was moved away or deleted is lost to
+    /// the next start.
+    pub fn has_its_file(&self) -> bool {
+        let locks = self.locks();
+        let Some(opened) = locks.data.as_ref().and_then(|file| file.metadata().ok()) else { return true };
+        match fs::metadata(self.data()) {
+            Ok(found) => is_same(&opened, &found),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Puts another file, which is not at its place yet, under the lock of the store's file.
+    pub(super) fn lock_instead(&self, data: File) -> Result<(), StoreError> {
+        take_lock(&data, &self.path, &self.data())?;
+        self.locks().data = Some(data);
+        Ok(())
+    }
+
     /// Lets others have the store.
     pub fn unlock(&self) {
-        if let Some(file) = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let Locks { folder, data } = std::mem::take(&mut *self.locks());
+        for file in [data, folder].into_iter().flatten() {
             // Closing alone leaves the lock to a child that was forked and has not yet replaced itself.
             let _ = flock(&file, FlockOperation::Unlock);
         }
     }
 
+    /// Locks the folder, and its store's file if that is there.
     fn lock(path: &Path) -> Result<Self, StoreError> {
-        let name = path.join(LOCK);
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&name);
-        let mut file = opened.map_err(|e| unavailable(&name, &e))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let _ = file.take(200).read_to_string(&mut holder);
-                let holder = holder.trim();
-                let holder = if holder.is_empty() { "another process" } else { holder }.to_owned();
-                return Err(StoreError::InUse { folder: path.to_owned(), holder });
-            }
-            Err(e) => return Err(unavailable(&name, &e.into())),
+        let dir = File::open(path).map_err(|e| unavailable(path, &e))?;
+        match take_lock(&dir, path, path) {
+            Ok(()) | Err(StoreError::Unavailable(_)) => {}
+            // A file system that locks no folders leaves it to the file's lock.
+            Err(error) => return Err(error),
+        }
+        let locks = Mutex::new(Locks { folder: Some(dir), data: None });
+        let locked = Self { path: path.to_owned(), locks };
+        if locked.data().is_file() {
+            locked.lock_data()?;
         }
         // Only for people, so a disk too full to note it is no reason to stay down.
-        let _ = file.set_len(0).and_then(|()| file.rewind());
-        let _ = writeln!(file, "pid {} (ringhookd)", std::process::id());
-        Ok(Self { path: path.to_owned(), lock: Mutex::new(Some(file)) })
+        let name = path.join(HOLDER);
+        let note = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(name);
+        let _ = note.and_then(|mut file| writeln!(file, "pid {} (ringhookd)", std::process::id()));
+        Ok(locked)
     }
+
+    /// Locks the store's file, unless it is locked already.
+    fn lock_data(&self) -> Result<(), StoreError> {
+        let path = self.data();
+        while self.locks().data.is_none() || !self.has_its_file() {
+            let opened = OpenOptions::new().read(true).write(true).open(&path);
+            let file = opened.map_err(|e| unavailable(&path, &e))?;
+            // Replaced before it was locked: the other one counts.
+            self.lock_instead(file)?;
+        }
+        Ok(())
+    }
+
+    fn locks(&self) -> MutexGuard<'_, Locks> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_lock(file: &File, folder: &Path, path: &Path) -> Result<(), StoreError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let holder = fs::read_to_string(folder.join(HOLDER)).unwrap_or_default();
+            let holder: String = holder.trim().chars().take(200).collect();
+            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+            Err(StoreError::InUse { folder: folder.to_owned(), holder })
+        }
+        Err(e) => Err(unavailable(path, &e.into())),
+    }
+}
+
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 impl Drop for Folder {
@@ -319,10 +381,39 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store");
         let first = make(&path).unwrap();
-        let of_the_child = first.lock.lock().unwrap().as_ref().unwrap().try_clone().unwrap();
+        let of_the_child = {
+            let locks = first.locks();
+            [&locks.folder, &locks.data].map(|file| file.as_ref().unwrap().try_clone().unwrap())
+        };
         drop(first);
         assert!(Folder::open(&path).is_ok());
         drop(of_the_child);
+    }
+
+    #[test]
+    fn what_is_deleted_or_replaced_in_the_folder_lets_nobody_else_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let first = make(&path).unwrap();
+        let in_use = || matches!(Folder::open(&path), Err(StoreError::InUse { .. }));
+        for name in [HOLDER, IDENTITY] {
+            fs::remove_file(path.join(name)).unwrap();
+            assert!(in_use(), "without {name}");
+        }
+        write_new(&path.join(IDENTITY), &serde_json::to_vec(&identity()).unwrap()).unwrap();
+        assert!(first.has_its_file());
+        fs::rename(first.data(), path.join("away")).unwrap();
+        assert!(in_use() && !first.has_its_file(), "moved away");
+        assert!(matches!(make(&path), Err(StoreError::InUse { .. })));
+        fs::copy(path.join("away"), first.data()).unwrap();
+        assert!(in_use() && !first.has_its_file(), "replaced by a copy");
+        fs::rename(path.join("away"), first.data()).unwrap();
+        assert!(first.has_its_file(), "put back");
+        // The folder moved, and a new one in its place with the same file.
+        fs::rename(&path, dir.path().join("old")).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::rename(dir.path().join("old").join(DATA), path.join(DATA)).unwrap();
+        assert!(in_use(), "the file is locked itself");
     }
 
     #[test]

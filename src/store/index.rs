@@ -162,6 +162,11 @@ impl Users {
         self.text.get(start..end)
     }
 
+    /// How many there are; the highest number.
+    pub(super) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<u32> {
         self.by_name.find(xxh3_64(name.as_bytes()), |&no| self.name(no) == Some(name)).copied()
     }

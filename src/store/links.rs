@@ -178,14 +178,14 @@ impl Batch<'_> {
         event.user = self.user_name(user);
         event.marks.insert(Mark::Held);
         let queues = self.queues_for(&event, &aside.queues);
-        bump(&self.shared.stats.released);
+        self.counts.released += 1;
         if !queues.is_empty() {
             self.released.to_queues(self.core.queue_names(&queues));
             let seq = self.append(number, user, &event, queues.clone())?;
             self.publish(seq, &queues, &event);
         } else if aside.queues.is_empty() {
             self.released.add(Released { events: 1, unrouted: 1, ..Released::default() });
-            bump(&self.shared.stats.unrouted);
+            self.counts.unrouted += 1;
             self.put_letter(Class::Unrouted, number, user, &event, "no queue wants it")?;
         } else {
             self.released.add(Released { events: 1, delivered_before: 1, ..Released::default() });

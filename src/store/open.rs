@@ -65,7 +65,7 @@ impl Store {
             return Err(StoreError::Environment { found: identity.environment, configured });
         }
         look_first(&folder, &identity)?;
-        file::make_room(&folder.data())?;
+        file::make_room(&folder)?;
         let (data, cache) = (folder.data(), options.cache_bytes);
         let open = move |identity: &Identity| {
             let disk = file::disk(&data).map_err(Fault::from)?;

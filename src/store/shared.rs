@@ -81,6 +81,41 @@ pub struct Stats {
     pub accounts: [AtomicU64; LinkState::ALL.len()],
 }
 
+/// What a transaction adds to the [`Stats`], once it is committed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub accepted: u64,
+    pub duplicates: u64,
+    pub conflicts: u64,
+    pub held: u64,
+    pub released: u64,
+    pub unrouted: u64,
+    pub quarantined: u64,
+    pub dead: u64,
+    pub dropped: u64,
+}
+
+impl Stats {
+    pub(super) fn add(&self, counts: Counts) {
+        let Counts { accepted, duplicates, conflicts, held, released, unrouted, quarantined, dead, dropped } =
+            counts;
+        let added = [
+            (&self.accepted, accepted),
+            (&self.duplicates, duplicates),
+            (&self.conflicts, conflicts),
+            (&self.held, held),
+            (&self.released, released),
+            (&self.unrouted, unrouted),
+            (&self.quarantined, quarantined),
+            (&self.dead, dead),
+            (&self.dropped, dropped),
+        ];
+        for (counter, count) in added.into_iter().filter(|(_, count)| *count > 0) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+}
+
 pub(super) fn bump(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -161,6 +196,9 @@ impl Shared {
 
     /// Opens the file. What a crash left to be put into place needs room: on a full disk it gets the reserve's.
     pub(super) fn opened(&self) -> Result<Opened, StoreError> {
+        if !self.folder.has_its_file() {
+            return Err(StoreError::Unavailable(moved(&self.folder)));
+        }
         match (self.open)(&self.identity) {
             Err(StoreError::Unavailable(_)) if self.folder.release_reserve() => (self.open)(&self.identity),
             opened => opened,
@@ -218,4 +256,10 @@ impl Shared {
             Health::Damaged { why, .. } => Some(StoreError::Damaged(why)),
         }
     }
+}
+
+/// What is said of a file that is not where it was opened.
+pub(super) fn moved(folder: &Folder) -> String {
+    let data = folder.data();
+    format!("{} was moved, replaced or deleted while the daemon runs: put it back", data.display())
 }

@@ -17,11 +17,12 @@ use super::error::{Fault, StoreError};
 use super::file::Opened;
 use super::index::seconds;
 use super::load::{load, verify};
-use super::shared::{Health, QueueState, Shared, bump, set};
+use super::shared::{Counts, Health, QueueState, Shared, bump, moved, set};
 use super::tables::{Tables, begin_write};
 use super::wal::Wal;
 use crate::clock;
 use crate::domain::actor::Actor;
+use crate::domain::ids::UserId;
 use crate::domain::link::LinkState;
 use crate::domain::steady::Jump;
 use crate::domain::time::Millis;
@@ -82,6 +83,15 @@ const FULL_STEP: Duration = Duration::from_mins(1);
 /// How often the same warning is given.
 const WARN_AGAIN: Duration = Duration::from_hours(1);
 
+/// What a transaction did, for memory that readers see.
+struct Committed {
+    staged: Vec<Staged>,
+    users: Vec<UserId>,
+    counts: Counts,
+    published: Vec<Published>,
+    notes: Vec<audit::Entry>,
+}
+
 pub(super) struct Writer {
     shared: Arc<Shared>,
     core: Core,
@@ -115,12 +125,15 @@ impl Writer {
         let low = matches!(self.shared.health(), Health::LowDisk { .. });
         let run = AssertUnwindSafe(|| self.transact(now, low, &mut commands, &mut accepted));
         match caught(run) {
-            Ok((staged, published, notes)) => {
+            Ok(Committed { staged, users, counts, published, notes }) => {
                 bump(&self.shared.stats.commits);
                 if let Some(metrics) = self.shared.metrics.get().filter(|_| !accepted.is_empty()) {
                     metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
                     metrics.batch_events.observe(f64::from(to_u32(accepted.len())));
                 }
+                self.shared.stats.add(counts);
+                // Before the queues, which speak of them by number.
+                self.add_users(&users);
                 self.apply(staged, now);
                 self.count();
                 failpoint!("store.committed");
@@ -186,6 +199,13 @@ impl Writer {
         }
     }
 
+    /// Watches that the file is where it was opened: nothing more is acknowledged that the next start would not find.
+    pub(super) fn watch_file(&mut self, now: Millis) {
+        if self.shared.unavailable().is_none() && !self.shared.folder.has_its_file() {
+            self.fail(now, std::io::Error::other(moved(&self.shared.folder)).into());
+        }
+    }
+
     /// Watches the free disk: below the low-water mark accepts are refused while deliveries make room.
     pub(super) fn watch_disk(&self) {
         set(&self.shared.stats.file_bytes, self.shared.folder.data_bytes());
@@ -207,7 +227,7 @@ impl Writer {
         low_disk: bool,
         commands: &mut [Command],
         accepted: &mut Vec<Result<Accepted, StoreError>>,
-    ) -> Result<(Vec<Staged>, Vec<Published>, Vec<audit::Entry>), Fault> {
+    ) -> Result<Committed, Fault> {
         let Self { shared, core, wal, .. } = self;
         shared.with_db(|db| {
             let txn = begin_write(db)?;
@@ -222,10 +242,10 @@ impl Writer {
                     Command::Job(job) => job.run(&mut batch)?,
                 }
             }
-            let Finished { staged, published, changes, notes } = batch.finish()?;
+            let Finished { staged, users, counts, published, changes, notes } = batch.finish()?;
             failpoint!("store.before_commit");
             wal.commit(txn, changes)?;
-            Ok((staged, published, notes))
+            Ok(Committed { staged, users, counts, published, notes })
         })
     }
 
@@ -266,6 +286,16 @@ impl Writer {
         // What was leased is free again.
         self.shared.queues().values().for_each(|q| q.wake.notify_waiters());
         Ok(())
+    }
+
+    fn add_users(&self, users: &[UserId]) {
+        if users.is_empty() {
+            return;
+        }
+        let mut known = self.shared.users_mut();
+        for user in users {
+            known.add(user);
+        }
     }
 
     /// Lets readers see what is durable now.

@@ -19,6 +19,7 @@ mod reach;
 mod secrets;
 mod signals;
 mod simulate;
+mod start;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens_cli;

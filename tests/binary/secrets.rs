@@ -266,7 +266,7 @@ fn only_the_owner_reads_what_is_written_and_no_core_is_dumped() {
             file.file_name().unwrap().to_owned()
         })
         .collect();
-    for name in ["store.redb", "identity.json", "lock", "reserve", "master.key"] {
+    for name in ["store.redb", "identity.json", "holder", "reserve", "master.key"] {
         assert!(names.iter().any(|found| found == name), "{name} in {names:?}");
     }
     assert_eq!(fs::metadata(show.path("data")).unwrap().permissions().mode() & 0o777, 0o700);

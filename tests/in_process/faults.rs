@@ -6,4 +6,5 @@ mod damage;
 mod growth;
 mod ledger;
 mod model;
+mod visible;
 mod world;

@@ -13,8 +13,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 const KEY: &str = "a-made-up-key-for-tests";
 
-async fn daemon(folder: &Path, more: &str) -> Daemon {
-    let text = format!(
+pub(crate) fn configuration(folder: &Path, more: &str) -> String {
+    format!(
         r#"
         listen = "127.0.0.1:0"
         hmac_keys = ["{KEY}"]
@@ -33,8 +33,11 @@ async fn daemon(folder: &Path, more: &str) -> Daemon {
         {more}
         "#,
         folder.display()
-    );
-    Daemon::start(config::parse(&text).unwrap()).await.unwrap()
+    )
+}
+
+async fn daemon(folder: &Path, more: &str) -> Daemon {
+    Daemon::start(config::parse(&configuration(folder, more)).unwrap()).await.unwrap()
 }
 
 /// Sends one request as it stands and returns the status line's code and the whole answer.
@@ -56,7 +59,7 @@ async fn post(daemon: &Daemon, body: &[u8], headers: &str) -> (u16, String) {
     send(daemon, &[head.as_bytes(), body].concat()).await
 }
 
-async fn signed(daemon: &Daemon, body: &[u8]) -> u16 {
+pub(crate) async fn signed(daemon: &Daemon, body: &[u8]) -> u16 {
     post(daemon, body, &format!("X-Signature: {}\r\n", sign(KEY.as_bytes(), body))).await.0
 }
 

@@ -1,0 +1,169 @@
+//! A disk that hangs: webhooks have their 503 in time, people see how it stands, and all goes on when it answers again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use redb::StorageBackend;
+use ringhookd::config;
+use ringhookd::daemon::{self, Daemon};
+use ringhookd::store::{Import, Options, Store};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::api::{Door_, ids};
+use crate::support::disk::{Disk, Image};
+use crate::support::{account, create, tokens, user, vault};
+use crate::webhooks::{self, signed};
+
+/// A call that hangs ends after this, so that a test that fails ends. Far more than the answers take.
+const LONGEST: Duration = Duration::from_mins(2);
+
+#[derive(Debug, Default)]
+struct Gate {
+    hangs: Mutex<bool>,
+    changed: Condvar,
+    waiting: AtomicUsize,
+    gave_up: AtomicBool,
+}
+
+impl Gate {
+    fn set(&self, hangs: bool) {
+        *self.hangs.lock().unwrap() = hangs;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let hangs = self.hangs.lock().unwrap();
+        let (_hangs, waited) = self.changed.wait_timeout_while(hangs, LONGEST, |hangs| *hangs).unwrap();
+        if waited.timed_out() {
+            self.gave_up.store(true, Ordering::Release);
+        }
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A disk whose every call waits while its gate hangs.
+#[derive(Debug, Clone)]
+struct Hanging {
+    disk: Disk,
+    gate: Arc<Gate>,
+}
+
+impl StorageBackend for Hanging {
+    fn len(&self) -> std::io::Result<u64> {
+        self.gate.pass();
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.gate.pass();
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.gate.pass();
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.gate.pass();
+        self.disk.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.gate.pass();
+        self.disk.write(offset, data)
+    }
+}
+
+/// A daemon over a store on such a disk; redb keeps next to nothing of it in memory.
+async fn daemon(folder: &Path, gate: &Arc<Gate>) -> Daemon {
+    let more = "[webhook]\nanswer_within = \"500ms\"\nbody_timeout = \"400ms\"";
+    let config = config::parse(&webhooks::configuration(folder, more)).unwrap();
+    let of = folder.join("store");
+    create(&of);
+    let image = Image::from_bytes(&std::fs::read(of.join("store.redb")).unwrap());
+    let disk = Hanging { disk: Disk::holding(image), gate: Arc::clone(gate) };
+    let options = Options { cache_bytes: 0, ..daemon::options(&config) };
+    let store = Store::open_with(&of, vault(), options, false, move || disk.clone()).unwrap();
+    Daemon::start_over(config, store).await.unwrap()
+}
+
+fn event(id: u32) -> Vec<u8> {
+    format!(r#"{{"meta":{{"request_id":"{id}","account_id":"a"}},"data":{{"type":"motion_detected"}}}}"#)
+        .into()
+}
+
+// One thread for all of it: a single call that blocks it would stop every answer.
+#[tokio::test]
+async fn a_disk_that_hangs_stops_no_answer_and_all_goes_on_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let daemon = daemon(dir.path(), &gate).await;
+    let door = || Door_ { path: dir.path().join("admin.sock") };
+    let import = Import {
+        account: account("a"),
+        user: Some(user("ann")),
+        tokens: Some(tokens("at", "rt")),
+        replace: false,
+    };
+    daemon.store().links().import(import).await.unwrap().unwrap();
+    assert_eq!(signed(&daemon, &event(1)).await, 200);
+
+    gate.set(true);
+    let reads = [
+        ("POST", "/v1/queues/all/lease"),
+        ("POST", "/v1/accounts/a/token"),
+        ("GET", "/v1/accounts"),
+        ("GET", "/v1/accounts/a"),
+        ("GET", "/v1/dead-letters"),
+        ("GET", "/v1/keys"),
+    ];
+    let reads = reads.map(|(method, path)| {
+        let door = door();
+        let body = if method == "POST" { "{}" } else { "" };
+        tokio::spawn(async move { door.call(method, path, body).await })
+    });
+    for _ in 0..3 {
+        let door = door();
+        let (kept, status, metrics, queues) = tokio::join!(
+            async { signed(&daemon, &event(2)).await },
+            door.get("/v1/status"),
+            door.get("/v1/metrics"),
+            door.get("/v1/queues"),
+        );
+        assert_eq!((kept, status.0, metrics.0, queues.0), (503, 200, 200, 200));
+    }
+    // The writer and a reader at least.
+    while gate.waiting.load(Ordering::Acquire) < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!reads[0].is_finished(), "what has to be read waits");
+    assert!(!gate.gave_up.load(Ordering::Acquire), "the answers came while the disk hung");
+
+    gate.set(false);
+    while signed(&daemon, &event(2)).await != 200 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(signed(&daemon, &event(3)).await, 200);
+    let [lease, rest @ ..] = reads;
+    let (status, leased) = lease.await.unwrap();
+    assert_eq!(status, 200, "{leased}");
+    let mut came = ids(&leased["events"], |event| &event["event"]["id"]);
+    for read in rest {
+        let (status, answer) = read.await.unwrap();
+        assert!(status == 200 || answer["reason"] == "store", "{status}: {answer}");
+    }
+    // What was leased while the disk hung holds back what came behind it.
+    let settle = json!({
+        "lease": leased["lease"],
+        "ack": leased["events"].as_array().unwrap().iter().map(|event| event["seq"].clone()).collect::<Vec<_>>(),
+    });
+    door().ok("POST", "/v1/queues/all/settle", settle).await;
+    came.extend(door().lease_ids("all", json!({"max": 9})).await);
+    assert_eq!(came, ["1", "2", "3"]);
+    daemon.stop().await;
+}
