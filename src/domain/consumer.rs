@@ -257,7 +257,9 @@ mod tests {
     fn the_last_line_that_holds_anything_is_kept_in_pieces_and_bounds() {
         let last = |pieces: &[&[u8]]| {
             let mut line = LastLine::default();
-            pieces.iter().for_each(|piece| line.feed(piece));
+            for piece in pieces {
+                line.feed(piece);
+            }
             (line.text(), line.last.capacity().max(line.current.capacity()))
         };
         assert_eq!(last(&[]).0, "");

@@ -112,7 +112,7 @@ impl Subscription {
         let next = self.next;
         if self.end.wait_for(|end| *end > next).await.is_err() {
             // The store is closed: nothing happens any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

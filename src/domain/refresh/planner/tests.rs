@@ -318,9 +318,9 @@ fn sent_into_silence(planner: &mut Planner, span: Duration) -> (Vec<u32>, Vec<u3
     while now < span {
         while let Next::Refresh(account) = planner.next(at(now)) {
             if now < LATE {
-                first.push(account)
+                first.push(account);
             } else {
-                later.push(account)
+                later.push(account);
             }
             awaited.push((account, now));
         }
