@@ -90,13 +90,12 @@ impl Batch<'_> {
     /// Takes in what OAuth gave for a code that came then.
     pub(super) fn arrive_by_code(&mut self, pair: &Pair, span: Span, came: RingTime) -> Result<u32, Fault> {
         let name = our_name(&Sha256::digest(pair.refresh_token.expose().as_bytes()))?;
-        let number = match self.core.accounts.find(&name) {
-            Some(number) => number,
-            None => {
-                let tenure = Tenure::new(LinkState::Arriving, NO_USER);
-                let arrival = Some(ArrivalRow::Code(came));
-                self.add_account(&AccountRow { arrival, ..AccountRow::new(&name, tenure, self.now) })?
-            }
+        let number = if let Some(number) = self.core.accounts.find(&name) {
+            number
+        } else {
+            let tenure = Tenure::new(LinkState::Arriving, NO_USER);
+            let arrival = Some(ArrivalRow::Code(came));
+            self.add_account(&AccountRow { arrival, ..AccountRow::new(&name, tenure, self.now) })?
         };
         self.put_tokens(number, &name, pair, span, Proof::Honoured)?;
         Ok(number)

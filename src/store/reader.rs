@@ -200,15 +200,14 @@ fn account_view(
     txn: &ReadTransaction,
     tokens: &ReadOnlyTable<u32, &'static [u8]>,
     number: u32,
-    row: AccountRow,
+    AccountRow { id, created_at, tenure, .. }: AccountRow,
 ) -> Result<Option<AccountView>, Fault> {
-    let tenure = &row.tenure;
     let holder = tenure.holder();
     let claim = match tenure.state {
         LinkState::Claiming | LinkState::Refused => step_of(txn, number)?,
         _ => None,
     };
-    let Some(account) = row.id.clone() else { return Ok(None) };
+    let Some(account) = id else { return Ok(None) };
     let name = |user| shared.users().name(user).and_then(|name| UserId::new(name).ok());
     Ok(Some(AccountView {
         number,
@@ -217,7 +216,7 @@ fn account_view(
         former_user: if holder == NO_USER { name(tenure.former()) } else { None },
         state: tenure.state,
         claim,
-        created_at: row.created_at,
+        created_at,
         linked_at: Some(tenure.linked_at).filter(|at| at.0 != 0),
         tokens: tokens.get(number)?.and_then(|value| tokens_view(number, value.value()).ok()),
     }))
