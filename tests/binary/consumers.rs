@@ -151,10 +151,10 @@ async fn the_go_consumer_loses_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("consumer");
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(&program).arg(example("consumer.go"));
-    build.env("GOCACHE", dir.path().join("cache")).env("GO111MODULE", "off").env("GOTOOLCHAIN", "local");
-    let built = tokio::task::block_in_place(|| build.output()).unwrap();
+    let mut compile = Command::new("go");
+    compile.args(["build", "-o"]).arg(&program).arg(example("consumer.go"));
+    compile.env("GOCACHE", dir.path().join("cache")).env("GO111MODULE", "off").env("GOTOOLCHAIN", "local");
+    let built = tokio::task::block_in_place(|| compile.output()).unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     try_out(&[program]).await;
 }

@@ -17,7 +17,7 @@ use ringhookd::domain::visit::Visit;
 use ringhookd::store::{Arrived, Claimed, Exchanged, Identified, KeptCode, Settled, Store, Which};
 
 struct Linked {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     store: Store,
     began: Millis,
 }
@@ -27,7 +27,7 @@ impl Linked {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir.path().join("store"), vec![spec("all")]);
-        Self { _dir: dir, store, began: clock::now().minus(Duration::from_secs(100)) }
+        Self { dir, store, began: clock::now().minus(Duration::from_secs(100)) }
     }
 
     fn at(&self, seconds: u64) -> Millis {
@@ -147,7 +147,7 @@ async fn what_was_held_between_two_links_goes_by_its_time_when_the_next_is_claim
 async fn each_of_several_links_keeps_its_own_events_also_over_a_restart_of_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store_ = store(&dir.path().join("store"), vec![spec("all")]);
-    let mut house = Linked { _dir: dir, store: store_, began: clock::now().minus(Duration::from_secs(100)) };
+    let mut house = Linked { dir, store: store_, began: clock::now().minus(Duration::from_secs(100)) };
     for (round, name) in [(0, "ann"), (1, "bob"), (2, "cyd")] {
         let start = round * 20;
         house.add_app(name, start + 1).await;
@@ -156,7 +156,7 @@ async fn each_of_several_links_keeps_its_own_events_also_over_a_restart_of_the_s
     }
     house.whose().await;
     house.store.close();
-    house.store = open(&house._dir.path().join("store"), options(vec![spec("all")])).unwrap();
+    house.store = open(&house.dir.path().join("store"), options(vec![spec("all")])).unwrap();
     for (id, seconds) in [("a", 6), ("b", 26), ("c", 46)] {
         house.happens(id, "motion_detected", None, seconds).await;
     }

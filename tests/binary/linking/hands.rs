@@ -55,9 +55,9 @@ async fn a_machine_whose_clock_is_a_minute_wrong_gives_each_user_what_is_theirs(
     for is_behind in [true, false] {
         let house = House::new().await;
         if is_behind {
-            house.ring.advance(minute)
+            house.ring.advance(minute);
         } else {
-            house.ring.clock().set_back(minute)
+            house.ring.clock().set_back(minute);
         }
         let ring_now = || house.ring.clock().now();
         // Further apart than Ring's `Date` is exact.

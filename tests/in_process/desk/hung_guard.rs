@@ -13,7 +13,7 @@ use crate::desk::room::{Room, soon};
 use crate::support::event;
 
 /// Nobody hangs for ever: a test that fails ends.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// A file that can't be written before it is let go: whoever opens it to write waits for a reader.
 struct Hanging {
