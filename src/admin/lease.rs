@@ -23,6 +23,7 @@ use super::request::{self, no_such_queue, ok, queue_name, user_id};
 use super::{Admin, MAX_WAIT, QueueFacts, Reply};
 use crate::clock;
 use crate::domain::ids::{QueueName, UserId};
+use crate::domain::json_line::one_line;
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
 use crate::store::{Lease, LeaseRequest, Outcome, Queues};
@@ -271,7 +272,8 @@ fn document(name: &str, lease: &Lease, as_raw: bool) -> String {
         let event = if as_raw { leased.event.raw() } else { leased.event.cloudevent(seq, attempt) };
         let comma = if n == 0 { "" } else { "," };
         let account = leased.event.account.as_ref();
-        let account = account.map(|account| format!("\"account\":{},", json!(account.as_str())));
+        let account =
+            account.map(|account| format!("\"account\":{},", one_line(json!(account.as_str()).to_string())));
         let account = account.unwrap_or_default();
         let head = format!("{{\"seq\":{seq},\"attempt\":{attempt},{account}\"event\":");
         out.extend([comma, &head, &event, "}"]);

@@ -10,6 +10,7 @@ use nix::unistd::Group;
 use tokio::net::UnixListener;
 
 use super::error::Error;
+use crate::access;
 use crate::config::Socket;
 
 /// A bound socket; its file goes with it.
@@ -29,8 +30,15 @@ impl Drop for SocketFile {
 /// # Errors
 /// [`Error::Bind`] with the socket's path.
 pub(super) fn bind(socket: &Socket) -> Result<(UnixListener, SocketFile), Error> {
-    bind_at(&socket.path, socket.mode, socket.group.as_deref())
-        .map_err(|error| Error::Bind { what: format!("socket {}", socket.path.display()), error })
+    bind_at(&socket.path, socket.mode, socket.group.as_deref()).map_err(|error| {
+        let (what, folder) = (format!("socket {}", socket.path.display()), socket.path.parent());
+        match folder.filter(|_| error.kind() == io::ErrorKind::PermissionDenied) {
+            Some(folder) => {
+                Error::Bind { what, error: io::Error::new(error.kind(), access::explain(folder, &error)) }
+            }
+            None => Error::Bind { what, error },
+        }
+    })
 }
 
 fn bind_at(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListener, SocketFile)> {

@@ -128,7 +128,8 @@ pub enum Pause {
     Backoff,
 }
 
-/// A claim's step, and the POSTs that Ring has taken. One without an answer after which a PATCH is refused was not among them.
+/// A claim's step, and the POSTs that Ring has or may have taken. One without an answer after which the PATCH's transition is refused
+/// was not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     pub step: Step,
@@ -167,9 +168,11 @@ impl Progress {
     /// Where the nonce `is_old`, Ring would take it no more, and what might have come right by waiting does not.
     pub fn heard(self, call: Call, heard: Heard, is_old: bool, renewed: bool) -> (Self, Pause) {
         let sent = self.sending(call);
-        // A PATCH that is refused before Ring is known to have the POST may be so for want of that.
-        let unposted = matches!(sent.step, Step::Patching { posted: false, .. });
-        let waiting = if unposted { Self { step: Step::Wanted, ..sent } } else { self };
+        // A PATCH that is refused before Ring is known to have the POST may be so for want of that. The POST is counted, because
+        // neither 401, 403 nor 404 says that it did not arrive; the last one is not sent on such a doubt.
+        let posts = sent.posts.saturating_add(1);
+        let may_post = matches!(sent.step, Step::Patching { posted: false, .. }) && posts < MOST_POSTS;
+        let waiting = if may_post { Self { step: Step::Wanted, posts } } else { self };
         let refused = |why| (Self { step: Step::Refused(why), ..sent }, Pause::None);
         match (heard, call) {
             (Heard::Accepted, Call::Post) => {
@@ -355,6 +358,17 @@ mod tests {
         assert_eq!((same, pause), (posting, Pause::NewToken), "a newer token first");
         let posted = Progress { step: Step::Posted, posts: 1 };
         assert_eq!(posted.heard(Call::Patch, Heard::Missing, false, true).0, posted);
+    }
+
+    #[test]
+    fn mails_are_bounded_though_answers_are_lost_and_the_integration_is_not_found() {
+        let (mut ring, mut at) = (Ring::default(), Progress::NEW);
+        for _ in 0..8 {
+            let luck = if at.call() == Some(Call::Post) { Luck::LostAnswer } else { Luck::Missing };
+            at = step(&mut ring, at, luck);
+        }
+        assert_eq!((ring.mails, at.call()), (MOST_POSTS, Some(Call::Patch)));
+        assert_eq!(step(&mut ring, at, Luck::Good).step, Step::Done);
     }
 
     #[test]

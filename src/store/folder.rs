@@ -213,6 +213,23 @@ impl Folder {
         }
     }
 
+    /// Takes over the store of another file system that was mounted in the place of the one that it was opened on, as a copy of a broken
+    /// disk is. Returns whether there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], or what the disk says.
+    pub(super) fn take_mounted(&self) -> Result<bool, StoreError> {
+        let opened = self.locks().folder.as_ref().and_then(|folder| folder.metadata().ok());
+        let found = fs::metadata(&self.path).ok().filter(|_| self.data().is_file());
+        let (Some(opened), Some(found)) = (opened, found) else { return Ok(false) };
+        if opened.dev() == found.dev() {
+            return Ok(false);
+        }
+        let mounted = Self::lock(&self.path)?;
+        std::mem::swap(&mut *self.locks(), &mut *mounted.locks());
+        Ok(true)
+    }
+
     /// Puts another file, which is not at its place yet, under the lock of the store's file.
     pub(super) fn lock_instead(&self, data: File) -> Result<(), StoreError> {
         take_lock(&data, &self.path, &self.data())?;

@@ -196,7 +196,7 @@ impl Shared {
 
     /// Opens the file. What a crash left to be put into place needs room: on a full disk it gets the reserve's.
     pub(super) fn opened(&self) -> Result<Opened, StoreError> {
-        if !self.folder.has_its_file() {
+        if !self.folder.has_its_file() && !self.folder.take_mounted()? {
             return Err(StoreError::Unavailable(moved(&self.folder)));
         }
         match (self.open)(&self.identity) {

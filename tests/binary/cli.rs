@@ -255,7 +255,7 @@ fn lines_of_python(text: &[u8]) -> Vec<Value> {
     let mut python = python.spawn().unwrap();
     python.stdin.take().unwrap().write_all(text).unwrap();
     let output = python.wait_with_output().unwrap();
-    assert!(output.status.success(), "a line is not JSON");
+    assert!(output.status.success(), "a line is not JSON: {}", String::from_utf8_lossy(text));
     out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

@@ -59,7 +59,8 @@ impl Scene {
         let deadline = clock::instant() + PATIENCE;
         loop {
             let tokens = self.call("GET", "/v1/status", "").unwrap().1["tokens"].take();
-            if tokens["due"] == 0 && tokens["under_way"] == 0 && tokens["failing"] == 0 {
+            // A refused link is asked about again in an hour.
+            if tokens["due"] == 0 && tokens["under_way"] == 0 && tokens["failing"] == tokens["refused"] {
                 return;
             }
             assert!(clock::instant() < deadline, "{tokens}");

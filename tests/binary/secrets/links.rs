@@ -38,9 +38,11 @@ fn no_token_of_a_link_is_printed_logged_or_left_readable() {
     link(&mut show, &ring, &daemon);
     look_around(&mut show, &daemon);
     let log = show.kill(daemon);
-    for words in
-        ["DEBUG", "can't be read; it is kept, sealed", "whether the tokens were refreshed is not known"]
-    {
+    for words in [
+        "DEBUG",
+        "can't be read and may hold new tokens: it is kept, sealed",
+        "whether the tokens were refreshed is not known",
+    ] {
         assert!(log.contains(words), "{words} in {log}");
     }
 
@@ -97,7 +99,7 @@ fn ring(show: &mut Show) -> (Ring, HashSet<String>) {
 fn configure(show: &mut Show, ring: &Ring, format: &str, keys: &str, secret: &str) -> PathBuf {
     let (id, oauth, api) = (&ring.client().id, ring.oauth_url(), ring.url());
     show.before_ring(format!(
-        "[ring]\nclient_id = \"{id}\"\n{secret}\noauth_url = \"{oauth}\"\napi_url = \"{api}\"\n"
+        "[ring]\nclient_id = \"{id}\"\n{secret}\noauth_url = \"{oauth}\"\napi_url = \"{api}\"\n[tokens]\nrepeat_unreadable = \"1s\"\n"
     ));
     show.config(format, keys)
 }

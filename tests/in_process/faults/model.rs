@@ -153,7 +153,7 @@ impl Run {
         match op {
             Op::Accept(of) => {
                 let mut incoming = event(&format!("r{}", self.sent.len()), &format!("a{of}"));
-                incoming.received_at = self.now;
+                (incoming.received_at, incoming.time) = (self.now, Some(self.now));
                 self.sent.push((of, incoming.clone()));
                 assert_ne!(self.accept(&incoming), Accepted::Duplicate);
                 self.model.accept(of, &incoming.identity.key);
@@ -185,6 +185,7 @@ impl Run {
         if key.contains('~') {
             return;
         }
+        incoming.time = Some(self.now);
         incoming.body = format!("{{\"other\":{}}}", self.now.0).into();
         incoming.identity = Identity::of(Some(&key), &incoming.body);
         assert_ne!(self.accept(&incoming), Accepted::Duplicate);
