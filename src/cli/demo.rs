@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::output::Output;
+use super::stop::Stop;
 use crate::clock;
 use crate::config;
 use crate::daemon::{Daemon, Error};
@@ -58,7 +58,7 @@ pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
     stage.link().await?;
     stage.summary()?;
     if keep_running {
-        let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut stop = Stop::listen()?;
         stage.invitation()?;
         stage.play(&mut stop).await?;
     }
@@ -244,11 +244,10 @@ impl<'d> Stage<'d> {
     }
 
     /// Shows what comes out of the queues, until it is told to stop.
-    async fn play(&mut self, (interrupt, terminate): &mut (Signal, Signal)) -> Result<(), DemoError> {
+    async fn play(&mut self, stop: &mut Stop) -> Result<(), DemoError> {
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                () = stop.told() => return Ok(()),
                 Some(arrival) = self.arrivals.recv() => {
                     self.say(format_args!("  queue {}: {}", arrival.queue, line(&arrival.event)))?;
                 }

@@ -19,7 +19,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -29,6 +28,7 @@ use self::run::{Ended, Run, Runner};
 use self::work::Work;
 use super::client::Client;
 use super::failure::Failure;
+use super::stop::Stop;
 use crate::admin::MAX_WAIT;
 use crate::clock;
 
@@ -50,7 +50,7 @@ pub(super) struct Source<'a> {
 
 /// Runs the command until the queue is empty, the reader is told to stop, or nothing can be run.
 pub(super) async fn run(source: Source<'_>, work: Work, daemon: &Client) -> Result<(), Failure> {
-    let mut stop = Stop::listen()?;
+    let mut stop = Stop::listen_with_hangup().map_err(|error| Failure::no(format!("signals: {error}")))?;
     let queue = Arc::new(Queue::new(daemon, source.name, source.user, work.lease));
     let socket = std::path::absolute(daemon.socket()).unwrap_or_else(|_| daemon.socket().into());
     let kill_after = work.kill_after();
@@ -232,27 +232,4 @@ async fn asked(asking: &mut Option<Asking>) -> Result<Option<Taken>, Failure> {
 
 fn is_over(ended: &mut oneshot::Receiver<()>) -> bool {
     ended.try_recv() != Err(oneshot::error::TryRecvError::Empty)
-}
-
-/// The signals by which a reader is told to stop.
-struct Stop([Signal; 3]);
-
-impl Stop {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::no(format!("signals: {error}")));
-        Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn told(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }

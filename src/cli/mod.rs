@@ -18,6 +18,7 @@ mod queue;
 mod serve;
 mod simulate;
 mod status;
+mod stop;
 mod token;
 
 use std::future::Future;

@@ -5,12 +5,12 @@ mod wishes;
 
 use std::io::Write;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use self::banner::Linked;
 pub(super) use self::wishes::Wishes;
 use super::failure::Failure;
+use super::stop::Stop;
 use crate::sim::{Action, KINDS, Options, Ring, Step, scenario};
 
 /// Runs until SIGINT or SIGTERM.
@@ -19,9 +19,7 @@ pub(super) fn run(wishes: &Wishes, json: bool) -> Result<(), Failure> {
 }
 
 async fn simulate(wishes: &Wishes, json: bool) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::no(error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut stop = Stop::listen().map_err(|error| Failure::no(error.to_string()))?;
     let options = Options { narrate: Some(narrate), ..wishes.options()? };
     let made_up_key = wishes.hmac_key_file.is_none().then(|| options.hmac_key.clone());
     let ring = Ring::start(options).map_err(|error| Failure::no(format!("{}: {error}", wishes.listen)))?;
@@ -32,8 +30,7 @@ async fn simulate(wishes: &Wishes, json: bool) -> Result<(), Failure> {
     }
     banner::print(&ring, &linked, made_up_key.as_deref(), wishes, json)?;
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = stop.told() => {}
         () = play(&ring, steps) => {}
         () = send_now_and_then(&ring, wishes, &linked) => {}
     }

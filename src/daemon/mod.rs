@@ -125,45 +125,41 @@ impl Prepared {
 
     /// Starts everything.
     pub fn serve(self) -> Daemon {
-        let Self {
-            config,
-            doors,
-            store,
-            server,
-            endpoint,
-            dispatchers,
-            intake,
-            unmatched,
-            metrics,
-            admin,
-            desk,
-            linking,
-        } = self;
         let (stop, stopped) = watch::channel(None);
         let stopping = || stopping(stopped.clone());
         let mut tasks = JoinSet::new();
-        let Doors { listener, address, sockets } = doors;
-        let handler = public_handler(&intake, Arc::new(endpoint), &unmatched);
-        let serving = server.serve(listener, handler, stopping());
+        let Doors { listener, address, sockets } = self.doors;
+        let handler = public_handler(&self.intake, Arc::new(self.endpoint), &self.unmatched);
+        let serving = self.server.serve(listener, handler, stopping());
         tasks.spawn(async move {
             let _ = serving.await;
         });
-        tasks.spawn(keep_proofs(Arc::clone(&intake), store.inbox().clone(), stopped.clone()));
-        for dispatcher in dispatchers {
+        tasks.spawn(keep_proofs(Arc::clone(&self.intake), self.store.inbox().clone(), stopped.clone()));
+        for dispatcher in self.dispatchers {
             let run = dispatcher.run(stopping());
             tasks.spawn(async move {
                 let _ = run.await;
             });
         }
         let drained = stopping();
-        tasks.spawn(Arc::clone(&desk).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
-        tasks.spawn(Arc::clone(&linking).run(stopping()));
-        doors::serve(&config, sockets, &admin, &metrics, &mut tasks, stopping);
-        if config.queues.is_empty() {
+        tasks.spawn(Arc::clone(&self.desk).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
+        tasks.spawn(Arc::clone(&self.linking).run(stopping()));
+        doors::serve(&self.config, sockets, &self.admin, &self.metrics, &mut tasks, stopping);
+        if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }
-        tracing::info!(%address, queues = config.queues.len(), "ready for webhooks");
-        Daemon { store, intake, metrics, address, admin, desk, linking, stop, tasks }
+        tracing::info!(%address, queues = self.config.queues.len(), "ready for webhooks");
+        Daemon {
+            store: self.store,
+            intake: self.intake,
+            metrics: self.metrics,
+            address,
+            admin: self.admin,
+            desk: self.desk,
+            linking: self.linking,
+            stop,
+            tasks,
+        }
     }
 }
 

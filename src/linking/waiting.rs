@@ -75,10 +75,7 @@ impl Waiting {
     ) -> Option<Caller<'_>> {
         let mut all = self.all();
         if all.values().map(Vec::len).sum::<usize>() >= OF_ALL {
-            all.retain(|_, entries| {
-                entries.retain(|entry| entry.callers > 0 || is_live(&entry.bid));
-                !entries.is_empty()
-            });
+            forget_stale(&mut all, is_live);
         }
         let has_room = all.values().map(Vec::len).sum::<usize>() < OF_ALL;
         let entries = all.entry(bid.user.clone()).or_default();
@@ -130,13 +127,18 @@ impl Waiting {
     /// All that wait and that `is_live`; the others are forgotten.
     pub(super) fn live(&self, is_live: impl Fn(&Bid) -> bool) -> Vec<(Arc<Bid>, Arc<Matcher>)> {
         let mut all = self.all();
-        all.retain(|_, entries| {
-            entries.retain(|entry| entry.callers > 0 || is_live(&entry.bid));
-            !entries.is_empty()
-        });
+        forget_stale(&mut all, is_live);
         let entries = all.values().flatten();
         entries.map(|entry| (Arc::clone(&entry.bid), Arc::clone(&entry.matcher))).collect()
     }
+}
+
+/// Takes out the visits that need not wait any more and that no caller waits for.
+fn forget_stale(all: &mut HashMap<UserId, Vec<Entry>>, is_live: impl Fn(&Bid) -> bool) {
+    all.retain(|_, entries| {
+        entries.retain(|entry| entry.callers > 0 || is_live(&entry.bid));
+        !entries.is_empty()
+    });
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::mem::take;
 
 use bytes::Bytes;
-use redb::ReadableTable;
 
 use super::batch::{Batch, HELD};
 use super::codec::Aside;
@@ -291,7 +290,7 @@ impl Batch<'_> {
             .get(&account)
             .is_some_and(|t| t.events > bounds.max_events || t.bytes > bounds.max_bytes)
         {
-            let Some(oldest) = self.oldest_held(account)? else { break };
+            let Some(&oldest) = self.held_of(account, 1)?.first() else { break };
             self.bury_held(oldest, "more held for the account than [held] allows")?;
         }
         while self.core.held_bytes > bounds.total_bytes {
@@ -299,13 +298,6 @@ impl Batch<'_> {
             self.bury_held(oldest, "more held for all accounts than [held] total_bytes")?;
         }
         Ok(())
-    }
-
-    fn oldest_held(&mut self, account: u32) -> Result<Option<u64>, Fault> {
-        let scope = u64::from(account);
-        let table = self.tables.aside()?;
-        let mut range = table.range((HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
-        Ok(range.next().transpose()?.map(|(key, _)| key.value().2))
     }
 
     /// Moves a held event to the dead letters, also one that queues without an owner had already: its user never had it.

@@ -5,7 +5,7 @@ use std::mem::{self, take};
 use redb::ReadableTable;
 
 use super::account_row::AccountRow;
-use super::batch::{Batch, HELD, Left};
+use super::batch::{Batch, Left};
 use super::codec::{Damaged, stamp};
 use super::command::{AccountRefusal, Bound, Import};
 use super::error::Fault;
@@ -78,8 +78,7 @@ impl Batch<'_> {
         let waiting = self.drop_waiting(number, limit)?;
         let held = self.held_of(number, limit)?;
         for &seq in &held {
-            self.core.unhold(seq);
-            self.take_aside((HELD, u64::from(number), seq, 0))?;
+            self.take_held(number, seq)?;
             self.counts.dropped += 1;
         }
         if waiting == 0 && held.is_empty() {

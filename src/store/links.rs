@@ -31,10 +31,9 @@ impl Batch<'_> {
         if let Some(id) = &row.id {
             let code_came = tenure.code_at != row.tenure.code_at;
             self.write_claiming(number, id, claim.as_ref(), claiming, code_came)?;
-        }
-        if let Some(id) = &row.id {
             self.note_link(id, &row.tenure, &tenure)?;
         }
+        let state = tenure.state;
         if tenure != row.tenure {
             let id = row.id.filter(|_| !is_forgotten);
             self.write_account(number, &AccountRow { id, tenure, ..row })?;
@@ -43,7 +42,7 @@ impl Batch<'_> {
             self.destroy_tokens(number)?;
         }
         if effects.tell {
-            self.announce_link(number)?;
+            self.announce(number, state.name(), None)?;
         }
         if effects.release {
             self.release(number)?;
@@ -106,12 +105,6 @@ impl Batch<'_> {
         self.tables.claims()?.insert(number, value.as_slice())?;
         self.staged.push(Staged::Claim { account: number });
         Ok(())
-    }
-
-    /// Tells the state of the link, since it is another than before.
-    fn announce_link(&mut self, number: u32) -> Result<(), Fault> {
-        let state = self.core.accounts.get(number).map(|slot| slot.state);
-        state.map_or(Ok(()), |state| self.announce(number, state.name(), None))
     }
 
     /// Lets held events go to whom they belong to, in the order in which they came; before anything that is accepted later.
@@ -193,7 +186,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn take_held(&mut self, number: u32, seq: u64) -> Result<(), Fault> {
+    /// Takes a held event out for good.
+    pub(super) fn take_held(&mut self, number: u32, seq: u64) -> Result<(), Fault> {
         self.core.unhold(seq);
         self.take_aside((HELD, u64::from(number), seq, 0))?;
         Ok(())

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use self::input::{Batches, InputError};
 use super::client::Client;
 use super::failure::Failure;
 use super::output::Output;
+use super::stop::Stop;
 use crate::clock;
 use crate::domain::released::Released;
 use crate::log::{lines, text};
@@ -73,7 +73,8 @@ pub(super) async fn run(
     daemon: &Client,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
+    let mut stop =
+        Stop::listen().map_err(|error| Failure::no(format!("signals can't be caught: {error}")))?;
     let mut import = Importer {
         path: format!("/v1/accounts?replace={replace}"),
         daemon,
@@ -115,7 +116,7 @@ impl Importer<'_> {
         });
         let opened = tokio::select! {
             opened = opening => opened,
-            () = stop.asked() => return Err(Failure::no("stopped before the first account")),
+            () = stop.told() => return Err(Failure::no("stopped before the first account")),
         };
         let opened = opened.map_err(|error| Failure::no(error.to_string()))?;
         let mut batches =
@@ -128,7 +129,7 @@ impl Importer<'_> {
             });
             let read = tokio::select! {
                 read = reading => read,
-                () = stop.asked() => return Err(stopped(line)),
+                () = stop.told() => return Err(stopped(line)),
             };
             let (back, next) = read.map_err(|error| Failure::no(error.to_string()))?;
             batches = back;
@@ -151,9 +152,9 @@ impl Importer<'_> {
         let mut call = std::pin::pin!(self.daemon.call(Method::POST, &self.path, body));
         let (answer, asked_to_stop) = tokio::select! {
             answer = &mut call => (answer, false),
-            () = stop.asked() => tokio::select! {
+            () = stop.told() => tokio::select! {
                 answer = &mut call => (answer, true),
-                () = stop.asked() => return Err(unknown(line, "stopped")),
+                () = stop.told() => return Err(unknown(line, "stopped")),
             },
         };
         let done: Totals = answer.map_err(|failure| unknown(line, &failure.to_string()))?;
@@ -178,24 +179,6 @@ fn stopped(line: usize) -> Failure {
 
 fn unknown(line: usize, why: &str) -> Failure {
     Failure::no(format!("{why}; accounts from line {line} on may or may not be imported, and {REPEAT}"))
-}
-
-/// SIGINT and SIGTERM.
-struct Stop(Signal, Signal);
-
-impl Stop {
-    fn new() -> Result<Self, Failure> {
-        let on =
-            |kind| signal(kind).map_err(|error| Failure::no(format!("signals can't be caught: {error}")));
-        Ok(Self(on(SignalKind::interrupt())?, on(SignalKind::terminate())?))
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
-    }
 }
 
 /// How far it is, on standard error: one line that changes on a terminal, else a line every few seconds.
