@@ -113,7 +113,7 @@ impl fmt::Display for Folder {
     }
 }
 
-/// What the system said of `path`, and where permission is missing, to whom, and what would give it.
+/// The system's error of `path` in words. Where permission is missing, they name the user who lacks it and the way to get it.
 pub fn explain(path: &Path, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return format!("{}: {error}", path.display());

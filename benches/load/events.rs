@@ -22,7 +22,7 @@ pub(crate) fn device(account: u64, number: u64) -> String {
     format!("ava1.ring.device.{a:016x}{b:016x}{c:016x}{a:016x}{b:016x}{:08x}", c >> 32)
 }
 
-/// What events are of.
+/// The accounts and devices that events are of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Population {
     /// Numbered from 0, each as often as the others, in no order.

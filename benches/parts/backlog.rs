@@ -1,4 +1,4 @@
-//! What waiting events take in memory: an event of each of many accounts, and then more of each.
+//! The memory that waiting events take: an event of each of many accounts, and then more of each.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! What millions of accounts and ids cost in rate, memory, time to start, and disk.
+//! The cost of millions of accounts and ids in rate, memory, time to start, and disk.
 
 use std::error::Error;
 use std::path::Path;

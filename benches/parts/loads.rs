@@ -1,4 +1,4 @@
-//! What kinds of events cost, over those of few accounts with one device each: many accounts with several devices, devices and
+//! The cost of each kind of event, over that of few accounts with one device each: many accounts with several devices, devices and
 //! accounts that are new, events that come again, and a mix.
 
 use std::error::Error;

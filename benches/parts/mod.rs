@@ -1,4 +1,4 @@
-//! What is measured, part by part.
+//! The parts of the measurements.
 
 pub(crate) mod backlog;
 pub(crate) mod beside;

@@ -17,7 +17,7 @@ use crate::store::{Followed, Follower, Published};
 
 const LAST: usize = 10;
 const MAX_LAST: usize = 200;
-/// What the newest take in the store, at most, but for one.
+/// The newest events that are shown take at most so many bytes in the store; one is shown whatever its size.
 const MAX_LAST_BYTES: u64 = 1 << 20;
 /// Lines that wait for the reader, each of up to a body's size; behind them it lags in the store's own buffer, and is told
 /// when that runs over.

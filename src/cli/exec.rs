@@ -37,7 +37,7 @@ const GONE_FOR: Duration = Duration::from_mins(1);
 /// How long what was killed may take to be settled, before the reader ends without that.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// What is read.
+/// The queue that is read, and how much of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) name: &'a str,

@@ -9,7 +9,7 @@ use nix::unistd::{Group, getegid};
 use crate::access::Reader;
 use crate::config::Socket;
 
-/// What keeps those out to whom the socket's mode gives access. `store` is a folder of the daemon's own group.
+/// The folder that keeps out the users to whom the socket's mode gives access. `store` is a folder of the daemon's own group.
 pub(super) fn socket(socket: &Socket, store: &Path) -> Vec<String> {
     let group = match &socket.group {
         // One that is not there is a problem of its own.
