@@ -1,9 +1,5 @@
 //! Claims: a partner's web app brings a user who has signed in and the nonce that Ring gave to the browser.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-
 use crate::http::Body;
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -14,7 +10,7 @@ use super::refusal::Refusal;
 use super::request::{self, user_id};
 use super::{Admin, Reply};
 use crate::domain::actor::Actor;
-use crate::domain::claim::{Bid, Outcome, Told, Unanswered};
+use crate::domain::claim::{Bid, Outcome, Told};
 use crate::domain::ids::AccountId;
 use crate::domain::rights::Call;
 use crate::domain::visit::Visit;
@@ -22,12 +18,6 @@ use crate::http::{Answer, answer};
 
 /// A masked name is short.
 const MOST_IDENTIFIER: usize = 256;
-
-/// Whoever links accounts.
-pub trait LinkDesk: fmt::Debug + Send + Sync {
-    /// Comes back within 10 s.
-    fn claim(&self, bid: Bid) -> Pin<Box<dyn Future<Output = Result<Told, Unanswered>> + Send + '_>>;
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -34,13 +34,13 @@ use crate::domain::rights::Rights;
 use crate::domain::time::Millis;
 use crate::http::routes::LastUnmatched;
 use crate::http::{Answer, Body, Handler, Limits};
+use crate::linking::Linking;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::tokens::Desk;
 use crate::vault::VaultError;
 
-pub use self::claims::LinkDesk;
 pub use self::request::MAX_BODY;
-pub use self::tokens::TokenDesk;
 
 /// How long a reader may wait for events in one call.
 pub const MAX_WAIT: Duration = Duration::from_mins(1);
@@ -69,8 +69,8 @@ pub struct Parts {
     pub metrics: Metrics,
     pub queues: Vec<QueueFacts>,
     pub facts: Reporter,
-    pub tokens: Arc<dyn TokenDesk>,
-    pub links: Arc<dyn LinkDesk>,
+    pub tokens: Arc<Desk>,
+    pub links: Arc<Linking>,
 }
 
 /// What the configuration says of a queue.
@@ -121,8 +121,8 @@ pub struct Admin {
     metrics: Metrics,
     queues: Vec<QueueFacts>,
     facts: Reporter,
-    tokens: Arc<dyn TokenDesk>,
-    links: Arc<dyn LinkDesk>,
+    tokens: Arc<Desk>,
+    links: Arc<Linking>,
     seal: LeaseSeal,
     doors: AtomicU64,
     stopping: watch::Sender<bool>,

@@ -1,12 +1,8 @@
 //! Access tokens for local workers, and the word that lets a restored store refresh again.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use crate::domain::actor::Actor;
-use crate::domain::time::Millis;
 use crate::http::Body;
 use crate::log::audit::{self, Entry, What};
 use hyper::StatusCode;
@@ -19,32 +15,16 @@ use super::refusal::Refusal;
 use super::request::{self, account_id, ok};
 use super::{Admin, Reply};
 use crate::clock;
-use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
-use crate::domain::lending::{Ask, Denied, Lent, Reason, Standing};
+use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
-use crate::store::StoreError;
 
 /// A worker that does not say gets a token that is good for this long.
 const MIN_LIFE_S: u64 = 60;
 /// An answer comes within this, whatever the store does.
 const PATIENCE: Duration = Duration::from_millis(9900);
 const SOON: Duration = Duration::from_secs(5);
-
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Whoever keeps the tokens alive.
-pub trait TokenDesk: fmt::Debug + Send + Sync {
-    /// Comes back within 10 s.
-    fn lend<'a>(&'a self, ask: &'a Ask) -> Boxed<'a, Result<Lent, Denied>>;
-    /// Takes in a refresh token whose account is not known.
-    fn welcome(&self, arrival: Arrival) -> Boxed<'_, Result<Welcome, Unwelcome>>;
-    fn accept_restored(&self) -> Boxed<'_, Result<(), StoreError>>;
-    fn standing(&self) -> Standing;
-    /// When an account's tokens are tried next, by its number.
-    fn next_try(&self, number: u32) -> Option<Millis>;
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

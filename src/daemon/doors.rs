@@ -9,11 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::error::Error;
-use super::linking::LinksBehind;
 use super::queues::States;
 use super::sockets;
 use super::sockets::SocketFile;
-use super::tokens::TokensBehind;
 use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
 use crate::clock;
 use crate::config::{self, Config, QueueKind};
@@ -68,8 +66,8 @@ pub(super) fn admin(config: &Config, behind: Behind<'_>) -> Result<Arc<Admin>, E
         metrics: metrics.clone(),
         queues: config.queues.iter().map(queue_facts).collect(),
         facts: reporter(Arc::clone(intake), Arc::clone(unmatched), deliveries),
-        tokens: Arc::new(TokensBehind(Arc::clone(desk))),
-        links: Arc::new(LinksBehind(Arc::clone(linking))),
+        tokens: Arc::clone(desk),
+        links: Arc::clone(linking),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)
 }

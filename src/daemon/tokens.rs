@@ -1,21 +1,15 @@
 //! Opens the tokens' desk: who we are at Ring, the guard of the store, and the schedule's policy.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use super::error::Error;
-use crate::admin::TokenDesk;
 use crate::clock::RingClock;
 use crate::config::{Config, Secrets};
-use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::backoff::Backoff;
-use crate::domain::lending::{Ask, Denied, Lent, Standing};
 use crate::domain::refresh::{Policy, Warnings};
 use crate::domain::secret::Secret;
-use crate::domain::time::Millis;
 use crate::ring_api::{RingApi, Settings};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tokens::{Clock, Desk, Guard, Parts};
 
@@ -78,33 +72,4 @@ pub fn ring_api(config: &Config, secrets: &Secrets, ring_clock: RingClock) -> Re
         ring_clock,
     })?;
     Ok(Some(api))
-}
-
-/// The desk as the admin API sees it.
-#[derive(Debug)]
-pub(super) struct TokensBehind(pub Arc<Desk>);
-
-impl TokenDesk for TokensBehind {
-    fn lend<'a>(&'a self, ask: &'a Ask) -> Pin<Box<dyn Future<Output = Result<Lent, Denied>> + Send + 'a>> {
-        Box::pin(self.0.lend(ask))
-    }
-
-    fn welcome(
-        &self,
-        arrival: Arrival,
-    ) -> Pin<Box<dyn Future<Output = Result<Welcome, Unwelcome>> + Send + '_>> {
-        Box::pin(self.0.welcome(arrival))
-    }
-
-    fn accept_restored(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
-        Box::pin(self.0.accept_restored())
-    }
-
-    fn standing(&self) -> Standing {
-        self.0.standing()
-    }
-
-    fn next_try(&self, number: u32) -> Option<Millis> {
-        self.0.next_try(number)
-    }
 }

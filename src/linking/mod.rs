@@ -15,22 +15,20 @@ pub mod request;
 mod waiting;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use crate::domain::code::{Grant, NoRoom};
-use crate::domain::lending::{Ask, Denied, Lent, Reason};
+use crate::domain::lending::Reason;
 use crate::domain::nonce::Nonces;
 use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::tokens::Desk;
 
 use self::waiting::Waiting;
 
@@ -41,28 +39,13 @@ const SEARCHES: usize = 1;
 /// Links that Ring is told of at a time.
 const PARALLEL: usize = 8;
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Whoever keeps the tokens.
-pub trait Tokens: fmt::Debug + Send + Sync {
-    /// The code is durable when this comes back, and will be exchanged.
-    fn take_code(&self, grant: Grant) -> Boxed<'_, Result<(), NoRoom>>;
-    /// Whether an account may be about to come of which nobody knows yet.
-    fn expects_accounts(&self) -> bool;
-    fn lend<'a>(&'a self, ask: &'a Ask) -> Boxed<'a, Result<Lent, Denied>>;
-    /// Waits until a call may go out within Ring's rate; whether it may.
-    fn one_call(&self) -> Boxed<'_, bool>;
-    /// Ring asks us to send nothing for a while.
-    fn throttled(&self, retry_after: Option<Duration>);
-}
-
 /// What linking works on.
 #[derive(Debug)]
 pub struct Parts {
     pub store: Store,
     /// Without it nothing can be claimed.
     pub api: Option<RingApi>,
-    pub tokens: Arc<dyn Tokens>,
+    pub tokens: Arc<Desk>,
     pub nonces: Nonces,
     /// How far ahead of our clock the time of a visit may be.
     pub clock_skew: Duration,
@@ -74,7 +57,7 @@ pub struct Parts {
 pub struct Linking {
     store: Store,
     api: Option<RingApi>,
-    tokens: Arc<dyn Tokens>,
+    tokens: Arc<Desk>,
     nonces: Nonces,
     clock_skew: Duration,
     metrics: Metrics,

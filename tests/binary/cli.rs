@@ -174,7 +174,7 @@ fn check_looks_into_the_store_and_at_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_and_lists_are_json_or_tables() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a\u{202e}b", "ann").await;
     let status = json_lines(&door, &["status"]).await;
@@ -198,7 +198,7 @@ async fn status_and_lists_are_json_or_tables() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_are_imported_from_a_file_or_standard_input() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     let lines = "{\"account_id\":\"a\",\"user\":\"ann\",\"refresh_token\":\"hunter2\"}\n\n{\"account_id\":\"b\",\"access_token\":\"hunter2\"}\n";
     let output = against(&door, &["accounts", "import"], lines).await;
@@ -230,7 +230,7 @@ async fn accounts_are_imported_from_a_file_or_standard_input() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_read_acknowledges_what_it_has_printed() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     for id in 0..250 {
@@ -261,7 +261,7 @@ fn lines_of_python(text: &[u8]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_one_line_for_readers_that_split_where_unicode_does() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     let odd = "a\u{2028}b\u{2029}c\u{85}d";
     let name = odd.replace('\u{85}', "");
@@ -294,7 +294,7 @@ async fn an_event_is_one_line_for_readers_that_split_where_unicode_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_read_gives_back_what_nobody_read() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     api.store.inbox().accept(event("1", "a")).await.unwrap();
@@ -320,7 +320,7 @@ impl Drop for Reaped {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queue_tail_and_a_waiting_read_show_what_arrives() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     api.store.inbox().accept(event("1", "a")).await.unwrap();
@@ -359,7 +359,7 @@ async fn queue_tail_and_a_waiting_read_show_what_arrives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_handled() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     let quarantined = |id: &str| ringhookd::store::Incoming { anomaly: Some("no JSON"), ..event(id, "a") };
     for id in ["1", "2"] {
@@ -389,7 +389,7 @@ async fn dead_letters_are_handled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_is_found_in_the_configuration_without_its_secrets() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     let sockets =
         format!("[[socket]]\npath = \"/none/x.sock\"\n[[socket]]\npath = \"{}\"\n", door.path.display());

@@ -82,7 +82,7 @@ fn waiting(api: &Api) -> u64 {
 }
 
 async fn try_out(program: &[PathBuf]) {
-    let api = Api::start();
+    let api = Api::start().await;
     accept(&api, &["a1", "b1", "a2"]).await;
     // Without a reader a named pipe can't be opened: the consumer stays in the middle of its work.
     mknodat(CWD, api.dir.path().join("out"), FileType::Fifo, Mode::RWXU, 0).unwrap();

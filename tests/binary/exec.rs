@@ -106,7 +106,7 @@ struct World {
 impl World {
     /// These events as (id, account), for users of the accounts' names.
     async fn with(events: &[(&str, &str)]) -> Self {
-        let api = Api::start();
+        let api = Api::start().await;
         let door = api.open_door();
         let folder = api.dir.path().join("work");
         fs::create_dir(&folder).unwrap();

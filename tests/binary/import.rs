@@ -41,7 +41,7 @@ fn signal(child: &Child, signal: Signal) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_stopped_tells_what_is_imported() {
     for (number, by) in [Signal::INT, Signal::TERM].into_iter().enumerate() {
-        let api = Api::start();
+        let api = Api::start().await;
         let door = api.open_door();
         let mut import = command(&["--json", "--socket", door.path.to_str().unwrap(), "accounts", "import"]);
         import.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -76,7 +76,7 @@ async fn an_import_that_is_stopped_tells_what_is_imported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_meets_broken_json_late_tells_what_is_imported_and_a_file_is_looked_at_first() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     let input = lines(MANY) + "{hunter2\n";
     let file = api.dir.path().join("accounts.json");

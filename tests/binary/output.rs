@@ -18,7 +18,7 @@ async fn sh(line: &str, socket: &Path) -> Output {
 
 /// A daemon with so many events in the queue `all`.
 async fn with_events(count: usize) -> (Api, Door_) {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     for id in 0..count {

@@ -11,7 +11,7 @@ use ringhookd::clock;
 use ringhookd::domain::arrival::Arrival;
 use ringhookd::domain::rights::Call;
 use ringhookd::domain::secret::Secret;
-use ringhookd::store::{Outcome, Which};
+use ringhookd::store::{Import, Outcome, Which};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -49,7 +49,7 @@ async fn bury(api: &Api, id: &str, account: &str) {
 
 #[tokio::test]
 async fn status_metrics_and_queues_say_how_it_stands() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     two_users(&api).await;
     let status = door.ok("GET", "/v1/status", Value::Null).await;
@@ -67,7 +67,7 @@ async fn status_metrics_and_queues_say_how_it_stands() {
 
 #[tokio::test]
 async fn accounts_are_imported_shown_moved_and_forgotten() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     api.store.inbox().accept(event("1", "a/ü")).await.unwrap();
     let body = "{\"account_id\":\"a/ü\",\"user\":\"ann\",\"refresh_token\":\"hunter2\"}\n\n\
@@ -118,7 +118,7 @@ async fn accounts_are_imported_shown_moved_and_forgotten() {
 
 #[tokio::test]
 async fn a_queue_is_leased_acknowledged_and_given_back() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     two_users(&api).await;
     let leased = door.ok("POST", LEASE, json!({"max": 9})).await;
@@ -150,7 +150,7 @@ async fn a_queue_is_leased_acknowledged_and_given_back() {
 
 #[tokio::test]
 async fn a_long_poll_wakes_up_and_gives_up() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     let waiting = {
@@ -173,7 +173,7 @@ async fn a_long_poll_wakes_up_and_gives_up() {
 
 #[tokio::test]
 async fn a_long_poll_sees_an_event_whose_delay_ends() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     api.store.inbox().accept(event("1", "a")).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_long_poll_sees_an_event_whose_delay_ends() {
 
 #[tokio::test]
 async fn what_is_returned_for_later_comes_then_and_counts_no_attempt() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     api.store.inbox().accept(event("1", "a")).await.unwrap();
@@ -224,7 +224,7 @@ async fn what_is_returned_for_later_comes_then_and_counts_no_attempt() {
 
 #[tokio::test]
 async fn a_reader_that_dies_gives_its_lease_back() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     let ask = async |body: &str| {
@@ -259,7 +259,7 @@ async fn a_reader_that_dies_gives_its_lease_back() {
 
 #[tokio::test]
 async fn a_tail_shows_the_newest_then_what_arrives_and_takes_nothing() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     two_users(&api).await;
     let mut tail = door.tail("all", 2).await;
@@ -275,7 +275,7 @@ async fn a_tail_shows_the_newest_then_what_arrives_and_takes_nothing() {
 
 #[tokio::test]
 async fn dead_letters_are_listed_shown_replayed_and_dropped() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     bury(&api, "1", "a").await;
@@ -312,7 +312,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped() {
 
 #[tokio::test]
 async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     api.store.inbox().accept(event("1", "a")).await.unwrap();
@@ -357,7 +357,7 @@ const CALLS: [(&str, &str, &str, &str); 20] = [
 
 #[tokio::test]
 async fn each_call_needs_its_own_right() {
-    let api = Api::start();
+    let api = Api::start().await;
     link(&api.store, "a", "ann").await;
     let rights_of = Call::ALL.map(Call::as_str);
     for (n, right) in rights_of.iter().enumerate() {
@@ -379,7 +379,7 @@ async fn each_call_needs_its_own_right() {
 
 #[tokio::test]
 async fn a_right_to_one_queue_opens_no_other() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.door("d.sock", rights(&["queue.*:all"], &["*"], &["*"]));
     assert_eq!(door.post(LEASE, json!({})).await.0, 200);
     assert_eq!(door.post("/v1/queues/raws/lease", json!({})).await.0, 403);
@@ -390,7 +390,7 @@ async fn a_right_to_one_queue_opens_no_other() {
 
 #[tokio::test]
 async fn restricted_doors_read_only_what_is_theirs() {
-    let api = Api::start();
+    let api = Api::start().await;
     two_users(&api).await;
     api.store.inbox().accept(event("4", "unclaimed")).await.unwrap();
     let everything = ["*"];
@@ -438,12 +438,17 @@ async fn restricted_doors_read_only_what_is_theirs() {
 
 #[tokio::test]
 async fn restricted_doors_are_lent_tokens_of_their_own_accounts_only() {
-    let api = Api::start();
+    let api = Api::start().await;
     two_users(&api).await;
+    for (id, name) in [("a", "ann"), ("b", "bob")] {
+        let tokens = Some(tokens(&format!("access-{id}"), &format!("refresh-{id}")));
+        let import = Import { account: account(id), user: Some(user(name)), tokens, replace: false };
+        api.store.links().import(import).await.unwrap().unwrap();
+    }
     for (n, (accounts, users)) in [("a", "*"), ("*", "ann"), ("a", "ann")].into_iter().enumerate() {
         let door = api.door(&format!("{n}.sock"), rights(&["tokens.lend"], &[accounts], &[users]));
         let own = door.post("/v1/accounts/a/token", json!({})).await;
-        assert_eq!((own.0, &own.1["reason"]), (409, &json!("not_configured")), "the desk was asked");
+        assert_eq!((own.0, &own.1["access_token"]), (200, &json!("access-a")));
         let other = door.post("/v1/accounts/b/token", json!({})).await;
         assert_eq!((other.0, &other.1["reason"]), (404, &json!("no_tokens")));
         assert_eq!(other, door.post("/v1/accounts/none/token", json!({})).await, "{accounts} {users}");
@@ -455,7 +460,7 @@ async fn restricted_doors_are_lent_tokens_of_their_own_accounts_only() {
 
 #[tokio::test]
 async fn a_restricted_tail_shows_live_events_of_its_own_only() {
-    let api = Api::start();
+    let api = Api::start().await;
     two_users(&api).await;
     let door = api.door("d.sock", rights(&["*"], &["*"], &["bob"]));
     let mut tail = door.tail("all", 0).await;
@@ -467,7 +472,7 @@ async fn a_restricted_tail_shows_live_events_of_its_own_only() {
 
 #[tokio::test]
 async fn a_restricted_door_reads_an_account_that_comes_while_it_waits() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.door("d.sock", rights(&["queue.read"], &["late"], &["*"]));
     let poll = door.lease_ids("all", json!({"wait_ms": 60_000}));
     let come = async {
@@ -482,7 +487,7 @@ async fn a_restricted_door_reads_an_account_that_comes_while_it_waits() {
 
 #[tokio::test]
 async fn restricted_doors_change_only_what_is_theirs() {
-    let api = Api::start();
+    let api = Api::start().await;
     two_users(&api).await;
     link(&api.store, "free", "ann").await;
     let anns = api.door("ann.sock", rights(&["*"], &["*"], &["ann"]));
@@ -511,7 +516,7 @@ async fn restricted_doors_change_only_what_is_theirs() {
 
 #[tokio::test]
 async fn restricted_doors_have_dead_letters_of_their_own() {
-    let api = Api::start();
+    let api = Api::start().await;
     for (account, user) in [("a", "ann"), ("b", "bob")] {
         link(&api.store, account, user).await;
         bury(&api, account, account).await;
@@ -533,7 +538,7 @@ async fn restricted_doors_have_dead_letters_of_their_own() {
 
 #[tokio::test]
 async fn a_door_that_sees_some_users_sees_nothing_of_what_arrives() {
-    let api = Api::start();
+    let api = Api::start().await;
     let arrival = Arrival {
         refresh_token: Secret::new("rt".into()),
         user: Some(user("ann")),

@@ -63,7 +63,7 @@ async fn imports_of_many_accounts_share_a_commit_and_are_refused_one_by_one() {
 
 #[tokio::test]
 async fn a_change_of_user_answers_where_held_events_went() {
-    let api = Api::of(vec![bobs()]);
+    let api = Api::of(vec![bobs()]).await;
     let door = api.open_door();
     for (id, account) in [("1", "a"), ("2", "a"), ("3", "b")] {
         api.store.inbox().accept(event(id, account)).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_change_of_user_answers_where_held_events_went() {
 
 #[tokio::test]
 async fn an_import_of_many_lines_takes_few_commits_and_tells_each_refusal_with_its_line() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "7", "ann").await;
     let line = |n: usize| match n {

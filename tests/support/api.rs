@@ -1,7 +1,6 @@
 //! A store behind admin sockets in a temporary folder, and calls over them.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +9,17 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ringhookd::admin::{Admin, Facts, KeyProof, LinkDesk, Parts, QueueFacts, Reporter, TokenDesk, limits};
-use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
-use ringhookd::domain::claim::{Bid, Told, Unanswered};
-use ringhookd::domain::lending::{Ask, Denied, Lent, Reason, Standing};
+use ringhookd::admin::{Admin, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
+use ringhookd::domain::nonce::Nonces;
+use ringhookd::domain::refresh::Policy;
 use ringhookd::domain::rights::{Grant, Rights};
 use ringhookd::domain::routing::Selection;
 use ringhookd::domain::time::Millis;
 use ringhookd::http::Server;
-use ringhookd::store::{QueueSpec, Store, StoreError};
+use ringhookd::linking::{self, Linking};
+use ringhookd::store::{QueueSpec, Store};
 use ringhookd::telemetry::{Door, Metrics};
+use ringhookd::tokens::{self, Clock, Desk, Guard};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
@@ -34,42 +34,6 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) admin: Arc<Admin>,
     server: Arc<Server>,
-}
-
-/// Has no tokens to give.
-#[derive(Debug)]
-struct NoDesk;
-
-impl TokenDesk for NoDesk {
-    fn lend<'a>(&'a self, _: &'a Ask) -> Pin<Box<dyn Future<Output = Result<Lent, Denied>> + Send + 'a>> {
-        Box::pin(async { Err(Denied::for_good(Reason::NotConfigured)) })
-    }
-
-    fn welcome(&self, _: Arrival) -> Pin<Box<dyn Future<Output = Result<Welcome, Unwelcome>> + Send + '_>> {
-        Box::pin(async { Err(Unwelcome::NotConfigured) })
-    }
-
-    fn accept_restored(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn next_try(&self, _: u32) -> Option<Millis> {
-        None
-    }
-
-    fn standing(&self) -> Standing {
-        Standing::default()
-    }
-}
-
-/// Has no accounts to link.
-#[derive(Debug)]
-struct NoLinks;
-
-impl LinkDesk for NoLinks {
-    fn claim(&self, _: Bid) -> Pin<Box<dyn Future<Output = Result<Told, Unanswered>> + Send + '_>> {
-        Box::pin(async { Err(Unanswered::NotConfigured) })
-    }
 }
 
 /// One socket, and calls through it.
@@ -88,12 +52,12 @@ pub(crate) fn rights(calls: &[&str], accounts: &[&str], users: &[&str]) -> Right
 
 impl Api {
     /// Queues `all` (embedded), `raws` (embedded, raw) and `files` (spool), all of which take everything.
-    pub(crate) fn start() -> Self {
-        Self::of(vec![spec("all"), spec("raws"), spec("files")])
+    pub(crate) async fn start() -> Self {
+        Self::of(vec![spec("all"), spec("raws"), spec("files")]).await
     }
 
     /// With a store of these queues.
-    pub(crate) fn of(specs: Vec<QueueSpec>) -> Self {
+    pub(crate) async fn of(specs: Vec<QueueSpec>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir.path().join("store"), specs);
         let metrics = Metrics::default();
@@ -108,7 +72,8 @@ impl Api {
         let proof = KeyProof { fingerprint: "f1".into(), set_at: Millis(0), verified_at: None };
         let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
         let facts = Reporter::new(report);
-        let (tokens, links) = (Arc::new(NoDesk), Arc::new(NoLinks));
+        let tokens = desk(&store, &dir.path().join("guard"), &metrics).await;
+        let links = linking(&store, &tokens, &metrics);
         let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
@@ -128,6 +93,34 @@ impl Api {
     pub(crate) fn leased(&self, name: &str) -> u64 {
         self.store.queues().list().iter().find(|view| view.name == queue(name)).unwrap().leased
     }
+}
+
+/// Tokens without a client of Ring: nothing is refreshed.
+async fn desk(store: &Store, guard: &Path, metrics: &Metrics) -> Arc<Desk> {
+    let parts = tokens::Parts {
+        store: store.clone(),
+        api: None,
+        policy: Policy::default(),
+        late_after: SOON,
+        answer_timeout: SOON,
+        codes_per_second: 1,
+        guard: Guard::new(guard, &store.identity().store),
+        metrics: metrics.clone(),
+        clock: Clock::of_the_machine(),
+    };
+    Desk::new(parts).await.unwrap()
+}
+
+/// Linking without a client of Ring: nothing is claimed.
+fn linking(store: &Store, tokens: &Arc<Desk>, metrics: &Metrics) -> Arc<Linking> {
+    Linking::new(linking::Parts {
+        store: store.clone(),
+        api: None,
+        tokens: Arc::clone(tokens),
+        nonces: Nonces::new([]),
+        clock_skew: Duration::ZERO,
+        metrics: metrics.clone(),
+    })
 }
 
 impl Door_ {

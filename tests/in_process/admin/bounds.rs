@@ -24,7 +24,7 @@ async fn span<T>(by: Duration, call: impl Future<Output = T>) -> (T, RangeInclus
 }
 
 async fn one_event() -> (Api, Door_) {
-    let api = Api::start();
+    let api = Api::start().await;
     link(&api.store, "a", "ann").await;
     api.store.inbox().accept(event("1", "a")).await.unwrap();
     let door = api.open_door();
@@ -121,7 +121,7 @@ async fn a_call_settles_at_most_a_thousand_outcomes_of_all_kinds() {
 
 #[tokio::test]
 async fn a_lease_has_at_least_one_event_and_at_most_a_thousand_and_8_mib() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     let accepting: Vec<_> = (0..1001)

@@ -15,7 +15,7 @@ fn large(n: u32) -> Incoming {
 #[tokio::test]
 async fn a_reader_that_stands_still_is_told_that_it_lags_and_goes_on_with_the_newest() {
     const EVENTS: u64 = 60;
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     let mut tail = door.tail("all", 0).await;
@@ -40,7 +40,7 @@ async fn a_reader_that_stands_still_is_told_that_it_lags_and_goes_on_with_the_ne
 
 #[tokio::test]
 async fn the_newest_are_shown_up_to_a_mebibyte() {
-    let api = Api::start();
+    let api = Api::start().await;
     let door = api.open_door();
     link(&api.store, "a", "ann").await;
     for n in 0..3 {

@@ -7,7 +7,9 @@ const ROWS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["daemon"],
-    &["admin", "intake", "delivery", "linking", "tokens"],
+    &["admin", "intake", "delivery"],
+    &["linking"],
+    &["tokens"],
     &["http", "ring_api", "store"],
     &["vault", "telemetry", "log", "config"],
     &["clock", "chance", "failpoint", "access"],
@@ -18,6 +20,8 @@ const ROWS: &[&[&str]] = &[
 const DOORS: &[(&str, &[&str], &[&str])] = &[
     ("sim", &["src/cli/demo", "src/cli/simulate"], &["domain", "clock"]),
     ("config", &["src/daemon", "src/cli"], &["domain", "access"]),
+    ("linking", &["src/daemon", "src/admin"], &["*"]),
+    ("tokens", &["src/daemon", "src/admin", "src/linking"], &["*"]),
     ("cli", &["src/main.rs"], &["*"]),
     ("main", &[], &["cli"]),
 ];
@@ -143,6 +147,8 @@ mod tests {
             ("src/cli/status.rs", "use crate::daemon::A;\nuse crate::domain::B;"),
             ("src/daemon/mod.rs", "use crate::{config::Config, intake::{A, B}, store};"),
             ("src/daemon/mod.rs", "fn a() { crate::intake::b() }"),
+            ("src/admin/mod.rs", "use crate::linking::A;\nuse crate::tokens::B;"),
+            ("src/linking/mod.rs", "use crate::tokens::A;"),
             ("src/store/mod.rs", "use crate::vault::Vault;\nuse crate::store::log;"),
             ("src/store/redb/log.rs", "use super::codec;"),
             ("src/cli/demo.rs", "use crate::sim::Ring;"),
@@ -162,7 +168,11 @@ mod tests {
     fn up_and_sideways_are_refused() {
         for (path, text) in [
             ("src/domain/ids.rs", "use crate::clock;"),
+            ("src/intake.rs", "use crate::delivery::A;"),
             ("src/intake.rs", "use crate::tokens::A;"),
+            ("src/delivery/mod.rs", "use crate::linking::A;"),
+            ("src/linking/mod.rs", "use crate::admin::A;"),
+            ("src/tokens/mod.rs", "use crate::linking::A;"),
             ("src/store/mod.rs", "use crate::daemon;"),
             ("src/http/mod.rs", "fn a() { crate::store::b() }"),
             ("src/http/mod.rs", "use crate::config::Limits;"),
@@ -185,8 +195,8 @@ mod tests {
 
     #[test]
     fn says_where() {
-        let text = "//! A.\n\nuse crate::domain;\nuse crate::tokens;\n";
-        let expected = "src/intake.rs:4: `intake` imports `tokens`: neighbours do not import each other; `daemon` hands them what they need";
+        let text = "//! A.\n\nuse crate::domain;\nuse crate::delivery;\n";
+        let expected = "src/intake.rs:4: `intake` imports `delivery`: neighbours do not import each other; `daemon` hands them what they need";
         assert_eq!(refused("src/intake.rs", text), [expected]);
     }
 }
