@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringhookd::clock;
-use ringhookd::domain::refresh::{Answer, Moment, Next, Notice, Planner, Policy, Proof, Record, Rounds};
+use ringhookd::domain::refresh::{
+    Gain, Moment, Next, Notice, Outcome, Planner, Policy, Proof, Record, Rounds,
+};
 use ringhookd::domain::tokens::ACCESS_LIFE;
 
 use super::Bench;
@@ -50,7 +52,7 @@ pub(crate) fn in_memory(bench: &mut Bench, accounts: u64) -> Result<(), Box<dyn 
     let start = clock::instant();
     let mut refreshed: u64 = 0;
     while let Next::Refresh(number) = next {
-        let answer = Answer::Renewed { expires_in: ACCESS_LIFE };
+        let answer = Outcome::Answer(Gain::Renewed { expires_in: ACCESS_LIFE });
         planner.answered(number, answer, now, mix(refreshed));
         refreshed += 1;
         now.ticks += Duration::from_nanos(10);

@@ -12,6 +12,8 @@
 //! nobody knows whether it arrived, the PATCH tells, and only if that is refused it is sent again. Source: Ring's partner
 //! documentation on one-way account linking.
 
+use super::heard::{Heard, Objection};
+
 /// So many POSTs, each of which mails the user, does Ring take of one claim before it is given up.
 const MOST_POSTS: u8 = 3;
 
@@ -100,25 +102,6 @@ impl Refusal {
     }
 }
 
-/// What came of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// 2xx.
-    Accepted,
-    /// Nothing of it left, or it was turned away before any work (429).
-    NotSent,
-    /// No answer, or one that does not say (5xx).
-    Unknown,
-    /// 400.
-    Invalid,
-    /// 401 or 403.
-    Unauthorized,
-    /// 404. Ring's order is not guaranteed: it may come to know the integration.
-    Missing,
-    /// Another 4xx.
-    Rejected,
-}
-
 /// When the next call may go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
@@ -166,7 +149,7 @@ impl Progress {
 
     /// As it is after `call`, which was sent from here, with an access token that is `renewed` where Ring refused one already.
     /// Where the nonce `is_old`, Ring would take it no more, and what might have come right by waiting does not.
-    pub fn heard(self, call: Call, heard: Heard, is_old: bool, renewed: bool) -> (Self, Pause) {
+    pub fn heard(self, call: Call, heard: Heard<()>, is_old: bool, renewed: bool) -> (Self, Pause) {
         let sent = self.sending(call);
         // A PATCH that is refused before Ring is known to have the POST may be so for want of that. The POST is counted, because
         // neither 401, 403 nor 404 says that it did not arrive; the last one is not sent on such a doubt.
@@ -175,25 +158,25 @@ impl Progress {
         let waiting = if may_post { Self { step: Step::Wanted, posts } } else { self };
         let refused = |why| (Self { step: Step::Refused(why), ..sent }, Pause::None);
         match (heard, call) {
-            (Heard::Accepted, Call::Post) => {
+            (Heard::Answer(()), Call::Post) => {
                 (Self { step: Step::Posted, posts: sent.posts.saturating_add(1) }, Pause::None)
             }
-            (Heard::Accepted, Call::Patch) => (Self { step: Step::Done, ..sent }, Pause::None),
-            (Heard::Unknown, _) => (sent, Pause::Backoff),
-            (Heard::Invalid, Call::Post) => refused(Refusal::Nonce),
-            (Heard::Invalid, Call::Patch) => match sent.step {
+            (Heard::Answer(()), Call::Patch) => (Self { step: Step::Done, ..sent }, Pause::None),
+            (Heard::Unknown(_), _) => (sent, Pause::Backoff),
+            (Heard::Refused(Objection::Request), Call::Post) => refused(Refusal::Nonce),
+            (Heard::Refused(Objection::Request), Call::Patch) => match sent.step {
                 Step::Patching { posted: true, again: true } => {
                     (Self { step: Step::Done, ..sent }, Pause::None)
                 }
                 _ if sent.posts >= MOST_POSTS => refused(Refusal::Transition),
                 _ => (Self { step: Step::Wanted, ..sent }, Pause::Backoff),
             },
-            (Heard::Unauthorized, _) if is_old => refused(Refusal::Token),
-            (Heard::Unauthorized, _) if !renewed => (self, Pause::NewToken),
-            (Heard::Missing, _) if is_old => refused(Refusal::NoIntegration),
-            (Heard::Unauthorized | Heard::Missing, _) => (waiting, Pause::Backoff),
-            (Heard::NotSent, _) => (self, Pause::Backoff),
-            (Heard::Rejected, _) => refused(Refusal::Other),
+            (Heard::Refused(Objection::AccessToken), _) if is_old => refused(Refusal::Token),
+            (Heard::Refused(Objection::AccessToken), _) if !renewed => (self, Pause::NewToken),
+            (Heard::Refused(Objection::Missing), _) if is_old => refused(Refusal::NoIntegration),
+            (Heard::Refused(Objection::AccessToken | Objection::Missing), _) => (waiting, Pause::Backoff),
+            (Heard::NotSent(_), _) => (self, Pause::Backoff),
+            (Heard::Refused(_), _) => refused(Refusal::Other),
         }
     }
 
@@ -232,6 +215,11 @@ mod tests {
 
     use super::*;
 
+    const ACCEPTED: Heard<()> = Heard::Answer(());
+    const INVALID: Heard<()> = Heard::Refused(Objection::Request);
+    const UNAUTHORIZED: Heard<()> = Heard::Refused(Objection::AccessToken);
+    const MISSING: Heard<()> = Heard::Refused(Objection::Missing);
+
     /// Ring's side of one integration, and what its user sees of it.
     #[derive(Debug, Default)]
     struct Ring {
@@ -241,18 +229,18 @@ mod tests {
     }
 
     impl Ring {
-        fn work(&mut self, call: Call) -> Heard {
+        fn work(&mut self, call: Call) -> Heard<()> {
             match call {
-                Call::Post if self.completed => Heard::Invalid,
+                Call::Post if self.completed => INVALID,
                 Call::Post => {
                     (self.awaiting, self.mails) = (true, self.mails + 1);
-                    Heard::Accepted
+                    ACCEPTED
                 }
                 Call::Patch if self.awaiting && !self.completed => {
                     self.completed = true;
-                    Heard::Accepted
+                    ACCEPTED
                 }
-                Call::Patch => Heard::Invalid,
+                Call::Patch => INVALID,
             }
         }
     }
@@ -285,11 +273,11 @@ mod tests {
         let call = at.call().unwrap();
         let heard = match luck {
             Luck::Good => ring.work(call),
-            Luck::NotSent => Heard::NotSent,
-            Luck::LostRequest => Heard::Unknown,
+            Luck::NotSent => Heard::NO_CONNECTION,
+            Luck::LostRequest => Heard::SILENT,
             Luck::LostAnswer => {
                 ring.work(call);
-                Heard::Unknown
+                Heard::SILENT
             }
             Luck::Crash { worked } => {
                 if worked {
@@ -297,8 +285,8 @@ mod tests {
                 }
                 return at.sending(call);
             }
-            Luck::Unauthorized => Heard::Unauthorized,
-            Luck::Missing => Heard::Missing,
+            Luck::Unauthorized => UNAUTHORIZED,
+            Luck::Missing => MISSING,
         };
         at.heard(call, heard, false, false).0
     }
@@ -350,14 +338,14 @@ mod tests {
     #[test]
     fn a_post_that_ring_may_not_have_follows_any_refusal_of_a_patch() {
         let posting = Progress { step: Step::Posting, posts: 0 };
-        for heard in [Heard::Missing, Heard::Unauthorized, Heard::Invalid] {
+        for heard in [MISSING, UNAUTHORIZED, INVALID] {
             let (next, pause) = posting.heard(Call::Patch, heard, false, true);
             assert_eq!((next.call(), pause), (Some(Call::Post), Pause::Backoff), "{heard:?}");
         }
-        let (same, pause) = posting.heard(Call::Patch, Heard::Unauthorized, false, false);
+        let (same, pause) = posting.heard(Call::Patch, UNAUTHORIZED, false, false);
         assert_eq!((same, pause), (posting, Pause::NewToken), "a newer token first");
         let posted = Progress { step: Step::Posted, posts: 1 };
-        assert_eq!(posted.heard(Call::Patch, Heard::Missing, false, true).0, posted);
+        assert_eq!(posted.heard(Call::Patch, MISSING, false, true).0, posted);
     }
 
     #[test]
@@ -374,23 +362,22 @@ mod tests {
     #[test]
     fn a_refused_transition_is_an_end_only_after_a_patch_without_an_answer() {
         let posted = Progress { step: Step::Posted, posts: 1 };
-        assert_eq!(posted.heard(Call::Patch, Heard::Invalid, false, false).0.step, Step::Wanted);
+        assert_eq!(posted.heard(Call::Patch, INVALID, false, false).0.step, Step::Wanted);
         let patching = posted.sending(Call::Patch);
-        assert_eq!(patching.heard(Call::Patch, Heard::Invalid, false, false).0.step, Step::Done);
+        assert_eq!(patching.heard(Call::Patch, INVALID, false, false).0.step, Step::Done);
         // One that surely was not sent says nothing.
-        let (not_sent, _) = posted.heard(Call::Patch, Heard::NotSent, false, false);
-        assert_eq!(not_sent.heard(Call::Patch, Heard::Invalid, false, false).0.step, Step::Wanted);
+        let (not_sent, _) = posted.heard(Call::Patch, Heard::NO_CONNECTION, false, false);
+        assert_eq!(not_sent.heard(Call::Patch, INVALID, false, false).0.step, Step::Wanted);
     }
 
     #[test]
     fn what_may_come_right_is_waited_for_while_the_nonce_is_good() {
-        for (heard, why) in [(Heard::Missing, Refusal::NoIntegration), (Heard::Unauthorized, Refusal::Token)]
-        {
+        for (heard, why) in [(MISSING, Refusal::NoIntegration), (UNAUTHORIZED, Refusal::Token)] {
             let (waits, pause) = Progress::NEW.heard(Call::Post, heard, false, false);
             assert!(waits == Progress::NEW && pause != Pause::None);
             assert_eq!(Progress::NEW.heard(Call::Post, heard, true, false).0.step, Step::Refused(why));
         }
-        let (at, pause) = Progress::NEW.heard(Call::Post, Heard::Unknown, true, false);
+        let (at, pause) = Progress::NEW.heard(Call::Post, Heard::SILENT, true, false);
         assert_eq!((at.step, pause), (Step::Posting, Pause::Backoff), "an outage is waited for");
     }
 }

@@ -15,6 +15,7 @@ pub mod dedup;
 pub mod envelope;
 pub mod event;
 mod flags;
+pub mod heard;
 pub mod ids;
 pub mod json_line;
 pub mod json_stream;

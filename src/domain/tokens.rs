@@ -29,6 +29,29 @@ impl Pair {
     }
 }
 
+/// What OAuth gave for a refresh token or a code.
+#[derive(Debug)]
+pub enum Granted {
+    /// A new pair, which has to be on disk before anything else happens.
+    Pair(TokenPair),
+    /// 2xx, but no pair can be read: the bytes that came, up to the cap. The new pair may be in them and the old one dead, so
+    /// they have to be kept, sealed.
+    Unreadable(Secret<Vec<u8>>),
+}
+
+/// A pair as OAuth gave it.
+#[derive(Debug)]
+pub struct TokenPair {
+    pub access_token: Secret<String>,
+    /// `None` where the old one stays good (RFC 6749 §6).
+    pub refresh_token: Option<Secret<String>>,
+    /// Lifetime of the access token: from a minute to a day, 4 hours unless OAuth says otherwise.
+    pub expires_in: Duration,
+    pub scope: Option<String>,
+    /// The answer was no whole JSON, and the tokens could be read all the same.
+    pub damaged: bool,
+}
+
 /// When a pair was given, and when its access token runs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {

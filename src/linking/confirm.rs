@@ -15,11 +15,12 @@ use crate::chance::random;
 use crate::clock;
 use crate::domain::backoff::{Backoff, LONGEST_RETRY_AFTER};
 use crate::domain::claim::VISIT_LIFE;
-use crate::domain::confirm::{Call, Heard, Pause, Progress, Refusal, Step};
+use crate::domain::confirm::{Call, Pause, Progress, Refusal, Step};
+use crate::domain::heard::{Heard, Hindrance};
 use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::failpoint;
 use crate::log;
-use crate::ring_api::{Integration, RingApi};
+use crate::ring_api::{RingApi, Said};
 use crate::store::{Changed, Claim, StoreError};
 
 /// Between two tries; the longest is how late Ring may be told after an outage of its own.
@@ -216,8 +217,8 @@ impl Linking {
             return Ok(Looked::Changed);
         }
         let said = send(api, call, &claim, &lent).await;
-        if said.throttled {
-            self.tokens.throttled(said.retry_after);
+        if let Heard::NotSent(Hindrance::Throttled { retry_after }) = said.heard {
+            self.tokens.throttled(retry_after);
         }
         let (next, pause) = claim.progress.heard(call, said.heard, is_old, luck.renewed);
         let claim = Claim { progress: sent, ..claim };
@@ -231,7 +232,7 @@ impl Linking {
             Pause::None => Looked::Taken,
             Pause::NewToken => Looked::Refused(lent.generation),
             Pause::Backoff => {
-                let wait = said.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                let wait = said.heard.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 Looked::Later { wait, left: Claim { progress: next, ..claim } }
             }
         })
@@ -268,7 +269,7 @@ impl Linking {
         Ok(Looked::Later { wait, left: claim })
     }
 
-    fn tell(&self, claim: &Claim, call: Call, said: &Integration, next: Progress) {
+    fn tell(&self, claim: &Claim, call: Call, said: &Said<()>, next: Progress) {
         let account = log::text(claim.account.as_str());
         let why = &said.why;
         match next.step {
@@ -276,7 +277,7 @@ impl Linking {
             Step::Refused(refusal) => {
                 tracing::error!(%account, %why, reason = refusal.as_str(), "Ring refuses to confirm the link; it may be claimed again");
             }
-            _ if said.heard == Heard::Accepted => {
+            _ if said.heard == Heard::Answer(()) => {
                 tracing::debug!(%account, ?call, "Ring has taken a step of the link");
             }
             _ => {
@@ -287,7 +288,7 @@ impl Linking {
     }
 }
 
-async fn send(api: &RingApi, call: Call, claim: &Claim, lent: &Lent) -> Integration {
+async fn send(api: &RingApi, call: Call, claim: &Claim, lent: &Lent) -> Said<()> {
     match call {
         Call::Post => {
             failpoint!("claim.posting");

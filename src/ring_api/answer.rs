@@ -10,12 +10,13 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::Said;
 use super::salvage;
-use super::{ApiError, Exchange, Integration, TokenPair};
-use crate::domain::confirm::Heard;
+use crate::domain::heard::{Heard, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
+use crate::domain::tokens::{Granted, TokenPair};
 
 /// "Typically 14400", says Ring.
 const USUAL_LIFE: Duration = Duration::from_hours(4);
@@ -38,81 +39,83 @@ pub(super) struct Reply {
 
 impl Reply {
     /// As the answer of the token endpoint.
-    pub(super) fn exchange(mut self) -> Exchange {
+    pub(super) fn exchange(mut self) -> Said<Granted> {
         match self.status.as_u16() {
-            200..300 => match read_pair(&self.body) {
-                Some(pair) => Exchange::Renewed(pair),
-                None => Exchange::Unreadable(Secret::new(mem::take(&mut *self.body))),
-            },
-            429 => Exchange::Throttled { retry_after: self.retry_after },
-            400 | 401 => self.refusal(),
-            status @ 500.. => {
-                Exchange::Failed { why: format!("HTTP {status}"), retry_after: self.retry_after }
+            200..300 => {
+                let given = match read_pair(&self.body) {
+                    Some(pair) => Granted::Pair(pair),
+                    None => Granted::Unreadable(Secret::new(mem::take(&mut *self.body))),
+                };
+                Said::new(Heard::Answer(given), "")
             }
-            _ => Exchange::Unknown { why: format!("HTTP {}", self.status.as_u16()) },
+            400 | 401 => self.refusal(),
+            429 | 500.. => self.said(|_| None),
+            // The page of a proxy says nothing about a token.
+            status => Said::new(Heard::SILENT, format!("HTTP {status}")),
         }
     }
 
-    /// Only a code of RFC 6749 says whose fault it is: the page of a proxy says nothing about a token.
-    fn refusal(&self) -> Exchange {
+    /// Only a code of RFC 6749 says whose fault it is.
+    fn refusal(&self) -> Said<Granted> {
         #[derive(serde::Deserialize)]
-        struct Refusal<'a> {
+        struct Document<'a> {
             #[serde(borrow)]
             error: Cow<'a, str>,
         }
-        let refusal: Option<Refusal<'_>> = object(&self.body);
+        let document: Option<Document<'_>> = object(&self.body);
         let status = self.status.as_u16();
-        let why = match refusal.as_ref().map(|refusal| &*refusal.error) {
-            Some("invalid_grant") => return Exchange::Refused,
-            Some("invalid_client") => {
-                let why = "invalid_client: OAuth does not know our client_id or client_secret";
-                return Exchange::ClientRefused { why: why.to_owned() };
-            }
-            Some("unauthorized_client") => {
-                let why = "unauthorized_client: this app may not use this kind of grant";
-                return Exchange::ClientRefused { why: why.to_owned() };
-            }
+        let (heard, why) = match document.as_ref().map(|document| &*document.error) {
+            Some("invalid_grant") => (Heard::Refused(Objection::Grant), "invalid_grant"),
+            Some("invalid_client") => (
+                Heard::Refused(Objection::Client),
+                "invalid_client: OAuth does not know our client_id or client_secret",
+            ),
+            Some("unauthorized_client") => (
+                Heard::Refused(Objection::Client),
+                "unauthorized_client: this app may not use this kind of grant",
+            ),
             // These may be about one token, and must not hold up everybody else's.
-            Some("invalid_request") => "invalid_request: OAuth does not understand how we ask".to_owned(),
-            Some("invalid_scope") => "invalid_scope: OAuth does not grant what we ask for".to_owned(),
-            Some("unsupported_grant_type") => {
-                "unsupported_grant_type: OAuth does not know this kind of grant".to_owned()
+            Some("invalid_request") => {
+                (Heard::SILENT, "invalid_request: OAuth does not understand how we ask")
             }
-            _ => format!("HTTP {status} without an error code of OAuth"),
+            Some("invalid_scope") => (Heard::SILENT, "invalid_scope: OAuth does not grant what we ask for"),
+            Some("unsupported_grant_type") => {
+                (Heard::SILENT, "unsupported_grant_type: OAuth does not know this kind of grant")
+            }
+            _ => return Said::new(Heard::SILENT, format!("HTTP {status} without an error code of OAuth")),
         };
-        Exchange::Unknown { why }
+        Said::new(heard, why)
     }
 
     /// As the answer of app-integrations.
-    pub(super) fn integration(&self) -> Integration {
-        let status = self.status.as_u16();
-        let heard = match status {
-            200..300 => Heard::Accepted,
-            400 => Heard::Invalid,
-            401 | 403 => Heard::Unauthorized,
-            404 => Heard::Missing,
-            429 => Heard::NotSent,
-            402..500 => Heard::Rejected,
-            _ => Heard::Unknown,
-        };
-        let why = problem(&self.body)
-            .map_or_else(|| format!("HTTP {status}"), |why| format!("HTTP {status}, {why}"));
-        Integration { heard, why, throttled: status == 429, retry_after: self.retry_after }
+    pub(super) fn integration(self) -> Said<()> {
+        let Said { heard, mut why } = self.said(|_| Some(()));
+        why.extend(problem(&self.body).map(|words| format!(", {words}")));
+        Said { heard, why }
     }
 
     /// As the answer to `GET /v1/users/me`.
-    pub(super) fn account(&self) -> Result<AccountId, ApiError> {
-        let unavailable = |why: String| Err(ApiError::Unavailable { why, retry_after: self.retry_after });
-        match self.status.as_u16() {
-            200..300 => match read_account(&self.body) {
-                Some(account) => Ok(account),
-                None => unavailable("an answer without a readable account id".to_owned()),
+    pub(super) fn account(self) -> Said<AccountId> {
+        self.said(read_account)
+    }
+
+    /// By its status; `read` finds what a 2xx gives.
+    fn said<T>(&self, read: impl FnOnce(&[u8]) -> Option<T>) -> Said<T> {
+        let status = self.status.as_u16();
+        let heard = match status {
+            200..300 => match read(&self.body) {
+                Some(given) => Heard::Answer(given),
+                None => return Said::new(Heard::SILENT, "the answer can't be read"),
             },
-            401 | 403 => Err(ApiError::Unauthorized),
-            429 => Err(ApiError::Throttled { retry_after: self.retry_after }),
-            status @ 500.. => unavailable(format!("HTTP {status}")),
-            status => Err(ApiError::Refused { status }),
-        }
+            400 => Heard::Refused(Objection::Request),
+            401 | 403 => Heard::Refused(Objection::AccessToken),
+            404 => Heard::Refused(Objection::Missing),
+            429 => Heard::throttled(self.retry_after),
+            402..500 => Heard::Refused(Objection::Other),
+            500.. => Heard::failed(self.retry_after),
+            _ => Heard::SILENT,
+        };
+        Said::new(heard, format!("HTTP {status}"))
     }
 }
 

@@ -7,8 +7,8 @@
 //! ```text
 //! connect ──▶ send ──▶ status ──▶ body
 //!    │          │         │         │
-//!    │          │         │         └─ 2xx: Renewed, or Unreadable with whatever came
-//!    │          │         └─ 429: Throttled; 400, 401: Refused, ClientRefused; 5xx: Failed; all else: Unknown
+//!    │          │         │         └─ 2xx: Answer, with the bytes that came where they can't be read
+//!    │          │         └─ 429: NotSent (throttled); 4xx that say so: Refused; 5xx and all else: Unknown
 //!    │          └─ Unknown
 //!    └─ NotSent
 //! ```
@@ -38,7 +38,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Uri};
 use serde_json::{Value, json};
-use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
@@ -47,78 +46,25 @@ pub use salvage::may_hold_tokens;
 pub use settings::{Settings, SettingsError};
 
 use crate::clock::{self, RingClock};
-use crate::domain::confirm::Heard;
+use crate::domain::heard::{Heard, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
+use crate::domain::tokens::Granted;
 use answer::Reply;
 use connect::Client;
 use failure::Failure;
 
-/// How an exchange of a refresh token or a code came out.
+/// What a call came to.
 #[derive(Debug)]
-pub enum Exchange {
-    /// A new pair, which has to be on disk before anything else happens.
-    Renewed(TokenPair),
-    /// 2xx, but no pair can be read: the bytes that came, up to the cap. The new pair may be in them and the old one dead, so
-    /// they have to be kept, sealed; [`read_pair`] reads them again.
-    Unreadable(Secret<Vec<u8>>),
-    /// Not one byte of the request left: no name, no connection, no TLS, or a kept connection that was closed just then.
-    NotSent { why: String },
-    /// Whether the pair was replaced is unknown: no answer, part of one, or one that says nothing about a token.
-    Unknown { why: String },
-    /// 5xx, with its `Retry-After`. Most likely nothing was replaced, but it may have been.
-    Failed { why: String, retry_after: Option<Duration> },
-    /// 429, with its `Retry-After`.
-    Throttled { retry_after: Option<Duration> },
-    /// `invalid_grant`: the token or code is not honoured.
-    Refused,
-    /// OAuth objects to us or to how we ask, e.g. `invalid_client`. It says nothing about the token.
-    ClientRefused { why: String },
-}
-
-/// What OAuth gave.
-#[derive(Debug)]
-pub struct TokenPair {
-    pub access_token: Secret<String>,
-    /// `None` where the old one stays good (RFC 6749 §6).
-    pub refresh_token: Option<Secret<String>>,
-    /// Lifetime of the access token: from a minute to a day, 4 hours unless OAuth says otherwise.
-    pub expires_in: Duration,
-    pub scope: Option<String>,
-    /// The answer was no whole JSON, and the tokens could be read all the same.
-    pub damaged: bool,
-}
-
-/// Why the API gave no answer that can be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ApiError {
-    /// 401 or 403. Ring's pages differ on which of them a revoked token gets: a refresh has to tell.
-    #[error("the access token is not honoured")]
-    Unauthorized,
-    #[error("too many requests")]
-    Throttled { retry_after: Option<Duration> },
-    /// No answer, a 5xx, or one that can't be read.
-    #[error("the API is not available: {why}")]
-    Unavailable { why: String, retry_after: Option<Duration> },
-    #[error("the API refuses with HTTP {status}")]
-    Refused { status: u16 },
-}
-
-/// How a call to Ring's app-integrations came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Integration {
-    pub heard: Heard,
-    /// Ring's own words, shortened, or ours where there are none.
+pub struct Said<T> {
+    pub heard: Heard<T>,
+    /// Ring's own words, shortened, or ours where there are none; nothing where Ring has done it.
     pub why: String,
-    /// 429: Ring asks us to wait before we send anything.
-    pub throttled: bool,
-    /// For how long, if Ring says so; also of a 5xx.
-    pub retry_after: Option<Duration>,
 }
 
-impl Integration {
-    fn new(heard: Heard, why: String) -> Self {
-        Self { heard, why, throttled: false, retry_after: None }
+impl<T> Said<T> {
+    pub(crate) fn new(heard: Heard<T>, why: impl Into<String>) -> Self {
+        Self { heard, why: why.into() }
     }
 }
 
@@ -162,31 +108,25 @@ impl RingApi {
     }
 
     /// Gives a refresh token for a new pair.
-    pub async fn refresh(&self, refresh_token: &Secret<String>) -> Exchange {
+    pub async fn refresh(&self, refresh_token: &Secret<String>) -> Said<Granted> {
         self.exchange("refresh_token", &[("refresh_token", refresh_token.expose())]).await
     }
 
     /// Gives an authorization code, which is good once and for 60 seconds, for an account's first pair. Only Ring's older flow
     /// has a verifier.
-    pub async fn exchange_code(&self, code: &Secret<String>, verifier: Option<&Secret<String>>) -> Exchange {
+    pub async fn exchange_code(
+        &self,
+        code: &Secret<String>,
+        verifier: Option<&Secret<String>>,
+    ) -> Said<Granted> {
         let mut fields = vec![("code", code.expose().as_str())];
         fields.extend(verifier.map(|verifier| ("code_verifier", verifier.expose().as_str())));
         self.exchange("authorization_code", &fields).await
     }
 
-    /// Whose account the access token is for.
-    ///
-    /// # Errors
-    /// [`ApiError`]; the call changes nothing at Ring and may be repeated.
-    pub async fn me(&self, access_token: &Secret<String>) -> Result<AccountId, ApiError> {
-        // Nothing that Ring gave: what can't stand in a header.
-        let request = request::get(&self.0.users_me, access_token).ok_or(ApiError::Unauthorized)?;
-        match self.0.call(request, self.0.call_timeout).await {
-            Ok(reply) => reply.account(),
-            Err(Failure::NotSent(why) | Failure::Unknown(why)) => {
-                Err(ApiError::Unavailable { why, retry_after: None })
-            }
-        }
+    /// Whose account the access token is for. The call changes nothing at Ring and may be repeated.
+    pub async fn me(&self, access_token: &Secret<String>) -> Said<AccountId> {
+        self.with_token(request::get(&self.0.users_me, access_token), Reply::account).await
     }
 
     /// Tells Ring that a user who came with `nonce` has signed in; `identifier` is the user's masked name, shown to the Ring
@@ -196,7 +136,7 @@ impl RingApi {
         access_token: &Secret<String>,
         nonce: &str,
         identifier: Option<&str>,
-    ) -> Integration {
+    ) -> Said<()> {
         let mut document = json!({ "nonce": nonce });
         if let Some(identifier) = identifier {
             document["account_identifier"] = identifier.into();
@@ -205,47 +145,57 @@ impl RingApi {
     }
 
     /// Tells Ring that the link is complete.
-    pub async fn complete_link(&self, access_token: &Secret<String>) -> Integration {
+    pub async fn complete_link(&self, access_token: &Secret<String>) -> Said<()> {
         self.integrate(Method::PATCH, access_token, &json!({ "status": "completed" })).await
     }
 
-    async fn integrate(
-        &self,
-        method: Method,
-        access_token: &Secret<String>,
-        document: &Value,
-    ) -> Integration {
-        let Some(request) = request::json(method, &self.0.integrations, access_token, document) else {
-            return Integration::new(
-                Heard::Unauthorized,
-                "the access token can't stand in a header".to_owned(),
-            );
-        };
-        match self.0.call(request, self.0.call_timeout).await {
-            Ok(reply) => reply.integration(),
-            Err(Failure::NotSent(why)) => Integration::new(Heard::NotSent, why),
-            Err(Failure::Unknown(why)) => Integration::new(Heard::Unknown, why),
-        }
+    async fn integrate(&self, method: Method, access_token: &Secret<String>, document: &Value) -> Said<()> {
+        let request = request::json(method, &self.0.integrations, access_token, document);
+        self.with_token(request, Reply::integration).await
     }
 
-    async fn exchange(&self, grant_type: &str, grant: &[(&str, &str)]) -> Exchange {
+    async fn with_token<T>(
+        &self,
+        request: Option<Request<Full<Bytes>>>,
+        read: impl FnOnce(Reply) -> Said<T>,
+    ) -> Said<T> {
+        let Some(request) = request else {
+            // Nothing that Ring gave.
+            return Said::new(
+                Heard::Refused(Objection::AccessToken),
+                "the access token can't stand in a header",
+            );
+        };
+        self.0.call(request, self.0.call_timeout, read).await
+    }
+
+    async fn exchange(&self, grant_type: &str, grant: &[(&str, &str)]) -> Said<Granted> {
         let ours = [
             ("grant_type", grant_type),
             ("client_id", &self.0.client_id),
             ("client_secret", self.0.client_secret.expose()),
         ];
         let request = request::post(&self.0.token_endpoint, &[&ours, grant].concat());
-        match self.0.call(request, self.0.answer_timeout).await {
-            Ok(reply) => reply.exchange(),
-            Err(Failure::NotSent(why)) => Exchange::NotSent { why },
-            Err(Failure::Unknown(why)) => Exchange::Unknown { why },
-        }
+        self.0.call(request, self.0.answer_timeout, Reply::exchange).await
     }
 }
 
 impl Inner {
-    /// Sends `request` once, and waits for its answer within `limit`.
-    async fn call(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Reply, Failure> {
+    /// Sends `request` once, and has its answer read if there is one within `limit`.
+    async fn call<T>(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+        read: impl FnOnce(Reply) -> Said<T>,
+    ) -> Said<T> {
+        match self.send(request, limit).await {
+            Ok(reply) => read(reply),
+            Err(Failure::NotSent(why)) => Said::new(Heard::NO_CONNECTION, why),
+            Err(Failure::Unknown(why)) => Said::new(Heard::SILENT, why),
+        }
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Reply, Failure> {
         let deadline = clock::ticks() + limit;
         let asked = self.ring_clock.asked();
         // Connecting has a shorter limit of its own, so this one finds the request on its way.

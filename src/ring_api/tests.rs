@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::address::AddressError;
+use crate::domain::heard::{Doubt, Hindrance};
 use server::{Server, Then, http};
 
 const CLIENT_SECRET: &str = "client-secret-never-shown";
@@ -41,20 +42,28 @@ fn api(server: &Server) -> RingApi {
 }
 
 /// An outcome in one line; what it keeps secret stays so.
-fn told(exchange: &Exchange) -> String {
-    let shown = format!("{exchange:?}");
+fn told(said: &Said<Granted>) -> String {
+    let shown = format!("{said:?}");
     assert!(!shown.contains("never-shown"), "{shown}");
-    match exchange {
-        Exchange::Renewed(_) => "renewed".to_owned(),
-        Exchange::Unreadable(raw) => format!("unreadable: {}", String::from_utf8_lossy(raw.expose())),
-        Exchange::NotSent { why } => format!("not sent: {why}"),
-        Exchange::Unknown { why } => format!("unknown: {why}"),
-        Exchange::Failed { why, retry_after: None } => format!("failed: {why}"),
-        Exchange::Failed { why, retry_after: Some(wait) } => format!("failed: {why}, again after {wait:?}"),
-        Exchange::Throttled { retry_after } => format!("throttled: {retry_after:?}"),
-        Exchange::Refused => "refused".to_owned(),
-        Exchange::ClientRefused { why } => {
+    let why = &said.why;
+    match &said.heard {
+        Heard::Answer(Granted::Pair(_)) => "renewed".to_owned(),
+        Heard::Answer(Granted::Unreadable(raw)) => {
+            format!("unreadable: {}", String::from_utf8_lossy(raw.expose()))
+        }
+        Heard::NotSent(Hindrance::Throttled { retry_after }) => format!("throttled: {retry_after:?}"),
+        Heard::NotSent(_) => format!("not sent: {why}"),
+        Heard::Unknown(Doubt::Silent) => format!("unknown: {why}"),
+        Heard::Unknown(Doubt::Failed { retry_after: None }) => format!("failed: {why}"),
+        Heard::Unknown(Doubt::Failed { retry_after: Some(wait) }) => {
+            format!("failed: {why}, again after {wait:?}")
+        }
+        Heard::Refused(Objection::Client) => {
             format!("client refused: {}", why.split(':').next().unwrap_or_default())
+        }
+        Heard::Refused(objection) => {
+            assert_eq!(*objection, Objection::Grant);
+            "refused".to_owned()
         }
     }
 }
@@ -174,37 +183,36 @@ async fn what_goes_over_the_wire() {
 
 #[tokio::test]
 async fn me() {
-    let unavailable = |why: &str| Err(ApiError::Unavailable { why: why.to_owned(), retry_after: None });
-    let unreadable = || unavailable("an answer without a readable account id");
-    let account = AccountId::new("ava1.ring.account.X").unwrap();
+    let account = Heard::Answer(AccountId::new("ava1.ring.account.X").unwrap());
     for (status, body, expected) in [
-        ("200 OK", r#"{"data":{"id":"ava1.ring.account.X","type":"users"},"x":[]}"#, Ok(account)),
-        ("200 OK", r#"{"data":{"id":""}}"#, unreadable()),
-        ("200 OK", r#"{"data":{"id":"a","id":"b"}}"#, unreadable()),
-        ("200 OK", r#"{"data":["a"]}"#, unreadable()),
-        ("200 OK", r#"{"id":"a"}"#, unreadable()),
-        ("200 OK", "never-shown", unreadable()),
-        ("302 Found\r\nLocation: /", "", Err(ApiError::Refused { status: 302 })),
-        ("400 Bad", "never-shown", Err(ApiError::Refused { status: 400 })),
-        ("401 No", "", Err(ApiError::Unauthorized)),
-        ("403 No", "", Err(ApiError::Unauthorized)),
-        ("404 No", "", Err(ApiError::Refused { status: 404 })),
-        (
-            "429 No\r\nRetry-After: 2",
-            "",
-            Err(ApiError::Throttled { retry_after: Some(Duration::from_secs(2)) }),
-        ),
-        ("500 No", "never-shown", unavailable("HTTP 500")),
+        ("200 OK", r#"{"data":{"id":"ava1.ring.account.X","type":"users"},"x":[]}"#, account),
+        ("200 OK", r#"{"data":{"id":""}}"#, Heard::SILENT),
+        ("200 OK", r#"{"data":{"id":"a","id":"b"}}"#, Heard::SILENT),
+        ("200 OK", r#"{"data":["a"]}"#, Heard::SILENT),
+        ("200 OK", r#"{"id":"a"}"#, Heard::SILENT),
+        ("200 OK", "never-shown", Heard::SILENT),
+        ("302 Found\r\nLocation: /", "", Heard::SILENT),
+        ("400 Bad", "never-shown", Heard::Refused(Objection::Request)),
+        ("401 No", "", Heard::Refused(Objection::AccessToken)),
+        ("403 No", "", Heard::Refused(Objection::AccessToken)),
+        ("404 No", "", Heard::Refused(Objection::Missing)),
+        ("409 No", "", Heard::Refused(Objection::Other)),
+        ("429 No\r\nRetry-After: 2", "", Heard::throttled(Some(Duration::from_secs(2)))),
+        ("500 No", "never-shown", Heard::failed(None)),
+        ("503 No\r\nRetry-After: 2", "", Heard::failed(Some(Duration::from_secs(2)))),
     ] {
         let server = Server::start(&http(status, body), Then::Close).await;
-        assert_eq!(api(&server).me(&secret("access-1")).await, expected, "{status} {body}");
+        let said = api(&server).me(&secret("access-1")).await;
+        assert!(said.heard == expected && !said.why.contains("never-shown"), "{status} {body}: {said:?}");
         let request = server.requests().concat().to_lowercase();
         assert!(request.starts_with("get /v1/users/me http/1.1\r\n"), "{request}");
         assert!(request.contains("authorization: bearer access-1\r\n"), "{request}");
     }
     let server = Server::start("", Then::Close).await;
-    assert_eq!(api(&server).me(&secret("a")).await, unavailable("the connection ended before an answer"));
-    assert_eq!(api(&server).me(&secret("no\nheader")).await, Err(ApiError::Unauthorized));
+    let said = api(&server).me(&secret("a")).await;
+    assert_eq!((said.heard, &*said.why), (Heard::SILENT, "the connection ended before an answer"));
+    let said = api(&server).me(&secret("no\nheader")).await;
+    assert_eq!(said.heard, Heard::Refused(Objection::AccessToken));
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -213,7 +221,7 @@ async fn an_api_may_have_a_path_and_a_name() {
     let server = Server::start(&http("200 OK", r#"{"data":{"id":"a"}}"#), Then::Close).await;
     let base = server.base().replace("127.0.0.1", "localhost");
     let named = Settings { api_url: format!("{base}/ring/"), ..settings(&base) };
-    assert!(RingApi::new(named).unwrap().me(&secret("a")).await.is_ok());
+    assert!(matches!(RingApi::new(named).unwrap().me(&secret("a")).await.heard, Heard::Answer(_)));
     assert!(server.requests()[0].starts_with("GET /ring/v1/users/me HTTP/1.1\r\n"));
 }
 

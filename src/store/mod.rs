@@ -92,7 +92,7 @@ pub use self::inline::Inline;
 pub use self::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
 pub use self::ports::{Claimable, Inbox, Links, Outbox, Queues};
 pub use self::shared::{Health, Stats};
-pub use self::turns::{Access, NoTurn, Settled, TokenRecord, Turn, Which};
+pub use self::turns::{Access, NoTurn, TokenRecord, Turn, Which};
 
 /// Letters, keys or events that one step of a long command goes over.
 const STEP: usize = 500;

@@ -21,11 +21,12 @@ use super::codec::{Damaged, stamp, stamped};
 use super::error::Fault;
 use super::index::seconds;
 use super::tokens::{Others, Predecessor, TokenRow, seal_pair};
+use crate::domain::heard::{Heard, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::refresh::{End, LIFE, Notice, Proof, Record};
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
-use crate::domain::tokens::{Pair, Span};
+use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::vault::DataKey;
 
 const VERSION: u8 = 1;
@@ -75,25 +76,6 @@ pub enum NoTurn {
     NoToken,
     /// Somebody else's turn has not ended.
     Taken,
-}
-
-/// How a turn came out.
-#[derive(Debug)]
-pub enum Settled {
-    /// OAuth gave new tokens; without a refresh token the one that was sent stays.
-    Renewed {
-        access_token: Secret<String>,
-        refresh_token: Option<Secret<String>>,
-        scope: Option<String>,
-        span: Span,
-    },
-    /// OAuth gave something that can't be read.
-    Unreadable(Secret<Vec<u8>>),
-    /// Nobody knows.
-    Unknown,
-    NotSent,
-    /// OAuth does not honour the token.
-    Refused,
 }
 
 /// What the schedule has to know of an account's tokens.
@@ -180,12 +162,13 @@ impl Batch<'_> {
         &mut self,
         number: u32,
         fence: u64,
-        settled: &Settled,
+        at: Millis,
+        heard: &Heard<Granted>,
     ) -> Result<Option<u64>, Fault> {
         if self.core.turns.get(&number).is_some_and(|&(of, _)| of == fence) {
             self.core.turns.remove(&number);
         }
-        if matches!(settled, Settled::Unknown) {
+        if matches!(heard, Heard::Unknown(_)) {
             return Ok(None);
         }
         let Some(mut entry) = self.journal(number)?.filter(|entry| entry.fence == fence) else {
@@ -194,19 +177,17 @@ impl Batch<'_> {
         let Some(opened) = self.sound_tokens(number)?.filter(|o| o.row.generation == entry.generation) else {
             return Ok(None);
         };
-        match settled {
-            Settled::Unknown => {}
-            Settled::Renewed { .. } => return self.renew(number, entry.which, opened, settled).map(Some),
-            Settled::Unreadable(answer) => {
+        match heard {
+            Heard::Unknown(_) => {}
+            Heard::Answer(Granted::Pair(pair)) => {
+                return self.renew(number, entry.which, opened, pair, at).map(Some);
+            }
+            Heard::Answer(Granted::Unreadable(answer)) => {
                 entry.answer = Some(seal_answer(&opened.key, fence, &opened.account, answer.expose())?);
                 (entry.answer_fence, entry.answered_for) = (fence, entry.sent_at);
                 self.write_journal(number, &entry)?;
             }
-            Settled::NotSent => {
-                entry.unsettled = entry.again;
-                self.close_entry(number, &entry)?;
-            }
-            Settled::Refused => {
+            Heard::Refused(Objection::Grant) => {
                 // The present one was refused before its predecessor is tried.
                 let row = TokenRow { proof: Proof::Refused, ..opened.row };
                 if entry.which == Which::Predecessor {
@@ -217,15 +198,24 @@ impl Batch<'_> {
                 entry.unsettled = false;
                 self.close_entry(number, &entry)?;
             }
+            Heard::NotSent(_) | Heard::Refused(_) => {
+                entry.unsettled = entry.again;
+                self.close_entry(number, &entry)?;
+            }
         }
         Ok(None)
     }
 
-    fn renew(&mut self, number: u32, which: Which, opened: Opened, settled: &Settled) -> Result<u64, Fault> {
+    fn renew(
+        &mut self,
+        number: u32,
+        which: Which,
+        opened: Opened,
+        given: &TokenPair,
+        at: Millis,
+    ) -> Result<u64, Fault> {
         let Opened { row, key, account, pair, others } = opened;
-        let Settled::Renewed { access_token, refresh_token, scope, span } = settled else {
-            return Ok(row.generation);
-        };
+        let TokenPair { access_token, refresh_token, scope, expires_in, .. } = given;
         let sent = match (which, others.into_iter().next()) {
             (Which::Predecessor, Some(previous)) => previous,
             _ => pair.refresh_token,
@@ -243,7 +233,8 @@ impl Batch<'_> {
         let sealed = seal_pair(&key, &account, generation, &new, &previous)?;
         let predecessor = if replaced { Predecessor::Untried } else { Predecessor::None };
         let (told, proof) = (row.told, Proof::Honoured);
-        let row = TokenRow { generation, span: *span, end: None, told, predecessor, proof, sealed };
+        let span = Span::from_now(at, *expires_in);
+        let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
         self.write_token_row(number, &row)?;
         self.tables.journal()?.remove(number)?;
         Ok(generation)

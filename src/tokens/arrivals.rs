@@ -18,11 +18,12 @@ use crate::chance::random;
 use crate::clock;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::backoff::LONGEST_RETRY_AFTER;
+use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::lending::Reason;
-use crate::domain::refresh::{Answer, Ruling};
+use crate::domain::refresh::{Gain, Ruling};
 use crate::failpoint;
-use crate::ring_api::{ApiError, RingApi};
+use crate::ring_api::RingApi;
 use crate::store::{AccountRefusal, Arrived, Bound, Identified, StoreError};
 
 /// How long whoever brings a token waits for its account.
@@ -44,6 +45,8 @@ impl Desk {
         }
         let until = clock::ticks() + PATIENCE;
         let (tell, told) = oneshot::channel();
+        // Held until it is noted here, so that nobody finds it in the store before and takes it for an older one.
+        let mut arriving = self.arriving.lock().await;
         let (number, is_new) =
             match self.store.links().arrive(arrival).await.map_err(|error| unkept(&error))? {
                 Arrived::Arriving { number, is_new } => (number, is_new),
@@ -59,12 +62,9 @@ impl Desk {
                 }
                 Arrived::Known(_, Err(AccountRefusal::Unknown)) => return Err(Unwelcome::NotHonoured),
             };
-        {
-            let mut arriving = self.arriving.lock().await;
-            let before =
-                arriving.entry(number).or_insert(Arriving { untried: is_new, ..Arriving::default() });
-            before.waits.push(tell);
-        }
+        let before = arriving.entry(number).or_insert(Arriving { untried: is_new, ..Arriving::default() });
+        before.waits.push(tell);
+        drop(arriving);
         failpoint!("arrival.noted");
         // It may have been refreshed before we waited for it.
         if let Some(api) = &self.api
@@ -112,7 +112,7 @@ impl Desk {
             let mut arriving = self.arriving.lock().await;
             let Some(arriving) = arriving.get_mut(&number) else { return };
             // Before an answer that nobody knows, whoever brought it still has it.
-            arriving.untried &= !answer.leaves_doubt() && !matches!(answer, Answer::Kept { .. });
+            arriving.untried &= !matches!(answer, Heard::Unknown(_) | Heard::Answer(Gain::Kept { .. }));
             arriving.untried
         };
         let ended = matches!(ruling, Some(Ruling::Ended(_) | Ruling::StillEnded));
@@ -122,13 +122,13 @@ impl Desk {
                     self.greet(api, number).await;
                 }
             }
-            (_, Answer::Refused) if untried || ended => {
+            (_, Heard::Refused(Objection::Grant)) if untried || ended => {
                 let gone = self.store.links().turn_away(number).await;
                 let outcome = gone.map_err(|error| unkept(&error)).and(Err(Unwelcome::NotHonoured));
                 self.greeted(number, &outcome, true).await;
             }
-            (_, Answer::ClientRefused) => self.goes_on(number, Reason::ClientRefused).await,
-            (_, Answer::Refused) => self.goes_on(number, Reason::Failing).await,
+            (_, Heard::Refused(Objection::Client)) => self.goes_on(number, Reason::ClientRefused).await,
+            (_, Heard::Refused(_)) => self.goes_on(number, Reason::Failing).await,
             _ => self.goes_on(number, Reason::OauthDown).await,
         }
     }
@@ -187,19 +187,16 @@ impl Desk {
             self.goes_on(number, Reason::OauthDown).await;
             return Ok(None);
         }
-        match api.me(&token).await {
-            Ok(account) => return Ok(Some(account)),
-            // Also where it is refused: Ring says so before a link is confirmed, and another token would fare no better.
-            Err(error) => {
-                tracing::warn!(account_number = number, %error, "Ring does not say whose a token is; trying again");
-                match error {
-                    ApiError::Throttled { retry_after } => self.throttled(retry_after),
-                    ApiError::Unavailable { retry_after: Some(wait), .. } => {
-                        self.ask_later(number, wait).await;
-                    }
-                    _ => {}
-                }
-            }
+        let said = api.me(&token).await;
+        // Also where it is refused: Ring says so before a link is confirmed, and another token would fare no better.
+        if !matches!(said.heard, Heard::Answer(_)) {
+            tracing::warn!(account_number = number, why = %said.why, "Ring does not say whose a token is; trying again");
+        }
+        match said.heard {
+            Heard::Answer(account) => return Ok(Some(account)),
+            Heard::NotSent(Hindrance::Throttled { retry_after }) => self.throttled(retry_after),
+            Heard::Unknown(Doubt::Failed { retry_after: Some(wait) }) => self.ask_later(number, wait).await,
+            _ => {}
         }
         self.goes_on(number, Reason::OauthDown).await;
         Ok(None)
@@ -247,7 +244,7 @@ impl Desk {
 
     /// Ring asks us to send nothing for a while, and may say for how long.
     pub fn throttled(&self, retry_after: Option<Duration>) {
-        self.planner().heard(Answer::Throttled { retry_after }, self.moment(), random());
+        self.planner().heard(Heard::throttled(retry_after), self.moment(), random());
     }
 
     /// Waits until a request may go out; not for long, since the next round comes.

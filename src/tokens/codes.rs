@@ -17,11 +17,12 @@ use crate::chance::random;
 use crate::clock;
 use crate::domain::backoff::{Backoff, Throttle};
 use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, TRIES};
+use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
 use crate::domain::limiter::Limiter;
 use crate::domain::refresh::Bucket;
-use crate::domain::tokens::{Pair, Span};
+use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::failpoint;
-use crate::ring_api::{Exchange, RingApi, TokenPair};
+use crate::ring_api::{RingApi, Said};
 use crate::store::{CodeId, Exchanged, KeptCode, StoreError, WaitingCode};
 
 /// Between two tries of one code.
@@ -196,30 +197,30 @@ impl Desk {
                 tracing::warn!(silent_before, "OAuth has not answered a code in time; its answer is awaited");
             });
         });
-        let exchange = exchange.await;
-        let exchange = exchange.unwrap_or_else(|| Exchange::Unknown { why: "the daemon stops".to_owned() });
+        let said = exchange.await.unwrap_or_else(|| Said::new(Heard::SILENT, "the daemon stops"));
         failpoint!("code.answered");
-        if !matches!(exchange, Exchange::Throttled { .. } | Exchange::NotSent { .. }) {
+        if !matches!(said.heard, Heard::NotSent(_)) {
             *self.codes.throttle() = Throttle::default();
         }
-        let tried = match exchange {
-            Exchange::Renewed(pair) if pair.refresh_token.is_some() => return Tried::Given(pair),
-            Exchange::Renewed(_) | Exchange::Unreadable(_) => {
+        let why = said.why;
+        let tried = match said.heard {
+            Heard::Answer(Granted::Pair(pair)) if pair.refresh_token.is_some() => return Tried::Given(pair),
+            Heard::Answer(_) => {
                 tracing::error!(
                     "OAuth's answer to a code has no refresh token that can be read: the link can't be kept"
                 );
                 return Tried::Unusable;
             }
-            Exchange::Refused => return Tried::Refused,
-            Exchange::Unknown { why } => return Tried::Unknown(why),
-            Exchange::NotSent { why } | Exchange::ClientRefused { why } => Tried::Unsent(why),
-            Exchange::Failed { why, retry_after } => Tried::Failed(why, retry_after),
-            Exchange::Throttled { retry_after } => {
+            Heard::Refused(Objection::Grant) => return Tried::Refused,
+            Heard::Unknown(Doubt::Silent) => return Tried::Unknown(why),
+            Heard::Unknown(Doubt::Failed { retry_after }) => Tried::Failed(why, retry_after),
+            Heard::NotSent(Hindrance::Throttled { retry_after }) => {
                 // Only these: what strangers make up must not hold up refreshes, which hear it themselves if it is meant for all.
                 let wait = self.codes.throttle().wait(retry_after, self.codes.gate.is_paused(), random());
                 self.codes.gate.pause(wait.min(LIFE));
                 Tried::Unsent("OAuth throttles us".to_owned())
             }
+            Heard::NotSent(_) | Heard::Refused(_) => Tried::Unsent(why),
         };
         if let Err(error) = self.store.outbox().unsend_code(id).await {
             tracing::warn!(%error, "that a code was not sent could not be noted");

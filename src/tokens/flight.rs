@@ -10,12 +10,13 @@ use zeroize::Zeroizing;
 use super::Desk;
 use super::guard::Waiting;
 use crate::chance::random;
-use crate::domain::refresh::Answer;
+use crate::domain::heard::{Heard, Hindrance, Objection};
+use crate::domain::refresh::{Gain, Outcome};
 use crate::domain::time::Millis;
-use crate::domain::tokens::Span;
+use crate::domain::tokens::{Granted, TokenPair};
 use crate::failpoint;
-use crate::ring_api::{Exchange, RingApi, TokenPair, may_hold_tokens, read_pair};
-use crate::store::{NoTurn, Settled, Turn, Which};
+use crate::ring_api::{RingApi, Said, may_hold_tokens, read_pair};
+use crate::store::{NoTurn, Turn, Which};
 use crate::telemetry::Refresh;
 
 /// Beyond the longest call, until somebody else may begin a refresh of the account.
@@ -28,7 +29,7 @@ const RECORD_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Landed {
     pub number: u32,
     pub which: Which,
-    pub answer: Answer,
+    pub answer: Outcome,
     /// Whether the token before is still to be tried, where OAuth refuses this one; nothing where that can't be read.
     pub predecessor: Option<bool>,
     /// Whether OAuth gave another token at about the same time, so that this one may be the dead one of the two.
@@ -40,7 +41,7 @@ pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which
     let (which, (answer, outcome)) = desk.refresh(&api, number, which).await;
     desk.metrics.refreshed(outcome);
     let others = match answer {
-        Answer::Refused => desk.others(number).await,
+        Heard::Refused(Objection::Grant) => desk.others(number).await,
         _ => Some((false, false)),
     };
     let rival = others.is_some_and(|(_, rival)| rival);
@@ -48,8 +49,8 @@ pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which
 }
 
 impl Desk {
-    async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Which, (Answer, Refresh)) {
-        let withheld = (which, (Answer::Withheld, Refresh::Withheld));
+    async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Which, (Outcome, Refresh)) {
+        let withheld = (which, (Heard::WITHHELD, Refresh::Withheld));
         let lease = self.answer_timeout + LEASE_MARGIN;
         let turn = match self.store.outbox().begin_refresh(number, which, lease).await {
             Ok(Ok(turn)) => turn,
@@ -61,7 +62,7 @@ impl Desk {
         };
         failpoint!("refresh.intent");
         if self.until_the_end(self.note_epoch(turn.fence)).await.is_none() {
-            self.record(&turn, Settled::NotSent).await;
+            self.record(&turn, self.now(), Heard::WITHHELD).await;
             return withheld;
         }
         failpoint!("refresh.guarded");
@@ -69,14 +70,14 @@ impl Desk {
             return (turn.which, self.adopt(&turn, pair).await);
         }
         if let Some(wait) = self.must_wait(&turn) {
-            self.record(&turn, Settled::NotSent).await;
-            return (turn.which, (Answer::Kept { wait }, Refresh::Withheld));
+            self.record(&turn, self.now(), Heard::WITHHELD).await;
+            return (turn.which, (Heard::Answer(Gain::Kept { wait }), Refresh::Withheld));
         }
         self.gate.pass().await;
-        let exchange = self.hear_out(api.refresh(&turn.token), || self.is_late(&turn)).await;
-        let exchange = exchange.unwrap_or_else(|| Exchange::Unknown { why: "the daemon stops".to_owned() });
+        let said = self.hear_out(api.refresh(&turn.token), || self.is_late(&turn)).await;
+        let said = said.unwrap_or_else(|| Said::new(Heard::SILENT, "the daemon stops"));
         failpoint!("refresh.answered");
-        let landed = self.take(&turn, exchange).await;
+        let landed = self.settle(&turn, said).await;
         if turn.again {
             self.metrics.repeated(landed.1);
         }
@@ -99,14 +100,14 @@ impl Desk {
     }
 
     /// An answer to an earlier turn can be read after all.
-    async fn adopt(&self, turn: &Turn, pair: TokenPair) -> (Answer, Refresh) {
+    async fn adopt(&self, turn: &Turn, pair: TokenPair) -> (Outcome, Refresh) {
         let asked_at = turn.kept.as_ref().map_or_else(|| self.now(), |(_, at)| *at);
         tracing::info!(account = %turn.account, "an answer that was kept is taken now");
-        self.record(turn, renewed(pair, asked_at)).await;
+        self.record(turn, asked_at, Heard::Answer(Granted::Pair(pair))).await;
         if let Err(error) = self.replan(turn.number).await {
             tracing::warn!(account = %turn.account, %error, "the account is planned anew at the next start");
         }
-        (Answer::Withheld, Refresh::Renewed)
+        (Heard::WITHHELD, Refresh::Renewed)
     }
 
     /// How long the token must not be sent again, since a kept answer may hold those that replaced it.
@@ -116,68 +117,65 @@ impl Desk {
         Some(wait).filter(|wait| !wait.is_zero())
     }
 
-    async fn take(&self, turn: &Turn, exchange: Exchange) -> (Answer, Refresh) {
-        let account = &turn.account;
-        let (settled, answer, outcome) = match exchange {
-            Exchange::Renewed(pair) => {
-                let (expires_in, damaged) = (pair.expires_in, pair.damaged);
-                let outcome = if damaged { Refresh::Damaged } else { Refresh::Renewed };
-                if damaged {
-                    tracing::warn!(%account, "OAuth's answer was damaged; its tokens could be read all the same");
-                } else {
-                    tracing::debug!(%account, "refreshed");
-                }
-                (renewed(pair, self.now()), Answer::Renewed { expires_in }, outcome)
+    /// Says what was heard, and notes it. Returns what it means for the schedule and for the metrics.
+    async fn settle(&self, turn: &Turn, said: Said<Granted>) -> (Outcome, Refresh) {
+        let (account, Said { heard, why }) = (&turn.account, said);
+        let meant = match &heard {
+            Heard::Answer(Granted::Pair(pair)) if pair.damaged => {
+                tracing::warn!(%account, "OAuth's answer was damaged; its tokens could be read all the same");
+                (Heard::Answer(Gain::Renewed { expires_in: pair.expires_in }), Refresh::Damaged)
             }
-            Exchange::Unreadable(raw) => {
+            Heard::Answer(Granted::Pair(pair)) => {
+                tracing::debug!(%account, "refreshed");
+                (Heard::Answer(Gain::Renewed { expires_in: pair.expires_in }), Refresh::Renewed)
+            }
+            Heard::Answer(Granted::Unreadable(raw)) => {
                 let bytes = raw.expose().len();
-                let answer = if may_hold_tokens(raw.expose()) {
+                let outcome = if may_hold_tokens(raw.expose()) {
                     tracing::error!(%account, bytes, "OAuth's answer can't be read and may hold new tokens: it is kept, sealed, and the \
                         old token is not sent again for [tokens] repeat_unreadable");
-                    Answer::Kept { wait: self.repeat_unreadable }
+                    Heard::Answer(Gain::Kept { wait: self.repeat_unreadable })
                 } else {
                     tracing::error!(%account, bytes, "OAuth's answer can't be read; it is kept, sealed");
-                    Answer::Unknown
+                    Heard::SILENT
                 };
-                (Settled::Unreadable(raw), answer, Refresh::Unreadable)
+                (outcome, Refresh::Unreadable)
             }
-            Exchange::NotSent { why } => {
-                tracing::warn!(%account, %why, "refresh not sent");
-                (Settled::NotSent, Answer::NotSent, Refresh::NotSent)
-            }
-            Exchange::Unknown { why } => {
-                tracing::warn!(%account, %why, "whether the tokens were refreshed is not known");
-                (Settled::Unknown, Answer::Unknown, Refresh::Unknown)
-            }
-            Exchange::Failed { why, retry_after } => {
-                tracing::warn!(%account, %why, ?retry_after, "whether the tokens were refreshed is not known");
-                (Settled::Unknown, Answer::Failed { retry_after }, Refresh::Unknown)
-            }
-            Exchange::Throttled { retry_after } => {
-                tracing::warn!(?retry_after, "OAuth throttles us");
-                (Settled::NotSent, Answer::Throttled { retry_after }, Refresh::Throttled)
-            }
-            Exchange::Refused => {
+            &Heard::Refused(Objection::Grant) => {
                 tracing::warn!(%account, "OAuth refuses the refresh token");
-                (Settled::Refused, Answer::Refused, Refresh::Refused)
+                (Heard::Refused(Objection::Grant), Refresh::Refused)
             }
-            Exchange::ClientRefused { why } => {
+            &Heard::Refused(objection) => {
                 tracing::error!(%why, "OAuth refuses our own client id or secret: nothing is refreshed for 15 minutes. See [ring]");
-                (Settled::NotSent, Answer::ClientRefused, Refresh::ClientRefused)
+                (Heard::Refused(objection), Refresh::ClientRefused)
+            }
+            &Heard::NotSent(hindrance @ Hindrance::Throttled { retry_after }) => {
+                tracing::warn!(?retry_after, "OAuth throttles us");
+                (Heard::NotSent(hindrance), Refresh::Throttled)
+            }
+            &Heard::NotSent(hindrance) => {
+                tracing::warn!(%account, %why, "refresh not sent");
+                (Heard::NotSent(hindrance), Refresh::NotSent)
+            }
+            &Heard::Unknown(doubt) => {
+                let retry_after = heard.retry_after();
+                tracing::warn!(%account, %why, ?retry_after, "whether the tokens were refreshed is not known");
+                (Heard::Unknown(doubt), Refresh::Unknown)
             }
         };
-        self.record(turn, settled).await;
-        (answer, outcome)
+        self.record(turn, self.now(), heard).await;
+        meant
     }
 
     /// Does not return before what holds tokens is on disk: in the store, or at least, when the daemon stops, in the guard folder.
-    async fn record(&self, turn: &Turn, settled: Settled) {
-        let settled = Arc::new(settled);
+    async fn record(&self, turn: &Turn, at: Millis, heard: Heard<Granted>) {
+        let heard = Arc::new(heard);
         let (mut waits, mut keeping, mut kept_aside) = (None, None, false);
         loop {
-            let settling = self.store.outbox().settle_refresh(turn.number, turn.fence, Arc::clone(&settled));
+            let settling =
+                self.store.outbox().settle_refresh(turn.number, turn.fence, at, Arc::clone(&heard));
             let Err(error) = settling.await else { break };
-            let Some(answer) = precious(&settled) else {
+            let Some(answer) = precious(&heard) else {
                 tracing::warn!(account = %turn.account, %error, "how the refresh came out could not be noted");
                 return;
             };
@@ -207,7 +205,7 @@ impl Desk {
             });
         }
         drop(waits);
-        if precious(&settled).is_some() {
+        if precious(&heard).is_some() {
             self.note_what_is_on_disk().await;
         }
     }
@@ -254,11 +252,6 @@ impl Drop for Unrecorded<'_> {
     }
 }
 
-fn renewed(pair: TokenPair, at: Millis) -> Settled {
-    let TokenPair { access_token, refresh_token, expires_in, scope, .. } = pair;
-    Settled::Renewed { access_token, refresh_token, scope, span: Span::from_now(at, expires_in) }
-}
-
 /// Larger than any that was read.
 const MAX_ANSWER: usize = 128 << 10;
 
@@ -272,20 +265,20 @@ struct OAuthAnswer<'a> {
 }
 
 /// What must not be lost, as OAuth would have said it.
-fn precious(settled: &Settled) -> Option<Zeroizing<Vec<u8>>> {
-    match settled {
-        Settled::Renewed { access_token, refresh_token, scope, span } => {
+fn precious(heard: &Heard<Granted>) -> Option<Zeroizing<Vec<u8>>> {
+    let Heard::Answer(given) = heard else { return None };
+    match given {
+        Granted::Pair(pair) => {
             let answer = OAuthAnswer {
-                access_token: access_token.expose(),
-                refresh_token: refresh_token.as_ref().map(|token| token.expose().as_str()),
-                expires_in: span.expires_at.since(span.renewed_at).as_secs(),
-                scope: scope.as_deref(),
+                access_token: pair.access_token.expose(),
+                refresh_token: pair.refresh_token.as_ref().map(|token| token.expose().as_str()),
+                expires_in: pair.expires_in.as_secs(),
+                scope: pair.scope.as_deref(),
             };
             // One buffer of the full size: growing would leave copies behind.
             let mut text = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
             serde_json::to_writer(&mut *text, &answer).ok().map(|()| text)
         }
-        Settled::Unreadable(raw) => Some(Zeroizing::new(raw.expose().clone())),
-        Settled::Unknown | Settled::NotSent | Settled::Refused => None,
+        Granted::Unreadable(raw) => Some(Zeroizing::new(raw.expose().clone())),
     }
 }

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::Desk;
 use super::flight::{Landed, fly};
 use crate::chance::random;
-use crate::domain::refresh::{Answer, LONGEST_NAP, Next, Ruling};
+use crate::domain::heard::{Heard, Objection};
+use crate::domain::refresh::{LONGEST_NAP, Next, Ruling};
 use crate::store::{Changed, StoreError, Which};
 
 /// Accounts that are read at once at start.
@@ -38,13 +39,7 @@ impl Flights {
                 tracing::error!(%error, "a refresh ended in a panic");
                 let (number, which) = self.whose.remove(&error.id())?;
                 // Its journal entry is still open, so the same token is sent again.
-                Some(Landed {
-                    number,
-                    which,
-                    answer: Answer::Unknown,
-                    predecessor: Some(false),
-                    rival: false,
-                })
+                Some(Landed { number, which, answer: Heard::SILENT, predecessor: Some(false), rival: false })
             }
         }
     }
@@ -195,8 +190,7 @@ impl Desk {
         let Landed { number, answer, which, predecessor, rival } = landed;
         let now = self.moment();
         if which == Which::Predecessor
-            && !answer.leaves_doubt()
-            && !matches!(answer, Answer::Renewed { .. } | Answer::Refused | Answer::Kept { .. })
+            && matches!(answer, Heard::NotSent(_) | Heard::Refused(Objection::Client))
         {
             self.last_resort().insert(number);
         }
@@ -204,7 +198,7 @@ impl Desk {
             // Held to the end, so that nobody is told of an end that is not one.
             let mut planner = self.planner();
             let ruling = planner.answered(number, answer, now, random());
-            let is_refused = answer == Answer::Refused && rival;
+            let is_refused = answer == Heard::Refused(Objection::Grant) && rival;
             if (is_refused || matches!(ruling, Some(Ruling::Ended(_))))
                 && self.may_be_made_good(number, predecessor)
             {

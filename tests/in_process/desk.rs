@@ -16,6 +16,7 @@ use std::time::Duration;
 use self::room::{Room, soon};
 use crate::support::*;
 use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
+use ringhookd::domain::heard::Heard;
 use ringhookd::domain::lending::Reason;
 use ringhookd::domain::released::Released;
 use ringhookd::domain::secret::Secret;
@@ -373,8 +374,8 @@ async fn an_arrival_is_not_given_away_while_its_refresh_is_under_way() {
     let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
     let busy = room.store.links().identify(number, account("X")).await.unwrap();
     assert!(matches!(busy, Identified::Busy), "{busy:?}");
-    let not_sent = Arc::new(ringhookd::store::Settled::NotSent);
-    room.store.outbox().settle_refresh(number, turn.fence, not_sent).await.unwrap();
+    let not_sent = Arc::new(Heard::WITHHELD);
+    room.store.outbox().settle_refresh(number, turn.fence, ringhookd::clock::now(), not_sent).await.unwrap();
     let given = room.store.links().identify(number, account("X")).await.unwrap();
     assert!(matches!(given, Identified::Given(Ok(_))), "{given:?}");
     let gone = room.store.links().identify(number, account("X")).await.unwrap();

@@ -1,5 +1,6 @@
 //! Whose an event is in the store, and whose a device, when what Ring tells comes late and links change hands.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
@@ -7,14 +8,15 @@ use ringhookd::clock;
 use ringhookd::domain::arrival::Arrival;
 use ringhookd::domain::claim::Bid;
 use ringhookd::domain::code::Grant;
+use ringhookd::domain::heard::{Heard, Objection};
 use ringhookd::domain::ids::DeviceId;
 use ringhookd::domain::ring_time::RingTime;
 use ringhookd::domain::routing::Selection;
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::time::Millis;
-use ringhookd::domain::tokens::{ACCESS_LIFE, Pair, Span};
+use ringhookd::domain::tokens::{ACCESS_LIFE, Granted, Pair, Span};
 use ringhookd::domain::visit::Visit;
-use ringhookd::store::{Arrived, Claimed, Exchanged, Identified, KeptCode, Settled, Store, Which};
+use ringhookd::store::{Arrived, Claimed, Exchanged, Identified, KeptCode, Store, Which};
 
 struct Linked {
     dir: tempfile::TempDir,
@@ -96,6 +98,10 @@ impl Linked {
         let found = drain(&self.store, "all", 99).await.pop();
         found.and_then(|found| found.event.account).map(|account| account.as_str().to_owned())
     }
+}
+
+fn refused() -> Arc<Heard<Granted>> {
+    Arc::new(Heard::Refused(Objection::Grant))
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -195,12 +201,12 @@ async fn of_two_codes_the_one_exchanged_last_is_tried_first_and_the_other_kept_u
     let outbox = house.store.outbox();
     let turn = outbox.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
     assert_eq!(turn.token.expose(), "rt-first");
-    outbox.settle_refresh(number, turn.fence, Settled::Refused.into()).await.unwrap();
+    outbox.settle_refresh(number, turn.fence, clock::now(), refused()).await.unwrap();
     let record = house.store.links().token_record(number).await.unwrap().unwrap();
     assert!(record.predecessor && record.rival);
     let turn = outbox.begin_refresh(number, Which::Predecessor, HOUR).await.unwrap().unwrap();
     assert_eq!(turn.token.expose(), "rt-second");
-    outbox.settle_refresh(number, turn.fence, Settled::Refused.into()).await.unwrap();
+    outbox.settle_refresh(number, turn.fence, clock::now(), refused()).await.unwrap();
     assert!(!house.store.links().token_record(number).await.unwrap().unwrap().predecessor);
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::support::*;
 use ringhookd::clock;
+use ringhookd::domain::heard::{Heard, Objection};
 use ringhookd::domain::refresh::{End, Notice};
 use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::secret::Secret;
-use ringhookd::domain::tokens::{ACCESS_LIFE, Span};
-use ringhookd::store::{Changed, Import, NoTurn, QueueSpec, Settled, Store, Turn, Which};
+use ringhookd::domain::tokens::{ACCESS_LIFE, Granted, TokenPair};
+use ringhookd::store::{Changed, Import, NoTurn, QueueSpec, Store, Turn, Which};
 use serde_json::{Value, json};
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -18,10 +19,20 @@ fn secret(text: &str) -> Secret<String> {
     Secret::new(text.to_owned())
 }
 
-fn renewed(access: &str, refresh: &str) -> Settled {
-    let span = Span::from_now(clock::now(), ACCESS_LIFE);
-    let (access_token, refresh_token) = (secret(access), Some(secret(refresh)));
-    Settled::Renewed { access_token, refresh_token, scope: None, span }
+const REFUSED: Heard<Granted> = Heard::Refused(Objection::Grant);
+
+fn pair(access: &str, refresh: Option<&str>) -> Heard<Granted> {
+    Heard::Answer(Granted::Pair(TokenPair {
+        access_token: secret(access),
+        refresh_token: refresh.map(secret),
+        expires_in: ACCESS_LIFE,
+        scope: None,
+        damaged: false,
+    }))
+}
+
+fn renewed(access: &str, refresh: &str) -> Heard<Granted> {
+    pair(access, Some(refresh))
 }
 
 /// Imports tokens for a user's account; returns the account's number.
@@ -40,8 +51,8 @@ async fn begin(store: &Store, number: u32, which: Which) -> Result<Turn, NoTurn>
     store.outbox().begin_refresh(number, which, LEASE).await.unwrap()
 }
 
-async fn settle(store: &Store, turn: &Turn, settled: Settled) -> Option<u64> {
-    store.outbox().settle_refresh(turn.number, turn.fence, Arc::new(settled)).await.unwrap()
+async fn settle(store: &Store, turn: &Turn, heard: Heard<Granted>) -> Option<u64> {
+    store.outbox().settle_refresh(turn.number, turn.fence, clock::now(), Arc::new(heard)).await.unwrap()
 }
 
 async fn access(store: &Store, id: &str) -> String {
@@ -68,7 +79,7 @@ async fn a_renewed_pair_is_there_after_a_restart_and_the_one_before_can_be_tried
     assert!(!is_unsettled(&again, number).await);
     let turn = begin(&again, number, Which::Predecessor).await.unwrap();
     assert_eq!(turn.token.expose(), "rt-0");
-    settle(&again, &turn, Settled::Refused).await;
+    settle(&again, &turn, REFUSED).await;
     assert_eq!(begin(&again, number, Which::Predecessor).await.unwrap_err(), NoTurn::NoToken);
     assert_eq!(begin(&again, number, Which::Current).await.unwrap().token.expose(), "rt-1");
 }
@@ -80,7 +91,7 @@ async fn a_turn_is_taken_until_it_is_settled_and_its_word_counts_no_more_afterwa
     let number = import(&store_, "a", "rt-0").await;
     let first = begin(&store_, number, Which::Current).await.unwrap();
     assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoTurn::Taken);
-    settle(&store_, &first, Settled::Unknown).await;
+    settle(&store_, &first, Heard::SILENT).await;
     let second = begin(&store_, number, Which::Current).await.unwrap();
     assert!(second.fence > first.fence);
     assert_eq!(settle(&store_, &first, renewed("at-x", "rt-x")).await, None, "a late answer");
@@ -106,7 +117,7 @@ async fn what_nobody_knows_the_outcome_of_is_unsettled_until_an_answer_settles_i
     let store_ = store(&folder, vec![]);
     let number = import(&store_, "a", "rt-0").await;
     let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, Settled::NotSent).await;
+    settle(&store_, &turn, Heard::WITHHELD).await;
     assert!(!is_unsettled(&store_, number).await, "nothing was sent");
     begin(&store_, number, Which::Current).await.unwrap();
     store_.close();
@@ -114,10 +125,10 @@ async fn what_nobody_knows_the_outcome_of_is_unsettled_until_an_answer_settles_i
     let store_ = open(&folder, options(vec![])).unwrap();
     assert!(is_unsettled(&store_, number).await, "it may have been sent");
     let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, Settled::NotSent).await;
+    settle(&store_, &turn, Heard::WITHHELD).await;
     assert!(is_unsettled(&store_, number).await, "the one before may still have been");
     let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, Settled::Refused).await;
+    settle(&store_, &turn, REFUSED).await;
     assert!(!is_unsettled(&store_, number).await);
 }
 
@@ -129,13 +140,13 @@ async fn an_answer_that_nobody_could_read_is_handed_to_every_turn_until_one_rene
     let number = import(&store_, "a", "rt-0").await;
     let turn = begin(&store_, number, Which::Current).await.unwrap();
     assert!(turn.kept.is_none());
-    settle(&store_, &turn, Settled::Unreadable(Secret::new(b"<html>".to_vec()))).await;
+    settle(&store_, &turn, Heard::Answer(Granted::Unreadable(Secret::new(b"<html>".to_vec())))).await;
     store_.close();
     let store_ = open(&folder, options(vec![])).unwrap();
-    for settled in [Settled::Unknown, Settled::NotSent, Settled::Refused] {
+    for heard in [Heard::SILENT, Heard::WITHHELD, Heard::Refused(Objection::Client), REFUSED] {
         let turn = begin(&store_, number, Which::Current).await.unwrap();
         assert_eq!(turn.kept.as_ref().unwrap().0.expose(), b"<html>");
-        settle(&store_, &turn, settled).await;
+        settle(&store_, &turn, heard).await;
     }
     let turn = begin(&store_, number, Which::Current).await.unwrap();
     settle(&store_, &turn, renewed("at-1", "rt-1")).await;
@@ -196,8 +207,7 @@ async fn without_a_new_refresh_token_the_old_one_stays() {
     let store_ = store(&dir.path().join("store"), vec![]);
     let number = import(&store_, "a", "rt-0").await;
     let turn = begin(&store_, number, Which::Current).await.unwrap();
-    let Settled::Renewed { access_token, scope, span, .. } = renewed("at-1", "") else { unreachable!() };
-    settle(&store_, &turn, Settled::Renewed { access_token, refresh_token: None, scope, span }).await;
+    settle(&store_, &turn, pair("at-1", None)).await;
     assert_eq!(access(&store_, "a").await, "at-1");
     assert_eq!(begin(&store_, number, Which::Predecessor).await.unwrap_err(), NoTurn::NoToken);
     assert_eq!(begin(&store_, number, Which::Current).await.unwrap().token.expose(), "rt-0");

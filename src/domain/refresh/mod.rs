@@ -35,6 +35,7 @@ mod suspects;
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::heard::Heard;
 use super::time::Millis;
 
 pub use breaker::Breaker;
@@ -99,33 +100,15 @@ impl Default for Policy {
     }
 }
 
-/// How a refresh came out.
+/// What a refresh brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Gain {
     /// A new pair is on disk; the access token lives this long.
     Renewed { expires_in: Duration },
-    /// Nothing was sent for a reason of our own, e.g. since the intent could not be noted: says nothing about OAuth.
-    Withheld,
-    /// It is certain that nothing was sent, e.g. the connection was refused.
-    NotSent,
-    /// A timeout, a reset or an answer that can't be read: whether the pair was replaced is unknown.
-    Unknown,
-    /// A 5xx, with its `Retry-After`: most likely nothing was replaced, but nobody knows.
-    Failed { retry_after: Option<Duration> },
-    /// An answer that can't be read may hold the tokens that live, and is kept: what was sent must not be sent again before this
-    /// long, since that may end the link.
+    /// An answer that can't be read may hold the tokens that live, and is kept: the token that was sent must not be sent again
+    /// before this long, since that may end the link.
     Kept { wait: Duration },
-    /// 429, with its `Retry-After`.
-    Throttled { retry_after: Option<Duration> },
-    /// `invalid_grant`: OAuth does not honour the refresh token.
-    Refused,
-    /// `invalid_client`: OAuth does not honour *our* secret, which says nothing about any token.
-    ClientRefused,
 }
 
-impl Answer {
-    /// Whether the token may have been replaced by one that is lost.
-    pub fn leaves_doubt(self) -> bool {
-        matches!(self, Self::Unknown | Self::Failed { .. })
-    }
-}
+/// How a refresh came out.
+pub type Outcome = Heard<Gain>;

@@ -10,8 +10,9 @@ use super::notice::Notice;
 use super::queue::Queue;
 use super::slot::{End, Place, Proof, Record, Slot, seconds, to_seconds};
 use super::suspects::{Finding, Suspects};
-use super::{Answer, LONGEST_NAP, Moment, Policy};
+use super::{Gain, LONGEST_NAP, Moment, Outcome, Policy};
 use crate::domain::backoff::{Backoff, Throttle, share};
+use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
 
 mod asked;
 mod due;
@@ -228,7 +229,7 @@ impl Planner {
     }
 
     /// How the refresh of `account` came out. Nothing when it was removed, or planned anew, meanwhile.
-    pub fn answered(&mut self, account: u32, answer: Answer, now: Moment, random: u64) -> Option<Ruling> {
+    pub fn answered(&mut self, account: u32, answer: Outcome, now: Moment, random: u64) -> Option<Ruling> {
         self.read_clocks(now);
         let slot = self.queue.in_flight_of(account);
         let was_open = self.breaker.is_open();
@@ -242,21 +243,22 @@ impl Planner {
             return None;
         }
         Some(match answer {
-            Answer::Renewed { expires_in } => self.renewed(account, expires_in, now, random),
-            Answer::Refused => self.refused(account, slot, now, random),
-            Answer::Withheld | Answer::NotSent | Answer::Unknown | Answer::Failed { .. } => {
+            Heard::Answer(Gain::Renewed { expires_in }) => self.renewed(account, expires_in, now, random),
+            Heard::Refused(Objection::Grant) => self.refused(account, slot, now, random),
+            Heard::NotSent(Hindrance::Ours | Hindrance::NoConnection) | Heard::Unknown(_) => {
+                let in_doubt = matches!(answer, Heard::Unknown(_));
                 let failures = slot.failures.saturating_add(1);
                 let own = if self.is_first_own(account, was_open) { 1 } else { failures };
                 let mut wait = self.policy.backoff.wait(u32::from(own), random);
-                if answer.leaves_doubt() && failures > self.policy.repeats {
+                if in_doubt && failures > self.policy.repeats {
                     wait = wait.max(RARELY);
                 }
                 self.again(account, wait, now, |slot| {
                     slot.failures = failures;
-                    slot.unsettled |= answer.leaves_doubt() && slot.end.is_none();
+                    slot.unsettled |= in_doubt && slot.end.is_none();
                 })
             }
-            Answer::ClientRefused => {
+            Heard::Refused(_) => {
                 if self.halt.is_unproven() {
                     self.shared.insert(account);
                 }
@@ -265,11 +267,11 @@ impl Planner {
                 self.again(account, wait, now, |slot| slot.failures = failures)
             }
             // No probe either: that would be to send it again.
-            Answer::Kept { wait } => self.again(account, wait, now, |slot| {
+            Heard::Answer(Gain::Kept { wait }) => self.again(account, wait, now, |slot| {
                 slot.failures = slot.failures.saturating_add(1);
                 slot.unsettled = false;
             }),
-            Answer::Throttled { .. } => self.again(account, Duration::ZERO, now, |_| {}),
+            Heard::NotSent(Hindrance::Throttled { .. }) => self.again(account, Duration::ZERO, now, |_| {}),
         })
     }
 
@@ -290,7 +292,7 @@ impl Planner {
     }
 
     /// How a request came out that was no planned account's, e.g. the exchange of a code.
-    pub fn heard(&mut self, answer: Answer, now: Moment, random: u64) {
+    pub fn heard(&mut self, answer: Outcome, now: Moment, random: u64) {
         self.hear(None, Fault::default(), answer, now, random);
     }
 
@@ -309,26 +311,29 @@ impl Planner {
     }
 
     /// What an answer says about OAuth and about us, whoever's it was.
-    fn hear(&mut self, who: Who, fault: Fault, answer: Answer, now: Moment, random: u64) {
-        self.silent &= matches!(answer, Answer::Withheld | Answer::NotSent | Answer::Unknown);
+    fn hear(&mut self, who: Who, fault: Fault, answer: Outcome, now: Moment, random: u64) {
+        self.silent &= matches!(
+            answer,
+            Heard::NotSent(Hindrance::Ours | Hindrance::NoConnection) | Heard::Unknown(Doubt::Silent)
+        );
         match answer {
-            Answer::Renewed { .. } | Answer::Refused => {
+            Heard::Answer(Gain::Renewed { .. }) | Heard::Refused(Objection::Grant) => {
                 self.breaker.succeeded(self.policy.parallel);
                 self.halt.accepted(who);
                 self.throttle = Throttle::default();
                 self.risked_at = now.ticks;
             }
-            Answer::Withheld | Answer::Kept { .. } => {}
-            Answer::NotSent | Answer::Unknown | Answer::Failed { .. } => {
+            Heard::NotSent(Hindrance::Ours) | Heard::Answer(Gain::Kept { .. }) => {}
+            Heard::NotSent(Hindrance::NoConnection) | Heard::Unknown(_) => {
                 if !fault.counted && self.breaker.failed(now.ticks, random, fault.often) {
                     self.risked_at = now.ticks;
                 }
-                if let Answer::Failed { retry_after: Some(wait) } = answer {
+                if let Some(wait) = answer.retry_after() {
                     self.pause(Some(wait), now, random);
                 }
             }
-            Answer::Throttled { retry_after } => self.pause(retry_after, now, random),
-            Answer::ClientRefused => self.halt.refused(who, now.ticks),
+            Heard::NotSent(Hindrance::Throttled { retry_after }) => self.pause(retry_after, now, random),
+            Heard::Refused(_) => self.halt.refused(who, now.ticks),
         }
     }
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::confirm::Progress;
+use crate::domain::heard::Heard;
+use crate::domain::time::Millis;
+use crate::domain::tokens::Granted;
 use crate::store::batch::Batch;
 use crate::store::claims::{self, Claim};
 use crate::store::codes::{self, CodeId, Exchanged, KeptCode, WaitingCode};
 use crate::store::handle::Handle;
-use crate::store::turns::{EPOCH, NoTurn, Settled, Turn, Which, read_epoch};
+use crate::store::turns::{EPOCH, NoTurn, Turn, Which, read_epoch};
 use crate::store::{StoreError, reader};
 
 /// Where what is sent to Ring is noted first.
@@ -33,7 +36,7 @@ impl Outbox {
         self.0.submit(move |batch| batch.begin_refresh(number, which, lease)).await
     }
 
-    /// Records what came of a turn, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
+    /// Records what was heard of a turn, at that time, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
     /// was given other tokens, or lost them, since the turn began.
     ///
     /// # Errors
@@ -42,9 +45,10 @@ impl Outbox {
         &self,
         number: u32,
         fence: u64,
-        settled: Arc<Settled>,
+        at: Millis,
+        heard: Arc<Heard<Granted>>,
     ) -> Result<Option<u64>, StoreError> {
-        self.0.submit(move |batch| batch.settle_refresh(number, fence, &settled)).await
+        self.0.submit(move |batch| batch.settle_refresh(number, fence, at, &heard)).await
     }
 
     /// Puts an answer that lay outside the store beside its turn, where the next turn finds it. Returns whether it still matters.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ringhookd::domain::refresh::{Answer, Health};
+use ringhookd::domain::heard::Objection;
+use ringhookd::domain::refresh::{Health, Outcome};
 
 use super::fleet::{DAY, Fleet, HOUR, RENEWED};
 
@@ -12,8 +13,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const IN_TIME: Duration = Duration::from_hours(26);
 
 /// Half of them time out, the others are answered 503.
-fn bad(account: u32) -> (Answer, Duration) {
-    (Answer::Unknown, if account.is_multiple_of(2) { TIMEOUT } else { SOON })
+fn bad(account: u32) -> (Outcome, Duration) {
+    (Outcome::SILENT, if account.is_multiple_of(2) { TIMEOUT } else { SOON })
 }
 
 fn tell(fleet: &Fleet, what: &str, first_healthy: usize) {
@@ -57,7 +58,7 @@ fn three_hundred_that_time_out_leave_places_for_2700() {
         Fleet::new(
             3000,
             |account, _| {
-                if account < 300 { (Answer::Unknown, 3 * TIMEOUT) } else { (RENEWED, SOON) }
+                if account < 300 { (Outcome::SILENT, 3 * TIMEOUT) } else { (RENEWED, SOON) }
             },
         );
     fleet.run(4 * DAY);
@@ -92,8 +93,9 @@ fn an_outage_of_all_is_still_seen_among_those_that_always_fail_and_ends_in_a_ram
 
 #[test]
 fn one_that_oauth_refuses_our_client_to_halts_none_of_5000() {
-    let mut fleet =
-        Fleet::new(5001, |account, _| (if account == 0 { Answer::ClientRefused } else { RENEWED }, SOON));
+    let mut fleet = Fleet::new(5001, |account, _| {
+        (if account == 0 { Outcome::Refused(Objection::Client) } else { RENEWED }, SOON)
+    });
     fleet.run(3 * DAY);
     tell(&fleet, "5000 + 1 refused client, 3 days", 1);
     assert!(fleet.longest_gap(1) <= IN_TIME, "{:?}", fleet.longest_gap(1));
@@ -103,7 +105,7 @@ fn one_that_oauth_refuses_our_client_to_halts_none_of_5000() {
 #[test]
 fn a_wrong_secret_of_ours_still_halts_everybody_and_marks_nobody() {
     let mut fleet = Fleet::new(500, |_, now| {
-        (if (DAY..6 * DAY).contains(&now) { Answer::ClientRefused } else { RENEWED }, SOON)
+        (if (DAY..6 * DAY).contains(&now) { Outcome::Refused(Objection::Client) } else { RENEWED }, SOON)
     });
     fleet.run(DAY);
     let tries = fleet.tries;
@@ -117,8 +119,9 @@ fn a_wrong_secret_of_ours_still_halts_everybody_and_marks_nobody() {
 
 #[test]
 fn six_of_a_hundred_who_left_are_seen_to_have_left() {
-    let mut fleet =
-        Fleet::overdue(100, |account, _| (if account < 6 { Answer::Refused } else { RENEWED }, SOON));
+    let mut fleet = Fleet::overdue(100, |account, _| {
+        (if account < 6 { Outcome::Refused(Objection::Grant) } else { RENEWED }, SOON)
+    });
     fleet.run(3 * DAY);
     println!("94 + 6 revoked: {:?}", fleet.ended);
     assert_eq!(fleet.ended.len(), 6);
@@ -132,7 +135,7 @@ fn nobody_has_left_when_oauth_refuses_a_third_for_days() {
     for accounts in [12, 100, 3000] {
         let mut fleet = Fleet::new(accounts, |account, now| {
             let mad = account.is_multiple_of(3) && (DAY..9 * DAY).contains(&now);
-            (if mad { Answer::Refused } else { RENEWED }, SOON)
+            (if mad { Outcome::Refused(Objection::Grant) } else { RENEWED }, SOON)
         });
         fleet.run(9 * DAY);
         // Until it is seen how many they are, the first are few enough to be believed. The daily try brings them back.

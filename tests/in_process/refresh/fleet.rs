@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use ringhookd::domain::refresh::{
-    Answer, Health, Moment, Next, Notice, Planner, Policy, Proof, Record, Ruling,
+    Gain, Health, Moment, Next, Notice, Outcome, Planner, Policy, Proof, Record, Ruling,
 };
 use ringhookd::domain::time::Millis;
 
@@ -14,10 +14,10 @@ use crate::support::rng::Rng;
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 const START: Millis = Millis(1_790_000_000_000);
-pub(crate) const RENEWED: Answer = Answer::Renewed { expires_in: Duration::from_hours(4) };
+pub(crate) const RENEWED: Outcome = Outcome::Answer(Gain::Renewed { expires_in: Duration::from_hours(4) });
 
 /// What OAuth answers to an account at a time, and how long that takes.
-pub(crate) type OAuth = fn(u32, Duration) -> (Answer, Duration);
+pub(crate) type OAuth = fn(u32, Duration) -> (Outcome, Duration);
 
 /// Time is what passes really, and both clocks show it.
 pub(crate) struct Fleet {
@@ -124,7 +124,7 @@ impl Fleet {
             let (answer, _) = (self.oauth)(account, at);
             let (now, random) = (self.moment(), self.draw());
             let record = &mut self.records[account as usize];
-            record.unsettled |= answer == Answer::Unknown;
+            record.unsettled |= answer == Outcome::SILENT;
             let ruling = self.planner.answered(account, answer, now, random);
             match ruling {
                 Some(Ruling::Renewed) => {

@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use ringhookd::domain::heard::Objection;
 use ringhookd::domain::refresh::{
-    Answer, End, Moment, Next, Notice, Planner, Policy as Limits, Proof, Record, Ruling,
+    End, Gain, Moment, Next, Notice, Outcome, Planner, Policy as Limits, Proof, Record, Ruling,
 };
 use ringhookd::domain::time::Millis;
 
@@ -197,12 +198,12 @@ impl Year {
         while let Some(Reverse(coming)) = self.coming.peek().copied().filter(|Reverse(c)| c.at <= self.now) {
             self.coming.pop();
             let answer = match coming.what {
-                RENEWED => Answer::Renewed { expires_in: EXPIRES_IN },
-                UNKNOWN => Answer::Unknown,
-                THROTTLED => Answer::Throttled { retry_after: Some(Duration::from_secs(self.below(5))) },
-                REFUSED => Answer::Refused,
-                CLIENT => Answer::ClientRefused,
-                _ => Answer::NotSent,
+                RENEWED => Outcome::Answer(Gain::Renewed { expires_in: EXPIRES_IN }),
+                UNKNOWN => Outcome::SILENT,
+                THROTTLED => Outcome::throttled(Some(Duration::from_secs(self.below(5)))),
+                REFUSED => Outcome::Refused(Objection::Grant),
+                CLIENT => Outcome::Refused(Objection::Client),
+                _ => Outcome::NO_CONNECTION,
             };
             let (now, random) = (self.moment(), self.draw());
             let kept = &mut self.disk[coming.account];

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::due::BEFORE_EXPIRY;
 use super::*;
+use crate::domain::heard::Objection;
 use crate::domain::lending::Reason;
-use crate::domain::refresh::{Health, Pace};
+use crate::domain::refresh::{Gain, Health, Pace};
 use crate::domain::time::Millis;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -36,12 +37,12 @@ fn planner(ago: &[Duration]) -> Planner {
     planner
 }
 
-fn answer(planner: &mut Planner, account: u32, answer: Answer, ticks: Duration) -> Option<Ruling> {
+fn answer(planner: &mut Planner, account: u32, answer: Outcome, ticks: Duration) -> Option<Ruling> {
     assert_eq!(planner.next(at(ticks)), Next::Refresh(account));
     planner.answered(account, answer, at(ticks), 0)
 }
 
-const RENEWED: Answer = Answer::Renewed { expires_in: Duration::from_hours(4) };
+const RENEWED: Outcome = Outcome::Answer(Gain::Renewed { expires_in: Duration::from_hours(4) });
 
 #[test]
 fn whoever_is_closest_to_the_end_comes_first() {
@@ -80,24 +81,31 @@ fn access_tokens_are_kept_fresh_when_that_is_wanted() {
 fn a_refusal_is_final_the_second_time_an_hour_later_and_tried_daily_until_day_30() {
     let mut planner = planner(&[28 * 24 * HOUR]);
     for minutes in [0, 20, 40] {
-        let ruling = answer(&mut planner, 0, Answer::Refused, Duration::from_mins(minutes));
+        let ruling =
+            answer(&mut planner, 0, Outcome::Refused(Objection::Grant), Duration::from_mins(minutes));
         assert_eq!(ruling, Some(Ruling::Retry { within: HOUR / 3 }));
     }
     assert_eq!(planner.next(at(HOUR - Duration::from_secs(1))), Next::Wait(Duration::from_secs(1)));
-    let second = answer(&mut planner, 0, Answer::Refused, HOUR);
+    let second = answer(&mut planner, 0, Outcome::Refused(Objection::Grant), HOUR);
     assert_eq!(second, Some(Ruling::Ended(End::Revoked)));
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Revoked));
-    let tries = tries_of_one_that_ended(&mut planner, HOUR, 20 * 24 * HOUR, Answer::Refused);
+    let tries =
+        tries_of_one_that_ended(&mut planner, HOUR, 20 * 24 * HOUR, Outcome::Refused(Objection::Grant));
     assert!((19..=20).contains(&tries), "{tries}: while OAuth honours nobody, a clock alone ends nothing");
     planner.suspects.honoured(9, at(20 * 24 * HOUR));
-    tries_of_one_that_ended(&mut planner, 20 * 24 * HOUR, 20 * 24 * HOUR + HOUR, Answer::Refused);
+    tries_of_one_that_ended(
+        &mut planner,
+        20 * 24 * HOUR,
+        20 * 24 * HOUR + HOUR,
+        Outcome::Refused(Objection::Grant),
+    );
     planner.plan(1, &Record { end: Some(End::Lapsed), ..renewed(31 * 24 * HOUR) }, at(20 * 24 * HOUR), 0);
     assert_eq!(planner.counts().0, 1, "day 30 is over, and OAuth honours others");
     assert_eq!(planner.health(0, at(200 * HOUR)), Some(Health::Revoked));
 }
 
 /// Account 0 alone, asked every ten minutes.
-fn tries_of_one_that_ended(planner: &mut Planner, from: Duration, to: Duration, heard: Answer) -> usize {
+fn tries_of_one_that_ended(planner: &mut Planner, from: Duration, to: Duration, heard: Outcome) -> usize {
     let (mut now, mut tries) = (from, 0);
     while now < to {
         now += Duration::from_mins(10);
@@ -112,8 +120,8 @@ fn tries_of_one_that_ended(planner: &mut Planner, from: Duration, to: Duration, 
 #[test]
 fn what_ended_comes_back_if_oauth_takes_it_again() {
     let mut planner = planner(&[48 * HOUR]);
-    answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
-    answer(&mut planner, 0, Answer::Refused, HOUR);
+    answer(&mut planner, 0, Outcome::Refused(Objection::Grant), Duration::ZERO);
+    answer(&mut planner, 0, Outcome::Refused(Objection::Grant), HOUR);
     assert_eq!(answer(&mut planner, 0, RENEWED, 49 * HOUR), Some(Ruling::Renewed));
     assert_eq!(planner.health(0, at(49 * HOUR)), Some(Health::Fresh));
 }
@@ -126,7 +134,7 @@ fn a_token_that_was_put_in_is_untried_and_then_refused_and_never_called_well_bef
     assert_eq!(planner.health(0, at(2 * HOUR)), Some(Health::Late));
     planner.plan(0, &Record { proof: Proof::Untried, ..renewed(24 * HOUR) }, at(Duration::ZERO), 0);
     assert_eq!(planner.health(0, at(Duration::ZERO)), Some(Health::Untried));
-    answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
+    answer(&mut planner, 0, Outcome::Refused(Objection::Grant), Duration::ZERO);
     let now = at(Duration::from_mins(1));
     assert_eq!((planner.health(0, now), planner.news_of(0, now)), (Some(Health::Refused), None));
     assert_eq!(planner.overview(now).failing, 1);
@@ -171,7 +179,8 @@ fn what_ended_is_tried_daily_however_often_the_daemon_starts() {
         while now < 20 * 24 * HOUR {
             let mut planner = Planner::new(Policy::default());
             planner.plan(0, &ended, at(now), 0);
-            tries += tries_of_one_that_ended(&mut planner, now, now + every, Answer::Refused);
+            tries +=
+                tries_of_one_that_ended(&mut planner, now, now + every, Outcome::Refused(Objection::Grant));
             now += every;
         }
         assert!((19..=21).contains(&tries), "{tries} in 20 days, started every {every:?}");
@@ -181,16 +190,19 @@ fn what_ended_is_tried_daily_however_often_the_daemon_starts() {
 #[test]
 fn after_day_30_it_lapsed() {
     let mut planner = planner(&[31 * 24 * HOUR]);
-    answer(&mut planner, 0, Answer::Refused, Duration::ZERO);
+    answer(&mut planner, 0, Outcome::Refused(Objection::Grant), Duration::ZERO);
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Refused), "no clock ends a link");
-    assert_eq!(answer(&mut planner, 0, Answer::Refused, HOUR), Some(Ruling::Ended(End::Lapsed)));
+    assert_eq!(
+        answer(&mut planner, 0, Outcome::Refused(Objection::Grant), HOUR),
+        Some(Ruling::Ended(End::Lapsed))
+    );
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Lapsed));
 }
 
 #[test]
 fn our_own_wrong_secret_stops_everybody_and_marks_nobody() {
     let mut planner = planner(&[48 * HOUR, 49 * HOUR]);
-    answer(&mut planner, 1, Answer::ClientRefused, Duration::ZERO);
+    answer(&mut planner, 1, Outcome::Refused(Objection::Client), Duration::ZERO);
     for minutes in 0..15 {
         assert!(matches!(planner.next(at(Duration::from_mins(minutes))), Next::Wait(_)));
     }
@@ -203,7 +215,7 @@ fn our_own_wrong_secret_stops_everybody_and_marks_nobody() {
 fn a_retry_after_holds_for_all() {
     let mut planner = planner(&[48 * HOUR, 49 * HOUR]);
     let wait = Duration::from_secs(40);
-    answer(&mut planner, 1, Answer::Throttled { retry_after: Some(wait) }, Duration::ZERO);
+    answer(&mut planner, 1, Outcome::throttled(Some(wait)), Duration::ZERO);
     assert_eq!(planner.take_call(at(Duration::ZERO)), Err(wait));
     assert_eq!(planner.next(at(Duration::ZERO)), Next::Wait(wait));
     assert_eq!(planner.next(at(wait)), Next::Refresh(1));
@@ -213,8 +225,8 @@ fn a_retry_after_holds_for_all() {
 fn an_answer_nobody_knows_is_asked_for_again_before_all_others() {
     let mut planner = planner(&[29 * 24 * HOUR, HOUR * 24]);
     assert_eq!(planner.next(at(Duration::ZERO)), Next::Refresh(0));
-    answer(&mut planner, 1, Answer::Unknown, Duration::ZERO);
-    planner.answered(0, Answer::NotSent, at(Duration::ZERO), 0);
+    answer(&mut planner, 1, Outcome::SILENT, Duration::ZERO);
+    planner.answered(0, Outcome::NO_CONNECTION, at(Duration::ZERO), 0);
     assert_eq!(planner.next(at(Duration::from_secs(1))), Next::Refresh(1));
     assert_eq!(planner.next(at(Duration::from_secs(1))), Next::Refresh(0));
 }
@@ -237,7 +249,7 @@ fn tokens_that_are_replaced_in_flight_wait_for_the_answer_which_says_nothing() {
     planner.hasten(0, now);
     assert_eq!(planner.next(now), Next::Wait(LONGEST_NAP), "one in flight for an account");
     assert_eq!(planner.health(1, now), None);
-    assert_eq!(planner.answered(0, Answer::Refused, now, 0), None);
+    assert_eq!(planner.answered(0, Outcome::Refused(Objection::Grant), now, 0), None);
     assert_eq!(planner.answered(1, RENEWED, now, 0), None);
     assert_eq!((planner.next(now), planner.counts()), (Next::Refresh(0), (1, 0, 1)));
 }
@@ -285,8 +297,8 @@ fn what_may_be_made_good_is_urgent_only_for_its_first_tries() {
     planner.plan(0, &Record { unsettled: true, ..renewed(HOUR) }, at(now), 0);
     // OAuth answers others all the while, e.g. an arrival.
     while planner.next(at(now)) == Next::Refresh(0) {
-        planner.answered(0, Answer::Unknown, at(now), 0);
-        planner.heard(Answer::Refused, at(now), 0);
+        planner.answered(0, Outcome::SILENT, at(now), 0);
+        planner.heard(Outcome::Refused(Objection::Grant), at(now), 0);
         now += Duration::from_secs(1);
         tries += 1;
         assert!(tries < 9, "the other waits");
@@ -299,7 +311,7 @@ fn who_has_failed_least_is_the_probe() {
     let mut planner = planner(&[29 * 24 * HOUR, 2 * 24 * HOUR]);
     for seconds in [0, 1, 2, 3, 4] {
         assert_eq!(planner.next(at(Duration::from_secs(seconds))), Next::Refresh(0));
-        planner.answered(0, Answer::NotSent, at(Duration::from_secs(seconds)), 0);
+        planner.answered(0, Outcome::NO_CONNECTION, at(Duration::from_secs(seconds)), 0);
     }
     assert_eq!(
         planner.trouble(at(Duration::from_secs(4))),
@@ -332,7 +344,7 @@ fn sent_into_silence(planner: &mut Planner, span: Duration) -> (Vec<u32>, Vec<u3
         }
         while let Some(gone) = awaited.iter().position(|&(_, sent)| now >= sent + UNKNOWN) {
             let (account, _) = awaited.remove(gone);
-            planner.answered(account, Answer::Unknown, at(now), u64::MAX);
+            planner.answered(account, Outcome::SILENT, at(now), u64::MAX);
         }
     }
     (first, later)
@@ -406,19 +418,19 @@ fn a_throttle_without_a_time_pauses_twice_as_long_each_time_and_a_failure_as_lon
     let mut planner = planner(&[48 * HOUR]);
     let (mut now, mut waits) = (Duration::ZERO, Vec::new());
     for _ in 0..6 {
-        answer(&mut planner, 0, Answer::Throttled { retry_after: None }, now);
+        answer(&mut planner, 0, Outcome::throttled(None), now);
         let Next::Wait(wait) = planner.next(at(now)) else { panic!("it is throttled") };
         waits.push(wait.as_secs());
         now += wait;
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32]);
-    let failed = Answer::Failed { retry_after: Some(Duration::from_secs(50)) };
+    let failed = Outcome::failed(Some(Duration::from_secs(50)));
     answer(&mut planner, 0, failed, now);
     assert_eq!(planner.next(at(now)), Next::Wait(Duration::from_secs(1)), "its own");
     assert_eq!(planner.next(at(now + Duration::from_secs(2))), Next::Wait(Duration::from_secs(48)));
     now += Duration::from_secs(50);
     answer(&mut planner, 0, RENEWED, now);
-    planner.heard(Answer::Throttled { retry_after: None }, at(now), 0);
+    planner.heard(Outcome::throttled(None), at(now), 0);
     assert_eq!(planner.take_call(at(now)), Err(Duration::from_secs(1)), "an answer ends the series");
 }
 
@@ -429,7 +441,7 @@ fn an_answer_lost_after_an_outage_is_asked_for_as_soon_as_any() {
     while now < 6 * HOUR {
         now += Duration::from_secs(1);
         if planner.next(at(now)) == Next::Refresh(0) {
-            planner.answered(0, Answer::Unknown, at(now), u64::MAX);
+            planner.answered(0, Outcome::SILENT, at(now), u64::MAX);
         }
     }
     assert!(planner.is_oauth_down());
@@ -438,7 +450,7 @@ fn an_answer_lost_after_an_outage_is_asked_for_as_soon_as_any() {
     }
     planner.hasten(0, at(now));
     assert_eq!(planner.next(at(now)), Next::Refresh(0));
-    let ruling = planner.answered(0, Answer::Unknown, at(now), u64::MAX);
+    let ruling = planner.answered(0, Outcome::SILENT, at(now), u64::MAX);
     assert!(
         matches!(ruling, Some(Ruling::Retry { within }) if within < Duration::from_secs(3)),
         "{ruling:?}"
@@ -450,10 +462,13 @@ fn of_two_the_one_left_is_judged_though_the_other_is_dead() {
     let mut planner = planner(&[48 * HOUR]);
     planner.plan(1, &Record { end: Some(End::Revoked), ..renewed(HOUR) }, at(Duration::ZERO), 0);
     assert_eq!(planner.next(at(Duration::ZERO)), Next::Refresh(0));
-    planner.answered(0, Answer::Refused, at(Duration::ZERO), 0);
+    planner.answered(0, Outcome::Refused(Objection::Grant), at(Duration::ZERO), 0);
     planner.hasten(0, at(HOUR));
     assert_eq!(planner.next(at(HOUR)), Next::Refresh(0));
-    assert_eq!(planner.answered(0, Answer::Refused, at(HOUR), 0), Some(Ruling::Ended(End::Revoked)));
+    assert_eq!(
+        planner.answered(0, Outcome::Refused(Objection::Grant), at(HOUR), 0),
+        Some(Ruling::Ended(End::Revoked))
+    );
 }
 
 #[test]
@@ -461,13 +476,13 @@ fn after_day_30_very_many_are_believed_unless_the_clock_has_leapt() {
     let ended = |leap: Duration, ago: Duration| {
         let mut planner = planner(&[ago; 50]);
         planner.next(at(Duration::ZERO));
-        planner.answered(0, Answer::Withheld, at(Duration::ZERO), 0);
+        planner.answered(0, Outcome::WITHHELD, at(Duration::ZERO), 0);
         let mut ended = 0;
         for second in 1..4000 {
             let moment = at(Duration::from_secs(second));
             let moment = Moment { wall: moment.wall.plus(leap), ..moment };
             while let Next::Refresh(account) = planner.next(moment) {
-                let ruling = planner.answered(account, Answer::Refused, moment, 0);
+                let ruling = planner.answered(account, Outcome::Refused(Objection::Grant), moment, 0);
                 ended += usize::from(ruling == Some(Ruling::Ended(End::Lapsed)));
             }
         }
@@ -499,19 +514,19 @@ fn what_is_heard_of_others_holds_for_all_and_calls_wait_like_refreshes() {
     let now = at(Duration::ZERO);
     let mut throttled = planner(&[48 * HOUR]);
     let wait = Duration::from_secs(40);
-    throttled.heard(Answer::Throttled { retry_after: Some(wait) }, now, 0);
+    throttled.heard(Outcome::throttled(Some(wait)), now, 0);
     assert_eq!(throttled.trouble(now), Some((Reason::Throttled, wait)));
     assert_eq!((throttled.take_call(now), throttled.next(now)), (Err(wait), Next::Wait(wait)));
     assert_eq!(throttled.trouble(at(wait)), None);
 
     let mut halted = planner(&[48 * HOUR]);
-    halted.heard(Answer::ClientRefused, now, 0);
+    halted.heard(Outcome::Refused(Objection::Client), now, 0);
     assert_eq!(halted.trouble(now), Some((Reason::ClientRefused, CLIENT_PAUSE)));
     assert_eq!(halted.take_call(now), Err(CLIENT_PAUSE));
 
     let mut down = planner(&[48 * HOUR]);
     for _ in 0..5 {
-        down.heard(Answer::NotSent, now, 0);
+        down.heard(Outcome::NO_CONNECTION, now, 0);
     }
     let pause = Duration::from_secs(2);
     assert_eq!(down.trouble(now), Some((Reason::OauthDown, pause)));
@@ -560,7 +575,7 @@ proptest! {
                 4 => planner.plan(account, &renewed(HOUR), at(now), random),
                 5 => planner.hasten(account, at(now)),
                 _ if flying.remove(&account) => {
-                    let answer = [RENEWED, Answer::Unknown, Answer::Refused][usize::from(what - 6)];
+                    let answer = [RENEWED, Outcome::SILENT, Outcome::Refused(Objection::Grant)][usize::from(what - 6)];
                     planner.answered(account, answer, at(now), random);
                 }
                 _ => {}
