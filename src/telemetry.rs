@@ -138,7 +138,7 @@ label! {
 }
 label! {
     /// What became of a worker's wish for an access token.
-    Loan {
+    AccessOutcome {
         Given = "given",
         /// It may ask again.
         Later = "later",
@@ -193,7 +193,7 @@ labels!(QueueNameLabel { queue: String });
 labels!(AsideLabel { kind: Aside });
 labels!(StateLabel { state: StoreState });
 labels!(RefreshLabel { outcome: Refresh });
-labels!(LoanLabel { outcome: Loan });
+labels!(AccessOutcomeLabel { outcome: AccessOutcome });
 labels!(TokenLabel { state: Health });
 labels!(LinkLabel { state: LinkState });
 labels!(CodeLabel { outcome: CodeEnd });
@@ -216,7 +216,7 @@ pub struct Metrics {
     store_state: Family<StateLabel, Gauge>,
     refreshes: Family<RefreshLabel, Counter>,
     repeats: Family<RefreshLabel, Counter>,
-    loans: Family<LoanLabel, Counter>,
+    loans: Family<AccessOutcomeLabel, Counter>,
     tokens: Family<TokenLabel, Gauge>,
     accounts: Family<LinkLabel, Gauge>,
     codes: Family<CodeLabel, Counter>,
@@ -357,8 +357,8 @@ impl Metrics {
             drop(self.refreshes.get_or_create(&RefreshLabel { outcome }));
             drop(self.repeats.get_or_create(&RefreshLabel { outcome }));
         }
-        for &outcome in Loan::ALL {
-            drop(self.loans.get_or_create(&LoanLabel { outcome }));
+        for &outcome in AccessOutcome::ALL {
+            drop(self.loans.get_or_create(&AccessOutcomeLabel { outcome }));
         }
         for outcome in CodeEnd::ALL {
             drop(self.codes.get_or_create(&CodeLabel { outcome }));
@@ -429,8 +429,8 @@ impl Metrics {
         self.repeats.get_or_create(&RefreshLabel { outcome }).inc();
     }
 
-    pub fn lent(&self, outcome: Loan) {
-        self.loans.get_or_create(&LoanLabel { outcome }).inc();
+    pub fn access_asked(&self, outcome: AccessOutcome) {
+        self.loans.get_or_create(&AccessOutcomeLabel { outcome }).inc();
     }
 
     /// A link's token state is this now.

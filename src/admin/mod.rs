@@ -37,7 +37,7 @@ use crate::http::{Answer, Body, Handler, Limits};
 use crate::linking::Linking;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::tokens::Desk;
+use crate::tokens::TokenService;
 use crate::vault::VaultError;
 
 pub use self::request::MAX_BODY;
@@ -69,7 +69,7 @@ pub struct Parts {
     pub metrics: Metrics,
     pub queues: Vec<QueueFacts>,
     pub facts: Reporter,
-    pub tokens: Arc<Desk>,
+    pub tokens: Arc<TokenService>,
     pub links: Arc<Linking>,
 }
 
@@ -121,7 +121,7 @@ pub struct Admin {
     metrics: Metrics,
     queues: Vec<QueueFacts>,
     facts: Reporter,
-    tokens: Arc<Desk>,
+    tokens: Arc<TokenService>,
     links: Arc<Linking>,
     seal: LeaseSeal,
     doors: AtomicU64,

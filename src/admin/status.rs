@@ -10,7 +10,7 @@ use super::door::Door;
 use super::request::ok;
 use super::{Admin, Facts, KeyProof, Reply};
 use crate::clock;
-use crate::domain::lending::Standing;
+use crate::domain::access_token::TokenStatus;
 use crate::domain::refresh::Health;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
@@ -154,14 +154,14 @@ fn unmatched(facts: &Facts) -> Option<Value> {
     Some(json!({"count": facts.unmatched_posts, "last_at": last.at.rfc3339(), "last_path": last.path}))
 }
 
-fn token_facts(facts: &Standing, now: Millis) -> Value {
+fn token_facts(facts: &TokenStatus, now: Millis) -> Value {
     let overview = &facts.overview;
     let count = |health: Health| overview.by_health[health as usize];
     let state = match facts {
-        Standing { guarded: true, .. } => {
+        TokenStatus { guarded: true, .. } => {
             "held back: the store is an older copy, see `ringhookd restore accept`"
         }
-        Standing { configured: false, .. } => "not refreshed: the configuration has no [ring] client_id",
+        TokenStatus { configured: false, .. } => "not refreshed: the configuration has no [ring] client_id",
         _ if overview.halted => "halted: OAuth refuses our own client id or secret",
         _ if overview.oauth_down => "OAuth is down; it is tried again",
         _ if facts.unrecorded > 0 => {

@@ -15,8 +15,8 @@ use super::refusal::Refusal;
 use super::request::{self, account_id, ok};
 use super::{Admin, Reply};
 use crate::clock;
+use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::ids::AccountId;
-use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
 
@@ -42,7 +42,7 @@ impl Admin {
         let Wish { min_life_s, refused } = request::json(body).await?;
         let account = account_id(id)?;
         let min_life = Duration::from_secs(min_life_s.unwrap_or(MIN_LIFE_S));
-        let ask = Ask { account, min_life, refused };
+        let ask = AccessRequest { account, min_life, refused };
         let lent = tokio::time::timeout(PATIENCE, self.lend(door, &ask)).await;
         Ok(match lent.unwrap_or(Ok(Err(Denied::for_now(Reason::Store, SOON))))? {
             Ok(lent) => given(&lent),
@@ -50,7 +50,7 @@ impl Admin {
         })
     }
 
-    async fn lend(&self, door: &Door, ask: &Ask) -> Result<Result<Lent, Denied>, Refusal> {
+    async fn lend(&self, door: &Door, ask: &AccessRequest) -> Result<Result<AccessToken, Denied>, Refusal> {
         if !self.sees(door, &ask.account).await? {
             return Ok(Err(Denied::for_good(Reason::NoTokens)));
         }
@@ -77,7 +77,7 @@ impl Admin {
     }
 }
 
-fn given(lent: &Lent) -> Answer {
+fn given(lent: &AccessToken) -> Answer {
     let document = json!({
         "access_token": lent.token.expose(),
         "token_type": "Bearer",

@@ -17,8 +17,8 @@ use super::stop::Stop;
 use crate::clock;
 use crate::config;
 use crate::daemon::{Daemon, Error};
+use crate::domain::access_token::AccessRequest;
 use crate::domain::ids::{AccountId, QueueName, UserId};
-use crate::domain::lending::Ask;
 use crate::domain::signature::sign;
 use crate::domain::tokens::{Pair, Span};
 use crate::sim::{KINDS, Options, Ring, Sender, body};
@@ -159,8 +159,13 @@ impl<'d> Stage<'d> {
             self.say(format_args!("  imported  {account} for {user}, with a refresh token"))?;
         }
         for (user, account, _) in LINKS {
-            let ask = Ask { account: account_id(account)?, min_life: Duration::from_hours(1), refused: None };
-            let lent = self.daemon.desk().lend(&ask).await.map_err(|denied| broken(denied.reason.words()))?;
+            let ask = AccessRequest {
+                account: account_id(account)?,
+                min_life: Duration::from_hours(1),
+                refused: None,
+            };
+            let lent =
+                self.daemon.tokens().lend(&ask).await.map_err(|denied| broken(denied.reason.words()))?;
             if !self.oauth.honours_access(lent.token.expose()) {
                 return Err(broken("Ring does not honour the access token"));
             }

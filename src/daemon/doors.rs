@@ -24,7 +24,7 @@ use crate::intake::Intake;
 use crate::linking::Linking;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Door, Metrics};
-use crate::tokens::Desk;
+use crate::tokens::TokenService;
 
 /// What is bound and not served yet: connections wait in the kernel.
 #[derive(Debug)]
@@ -53,20 +53,20 @@ pub(super) struct Behind<'a> {
     pub intake: &'a Arc<Intake>,
     pub unmatched: &'a Arc<Unmatched>,
     pub deliveries: States,
-    pub desk: &'a Arc<Desk>,
+    pub tokens: &'a Arc<TokenService>,
     pub linking: &'a Arc<Linking>,
     pub metrics: &'a Metrics,
 }
 
 /// The admin API.
 pub(super) fn admin(config: &Config, behind: Behind<'_>) -> Result<Arc<Admin>, Error> {
-    let Behind { store, intake, unmatched, deliveries, desk, linking, metrics } = behind;
+    let Behind { store, intake, unmatched, deliveries, tokens, linking, metrics } = behind;
     let parts = Parts {
         store: store.clone(),
         metrics: metrics.clone(),
         queues: config.queues.iter().map(queue_facts).collect(),
         facts: reporter(Arc::clone(intake), Arc::clone(unmatched), deliveries),
-        tokens: Arc::clone(desk),
+        tokens: Arc::clone(tokens),
         links: Arc::clone(linking),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)

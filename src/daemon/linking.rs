@@ -1,4 +1,4 @@
-//! Opens account linking: the URLs that Ring calls, and claims, over the tokens' desk.
+//! Opens account linking: the URLs that Ring calls, and claims, over the token service.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::linking::{Endpoint, Linking, Parts, Settings};
 use crate::ring_api::RingApi;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::tokens::Desk;
+use crate::tokens::TokenService;
 
 /// Claims of this store.
 pub(super) fn linking(
@@ -16,13 +16,13 @@ pub(super) fn linking(
     secrets: &Secrets,
     store: &Store,
     api: Option<RingApi>,
-    desk: &Arc<Desk>,
+    tokens: &Arc<TokenService>,
     metrics: &Metrics,
 ) -> Arc<Linking> {
     Linking::new(Parts {
         store: store.clone(),
         api,
-        tokens: Arc::clone(desk),
+        tokens: Arc::clone(tokens),
         nonces: Nonces::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice())),
         clock_skew: config.linking.clock_skew,
         metrics: metrics.clone(),
@@ -30,7 +30,7 @@ pub(super) fn linking(
 }
 
 /// The URLs beside the webhooks'.
-pub(super) fn endpoint(config: &Config, desk: &Arc<Desk>, metrics: &Metrics) -> Endpoint {
+pub(super) fn endpoint(config: &Config, tokens: &Arc<TokenService>, metrics: &Metrics) -> Endpoint {
     let settings = Settings {
         code_path: config.linking.code_path.clone(),
         link_path: config.linking.link_path.clone(),
@@ -38,5 +38,5 @@ pub(super) fn endpoint(config: &Config, desk: &Arc<Desk>, metrics: &Metrics) -> 
         body_timeout: config.webhook.body_timeout,
         answer_within: config.webhook.answer_within,
     };
-    Endpoint::new(settings, Arc::clone(desk), metrics.clone())
+    Endpoint::new(settings, Arc::clone(tokens), metrics.clone())
 }

@@ -34,7 +34,7 @@ use crate::intake::{self, Intake, Settings};
 use crate::linking::{Endpoint, Linking};
 use crate::store::{Inbox, Store};
 use crate::telemetry::{Door, Metrics};
-use crate::tokens::Desk;
+use crate::tokens::TokenService;
 
 use self::signals::Signals;
 use doors::Doors;
@@ -64,7 +64,7 @@ pub struct Prepared {
     unmatched: Arc<Unmatched>,
     metrics: Metrics,
     admin: Arc<Admin>,
-    desk: Arc<Desk>,
+    tokens: Arc<TokenService>,
     linking: Arc<Linking>,
 }
 
@@ -92,17 +92,17 @@ impl Prepared {
         let server = Server::new(public_limits(&config), metrics.http(Door::Public));
         let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
-        let desk = tokens::desk(&config, &store, api.clone(), &metrics).await?;
-        let endpoint = linking::endpoint(&config, &desk, &metrics);
+        let tokens = tokens::service(&config, &store, api.clone(), &metrics).await?;
+        let endpoint = linking::endpoint(&config, &tokens, &metrics);
         let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
         let dispatchers = queues::dispatchers(&config, &store);
-        let linking = linking::linking(&config, &secrets, &store, api, &desk, &metrics);
+        let linking = linking::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let behind = doors::Behind {
             store: &store,
             intake: &intake,
             unmatched: &unmatched,
             deliveries: queues::states(&dispatchers),
-            desk: &desk,
+            tokens: &tokens,
             linking: &linking,
             metrics: &metrics,
         };
@@ -118,7 +118,7 @@ impl Prepared {
             unmatched,
             metrics,
             admin,
-            desk,
+            tokens,
             linking,
         })
     }
@@ -142,7 +142,7 @@ impl Prepared {
             });
         }
         let drained = stopping();
-        tasks.spawn(Arc::clone(&self.desk).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
+        tasks.spawn(Arc::clone(&self.tokens).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
         tasks.spawn(Arc::clone(&self.linking).run(stopping()));
         doors::serve(&self.config, sockets, &self.admin, &self.metrics, &mut tasks, stopping);
         if self.config.queues.is_empty() {
@@ -155,7 +155,7 @@ impl Prepared {
             metrics: self.metrics,
             address,
             admin: self.admin,
-            desk: self.desk,
+            tokens: self.tokens,
             linking: self.linking,
             stop,
             tasks,
@@ -171,7 +171,7 @@ pub struct Daemon {
     metrics: Metrics,
     address: SocketAddr,
     admin: Arc<Admin>,
-    desk: Arc<Desk>,
+    tokens: Arc<TokenService>,
     linking: Arc<Linking>,
     stop: watch::Sender<Option<Instant>>,
     tasks: JoinSet<()>,
@@ -207,8 +207,8 @@ impl Daemon {
     }
 
     /// Where access tokens are to be had.
-    pub fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    pub fn tokens(&self) -> &Arc<TokenService> {
+        &self.tokens
     }
 
     /// Where accounts are claimed.

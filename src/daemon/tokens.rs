@@ -1,4 +1,4 @@
-//! Opens the tokens' desk: who we are at Ring, the guard of the store, and the schedule's policy.
+//! Opens the token service: who we are at Ring, the guard of the store, and the schedule's policy.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use crate::domain::secret::Secret;
 use crate::ring_api::{RingApi, Settings};
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::tokens::{Clock, Desk, Guard, Parts};
+use crate::tokens::{Clock, Guard, Parts, TokenService};
 
 /// Largest answer of Ring's that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// The desk of this store.
-pub(super) async fn desk(
+/// The token service of this store.
+pub(super) async fn service(
     config: &Config,
     store: &Store,
     api: Option<RingApi>,
     metrics: &Metrics,
-) -> Result<Arc<Desk>, Error> {
+) -> Result<Arc<TokenService>, Error> {
     if api.is_none() {
         tracing::warn!("[ring] client_id is not set: no tokens are refreshed");
     }
@@ -49,7 +49,7 @@ pub(super) async fn desk(
         metrics: metrics.clone(),
         clock: Clock::of_the_machine(),
     };
-    Ok(Desk::new(parts).await?)
+    Ok(TokenService::new(parts).await?)
 }
 
 /// The client of Ring as it is configured; none without `[ring]`. `ring_clock` hears the time from its answers.

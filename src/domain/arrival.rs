@@ -1,7 +1,7 @@
 //! A refresh token whose account nobody knows yet: exchanged first, since only its access token tells whose it is.
 
+use super::access_token::Reason;
 use super::ids::{AccountId, UserId};
-use super::lending::Reason;
 use super::released::Released;
 use super::secret::Secret;
 

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use super::access_token::Reason;
 use super::actor::Actor;
 use super::confirm::{Refusal, Step};
 use super::ids::{AccountId, UserId};
-use super::lending::Reason;
 use super::link::{LinkState, NOBODY};
 use super::released::Released;
 use super::routing::Selection;

@@ -1,5 +1,6 @@
 //! Decides, never acts: no I/O, and time and randomness come in as arguments.
 
+pub mod access_token;
 pub mod actor;
 pub mod address;
 pub mod arrival;
@@ -19,7 +20,6 @@ pub mod heard;
 pub mod ids;
 pub mod json_line;
 pub mod json_stream;
-pub mod lending;
 pub mod limiter;
 pub mod link;
 pub mod nonce;

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::Linking;
 use crate::chance::random;
 use crate::clock;
+use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::backoff::{Backoff, LONGEST_RETRY_AFTER};
 use crate::domain::claim::VISIT_LIFE;
 use crate::domain::confirm::{Call, Pause, Progress, Refusal, Step};
 use crate::domain::heard::{Heard, Hindrance};
-use crate::domain::lending::{Ask, Denied, Lent, Reason};
 use crate::failpoint;
 use crate::log;
 use crate::ring_api::{RingApi, Said};
@@ -202,7 +202,7 @@ impl Linking {
         let Some(claim) = self.store.links().claim_of(number).await? else { return Ok(Looked::Over) };
         let Some(call) = claim.progress.call() else { return Ok(Looked::Over) };
         let is_old = self.ring_now().since(claim.visit.at()) > VISIT_LIFE;
-        let ask = Ask { account: claim.account.clone(), min_life: MIN_LIFE, refused: luck.refused };
+        let ask = AccessRequest { account: claim.account.clone(), min_life: MIN_LIFE, refused: luck.refused };
         let lent = match self.tokens.lend(&ask).await {
             Ok(lent) => lent,
             Err(denied) => return self.without_token(claim, denied, is_old).await,
@@ -288,7 +288,7 @@ impl Linking {
     }
 }
 
-async fn send(api: &RingApi, call: Call, claim: &Claim, lent: &Lent) -> Said<()> {
+async fn send(api: &RingApi, call: Call, claim: &Claim, lent: &AccessToken) -> Said<()> {
     match call {
         Call::Post => {
             failpoint!("claim.posting");

@@ -19,7 +19,7 @@ use crate::http::body::BodyError;
 use crate::http::routes::is_at;
 use crate::http::{Answer, Body, answer};
 use crate::telemetry::{CodeRequest as Answered, Metrics};
-use crate::tokens::Desk;
+use crate::tokens::TokenService;
 
 /// A code with everything around it is far below this.
 const MAX_BODY: usize = 16 << 10;
@@ -44,14 +44,14 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Endpoint {
     settings: Settings,
-    tokens: Arc<Desk>,
+    tokens: Arc<TokenService>,
     metrics: Metrics,
     room: Semaphore,
     lines: Mutex<Limiter<Answered>>,
 }
 
 impl Endpoint {
-    pub fn new(settings: Settings, tokens: Arc<Desk>, metrics: Metrics) -> Self {
+    pub fn new(settings: Settings, tokens: Arc<TokenService>, metrics: Metrics) -> Self {
         let (room, lines) = (Semaphore::new(AT_ONCE), Mutex::new(Limiter::new(LINES)));
         Self { settings, tokens, metrics, room, lines }
     }

@@ -22,13 +22,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use crate::domain::lending::Reason;
+use crate::domain::access_token::Reason;
 use crate::domain::nonce::Nonces;
 use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::tokens::Desk;
+use crate::tokens::TokenService;
 
 use self::waiting::Waiting;
 
@@ -45,7 +45,7 @@ pub struct Parts {
     pub store: Store,
     /// Without it nothing can be claimed.
     pub api: Option<RingApi>,
-    pub tokens: Arc<Desk>,
+    pub tokens: Arc<TokenService>,
     pub nonces: Nonces,
     /// How far ahead of our clock the time of a visit may be.
     pub clock_skew: Duration,
@@ -57,7 +57,7 @@ pub struct Parts {
 pub struct Linking {
     store: Store,
     api: Option<RingApi>,
-    tokens: Arc<Desk>,
+    tokens: Arc<TokenService>,
     nonces: Nonces,
     clock_skew: Duration,
     metrics: Metrics,

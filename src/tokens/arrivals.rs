@@ -13,15 +13,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::flight::Landed;
-use super::{Arriving, Desk};
+use super::{Arriving, TokenService};
 use crate::chance::random;
 use crate::clock;
+use crate::domain::access_token::Reason;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::backoff::LONGEST_RETRY_AFTER;
 use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
 use crate::domain::ids::AccountId;
-use crate::domain::lending::Reason;
-use crate::domain::refresh::{Gain, Ruling};
+use crate::domain::refresh::{Decision, Gain};
 use crate::failpoint;
 use crate::ring_api::RingApi;
 use crate::store::{AccountRefusal, Arrived, Bound, Identified, StoreError};
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(9500);
 /// Between two rounds over what Ring has not told the account of.
 const ROUND: Duration = Duration::from_secs(10);
 
-impl Desk {
+impl TokenService {
     /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Desk {
     }
 
     /// A refresh came out; it may be of something that arrives.
-    pub(super) async fn landed_arriving(self: Arc<Self>, landed: Landed, ruling: Option<Ruling>) {
+    pub(super) async fn landed_arriving(self: Arc<Self>, landed: Landed, decision: Option<Decision>) {
         let Landed { number, answer, .. } = landed;
         let untried = {
             let mut arriving = self.arriving.lock().await;
@@ -115,9 +115,9 @@ impl Desk {
             arriving.untried &= !matches!(answer, Heard::Unknown(_) | Heard::Answer(Gain::Kept { .. }));
             arriving.untried
         };
-        let ended = matches!(ruling, Some(Ruling::Ended(_) | Ruling::StillEnded));
-        match (ruling, answer) {
-            (Some(Ruling::Renewed), _) => {
+        let ended = matches!(decision, Some(Decision::Ended(_) | Decision::StillEnded));
+        match (decision, answer) {
+            (Some(Decision::Renewed), _) => {
                 if let Some(api) = &self.api {
                     self.greet(api, number).await;
                 }

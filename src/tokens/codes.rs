@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::Desk;
+use super::TokenService;
 use super::flight::Unrecorded;
 use super::gate::Gate;
 use crate::chance::random;
@@ -60,7 +60,7 @@ enum Tried {
     Unknown(String),
 }
 
-impl Desk {
+impl TokenService {
     /// Takes a code, which is durable when this returns, and will be exchanged. One that came before is not exchanged again.
     ///
     /// # Errors
@@ -342,7 +342,7 @@ enum Line {
 
 /// A code is under way while this lives, however its exchange ends.
 struct UnderWay {
-    desk: Arc<Desk>,
+    desk: Arc<TokenService>,
     id: CodeId,
 }
 

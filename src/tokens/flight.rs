@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::Desk;
+use super::TokenService;
 use super::guard::Waiting;
 use crate::chance::random;
 use crate::domain::heard::{Heard, Hindrance, Objection};
@@ -37,7 +37,7 @@ pub(super) struct Landed {
 }
 
 /// Refreshes an account's tokens once.
-pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which) -> Landed {
+pub(super) async fn fly(desk: Arc<TokenService>, api: RingApi, number: u32, which: Which) -> Landed {
     let (which, (answer, outcome)) = desk.refresh(&api, number, which).await;
     desk.metrics.refreshed(outcome);
     let others = match answer {
@@ -48,7 +48,7 @@ pub(super) async fn fly(desk: Arc<Desk>, api: RingApi, number: u32, which: Which
     Landed { number, which, answer, predecessor: others.map(|(predecessor, _)| predecessor), rival }
 }
 
-impl Desk {
+impl TokenService {
     async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> (Which, (Outcome, Refresh)) {
         let withheld = (which, (Heard::WITHHELD, Refresh::Withheld));
         let lease = self.answer_timeout + LEASE_MARGIN;

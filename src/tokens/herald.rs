@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::Desk;
+use super::TokenService;
 use crate::domain::actor::Actor;
 use crate::domain::refresh::{LIFE, Notice, SLICES};
 use crate::log::audit::{self, Entry, What};
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 256;
 /// How often it is said that the guard holds everything back.
 const SAY_AGAIN: Duration = Duration::from_hours(1);
 
-impl Desk {
+impl TokenService {
     /// Says that nothing is refreshed, until it is accepted.
     pub(super) async fn complain(self: Arc<Self>) {
         while self.is_guarded() {

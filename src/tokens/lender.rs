@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::Desk;
+use super::TokenService;
 use crate::chance::random;
 use crate::clock;
-use crate::domain::lending::{Ask, Denied, Lent, Reason};
-use crate::domain::refresh::{End, Ruling};
+use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
+use crate::domain::refresh::{Decision, End};
 use crate::domain::time::Millis;
 use crate::store::Access;
-use crate::telemetry::Loan;
+use crate::telemetry::AccessOutcome;
 
 /// An answer comes within this.
 const PATIENCE: Duration = Duration::from_millis(9500);
@@ -20,22 +20,22 @@ const NOT_BEFORE: u32 = 8;
 /// When to ask again where nobody knows better.
 const SOON: Duration = Duration::from_secs(5);
 
-impl Desk {
+impl TokenService {
     /// An access token for a worker, within 10 s.
     ///
     /// # Errors
     /// Why there is none, and when to ask again.
-    pub async fn lend(&self, ask: &Ask) -> Result<Lent, Denied> {
+    pub async fn lend(&self, ask: &AccessRequest) -> Result<AccessToken, Denied> {
         let lent = self.find(ask).await;
-        self.metrics.lent(match &lent {
-            Ok(_) => Loan::Given,
-            Err(Denied { retry_after: Some(_), .. }) => Loan::Later,
-            Err(_) => Loan::Denied,
+        self.metrics.access_asked(match &lent {
+            Ok(_) => AccessOutcome::Given,
+            Err(Denied { retry_after: Some(_), .. }) => AccessOutcome::Later,
+            Err(_) => AccessOutcome::Denied,
         });
         lent
     }
 
-    async fn find(&self, ask: &Ask) -> Result<Lent, Denied> {
+    async fn find(&self, ask: &AccessRequest) -> Result<AccessToken, Denied> {
         let until = clock::ticks() + PATIENCE;
         let mut renewed = false;
         loop {
@@ -60,8 +60,8 @@ impl Desk {
             asked.map_err(|wait| Denied::for_now(Reason::Failing, wait))?;
             self.wake.notify_one();
             match tokio::time::timeout_at(until, outcome).await {
-                Ok(Ok(Some(Ruling::Retry { within }))) => return Err(self.why_later(within)),
-                Ok(Ok(Some(Ruling::Renewed))) => renewed = true,
+                Ok(Ok(Some(Decision::Retry { within }))) => return Err(self.why_later(within)),
+                Ok(Ok(Some(Decision::Renewed))) => renewed = true,
                 // It ended, or has other tokens now: what is on disk tells.
                 Ok(_) if clock::ticks() < until => {}
                 Ok(_) | Err(_) => return Err(Denied::for_now(Reason::UnderWay, SOON)),
@@ -91,7 +91,7 @@ impl Desk {
         }
     }
 
-    fn may_refresh(&self, ask: &Ask, access: &Access, left: Duration) -> Result<(), Denied> {
+    fn may_refresh(&self, ask: &AccessRequest, access: &Access, left: Duration) -> Result<(), Denied> {
         match access.end {
             Some(End::Lapsed) => return Err(Denied::for_good(Reason::Lapsed)),
             Some(End::Revoked) => return Err(Denied::for_good(Reason::Revoked)),
@@ -118,7 +118,7 @@ impl Desk {
 }
 
 /// A refresh is a rotation, which may go wrong: nobody gets one for the asking while the token that is there is good.
-fn not_again(ask: &Ask, access: &Access, left: Duration, now: Millis) -> Result<(), Denied> {
+fn not_again(ask: &AccessRequest, access: &Access, left: Duration, now: Millis) -> Result<(), Denied> {
     let (life, age) =
         (access.span.expires_at.since(access.span.renewed_at), now.since(access.span.renewed_at));
     if access.token.is_none() || left.is_zero() {
@@ -136,13 +136,13 @@ fn not_again(ask: &Ask, access: &Access, left: Duration, now: Millis) -> Result<
 }
 
 /// The token that is there, if it serves.
-fn serve(ask: &Ask, access: Access, left: Duration, now: Millis) -> Result<Lent, Access> {
+fn serve(ask: &AccessRequest, access: Access, left: Duration, now: Millis) -> Result<AccessToken, Access> {
     let refused = ask.refused.is_some_and(|refused| access.generation <= refused);
     match access {
         Access { token: Some(token), span, generation, .. }
             if !refused && left >= ask.min_life && !left.is_zero() =>
         {
-            Ok(Lent { token, expires_at: span.expires_at.min(now.plus(left)), generation })
+            Ok(AccessToken { token, expires_at: span.expires_at.min(now.plus(left)), generation })
         }
         other => Err(other),
     }

@@ -30,9 +30,9 @@ use tokio::time::Instant;
 
 use crate::chance::random;
 use crate::clock;
+use crate::domain::access_token::TokenStatus;
 use crate::domain::arrival::{Unwelcome, Welcome};
-use crate::domain::lending::Standing;
-use crate::domain::refresh::{Moment, Planner, Policy, Rounds, Ruling};
+use crate::domain::refresh::{Decision, Moment, Planner, Policy, Rounds};
 use crate::domain::time::Millis;
 use crate::ring_api::RingApi;
 use crate::store::{Store, StoreError};
@@ -43,7 +43,7 @@ use gate::Gate;
 
 pub use guard::Guard;
 
-/// What the tokens' desk works on.
+/// What the token service works on.
 #[derive(Debug)]
 pub struct Parts {
     pub store: Store,
@@ -61,7 +61,7 @@ pub struct Parts {
     pub clock: Clock,
 }
 
-/// Both clocks, as the desk reads them.
+/// Both clocks, as the token service reads them.
 pub struct Clock(Box<dyn Fn() -> Moment + Send + Sync>);
 
 impl Clock {
@@ -85,7 +85,7 @@ impl fmt::Debug for Clock {
 
 /// Everything about tokens in one daemon.
 #[derive(Debug)]
-pub struct Desk {
+pub struct TokenService {
     store: Store,
     api: Option<RingApi>,
     late_after: Duration,
@@ -101,7 +101,7 @@ pub struct Desk {
     news: Notify,
     rounds: Mutex<Rounds>,
     /// Workers that wait for the refresh of an account to come out.
-    waiters: Mutex<HashMap<u32, Vec<oneshot::Sender<Option<Ruling>>>>>,
+    waiters: Mutex<HashMap<u32, Vec<oneshot::Sender<Option<Decision>>>>>,
     /// Accounts whose id at Ring is not known yet.
     arriving: tokio::sync::Mutex<HashMap<u32, Arriving>>,
     /// Accounts whose next try is with the predecessor of their token.
@@ -125,8 +125,8 @@ struct Arriving {
     not_before: Option<Instant>,
 }
 
-impl Desk {
-    /// The desk over `parts`. It refreshes nothing until it [runs](Self::run).
+impl TokenService {
+    /// The service over `parts`. It refreshes nothing until it [runs](Self::run).
     ///
     /// # Errors
     /// When the store can't be read, or the guard folder of a new one can't be written.
@@ -164,8 +164,8 @@ impl Desk {
     }
 
     /// How it stands now. Looks at every account.
-    pub fn standing(&self) -> Standing {
-        Standing {
+    pub fn standing(&self) -> TokenStatus {
+        TokenStatus {
             configured: self.api.is_some(),
             guarded: self.is_guarded(),
             overview: self.planner().overview(self.moment()),
@@ -279,8 +279,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Resolves with the ruling over the account's next answer; with none when its tokens changed meanwhile.
-    fn wait_for(&self, number: u32) -> oneshot::Receiver<Option<Ruling>> {
+    /// Resolves with the decision over the account's next answer; with none when its tokens changed meanwhile.
+    fn wait_for(&self, number: u32) -> oneshot::Receiver<Option<Decision>> {
         let (told, tell) = oneshot::channel();
         let mut waiters = self.waiters();
         let waiting = waiters.entry(number).or_default();
@@ -289,15 +289,15 @@ impl Desk {
         tell
     }
 
-    fn waiters(&self) -> MutexGuard<'_, HashMap<u32, Vec<oneshot::Sender<Option<Ruling>>>>> {
+    fn waiters(&self) -> MutexGuard<'_, HashMap<u32, Vec<oneshot::Sender<Option<Decision>>>>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell_waiters(&self, number: u32, ruling: Option<Ruling>) {
+    fn tell_waiters(&self, number: u32, decision: Option<Decision>) {
         let waiting = self.waiters().remove(&number);
         for waiter in waiting.into_iter().flatten() {
             // Who has gone needs no answer.
-            let _ = waiter.send(ruling);
+            let _ = waiter.send(decision);
         }
     }
 }

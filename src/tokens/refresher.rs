@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::Desk;
+use super::TokenService;
 use super::flight::{Landed, fly};
 use crate::chance::random;
 use crate::domain::heard::{Heard, Objection};
-use crate::domain::refresh::{LONGEST_NAP, Next, Ruling};
+use crate::domain::refresh::{Decision, LONGEST_NAP, Next};
 use crate::store::{Changed, StoreError, Which};
 
 /// Accounts that are read at once at start.
@@ -45,7 +45,7 @@ impl Flights {
     }
 }
 
-impl Desk {
+impl TokenService {
     /// Refreshes tokens until `stop` resolves, and then until every answer that was under way is on disk. What OAuth has not
     /// answered by the time that `stop` says stays in the journal as unknown.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
@@ -194,27 +194,27 @@ impl Desk {
         {
             self.last_resort().insert(number);
         }
-        let ruling = {
+        let decision = {
             // Held to the end, so that nobody is told of an end that is not one.
             let mut planner = self.planner();
-            let ruling = planner.answered(number, answer, now, random());
+            let decision = planner.answered(number, answer, now, random());
             let is_refused = answer == Heard::Refused(Objection::Grant) && rival;
-            if (is_refused || matches!(ruling, Some(Ruling::Ended(_))))
+            if (is_refused || matches!(decision, Some(Decision::Ended(_))))
                 && self.may_be_made_good(number, predecessor)
             {
                 planner.reconsider(number, now);
                 return;
             }
-            ruling
+            decision
         };
-        if ruling.is_none()
+        if decision.is_none()
             && let Err(error) = self.replan(number).await
         {
             tracing::warn!(account_number = number, %error, "an account can't be planned anew");
         }
-        self.tell_waiters(number, ruling);
+        self.tell_waiters(number, decision);
         self.changed(number);
-        tokio::spawn(Arc::clone(self).landed_arriving(landed, ruling));
+        tokio::spawn(Arc::clone(self).landed_arriving(landed, decision));
     }
 
     /// Whether there is another token to try before the account is given up.

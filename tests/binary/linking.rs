@@ -11,7 +11,7 @@ use std::time::Duration;
 use self::house::{House, join_all, raw};
 use crate::support::account;
 use ringhookd::clock;
-use ringhookd::domain::lending::Ask;
+use ringhookd::domain::access_token::AccessRequest;
 use ringhookd::sim::{CodeShape, LinkState, Options, Place, Visit};
 use serde_json::{Value, json};
 
@@ -253,8 +253,8 @@ async fn a_fresh_code_replaces_the_tokens_and_never_loses_the_user() {
     let shown = house.show(A).await;
     assert!(shown["state"] == "linked" && shown["user"] == "ann", "{shown}");
     assert_eq!(house.ring.counts(A).granted, 2);
-    let ask = Ask { account: account(A), min_life: Duration::from_hours(1), refused: None };
-    let lent = house.daemon().desk().lend(&ask).await.unwrap();
+    let ask = AccessRequest { account: account(A), min_life: Duration::from_hours(1), refused: None };
+    let lent = house.daemon().tokens().lend(&ask).await.unwrap();
     assert!(house.ring.honours_access(lent.token.expose()));
     assert_eq!(house.outcome(&house.visit(A), "bob").await, "linked_to_another_user");
     assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked", "Ring is told once more");
@@ -340,8 +340,8 @@ async fn made_up_codes_have_a_share_of_their_own() {
     let refresh = &given.refresh;
     let entry = json!({"account_id": "linked", "user": "ann", "refresh_token": refresh});
     assert_eq!(house.admin("POST", "/v1/accounts", &entry).await.0, 200);
-    let ask = Ask { account: account("linked"), min_life: Duration::from_hours(1), refused: None };
-    let lent = house.daemon().desk().lend(&ask).await.unwrap();
+    let ask = AccessRequest { account: account("linked"), min_life: Duration::from_hours(1), refused: None };
+    let lent = house.daemon().tokens().lend(&ask).await.unwrap();
     assert!(house.ring.honours_access(lent.token.expose()));
     house
         .soon("all are at their end", async || {

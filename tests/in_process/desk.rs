@@ -1,4 +1,4 @@
-//! Tokens kept alive and handed out against the simulated Ring: the daemon's desk over real sockets and a real store.
+//! Tokens kept alive and handed out against the simulated Ring: the daemon's token service over real sockets and a real store.
 
 mod codes;
 mod damaged;
@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use self::room::{Room, soon};
 use crate::support::*;
+use ringhookd::domain::access_token::Reason;
 use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
 use ringhookd::domain::heard::Heard;
-use ringhookd::domain::lending::Reason;
 use ringhookd::domain::released::Released;
 use ringhookd::domain::secret::Secret;
 use ringhookd::sim::{Plan, Policy};
@@ -95,7 +95,7 @@ async fn the_app_removed_ends_calls_at_once() {
     removed.time = Some(later(HOUR));
     room.store.inbox().accept(removed).await.unwrap();
     assert_eq!(room.lend("a").await.unwrap_err().reason, Reason::NoTokens);
-    soon("it leaves the schedule", || room.desk().standing().overview.by_health.iter().sum::<usize>() == 0)
+    soon("it leaves the schedule", || room.tokens().standing().overview.by_health.iter().sum::<usize>() == 0)
         .await;
 }
 
@@ -137,11 +137,11 @@ async fn our_own_wrong_secret_ends_no_link() {
     let room = Room::new(Policy::DeadAtOnce).await;
     room.fault("oauth-invalid-client", 1);
     room.import("a").await;
-    soon("it halts", || room.desk().standing().overview.halted).await;
+    soon("it halts", || room.tokens().standing().overview.halted).await;
     let denied = room.lend("a").await.unwrap_err();
     assert_eq!(denied.reason, Reason::ClientRefused);
     assert!(denied.retry_after.unwrap() > Duration::from_mins(14));
-    assert_eq!(room.desk().standing().overview.by_health[3..].iter().sum::<usize>(), 0);
+    assert_eq!(room.tokens().standing().overview.by_health[3..].iter().sum::<usize>(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,26 +175,26 @@ async fn an_older_copy_of_the_store_burns_nothing_until_told_to() {
     fs::rename(&copy, room.folder().join("store")).unwrap();
     let before = room.ring.exchanges().len();
     room.open().await;
-    soon("it is noticed", || room.desk().standing().guarded).await;
+    soon("it is noticed", || room.tokens().standing().guarded).await;
     assert_eq!(room.refused_newer("a").await, Reason::Guarded);
     for n in 0..20 {
         room.import(&format!("imported-{n}")).await;
     }
     room.close().await;
     room.open().await;
-    assert!(room.desk().standing().guarded, "imports take it no further");
+    assert!(room.tokens().standing().guarded, "imports take it no further");
     let unknown =
         Arrival { refresh_token: Secret::new("x".into()), user: None, replace: false, expects: None };
-    assert_eq!(room.desk().welcome(unknown).await, Err(Unwelcome::Guarded));
+    assert_eq!(room.tokens().welcome(unknown).await, Err(Unwelcome::Guarded));
     assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
 
-    room.desk().accept_restored().await.unwrap();
+    room.tokens().accept_restored().await.unwrap();
     room.import("b").await;
     room.lend("b").await.unwrap();
     room.close().await;
     room.open().await;
     room.lend("b").await.unwrap();
-    assert!(!room.desk().standing().guarded, "it stays accepted");
+    assert!(!room.tokens().standing().guarded, "it stays accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +205,7 @@ async fn a_missing_epoch_is_an_older_copy_for_all_we_know() {
     room.close().await;
     fs::remove_dir_all(room.folder().join("guard")).unwrap();
     room.open().await;
-    soon("it is noticed", || room.desk().standing().guarded).await;
+    soon("it is noticed", || room.tokens().standing().guarded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,7 +218,7 @@ async fn a_refresh_token_alone_finds_its_account() {
         replace,
         expects: None,
     };
-    let welcome = room.desk().welcome(arrive(&pair.refresh, "ann", false)).await;
+    let welcome = room.tokens().welcome(arrive(&pair.refresh, "ann", false)).await;
     let expected = Welcome::Linked {
         account: account("ava1.ring.account.X"),
         created: true,
@@ -228,18 +228,18 @@ async fn a_refresh_token_alone_finds_its_account() {
     room.lend("ava1.ring.account.X").await.unwrap();
     // Again, as when a whole file is: it is known, and not sent again, which might end the link.
     let exchanges = room.ring.exchanges().len();
-    let again = room.desk().welcome(arrive(&pair.refresh, "ann", false)).await;
+    let again = room.tokens().welcome(arrive(&pair.refresh, "ann", false)).await;
     let expected = Welcome::Linked {
         account: account("ava1.ring.account.X"),
         created: false,
         released: Released::default(),
     };
     assert_eq!((again, room.ring.exchanges().len()), (Ok(expected), exchanges));
-    let strange = room.desk().welcome(arrive("nobody knows this one", "ann", false)).await;
+    let strange = room.tokens().welcome(arrive("nobody knows this one", "ann", false)).await;
     assert_eq!(strange, Err(Unwelcome::NotHonoured));
     // Another user's: the account stays whose it is, with the tokens that live.
     let live = room.ring.live("ava1.ring.account.X").unwrap();
-    let other = room.desk().welcome(arrive(&live, "bob", false)).await.unwrap_err();
+    let other = room.tokens().welcome(arrive(&live, "bob", false)).await.unwrap_err();
     let (account, user) = (account("ava1.ring.account.X"), user("ann"));
     assert_eq!(other, Unwelcome::OtherUser { account, user });
     let lent = room.lend("ava1.ring.account.X").await.unwrap();
@@ -295,7 +295,7 @@ async fn the_same_token_that_arrives_twice_is_exchanged_once() {
         let pair = room.ring.add_account(&id);
         let arrive = |name: &str| arrival_of(&pair.refresh, name);
         let (first, second) =
-            tokio::join!(room.desk().welcome(arrive("ann")), room.desk().welcome(arrive("ann")));
+            tokio::join!(room.tokens().welcome(arrive("ann")), room.tokens().welcome(arrive("ann")));
         assert!(first.is_ok() || second.is_ok(), "{first:?} {second:?}");
         room.survives(&id).await;
         assert_eq!(room.ring.counts(&id).granted, 1);
@@ -309,11 +309,11 @@ async fn an_arrival_outlives_its_access_token_and_goes_to_the_user_who_was_named
     room.ring.inject(Plan { fault: "users-me-503".parse().unwrap(), times: None, account: None });
     let arrive = |name: &str| arrival_of(&pair.refresh, name);
     let pending = Ok(Welcome::Pending(Reason::OauthDown));
-    assert_eq!(room.desk().welcome(arrive("wrong")).await, pending);
+    assert_eq!(room.tokens().welcome(arrive("wrong")).await, pending);
     room.advance(Duration::from_hours(5)).await;
     room.ring.clear_faults();
     // Asked again by whoever corrects it.
-    let again = room.desk().welcome(arrive("right")).await;
+    let again = room.tokens().welcome(arrive("right")).await;
     assert!(again.is_ok(), "{again:?}");
     room.all_have_arrived().await;
     assert_eq!(room.store.links().account(account("X")).await.unwrap().unwrap().user, Some(user("right")));
@@ -327,7 +327,7 @@ async fn an_arrival_that_ring_was_not_asked_about_is_kept() {
         let pair = room.ring.add_account("X");
         room.fault(fault, 1);
         let arrival = arrival_of(&pair.refresh, "ann");
-        let outcome = room.desk().welcome(arrival).await;
+        let outcome = room.tokens().welcome(arrival).await;
         assert!(matches!(outcome, Ok(Welcome::Pending(_) | Welcome::Linked { .. })), "{fault}: {outcome:?}");
         room.all_have_arrived().await;
         room.survives("X").await;
@@ -340,7 +340,7 @@ async fn an_arrival_that_users_me_refuses_is_asked_about_again_and_not_refreshed
     let pair = room.ring.add_account("X");
     room.ring.inject(Plan { fault: "users-me-403".parse().unwrap(), times: None, account: None });
     let arrival = arrival_of(&pair.refresh, "ann");
-    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
+    assert_eq!(room.tokens().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(room.ring.counts("X").granted, 1);
     room.ring.clear_faults();
@@ -354,7 +354,7 @@ async fn a_slip_of_a_token_is_turned_away_though_oauth_throttled_the_first_try()
     room.fault("oauth-429:1", 1);
     let arrival =
         Arrival { refresh_token: Secret::new("mistyped".into()), user: None, replace: false, expects: None };
-    let outcome = room.desk().welcome(arrival).await;
+    let outcome = room.tokens().welcome(arrival).await;
     assert!(matches!(outcome, Ok(Welcome::Pending(_)) | Err(Unwelcome::NotHonoured)), "{outcome:?}");
     room.all_have_arrived().await;
 }
@@ -400,7 +400,7 @@ async fn an_arrival_whose_account_ring_does_not_tell_goes_on_by_itself() {
     let pair = room.ring.add_account("X");
     room.fault("users-me-500", 1);
     let arrival = arrival_of(&pair.refresh, "ann");
-    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
+    assert_eq!(room.tokens().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
     room.close().await;
     room.open().await;
     room.all_have_arrived().await;
@@ -414,7 +414,7 @@ async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
     let pair = room.ring.add_account("X");
     room.fault("oauth-lost-request", 1);
     let arrival = arrival_of(&pair.refresh, "ann");
-    assert_eq!(room.desk().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
+    assert_eq!(room.tokens().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
     room.close().await;
     let copy = room.folder().join("copy");
     copy_folder(&room.folder().join("store"), &copy);
@@ -425,7 +425,7 @@ async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
     fs::rename(&copy, room.folder().join("store")).unwrap();
     let before = room.ring.exchanges().len();
     room.open().await;
-    assert!(room.desk().standing().guarded);
+    assert!(room.tokens().standing().guarded);
     room.stop().await;
     assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
     assert_eq!(room.store.links().arriving().await.unwrap().len(), 1);

@@ -19,7 +19,7 @@ use ringhookd::http::Server;
 use ringhookd::linking::{self, Linking};
 use ringhookd::store::{QueueSpec, Store};
 use ringhookd::telemetry::{Door, Metrics};
-use ringhookd::tokens::{self, Clock, Desk, Guard};
+use ringhookd::tokens::{self, Clock, Guard, TokenService};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
@@ -72,7 +72,7 @@ impl Api {
         let proof = KeyProof { fingerprint: "f1".into(), set_at: Millis(0), verified_at: None };
         let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
         let facts = Reporter::new(report);
-        let tokens = desk(&store, &dir.path().join("guard"), &metrics).await;
+        let tokens = token_service(&store, &dir.path().join("guard"), &metrics).await;
         let links = linking(&store, &tokens, &metrics);
         let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
@@ -96,7 +96,7 @@ impl Api {
 }
 
 /// Tokens without a client of Ring: nothing is refreshed.
-async fn desk(store: &Store, guard: &Path, metrics: &Metrics) -> Arc<Desk> {
+async fn token_service(store: &Store, guard: &Path, metrics: &Metrics) -> Arc<TokenService> {
     let parts = tokens::Parts {
         store: store.clone(),
         api: None,
@@ -108,11 +108,11 @@ async fn desk(store: &Store, guard: &Path, metrics: &Metrics) -> Arc<Desk> {
         metrics: metrics.clone(),
         clock: Clock::of_the_machine(),
     };
-    Desk::new(parts).await.unwrap()
+    TokenService::new(parts).await.unwrap()
 }
 
 /// Linking without a client of Ring: nothing is claimed.
-fn linking(store: &Store, tokens: &Arc<Desk>, metrics: &Metrics) -> Arc<Linking> {
+fn linking(store: &Store, tokens: &Arc<TokenService>, metrics: &Metrics) -> Arc<Linking> {
     Linking::new(linking::Parts {
         store: store.clone(),
         api: None,

@@ -41,7 +41,7 @@ use super::time::Millis;
 pub use breaker::Breaker;
 pub use bucket::Bucket;
 pub use notice::{Notice, Warnings};
-pub use planner::{Next, Overview, Planner, Ruling};
+pub use planner::{Decision, Next, Overview, Planner};
 pub use rounds::{Rounds, SLICES};
 pub use slot::{End, Health, Proof, Record};
 

@@ -45,7 +45,7 @@ pub enum Next {
 
 /// What an answer amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ruling {
+pub enum Decision {
     Renewed,
     /// It is tried again, at the latest after this long.
     Retry {
@@ -229,7 +229,7 @@ impl Planner {
     }
 
     /// How the refresh of `account` came out. Nothing when it was removed, or planned anew, meanwhile.
-    pub fn answered(&mut self, account: u32, answer: Outcome, now: Moment, random: u64) -> Option<Ruling> {
+    pub fn answered(&mut self, account: u32, answer: Outcome, now: Moment, random: u64) -> Option<Decision> {
         self.read_clocks(now);
         let slot = self.queue.in_flight_of(account);
         let was_open = self.breaker.is_open();
@@ -342,7 +342,7 @@ impl Planner {
         self.bucket.pause(now.ticks, self.throttle.wait(asked, paused, random));
     }
 
-    fn renewed(&mut self, account: u32, expires_in: Duration, now: Moment, random: u64) -> Ruling {
+    fn renewed(&mut self, account: u32, expires_in: Duration, now: Moment, random: u64) -> Decision {
         let wall = seconds(now.wall);
         self.suspects.honoured(account, now);
         self.shared.remove(&account);
@@ -358,15 +358,15 @@ impl Planner {
                 ..Slot::EMPTY
             };
         });
-        Ruling::Renewed
+        Decision::Renewed
     }
 
-    fn refused(&mut self, account: u32, slot: Slot, now: Moment, random: u64) -> Ruling {
+    fn refused(&mut self, account: u32, slot: Slot, now: Moment, random: u64) -> Decision {
         let wall = seconds(now.wall);
         let doubtful = self.is_doubtful(now);
         if slot.end.is_some() {
             self.queue.change(account, wall, |slot| wait_for_its_time(account, slot, wall, true, doubtful));
-            return Ruling::StillEnded;
+            return Decision::StillEnded;
         }
         let lapsed = wall >= slot.lapses_at().saturating_add(to_seconds(self.ahead));
         let finding = self.suspects.refused(account, lapsed, self.queue.living(), now);
@@ -392,7 +392,7 @@ impl Planner {
                     slot.unsettled = false;
                     wait_for_its_time(account, slot, wall, true, doubtful);
                 });
-                Ruling::Ended(end)
+                Decision::Ended(end)
             }
         }
     }
@@ -412,7 +412,13 @@ impl Planner {
         !self.suspects.honours_others(now)
     }
 
-    fn again(&mut self, account: u32, wait: Duration, now: Moment, change: impl FnOnce(&mut Slot)) -> Ruling {
+    fn again(
+        &mut self,
+        account: u32,
+        wait: Duration,
+        now: Moment,
+        change: impl FnOnce(&mut Slot),
+    ) -> Decision {
         let wall = seconds(now.wall);
         self.queue.change(account, wall, |slot| {
             change(slot);
@@ -420,7 +426,7 @@ impl Planner {
             // Rounded up: due a moment too early would be no wait at all.
             slot.due = wall.saturating_add(to_seconds(wait + Duration::from_millis(999)));
         });
-        Ruling::Retry { within: wait }
+        Decision::Retry { within: wait }
     }
 }
 

@@ -33,7 +33,7 @@ async fn what_oauth_has_not_worked_on_is_sent_again() {
         soon("the code is exchanged", || room.codes("exchanged") == 1).await;
         room.all_have_arrived().await;
         room.survives("a").await;
-        assert!(!room.desk().standing().overview.halted, "{fault}: a stranger may have made it up");
+        assert!(!room.tokens().standing().overview.halted, "{fault}: a stranger may have made it up");
     }
 }
 
@@ -114,7 +114,7 @@ async fn a_code_that_nobody_waits_for_any_more_is_exchanged_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_that_comes_while_the_desk_opens_is_sent_once() {
+async fn a_code_that_comes_while_the_service_opens_is_sent_once() {
     let room = Room::new(Policy::DeadAtOnce).await;
     room.hold_back().await;
     room.fault("oauth-slow-before:500ms", 9);
@@ -123,7 +123,7 @@ async fn a_code_that_comes_while_the_desk_opens_is_sent_once() {
     soon("the code is exchanged", || room.codes("exchanged") == 1).await;
     room.all_have_arrived().await;
     assert_eq!((room.ring.requests(Place::OAuth), room.codes("refused")), (1, 0));
-    soon("nothing more is expected", || !room.desk().expects_accounts()).await;
+    soon("nothing more is expected", || !room.tokens().expects_accounts()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! A desk with its store and guard in a temporary folder, before a simulated Ring of its own.
+//! A token service with its store and guard in a temporary folder, before a simulated Ring of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ringhookd::chance;
 use ringhookd::clock;
+use ringhookd::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use ringhookd::domain::code::{Grant, NoRoom};
-use ringhookd::domain::lending::{Ask, Denied, Lent, Reason};
 use ringhookd::domain::refresh::{Moment, Policy as Schedule};
 use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::secret::Secret;
@@ -18,7 +18,7 @@ use ringhookd::ring_api::{RingApi, Settings};
 use ringhookd::sim::{Options, Pair as Given, Plan, Policy, Ring};
 use ringhookd::store::{Import, NewTokens, QueueSpec, Store};
 use ringhookd::telemetry::Metrics;
-use ringhookd::tokens::{Clock, Desk, Guard, Parts};
+use ringhookd::tokens::{Clock, Guard, Parts, TokenService};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -35,7 +35,7 @@ pub(crate) struct Room {
     dir: TempDir,
     pub(crate) ring: Ring,
     pub(crate) store: Store,
-    desk: Arc<Desk>,
+    tokens: Arc<TokenService>,
     pub(crate) metrics: Metrics,
     /// Milliseconds that its clocks are ahead.
     shift: Arc<AtomicU64>,
@@ -80,32 +80,41 @@ impl Room {
         let store = store(&dir.path().join("store"), vec![alerts()]);
         let mut room = Self::over(dir, ring, store).await;
         room.late_after = late_after;
-        room.desk = room.new_desk().await;
+        room.tokens = room.new_tokens().await;
         room.let_go().await;
         room
     }
 
-    /// A desk over that store, which does not run yet.
+    /// A token service over that store, which does not run yet.
     pub(crate) async fn over(dir: TempDir, ring: Ring, store: Store) -> Self {
         let (shift, back, metrics) = (Arc::default(), Arc::default(), Metrics::default());
         let late_after = CALL_TIMEOUT;
-        let desk =
-            desk(&store, &ring, &dir.path().join("guard"), (&shift, &back), &metrics, late_after).await;
+        let tokens =
+            token_service(&store, &ring, &dir.path().join("guard"), (&shift, &back), &metrics, late_after)
+                .await;
         let running = tokio::sync::Mutex::new(None);
-        Self { dir, ring, store, desk, metrics, shift, back, running, late_after }
+        Self { dir, ring, store, tokens, metrics, shift, back, running, late_after }
     }
 
-    async fn new_desk(&self) -> Arc<Desk> {
+    async fn new_tokens(&self) -> Arc<TokenService> {
         let guard = self.dir.path().join("guard");
-        desk(&self.store, &self.ring, &guard, (&self.shift, &self.back), &self.metrics, self.late_after).await
+        token_service(
+            &self.store,
+            &self.ring,
+            &guard,
+            (&self.shift, &self.back),
+            &self.metrics,
+            self.late_after,
+        )
+        .await
     }
 
     /// Lets so much time pass, for Ring too, while nothing is under way.
     pub(crate) async fn advance(&self, by: Duration) {
-        soon("nothing is under way", || self.desk.standing().overview.in_flight == 0).await;
+        soon("nothing is under way", || self.tokens.standing().overview.in_flight == 0).await;
         self.ring.advance(by);
         self.shift.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
-        self.desk.look_at_the_clock();
+        self.tokens.look_at_the_clock();
     }
 
     /// Somebody sets the wall clock.
@@ -134,8 +143,8 @@ impl Room {
         self.dir.path()
     }
 
-    pub(crate) fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    pub(crate) fn tokens(&self) -> &Arc<TokenService> {
+        &self.tokens
     }
 
     /// Stops refreshing, and waits for what is under way.
@@ -159,18 +168,18 @@ impl Room {
     pub(crate) async fn let_go(&self) {
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(
-            Arc::clone(&self.desk).run(async { clock::ticks() + stopped.await.unwrap_or_default() }),
+            Arc::clone(&self.tokens).run(async { clock::ticks() + stopped.await.unwrap_or_default() }),
         );
         *self.running.lock().await = Some((stop, running));
     }
 
-    /// Ends the desk and closes its store.
+    /// Ends the token service and closes its store.
     pub(crate) async fn close(&mut self) {
         self.stop().await;
         self.store.close();
     }
 
-    /// Opens the store anew, with a desk of its own.
+    /// Opens the store anew, with a token service of its own.
     pub(crate) async fn open(&mut self) {
         let store = open(&self.dir.path().join("store"), options(vec![alerts()])).unwrap();
         self.reopen(store).await;
@@ -179,7 +188,7 @@ impl Room {
     /// Goes on with that store.
     pub(crate) async fn reopen(&mut self, store: Store) {
         self.store = store;
-        self.desk = self.new_desk().await;
+        self.tokens = self.new_tokens().await;
         self.let_go().await;
     }
 
@@ -189,7 +198,7 @@ impl Room {
 
     /// Ring brings a code.
     pub(crate) async fn take_code(&self, code: &str) -> Result<(), NoRoom> {
-        self.desk.take_code(Grant { code: Secret::new(code.to_owned()), verifier: None }).await
+        self.tokens.take_code(Grant { code: Secret::new(code.to_owned()), verifier: None }).await
     }
 
     /// How many codes came to an end, by its name.
@@ -224,17 +233,18 @@ impl Room {
         self.store.links().access(account(id)).await.unwrap().unwrap().number
     }
 
-    pub(crate) async fn lend(&self, id: &str) -> Result<Lent, Denied> {
+    pub(crate) async fn lend(&self, id: &str) -> Result<AccessToken, Denied> {
         self.lend_for(id, Duration::from_mins(1)).await
     }
 
-    pub(crate) async fn lend_for(&self, id: &str, min_life: Duration) -> Result<Lent, Denied> {
-        self.desk.lend(&Ask { account: account(id), min_life, refused: None }).await
+    pub(crate) async fn lend_for(&self, id: &str, min_life: Duration) -> Result<AccessToken, Denied> {
+        self.tokens.lend(&AccessRequest { account: account(id), min_life, refused: None }).await
     }
 
-    pub(crate) async fn lend_newer(&self, id: &str, refused: u64) -> Result<Lent, Denied> {
-        let ask = Ask { account: account(id), min_life: Duration::from_mins(1), refused: Some(refused) };
-        self.desk.lend(&ask).await
+    pub(crate) async fn lend_newer(&self, id: &str, refused: u64) -> Result<AccessToken, Denied> {
+        let ask =
+            AccessRequest { account: account(id), min_life: Duration::from_mins(1), refused: Some(refused) };
+        self.tokens.lend(&ask).await
     }
 
     /// Why there is no newer token than the present one.
@@ -276,14 +286,14 @@ impl Room {
     }
 }
 
-async fn desk(
+async fn token_service(
     store: &Store,
     ring: &Ring,
     guard: &Path,
     (shift, back): (&Arc<AtomicU64>, &Arc<AtomicU64>),
     metrics: &Metrics,
     late_after: Duration,
-) -> Arc<Desk> {
+) -> Arc<TokenService> {
     let (shift, back, started) = (Arc::clone(shift), Arc::clone(back), clock::ticks());
     let client = ring.client();
     let api = RingApi::new(Settings {
@@ -313,5 +323,5 @@ async fn desk(
             Moment { wall: clock::now().plus(by).minus(back), ticks: clock::ticks() - started + by }
         }),
     };
-    Desk::new(parts).await.unwrap()
+    TokenService::new(parts).await.unwrap()
 }

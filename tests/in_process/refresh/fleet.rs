@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use ringhookd::domain::refresh::{
-    Gain, Health, Moment, Next, Notice, Outcome, Planner, Policy, Proof, Record, Ruling,
+    Decision, Gain, Health, Moment, Next, Notice, Outcome, Planner, Policy, Proof, Record,
 };
 use ringhookd::domain::time::Millis;
 
@@ -125,15 +125,15 @@ impl Fleet {
             let (now, random) = (self.moment(), self.draw());
             let record = &mut self.records[account as usize];
             record.unsettled |= answer == Outcome::SILENT;
-            let ruling = self.planner.answered(account, answer, now, random);
-            match ruling {
-                Some(Ruling::Renewed) => {
+            let decision = self.planner.answered(account, answer, now, random);
+            match decision {
+                Some(Decision::Renewed) => {
                     let gap = now.wall.since(record.renewed_at);
                     let longest = &mut self.gaps[account as usize];
                     *longest = gap.max(*longest);
                     *record = Record { renewed_at: now.wall, unsettled: false, end: None, ..*record };
                 }
-                Some(Ruling::Ended(end)) => {
+                Some(Decision::Ended(end)) => {
                     record.end = Some(end);
                     self.ended.push((self.now, account));
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringhookd::domain::heard::Objection;
 use ringhookd::domain::refresh::{
-    End, Gain, Moment, Next, Notice, Outcome, Planner, Policy as Limits, Proof, Record, Ruling,
+    Decision, End, Gain, Moment, Next, Notice, Outcome, Planner, Policy as Limits, Proof, Record,
 };
 use ringhookd::domain::time::Millis;
 
@@ -224,7 +224,7 @@ impl Year {
             }
             kept.record.unsettled |= coming.what == UNKNOWN;
             let account = u32::try_from(coming.account).unwrap();
-            if let Some(Ruling::Ended(end)) = self.planner.answered(account, answer, now, random) {
+            if let Some(Decision::Ended(end)) = self.planner.answered(account, answer, now, random) {
                 self.ended(coming.account, end);
             }
         }

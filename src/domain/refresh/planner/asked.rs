@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Planner;
-use crate::domain::lending::Reason;
+use crate::domain::access_token::Reason;
 use crate::domain::refresh::slot::{Place, Proof, Slot, seconds};
 use crate::domain::refresh::{Health, Moment, Notice};
 use crate::domain::time::Millis;

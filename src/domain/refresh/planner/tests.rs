@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::due::BEFORE_EXPIRY;
 use super::*;
+use crate::domain::access_token::Reason;
 use crate::domain::heard::Objection;
-use crate::domain::lending::Reason;
 use crate::domain::refresh::{Gain, Health, Pace};
 use crate::domain::time::Millis;
 
@@ -37,7 +37,7 @@ fn planner(ago: &[Duration]) -> Planner {
     planner
 }
 
-fn answer(planner: &mut Planner, account: u32, answer: Outcome, ticks: Duration) -> Option<Ruling> {
+fn answer(planner: &mut Planner, account: u32, answer: Outcome, ticks: Duration) -> Option<Decision> {
     assert_eq!(planner.next(at(ticks)), Next::Refresh(account));
     planner.answered(account, answer, at(ticks), 0)
 }
@@ -60,7 +60,7 @@ fn whoever_is_closest_to_the_end_comes_first() {
 #[test]
 fn a_renewal_starts_the_30_days_anew() {
     let mut planner = planner(&[29 * 24 * HOUR]);
-    assert_eq!(answer(&mut planner, 0, RENEWED, HOUR), Some(Ruling::Renewed));
+    assert_eq!(answer(&mut planner, 0, RENEWED, HOUR), Some(Decision::Renewed));
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Fresh));
     assert_eq!(planner.lapses_at(0), Some(START.plus(31 * HOUR * 24 - 23 * HOUR)));
     assert_eq!(planner.next(at(24 * HOUR)), Next::Wait(LONGEST_NAP));
@@ -71,7 +71,7 @@ fn a_renewal_starts_the_30_days_anew() {
 fn access_tokens_are_kept_fresh_when_that_is_wanted() {
     let mut planner = Planner::new(Policy { pace: Pace::AlwaysFresh, ..Policy::default() });
     planner.plan(0, &renewed(HOUR), at(Duration::ZERO), 0);
-    assert_eq!(answer(&mut planner, 0, RENEWED, Duration::ZERO), Some(Ruling::Renewed));
+    assert_eq!(answer(&mut planner, 0, RENEWED, Duration::ZERO), Some(Decision::Renewed));
     let due = 4 * HOUR - BEFORE_EXPIRY;
     assert_eq!(planner.next(at(due - Duration::from_secs(1))), Next::Wait(Duration::from_secs(1)));
     assert_eq!(planner.next(at(due)), Next::Refresh(0));
@@ -81,13 +81,13 @@ fn access_tokens_are_kept_fresh_when_that_is_wanted() {
 fn a_refusal_is_final_the_second_time_an_hour_later_and_tried_daily_until_day_30() {
     let mut planner = planner(&[28 * 24 * HOUR]);
     for minutes in [0, 20, 40] {
-        let ruling =
+        let decision =
             answer(&mut planner, 0, Outcome::Refused(Objection::Grant), Duration::from_mins(minutes));
-        assert_eq!(ruling, Some(Ruling::Retry { within: HOUR / 3 }));
+        assert_eq!(decision, Some(Decision::Retry { within: HOUR / 3 }));
     }
     assert_eq!(planner.next(at(HOUR - Duration::from_secs(1))), Next::Wait(Duration::from_secs(1)));
     let second = answer(&mut planner, 0, Outcome::Refused(Objection::Grant), HOUR);
-    assert_eq!(second, Some(Ruling::Ended(End::Revoked)));
+    assert_eq!(second, Some(Decision::Ended(End::Revoked)));
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Revoked));
     let tries =
         tries_of_one_that_ended(&mut planner, HOUR, 20 * 24 * HOUR, Outcome::Refused(Objection::Grant));
@@ -122,7 +122,7 @@ fn what_ended_comes_back_if_oauth_takes_it_again() {
     let mut planner = planner(&[48 * HOUR]);
     answer(&mut planner, 0, Outcome::Refused(Objection::Grant), Duration::ZERO);
     answer(&mut planner, 0, Outcome::Refused(Objection::Grant), HOUR);
-    assert_eq!(answer(&mut planner, 0, RENEWED, 49 * HOUR), Some(Ruling::Renewed));
+    assert_eq!(answer(&mut planner, 0, RENEWED, 49 * HOUR), Some(Decision::Renewed));
     assert_eq!(planner.health(0, at(49 * HOUR)), Some(Health::Fresh));
 }
 
@@ -194,7 +194,7 @@ fn after_day_30_it_lapsed() {
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Refused), "no clock ends a link");
     assert_eq!(
         answer(&mut planner, 0, Outcome::Refused(Objection::Grant), HOUR),
-        Some(Ruling::Ended(End::Lapsed))
+        Some(Decision::Ended(End::Lapsed))
     );
     assert_eq!(planner.health(0, at(HOUR)), Some(Health::Lapsed));
 }
@@ -386,7 +386,7 @@ fn answers_that_come_late_are_taken_and_the_rest_follows() {
         }
         now += Duration::from_secs(4);
         for &account in &sent {
-            assert_eq!(planner.answered(account, RENEWED, at(now), 0), Some(Ruling::Renewed));
+            assert_eq!(planner.answered(account, RENEWED, at(now), 0), Some(Decision::Renewed));
             renewed += 1;
         }
     }
@@ -406,10 +406,10 @@ fn an_answer_that_never_comes_holds_up_nobody_else() {
     for _ in 1..40 {
         now += Duration::from_secs(1);
         let Next::Refresh(account) = planner.next(at(now)) else { panic!("its place is free") };
-        assert_eq!(planner.answered(account, RENEWED, at(now), 0), Some(Ruling::Renewed));
+        assert_eq!(planner.answered(account, RENEWED, at(now), 0), Some(Decision::Renewed));
     }
     assert_eq!(planner.counts(), (40, 0, 1));
-    assert_eq!(planner.answered(slow, RENEWED, at(now), 0), Some(Ruling::Renewed));
+    assert_eq!(planner.answered(slow, RENEWED, at(now), 0), Some(Decision::Renewed));
     assert_eq!(planner.overview(at(now)).late, 0);
 }
 
@@ -450,10 +450,10 @@ fn an_answer_lost_after_an_outage_is_asked_for_as_soon_as_any() {
     }
     planner.hasten(0, at(now));
     assert_eq!(planner.next(at(now)), Next::Refresh(0));
-    let ruling = planner.answered(0, Outcome::SILENT, at(now), u64::MAX);
+    let decision = planner.answered(0, Outcome::SILENT, at(now), u64::MAX);
     assert!(
-        matches!(ruling, Some(Ruling::Retry { within }) if within < Duration::from_secs(3)),
-        "{ruling:?}"
+        matches!(decision, Some(Decision::Retry { within }) if within < Duration::from_secs(3)),
+        "{decision:?}"
     );
 }
 
@@ -467,7 +467,7 @@ fn of_two_the_one_left_is_judged_though_the_other_is_dead() {
     assert_eq!(planner.next(at(HOUR)), Next::Refresh(0));
     assert_eq!(
         planner.answered(0, Outcome::Refused(Objection::Grant), at(HOUR), 0),
-        Some(Ruling::Ended(End::Revoked))
+        Some(Decision::Ended(End::Revoked))
     );
 }
 
@@ -482,8 +482,8 @@ fn after_day_30_very_many_are_believed_unless_the_clock_has_leapt() {
             let moment = at(Duration::from_secs(second));
             let moment = Moment { wall: moment.wall.plus(leap), ..moment };
             while let Next::Refresh(account) = planner.next(moment) {
-                let ruling = planner.answered(account, Outcome::Refused(Objection::Grant), moment, 0);
-                ended += usize::from(ruling == Some(Ruling::Ended(End::Lapsed)));
+                let decision = planner.answered(account, Outcome::Refused(Objection::Grant), moment, 0);
+                ended += usize::from(decision == Some(Decision::Ended(End::Lapsed)));
             }
         }
         ended

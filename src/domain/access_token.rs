@@ -9,7 +9,7 @@ use super::time::Millis;
 
 /// An access token is wanted.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct AccessRequest {
     pub account: AccountId,
     /// How long it must still be good at least.
     pub min_life: Duration,
@@ -19,7 +19,7 @@ pub struct Ask {
 
 /// An access token. The refresh token never leaves the process.
 #[derive(Debug)]
-pub struct Lent {
+pub struct AccessToken {
     pub token: Secret<String>,
     pub expires_at: Millis,
     /// Names this token of its account, to say that it was refused.
@@ -117,7 +117,7 @@ impl Reason {
 
 /// How the tokens of the whole daemon stand.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Standing {
+pub struct TokenStatus {
     /// Whether the configuration says who we are at Ring.
     pub configured: bool,
     /// Nothing is refreshed, since the store is an older copy or nobody can tell.
