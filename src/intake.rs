@@ -25,7 +25,7 @@ use crate::failpoint;
 use crate::http::body::{BodyError, Received};
 use crate::http::routes::is_at;
 use crate::http::{Answer, Body, answer};
-use crate::log::text;
+use crate::logging::text;
 use crate::store::{Accepted, Inbox, Incoming, StoreError};
 use crate::telemetry::Metrics;
 

@@ -15,7 +15,7 @@ pub mod failpoint;
 pub mod http;
 pub mod intake;
 pub mod linking;
-pub mod log;
+pub mod logging;
 pub mod ring_api;
 pub mod sim;
 pub mod store;

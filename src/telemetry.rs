@@ -92,7 +92,7 @@ label! {
 }
 label! {
     /// Which listener a connection came in by.
-    Door {
+    ListenerName {
         Public = "public",
         Admin = "admin",
     }
@@ -185,9 +185,9 @@ macro_rules! labels {
 }
 
 labels!(VerdictLabel { verdict: Verdict });
-labels!(DoorLabel { listener: Door });
-labels!(DoorReasonLabel { listener: Door, reason: HttpRefusal });
-labels!(EvictedLabel { listener: Door, state: Evicted });
+labels!(ListenerLabel { listener: ListenerName });
+labels!(ListenerReasonLabel { listener: ListenerName, reason: HttpRefusal });
+labels!(EvictedLabel { listener: ListenerName, state: Evicted });
 labels!(QueueLabel { queue: String, fate: Fate });
 labels!(QueueNameLabel { queue: String });
 labels!(AsideLabel { kind: Aside });
@@ -205,10 +205,10 @@ labels!(ClaimLabel { outcome: &'static str });
 pub struct Metrics {
     registry: Arc<Registry>,
     webhooks: Family<VerdictLabel, Counter>,
-    connections: Family<DoorLabel, Gauge>,
-    requests: Family<DoorLabel, Gauge>,
-    body_bytes: Family<DoorLabel, Gauge>,
-    http_refusals: Family<DoorReasonLabel, Counter>,
+    connections: Family<ListenerLabel, Gauge>,
+    requests: Family<ListenerLabel, Gauge>,
+    body_bytes: Family<ListenerLabel, Gauge>,
+    http_refusals: Family<ListenerReasonLabel, Counter>,
     http_evictions: Family<EvictedLabel, Counter>,
     events: Family<QueueLabel, Counter>,
     waiting: Family<QueueNameLabel, Gauge>,
@@ -387,10 +387,10 @@ impl Metrics {
     }
 
     /// What a listener reports to.
-    pub fn http(&self, listener: Door) -> HttpMetrics {
-        let label = DoorLabel { listener };
+    pub fn http(&self, listener: ListenerName) -> HttpMetrics {
+        let label = ListenerLabel { listener };
         for &reason in HttpRefusal::ALL {
-            drop(self.http_refusals.get_or_create(&DoorReasonLabel { listener, reason }));
+            drop(self.http_refusals.get_or_create(&ListenerReasonLabel { listener, reason }));
         }
         for &state in Evicted::ALL {
             drop(self.http_evictions.get_or_create(&EvictedLabel { listener, state }));
@@ -476,11 +476,11 @@ impl Metrics {
 /// One listener's metrics.
 #[derive(Debug, Clone)]
 pub struct HttpMetrics {
-    listener: Door,
+    listener: ListenerName,
     pub connections: Gauge,
     pub requests: Gauge,
     pub body_bytes: Gauge,
-    refusals: Family<DoorReasonLabel, Counter>,
+    refusals: Family<ListenerReasonLabel, Counter>,
     evictions: Family<EvictedLabel, Counter>,
     panics: Counter,
 }
@@ -490,11 +490,11 @@ impl HttpMetrics {
         if reason == HttpRefusal::Panic {
             self.panics.inc();
         }
-        self.refusals.get_or_create(&DoorReasonLabel { listener: self.listener, reason }).inc();
+        self.refusals.get_or_create(&ListenerReasonLabel { listener: self.listener, reason }).inc();
     }
 
     pub fn refusals(&self, reason: HttpRefusal) -> u64 {
-        self.refusals.get_or_create(&DoorReasonLabel { listener: self.listener, reason }).get()
+        self.refusals.get_or_create(&ListenerReasonLabel { listener: self.listener, reason }).get()
     }
 
     pub fn evicted(&self, state: Evicted) {
@@ -538,7 +538,7 @@ mod tests {
         metrics.queue(&orders, totals, 1);
         metrics.store_is(StoreState::LowDisk);
         metrics.log_lines_lost(3);
-        let http = metrics.http(Door::Public);
+        let http = metrics.http(ListenerName::Public);
         http.refused(HttpRefusal::Panic);
         http.body_bytes.set(7);
         let text = metrics.render();

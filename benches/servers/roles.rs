@@ -17,7 +17,7 @@ use ringhookd::clock;
 use ringhookd::daemon::Daemon;
 use ringhookd::http::{Body, Limits, Server, answer};
 use ringhookd::sim::Outcome;
-use ringhookd::telemetry::{Door, Metrics};
+use ringhookd::telemetry::{ListenerName, Metrics};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_blocking;
 
@@ -127,7 +127,7 @@ async fn read_and_answer(request: Request<Incoming>) -> Result<Response<Empty<By
 }
 
 async fn http(listener: TcpListener) {
-    let server = Server::new(Limits::default(), Metrics::default().http(Door::Public));
+    let server = Server::new(Limits::default(), Metrics::default().http(ListenerName::Public));
     let handler = |request: Request<Body>| async move {
         let deadline = clock::ticks() + Duration::from_secs(4);
         let read = request.into_body().read(MAX_BODY, deadline).await;

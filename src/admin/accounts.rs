@@ -1,14 +1,13 @@
-//! Accounts: listed, shown, given to a user, forgotten. What a door does not see is not there.
+//! Accounts: listed, shown, given to a user, forgotten. An account that a session does not see is missing for it.
 
 use crate::http::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::door::Door;
-use super::import::unproven;
-use super::refusal::Refusal;
+use super::Admin;
+use super::refusal::{Refusal, Reply};
 use super::request::{self, Query, account_id, ok, user_id};
-use super::{Admin, Reply};
+use super::session::Session;
 use crate::clock;
 use crate::domain::actor::Actor;
 use crate::domain::confirm::Step;
@@ -31,62 +30,52 @@ struct SetUser {
 }
 
 impl Admin {
-    /// `?after=&limit=`: a page, and in `next` what `after` shall be for the one behind it. A page of a restricted door
+    /// `?after=&limit=`: a page, and in `next` what `after` shall be for the one behind it. A page of a restricted session
     /// may be empty and yet have a next one.
-    pub(super) async fn list_accounts(&self, door: &Door, query: &Query) -> Reply {
-        door.may(Call::AccountsRead, None)?;
+    pub(super) async fn list_accounts(&self, session: &Session, query: &Query) -> Reply {
+        session.may(Call::AccountsRead, None)?;
         let after = query.get("after", "the `next` of the page before", |v| v.parse().ok())?.unwrap_or(0);
         let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let (page, next) = self.store.links().accounts(after, limit).await?;
-        let seen = page.iter().filter(|view| door.shows(view));
+        let seen = page.iter().filter(|view| session.shows(view));
         ok(
             &json!({"accounts": seen.map(|view| shown(view, self.tokens.next_try(view.number))).collect::<Vec<_>>(), "next": next}),
         )
     }
 
-    pub(super) async fn show_account(&self, door: &Door, id: &str) -> Reply {
-        door.may(Call::AccountsRead, None)?;
-        let view = self.seen_account(door, account_id(id)?).await?;
+    pub(super) async fn show_account(&self, session: &Session, id: &str) -> Reply {
+        session.may(Call::AccountsRead, None)?;
+        let view = self.seen_account(session, account_id(id)?).await?;
         ok(&shown(&view, self.tokens.next_try(view.number)))
     }
 
-    pub(super) async fn set_user(&self, door: &Door, by: &Actor, id: &str, body: Body) -> Reply {
-        door.may(Call::AccountsWrite, None)?;
+    pub(super) async fn set_user(&self, session: &Session, by: &Actor, id: &str, body: Body) -> Reply {
+        session.may(Call::AccountsWrite, None)?;
         let SetUser { user, replace } = request::json(body).await?;
         let user = user_id(&user)?;
-        let view = self.seen_account(door, account_id(id)?).await?;
-        if view.user.is_none() && !door.sees_all() {
-            return Err(unproven());
+        let view = self.seen_account(session, account_id(id)?).await?;
+        if view.user.is_none() && !session.sees_all() {
+            return Err(Refusal::unproven());
         }
         let account = view.account;
-        may_give(door, &account, Some(&user))?;
+        session.may_give(&account, Some(&user))?;
         let bound = self.store.links().by(by.clone()).set_user(account, user, replace).await??;
         ok(&json!({"released": bound.released}))
     }
 
     /// Destroys keys, tokens and events of the account.
-    pub(super) async fn forget_account(&self, door: &Door, by: &Actor, id: &str) -> Reply {
-        door.may(Call::AccountsWrite, None)?;
-        let account = self.seen_account(door, account_id(id)?).await?.account;
+    pub(super) async fn forget_account(&self, session: &Session, by: &Actor, id: &str) -> Reply {
+        session.may(Call::AccountsWrite, None)?;
+        let account = self.seen_account(session, account_id(id)?).await?.account;
         self.store.links().by(by.clone()).forget(account).await??;
         ok(&json!({"forgotten": true}))
     }
 
-    async fn seen_account(&self, door: &Door, account: AccountId) -> Result<AccountView, Refusal> {
+    async fn seen_account(&self, session: &Session, account: AccountId) -> Result<AccountView, Refusal> {
         let view = self.store.links().account(account).await?;
-        let seen = view.filter(|view| door.shows(view));
+        let seen = view.filter(|view| session.shows(view));
         seen.ok_or_else(|| AccountRefusal::Unknown.into())
     }
-}
-
-/// Refused unless the door would still see the account with this user.
-pub(super) fn may_give(door: &Door, account: &AccountId, user: Option<&UserId>) -> Result<(), Refusal> {
-    if door.sees(Some(account), user) {
-        return Ok(());
-    }
-    Err(Refusal::forbidden(
-        "this socket sees only some accounts or users, and not this account with this user",
-    ))
 }
 
 /// OAuth's word for a token that it does not honour, as RFC 6749 has it.

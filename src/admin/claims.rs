@@ -5,10 +5,10 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::door::Door;
-use super::refusal::Refusal;
+use super::Admin;
+use super::refusal::{Refusal, Reply};
 use super::request::{self, user_id};
-use super::{Admin, Reply};
+use super::session::Session;
 use crate::domain::actor::Actor;
 use crate::domain::claim::{Bid, Outcome, Told};
 use crate::domain::ids::AccountId;
@@ -30,11 +30,11 @@ struct Claim {
 
 impl Admin {
     /// The outcome in a word and in words that a page can show.
-    pub(super) async fn claim(&self, door: &Door, by: &Actor, body: Body) -> Reply {
-        door.may(Call::LinksClaim, None)?;
+    pub(super) async fn claim(&self, session: &Session, by: &Actor, body: Body) -> Reply {
+        session.may(Call::LinksClaim, None)?;
         let claim: Claim = request::json(body).await?;
         let user = user_id(&claim.user)?;
-        if !door.sees_user(&user) {
+        if !session.sees_user(&user) {
             return Err(Refusal::forbidden("this socket sees only some users, and not this one"));
         }
         if claim.account_identifier.as_ref().is_some_and(|text| text.len() > MOST_IDENTIFIER) {
@@ -45,7 +45,8 @@ impl Admin {
             return Ok(told(&Told::of(Outcome::NoMatch, None)));
         };
         let identifier = claim.account_identifier.filter(|text| !text.is_empty());
-        let bid = Bid { visit, user, identifier, accounts: door.selected_accounts().clone(), by: by.clone() };
+        let bid =
+            Bid { visit, user, identifier, accounts: session.selected_accounts().clone(), by: by.clone() };
         Ok(told(&self.links.claim(bid).await?))
     }
 }

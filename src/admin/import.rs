@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use crate::domain::actor::Actor;
 use crate::http::Body;
-use crate::log::audit::{self, What};
+use crate::logging::audit::{self, What};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tokio::task::{JoinError, JoinSet};
 use zeroize::Zeroizing;
 
-use super::accounts::may_give;
-use super::door::Door;
-use super::refusal::Refusal;
+use super::Admin;
+use super::refusal::{Refusal, Reply};
 use super::request::{self, Query, account_id, ok, user_id};
-use super::{Admin, Reply};
+use super::session::Session;
 use crate::clock;
 use crate::domain::access_token::Reason;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
@@ -75,8 +74,14 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Zeroizing<String>
 impl Admin {
     /// Imports entry by entry; one that is refused does not hold up the others and is told with its line.
     /// `?replace=true` takes accounts over from other users.
-    pub(super) async fn import_accounts(&self, door: &Door, by: &Actor, query: &Query, body: Body) -> Reply {
-        door.may(Call::AccountsWrite, None)?;
+    pub(super) async fn import_accounts(
+        &self,
+        session: &Session,
+        by: &Actor,
+        query: &Query,
+        body: Body,
+    ) -> Reply {
+        session.may(Call::AccountsWrite, None)?;
         let replace = query.get("replace", "true or false", |v| v.parse().ok())?.unwrap_or(false);
         let body = request::body(body).await?;
         let (mut done, mut arriving) = (Done::default(), JoinSet::new());
@@ -85,7 +90,7 @@ impl Admin {
             let entry = text.map_err(|not_json| not_json.to_string());
             let entry = entry.and_then(|text| read(text, replace, clock::now()));
             let put = match entry {
-                Ok(put) => self.prove(door, put).await,
+                Ok(put) => self.prove(session, put).await,
                 Err(words) => Err(Refusal::bad(words)),
             };
             match put {
@@ -96,7 +101,7 @@ impl Admin {
                     }
                 }
                 Ok(Put::Arrival(arrival)) => {
-                    let (tokens, sees_all) = (Arc::clone(&self.tokens), door.sees_all());
+                    let (tokens, sees_all) = (Arc::clone(&self.tokens), session.sees_all());
                     arriving.spawn(async move {
                         let outcome = tokens.welcome(arrival).await;
                         (line, outcome.map_err(|why| told(why, sees_all)))
@@ -117,10 +122,10 @@ impl Admin {
         ok(&done.document())
     }
 
-    /// A restricted door binds an account that is not its own yet only with tokens that Ring says are the account's: naming an id
+    /// A restricted session binds an account that is not its own yet only with tokens that Ring says are the account's: naming an id
     /// proves nothing.
-    async fn prove(&self, door: &Door, put: Put) -> Result<Put, Refusal> {
-        if door.sees_all() {
+    async fn prove(&self, session: &Session, put: Put) -> Result<Put, Refusal> {
+        if session.sees_all() {
             return Ok(put);
         }
         let Put::Import(import) = put else {
@@ -128,11 +133,11 @@ impl Admin {
                 "this socket sees only some accounts, so it has to say account_id",
             ));
         };
-        may_give(door, &import.account, import.user.as_ref())?;
+        session.may_give(&import.account, import.user.as_ref())?;
         let view = self.store.links().account(import.account.clone()).await?;
         let holder = view.as_ref().filter(|view| view.user.is_some());
         if let Some(view) = holder {
-            may_give(door, &view.account, view.user.as_ref())?;
+            session.may_give(&view.account, view.user.as_ref())?;
         }
         let is_its_own = holder.is_some();
         let Import { account, user, tokens, replace } = *import;
@@ -142,7 +147,7 @@ impl Admin {
                 Ok(Put::Arrival(Arrival { refresh_token, user, replace, expects: Some(account) }))
             }
             None if is_its_own => Ok(Put::Import(Box::new(Import { account, user, tokens: None, replace }))),
-            None => Err(unproven()),
+            None => Err(Refusal::unproven()),
         }
     }
 
@@ -160,15 +165,7 @@ impl Admin {
     }
 }
 
-/// Why a restricted door may not bind an account by its id.
-pub(super) fn unproven() -> Refusal {
-    Refusal::forbidden(
-        "this socket sees only some accounts or users: it gives an account its first user only with a refresh token, of which \
-         Ring says whose it is",
-    )
-}
-
-/// A restricted door is not told whose an account is.
+/// A restricted session is not told whose an account is.
 fn told(why: Unwelcome, sees_all: bool) -> String {
     match why {
         Unwelcome::OtherUser { .. } if !sees_all => {

@@ -2,15 +2,15 @@
 
 use crate::domain::actor::Actor;
 use crate::http::Body;
-use crate::log::audit::{self, Entry, What};
+use crate::logging::audit::{self, Entry, What};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::door::Door;
-use super::refusal::Refusal;
+use super::Admin;
+use super::refusal::{Refusal, Reply};
 use super::request::{self, ok};
+use super::session::Session;
 use super::status::key_proof;
-use super::{Admin, Reply};
 use crate::domain::rights::Call;
 
 #[derive(Debug, Deserialize)]
@@ -21,8 +21,8 @@ struct Rotate {
 }
 
 impl Admin {
-    pub(super) async fn list_keys(&self, door: &Door) -> Reply {
-        door.may(Call::Keys, None)?;
+    pub(super) async fn list_keys(&self, session: &Session) -> Reply {
+        session.may(Call::Keys, None)?;
         let counts = self.store.keys_by_master().await?;
         let current = self.store.master();
         let row = |(master, keys): &(String, u64)| json!({"master": master, "data_keys": keys, "current": *master == current});
@@ -36,8 +36,8 @@ impl Admin {
 
     /// One step of re-wrapping data keys under the current master key: `next` says where to go on, null at the end. It
     /// can be left at any point and begun anew.
-    pub(super) async fn rotate_keys(&self, door: &Door, by: &Actor, body: Body) -> Reply {
-        door.may(Call::Keys, None)?;
+    pub(super) async fn rotate_keys(&self, session: &Session, by: &Actor, body: Body) -> Reply {
+        session.may(Call::Keys, None)?;
         let Rotate { after } = request::json(body).await?;
         let after = after.as_deref().map(cursor).transpose()?;
         let done = self.store.rewrap_keys(after).await?;

@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use super::door::Door;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Reply};
 use super::request::{self, no_such_queue, ok, queue_name, user_id};
-use super::{Admin, MAX_WAIT, QueueFacts, Reply};
+use super::session::Session;
+use super::{Admin, MAX_WAIT, QueueFacts};
 use crate::clock;
 use crate::domain::ids::{QueueName, UserId};
 use crate::domain::json_line::one_line;
@@ -119,14 +119,14 @@ impl Drop for Held {
 
 impl Admin {
     /// Leases events, and waits for some when there are none; `lease` is null when none came.
-    pub(super) async fn lease(self: &Arc<Self>, door: &Arc<Door>, name: &str, body: Body) -> Reply {
+    pub(super) async fn lease(self: &Arc<Self>, session: &Arc<Session>, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
-        door.may(Call::QueueRead, Some(&queue))?;
+        session.may(Call::QueueRead, Some(&queue))?;
         let facts = self.readable(&queue)?;
         let body: LeaseBody = request::json(body).await?;
         let wait = Duration::from_millis(body.wait_ms.unwrap_or(0)).min(MAX_WAIT);
-        let wish = wish(&body, facts, door)?;
-        match self.wait_for(door, &queue, &wish, clock::ticks() + wait).await? {
+        let wish = wish(&body, facts, session)?;
+        match self.wait_for(session, &queue, &wish, clock::ticks() + wait).await? {
             Some((held, document)) => Ok(hand_over(held, document)),
             None => ok(&json!({"lease": null, "events": []})),
         }
@@ -134,7 +134,7 @@ impl Admin {
 
     async fn wait_for(
         self: &Arc<Self>,
-        door: &Arc<Door>,
+        session: &Arc<Session>,
         queue: &QueueName,
         wish: &Wish,
         deadline: Instant,
@@ -145,7 +145,7 @@ impl Admin {
             // Before the look, so that what arrives behind it is not missed.
             let mut woken = pin!(wake.notified());
             woken.as_mut().enable();
-            if let Some(taken) = self.take(door, queue, wish).await? {
+            if let Some(taken) = self.take(session, queue, wish).await? {
                 return Ok(Some(taken));
             }
             let change =
@@ -157,7 +157,7 @@ impl Admin {
                 _ = stopping.wait_for(|stopping| *stopping) => return Ok(None),
             }
             if clock::ticks() >= deadline {
-                return self.take(door, queue, wish).await;
+                return self.take(session, queue, wish).await;
             }
         }
     }
@@ -166,11 +166,11 @@ impl Admin {
     /// from then on.
     async fn take(
         self: &Arc<Self>,
-        door: &Arc<Door>,
+        session: &Arc<Session>,
         queue: &QueueName,
         wish: &Wish,
     ) -> Result<Option<(Held, String)>, Refusal> {
-        let scope = self.scope(door, wish.user.as_ref()).await?;
+        let scope = session.scope(&self.store, wish.user.as_ref()).await?;
         let now = clock::now();
         let &Wish { max_events, max_bytes, visibility, raw, .. } = wish;
         let request = LeaseRequest { max_events, max_bytes, until: now.plus(visibility), scope };
@@ -181,7 +181,7 @@ impl Admin {
             held.keep();
             return Ok(None);
         }
-        let name = self.seal.name(door, queue, lease.id);
+        let name = self.seal.name(session, queue, lease.id);
         // Megabytes of text are not made where webhooks wait.
         let written = spawn_blocking(move || document(&name, &lease, raw)).await;
         let document = written.map_err(|_| Refusal::internal("writing the events ended in a panic"))?;
@@ -189,14 +189,14 @@ impl Admin {
     }
 
     /// Records outcomes. What the lease has lost meanwhile is not settled, and comes again.
-    pub(super) async fn settle(&self, door: &Door, name: &str, body: Body) -> Reply {
+    pub(super) async fn settle(&self, session: &Session, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
-        door.may(Call::QueueRead, Some(&queue))?;
+        session.may(Call::QueueRead, Some(&queue))?;
         let SettleBody { lease, ack, nack, give_back } = request::json(body).await?;
         if ack.len() + nack.len() + give_back.len() > MAX_EVENTS {
             return Err(Refusal::bad(format!("a lease has at most {MAX_EVENTS} events to settle")));
         }
-        let lease = self.seal.open(door, &queue, &lease)?;
+        let lease = self.seal.open(session, &queue, &lease)?;
         let now = clock::now();
         let due = |delay_ms: u64| now.plus(Duration::from_millis(delay_ms).min(MAX_VISIBILITY));
         let failed = |nack: Nack| {
@@ -215,12 +215,12 @@ impl Admin {
         ok(&json!({"settled": settled, "lost": asked.saturating_sub(settled)}))
     }
 
-    pub(super) async fn extend(&self, door: &Door, name: &str, body: Body) -> Reply {
+    pub(super) async fn extend(&self, session: &Session, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
-        door.may(Call::QueueRead, Some(&queue))?;
+        session.may(Call::QueueRead, Some(&queue))?;
         let own = self.readable(&queue)?.visibility;
         let ExtendBody { lease, visibility_ms } = request::json(body).await?;
-        let lease = self.seal.open(door, &queue, &lease)?;
+        let lease = self.seal.open(session, &queue, &lease)?;
         let until = clock::now().plus(visibility(visibility_ms, own));
         if self.store.queues().extend(&queue, lease, until) {
             return ok(&json!({"until": until.rfc3339()}));
@@ -244,10 +244,10 @@ impl Admin {
     }
 }
 
-fn wish(body: &LeaseBody, facts: &QueueFacts, door: &Door) -> Result<Wish, Refusal> {
+fn wish(body: &LeaseBody, facts: &QueueFacts, session: &Session) -> Result<Wish, Refusal> {
     let user = body.user.as_deref().map(user_id).transpose()?;
     if let Some(user) = &user
-        && !door.sees_user(user)
+        && !session.sees_user(user)
     {
         return Err(Refusal::forbidden("this socket does not see this user's events"));
     }

@@ -2,15 +2,15 @@
 
 use crate::domain::actor::Actor;
 use crate::http::Body;
-use crate::log::audit::{self, Entry, What};
+use crate::logging::audit::{self, Entry, What};
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::door::Door;
-use super::refusal::Refusal;
+use super::Admin;
+use super::refusal::{Refusal, Reply};
 use super::request::{self, Query, ok, queue_name};
-use super::{Admin, Reply};
+use super::session::Session;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::rights::Call;
 use crate::http::answer;
@@ -40,21 +40,21 @@ enum Action {
 
 impl Admin {
     /// `?class=&queue=&after=`: a page, which may be empty and yet have a `next` one.
-    pub(super) async fn list_letters(&self, door: &Door, query: &Query) -> Reply {
-        door.may(Call::DeadLettersRead, None)?;
+    pub(super) async fn list_letters(&self, session: &Session, query: &Query) -> Reply {
+        session.may(Call::DeadLettersRead, None)?;
         let text = |name| query.get(name, "a text", |v| Some(v.to_owned()));
         let (class, queue) = (text("class")?, text("queue")?);
         let filter = filter(Vec::new(), class.as_deref(), queue.as_deref())?;
         let after = text("after")?.as_deref().map(letter_id).transpose()?;
-        let (letters, next) = self.seen_letters(door, filter, after).await?;
+        let (letters, next) = self.seen_letters(session, filter, after).await?;
         let letters: Vec<_> = letters.iter().map(summary).collect();
         ok(&json!({"letters": letters, "next": next.map(|id| id.to_string())}))
     }
 
-    pub(super) async fn show_letter(&self, door: &Door, id: &str) -> Reply {
-        door.may(Call::DeadLettersRead, None)?;
+    pub(super) async fn show_letter(&self, session: &Session, id: &str) -> Reply {
+        session.may(Call::DeadLettersRead, None)?;
         let filter = LetterFilter { ids: vec![letter_id(id)?], ..LetterFilter::default() };
-        let (letters, _) = self.seen_letters(door, filter, None).await?;
+        let (letters, _) = self.seen_letters(session, filter, None).await?;
         let letter = letters.first().ok_or_else(|| Refusal::missing("there is no such dead letter"))?;
         let shown = summary(letter).to_string();
         let event = letter.event.as_ref();
@@ -65,17 +65,17 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, document))
     }
 
-    pub(super) async fn replay_letters(&self, door: &Door, by: &Actor, body: Body) -> Reply {
-        self.act(door, by, body, Action::Replay).await
+    pub(super) async fn replay_letters(&self, session: &Session, by: &Actor, body: Body) -> Reply {
+        self.act(session, by, body, Action::Replay).await
     }
 
-    pub(super) async fn drop_letters(&self, door: &Door, by: &Actor, body: Body) -> Reply {
-        self.act(door, by, body, Action::Drop).await
+    pub(super) async fn drop_letters(&self, session: &Session, by: &Actor, body: Body) -> Reply {
+        self.act(session, by, body, Action::Drop).await
     }
 
     /// One step: `next` says where to go on, null at the end.
-    async fn act(&self, door: &Door, by: &Actor, body: Body, action: Action) -> Reply {
-        door.may(Call::DeadLettersWrite, None)?;
+    async fn act(&self, session: &Session, by: &Actor, body: Body, action: Action) -> Reply {
+        session.may(Call::DeadLettersWrite, None)?;
         let which: Which = request::json(body).await?;
         let named = which.ids.is_some();
         if !named && which.class.is_none() && which.queue.is_none() && !which.all {
@@ -91,10 +91,10 @@ impl Admin {
         let after = which.after.as_deref().map(letter_id).transpose()?;
         let mut done = if named && asked == 0 {
             LettersDone::default()
-        } else if door.sees_all() {
+        } else if session.sees_all() {
             self.step(action, filter, after).await?
         } else {
-            self.step_seen(door, action, filter, after).await?
+            self.step_seen(session, action, filter, after).await?
         };
         if named {
             done.refused = asked - done.done.min(asked);
@@ -110,15 +110,15 @@ impl Admin {
         ok(&json!({"done": done.done, "refused": done.refused, "next": next}))
     }
 
-    /// The same for a door that sees only some: a page is looked at, and what is seen of it is named.
+    /// The same for a session that sees only some: a page is looked at, and what is seen of it is named.
     async fn step_seen(
         &self,
-        door: &Door,
+        session: &Session,
         action: Action,
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, Refusal> {
-        let (seen, next) = self.seen_letters(door, filter, after).await?;
+        let (seen, next) = self.seen_letters(session, filter, after).await?;
         if seen.is_empty() {
             return Ok(LettersDone { next, ..LettersDone::default() });
         }
@@ -141,14 +141,15 @@ impl Admin {
 
     async fn seen_letters(
         &self,
-        door: &Door,
+        session: &Session,
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<(Vec<Letter>, Option<LetterId>), Refusal> {
         let (mut letters, next) = self.store.queues().letters(&filter, after).await?;
         // What can't be opened belongs to nobody that could be named.
-        letters
-            .retain(|letter| letter.event.as_ref().map_or(door.sees_all(), |event| door.sees_event(event)));
+        letters.retain(|letter| {
+            letter.event.as_ref().map_or(session.sees_all(), |event| session.sees_event(event))
+        });
         Ok((letters, next))
     }
 }

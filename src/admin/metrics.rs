@@ -6,7 +6,7 @@ use super::Admin;
 use crate::domain::refresh::{Health, LIFE};
 use crate::store::{Health as StoreHealth, LinkState};
 use crate::telemetry::{Aside, Fate, StoreState};
-use crate::{clock, log};
+use crate::{clock, logging};
 
 impl Admin {
     pub(super) fn refresh_metrics(&self) {
@@ -29,7 +29,7 @@ impl Admin {
         for (state, count) in LinkState::ALL.into_iter().zip(&stats.accounts) {
             self.metrics.accounts(state).set(signed(count));
         }
-        self.metrics.log_lines_lost(log::lines_lost());
+        self.metrics.log_lines_lost(logging::lines_lost());
         let standing = self.tokens.standing();
         for (state, count) in Health::ALL.into_iter().zip(standing.overview.by_health) {
             self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));

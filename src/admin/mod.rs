@@ -1,11 +1,10 @@
-//! The admin API: HTTP/1.1 with JSON on Unix sockets, each a door with rights of its own.
+//! The admin API: HTTP/1.1 with JSON on Unix sockets. Each socket has a session with its own rights.
 //!
-//! `Admin::answer` is the list of calls. Each is one function in the file of its topic; it asks the door before
-//! anything else, and says what is wrong as a `Refusal`, which becomes `{"error": "…"}`.
+//! `Admin::answer` is the list of calls. A call is one function in the file of its topic. It asks the session first. An error is a
+//! `Refusal`, which becomes `{"error": "…"}`.
 
 mod accounts;
 mod claims;
-mod door;
 mod import;
 mod keys;
 mod lease;
@@ -14,6 +13,7 @@ mod metrics;
 mod queues;
 mod refusal;
 mod request;
+mod session;
 mod status;
 mod tail;
 mod tokens;
@@ -26,14 +26,14 @@ use std::time::Duration;
 use hyper::Request;
 use tokio::sync::watch;
 
-use self::door::{Door, LeaseSeal};
-use self::refusal::Refusal;
+use self::refusal::{Refusal, Reply};
 use self::request::{Query, segments};
+use self::session::{LeaseSeal, Session};
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::time::Millis;
 use crate::http::routes::LastUnmatched;
-use crate::http::{Answer, Body, Handler, Limits};
+use crate::http::{Body, Handler, Limits};
 use crate::linking::Linking;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -44,8 +44,6 @@ pub use self::request::MAX_BODY;
 
 /// How long a reader may wait for events in one call.
 pub const MAX_WAIT: Duration = Duration::from_mins(1);
-
-type Reply = Result<Answer, Refusal>;
 
 /// Tells [`Facts`]; asked at each `status` and `keys`.
 pub struct Reporter(Box<dyn Fn() -> Facts + Send + Sync>);
@@ -114,7 +112,7 @@ pub struct Delivery {
     pub why: Option<String>,
 }
 
-/// The admin API of one daemon, behind all its doors.
+/// The admin API of one daemon, behind all its sockets.
 #[derive(Debug)]
 pub struct Admin {
     store: Store,
@@ -124,7 +122,7 @@ pub struct Admin {
     tokens: Arc<TokenService>,
     links: Arc<Linking>,
     seal: LeaseSeal,
-    doors: AtomicU64,
+    sessions: AtomicU64,
     stopping: watch::Sender<bool>,
 }
 
@@ -137,17 +135,17 @@ impl Admin {
         let Parts { store, metrics, queues, facts, tokens, links } = parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
-        let doors = AtomicU64::new(0);
-        Ok(Arc::new(Self { store, metrics, queues, facts, tokens, links, seal, doors, stopping }))
+        let sessions = AtomicU64::new(0);
+        Ok(Arc::new(Self { store, metrics, queues, facts, tokens, links, seal, sessions, stopping }))
     }
 
-    /// What one socket answers. A lease taken through one door can't be settled through another.
+    /// The handler of one socket. A lease that was taken through one socket can't be settled through another.
     /// `path` names it in the log.
     pub fn handler(self: Arc<Self>, path: &str, rights: Rights) -> impl Handler {
-        let door = Arc::new(Door::new(path, rights, self.doors.fetch_add(1, Ordering::Relaxed)));
+        let session = Arc::new(Session::new(path, rights, self.sessions.fetch_add(1, Ordering::Relaxed)));
         move |request| {
-            let (admin, door) = (Arc::clone(&self), Arc::clone(&door));
-            async move { admin.answer(&door, request).await.unwrap_or_else(Refusal::into_answer) }
+            let (admin, session) = (Arc::clone(&self), Arc::clone(&session));
+            async move { admin.answer(&session, request).await.unwrap_or_else(Refusal::into_answer) }
         }
     }
 
@@ -160,35 +158,35 @@ impl Admin {
         (self.facts.0)()
     }
 
-    async fn answer(self: &Arc<Self>, door: &Arc<Door>, request: Request<Body>) -> Reply {
+    async fn answer(self: &Arc<Self>, session: &Arc<Session>, request: Request<Body>) -> Reply {
         let (head, body) = request.into_parts();
         let path = segments(head.uri.path())?;
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let query = Query::parse(head.uri.query().unwrap_or_default())?;
-        let by = &door.caller(body.uid());
+        let by = &session.caller(body.uid());
         match (head.method.as_str(), path.as_slice()) {
-            ("GET", ["v1", "status"]) => self.status(door),
-            ("GET", ["v1", "metrics"]) => self.render_metrics(door),
-            ("GET", ["v1", "accounts"]) => self.list_accounts(door, &query).await,
-            ("POST", ["v1", "accounts"]) => self.import_accounts(door, by, &query, body).await,
-            ("GET", ["v1", "accounts", id]) => self.show_account(door, id).await,
-            ("DELETE", ["v1", "accounts", id]) => self.forget_account(door, by, id).await,
-            ("POST", ["v1", "accounts", id, "user"]) => self.set_user(door, by, id, body).await,
-            ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(door, id, body).await,
-            ("POST", ["v1", "claims"]) => self.claim(door, by, body).await,
-            ("POST", ["v1", "restore", "accept"]) => self.accept_restored(door, by).await,
-            ("GET", ["v1", "queues"]) => self.list_queues(door),
-            ("DELETE", ["v1", "queues", name]) => self.remove_queue(door, by, name).await,
-            ("POST", ["v1", "queues", name, "lease"]) => self.lease(door, name, body).await,
-            ("POST", ["v1", "queues", name, "settle"]) => self.settle(door, name, body).await,
-            ("POST", ["v1", "queues", name, "extend"]) => self.extend(door, name, body).await,
-            ("GET", ["v1", "queues", name, "tail"]) => self.tail(door, name, &query).await,
-            ("GET", ["v1", "dead-letters"]) => self.list_letters(door, &query).await,
-            ("GET", ["v1", "dead-letters", id]) => self.show_letter(door, id).await,
-            ("POST", ["v1", "dead-letters", "replay"]) => self.replay_letters(door, by, body).await,
-            ("POST", ["v1", "dead-letters", "drop"]) => self.drop_letters(door, by, body).await,
-            ("GET", ["v1", "keys"]) => self.list_keys(door).await,
-            ("POST", ["v1", "keys", "rotate"]) => self.rotate_keys(door, by, body).await,
+            ("GET", ["v1", "status"]) => self.status(session),
+            ("GET", ["v1", "metrics"]) => self.render_metrics(session),
+            ("GET", ["v1", "accounts"]) => self.list_accounts(session, &query).await,
+            ("POST", ["v1", "accounts"]) => self.import_accounts(session, by, &query, body).await,
+            ("GET", ["v1", "accounts", id]) => self.show_account(session, id).await,
+            ("DELETE", ["v1", "accounts", id]) => self.forget_account(session, by, id).await,
+            ("POST", ["v1", "accounts", id, "user"]) => self.set_user(session, by, id, body).await,
+            ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(session, id, body).await,
+            ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,
+            ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
+            ("GET", ["v1", "queues"]) => self.list_queues(session),
+            ("DELETE", ["v1", "queues", name]) => self.remove_queue(session, by, name).await,
+            ("POST", ["v1", "queues", name, "lease"]) => self.lease(session, name, body).await,
+            ("POST", ["v1", "queues", name, "settle"]) => self.settle(session, name, body).await,
+            ("POST", ["v1", "queues", name, "extend"]) => self.extend(session, name, body).await,
+            ("GET", ["v1", "queues", name, "tail"]) => self.tail(session, name, &query).await,
+            ("GET", ["v1", "dead-letters"]) => self.list_letters(session, &query).await,
+            ("GET", ["v1", "dead-letters", id]) => self.show_letter(session, id).await,
+            ("POST", ["v1", "dead-letters", "replay"]) => self.replay_letters(session, by, body).await,
+            ("POST", ["v1", "dead-letters", "drop"]) => self.drop_letters(session, by, body).await,
+            ("GET", ["v1", "keys"]) => self.list_keys(session).await,
+            ("POST", ["v1", "keys", "rotate"]) => self.rotate_keys(session, by, body).await,
             (method, _) => Err(Refusal::no_such_call(method, head.uri.path())),
         }
     }

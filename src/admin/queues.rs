@@ -2,35 +2,36 @@
 
 use serde_json::{Value, json};
 
-use super::door::Door;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Reply};
 use super::request::{no_such_queue, ok, queue_name};
-use super::{Admin, Facts, QueueFacts, Reply};
+use super::session::Session;
+use super::{Admin, Facts, QueueFacts};
 use crate::domain::actor::Actor;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
-use crate::log::audit::{self, Entry, What};
+use crate::logging::audit::{self, Entry, What};
 use crate::store::QueueView;
 
 const QUEUE_CALLS: [Call; 3] = [Call::QueueRead, Call::QueueTail, Call::QueueManage];
 
 impl Admin {
-    /// The queues that something may be asked of through this door; all of them where status may.
-    pub(super) fn list_queues(&self, door: &Door) -> Reply {
-        let views = self.queue_views(door, &self.facts());
+    /// The queues that something may be asked of through this session; all of them where status may.
+    pub(super) fn list_queues(&self, session: &Session) -> Reply {
+        let views = self.queue_views(session, &self.facts());
         if views.is_empty()
-            && !door.allows(Call::Status, None)
-            && !QUEUE_CALLS.iter().any(|c| door.allows(*c, None))
+            && !session.allows(Call::Status, None)
+            && !QUEUE_CALLS.iter().any(|c| session.allows(*c, None))
         {
             return Err(Refusal::no_right(Call::QueueRead));
         }
         ok(&json!({"queues": views}))
     }
 
-    pub(super) fn queue_views(&self, door: &Door, facts: &Facts) -> Vec<Value> {
+    pub(super) fn queue_views(&self, session: &Session, facts: &Facts) -> Vec<Value> {
         let shown = |view: &QueueView| {
-            door.allows(Call::Status, None) || QUEUE_CALLS.iter().any(|c| door.allows(*c, Some(&view.name)))
+            session.allows(Call::Status, None)
+                || QUEUE_CALLS.iter().any(|c| session.allows(*c, Some(&view.name)))
         };
         self.store
             .queues()
@@ -67,10 +68,10 @@ impl Admin {
         self.queues.iter().find(|queue| queue.name == *name)
     }
 
-    pub(super) async fn remove_queue(&self, door: &Door, by: &Actor, name: &str) -> Reply {
+    pub(super) async fn remove_queue(&self, session: &Session, by: &Actor, name: &str) -> Reply {
         let name = queue_name(name)?;
-        door.may(Call::QueueManage, Some(&name))?;
-        door.must_see_all("removing a queue would drop the events of others")?;
+        session.may(Call::QueueManage, Some(&name))?;
+        session.must_see_all("removing a queue would drop the events of others")?;
         if self.queue_facts(&name).is_some() {
             return Err(Refusal::conflict(
                 "the configuration names this queue; take it out there and restart, then remove what is left",

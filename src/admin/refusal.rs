@@ -7,13 +7,16 @@ use serde_json::json;
 use crate::domain::claim::Unanswered;
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
-use crate::log::text;
+use crate::logging::text;
 use crate::store::{AccountRefusal, StoreError};
 
-/// When it is worth asking again, in seconds.
+/// `Retry-After` of a 503, in seconds.
 const SOON_S: u32 = 2;
 
-/// An answer that is no.
+/// A call's answer.
+pub(super) type Reply = Result<Answer, Refusal>;
+
+/// A call that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{words}")]
 pub(super) struct Refusal {
@@ -41,17 +44,25 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, words)
     }
 
-    /// 403: not through this door.
+    /// 403: the session's rights do not cover it.
     pub(super) fn forbidden(words: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, words)
     }
 
-    /// 403, since the door's `calls` do not list it.
+    /// 403, because the socket's `calls` do not list it.
     pub(super) fn no_right(call: Call) -> Self {
         Self::forbidden(format!(
             "this socket does not allow {}; [[socket]] calls says what it does",
             call.as_str()
         ))
+    }
+
+    /// 403: a restricted session can't bind an account by its id.
+    pub(super) fn unproven() -> Self {
+        Self::forbidden(
+            "this socket sees only some accounts or users: it gives an account its first user only with a refresh token, of which \
+             Ring says whose it is",
+        )
     }
 
     /// 500.

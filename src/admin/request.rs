@@ -7,8 +7,7 @@ use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::Reply;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Reply};
 use crate::clock;
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::http::answer;

@@ -6,9 +6,10 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::door::Door;
+use super::refusal::Reply;
 use super::request::ok;
-use super::{Admin, Facts, KeyProof, Reply};
+use super::session::Session;
+use super::{Admin, Facts, KeyProof};
 use crate::clock;
 use crate::domain::access_token::TokenStatus;
 use crate::domain::refresh::Health;
@@ -20,8 +21,8 @@ use crate::store::{Health as StoreHealth, LinkState};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Admin {
-    pub(super) fn status(&self, door: &Door) -> Reply {
-        door.may(Call::Status, None)?;
+    pub(super) fn status(&self, session: &Session) -> Reply {
+        session.may(Call::Status, None)?;
         let facts = self.facts();
         let now = clock::now();
         ok(&json!({
@@ -35,14 +36,14 @@ impl Admin {
             "accounts": self.account_counts(),
             "tokens": token_facts(&self.tokens.standing(), now),
             "ring_clock": self.ring_clock(),
-            "queues": self.queue_views(door, &facts),
+            "queues": self.queue_views(session, &facts),
             "unmatched_posts": unmatched(&facts),
             "webhook_keys": facts.webhook_keys.iter().map(key_proof).collect::<Vec<_>>(),
         }))
     }
 
-    pub(super) fn render_metrics(&self, door: &Door) -> Reply {
-        door.may(Call::Metrics, None)?;
+    pub(super) fn render_metrics(&self, session: &Session) -> Reply {
+        session.may(Call::Metrics, None)?;
         self.refresh_metrics();
         let mut answer = answer::text(StatusCode::OK, self.metrics.render());
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));

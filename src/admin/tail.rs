@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::door::Door;
+use super::Admin;
+use super::refusal::Reply;
 use super::request::{Query, no_such_queue, queue_name};
-use super::{Admin, Reply};
+use super::session::Session;
 use crate::domain::event::Event;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
@@ -26,9 +27,9 @@ const BUFFERED: usize = 1;
 impl Admin {
     /// `?last=N`: so many of the newest first, up to a mebibyte. `{"gap":n}` where n events, of any queue, came too fast for
     /// the reader.
-    pub(super) async fn tail(self: &Arc<Self>, door: &Arc<Door>, name: &str, query: &Query) -> Reply {
+    pub(super) async fn tail(self: &Arc<Self>, session: &Arc<Session>, name: &str, query: &Query) -> Reply {
         let queue = queue_name(name)?;
-        door.may(Call::QueueTail, Some(&queue))?;
+        session.may(Call::QueueTail, Some(&queue))?;
         let last = query.get("last", "a number", |v| v.parse().ok())?.unwrap_or(LAST).min(MAX_LAST);
         if self.store.queues().wake(&queue).is_none() {
             return Err(no_such_queue());
@@ -36,10 +37,11 @@ impl Admin {
         let live = self.store.queues().follow();
         // So what was being committed when following began can be seen from here on.
         self.store.queues().catch_up().await?;
-        let scope = self.scope(door, None).await?;
+        let scope = session.scope(&self.store, None).await?;
         let newest = self.store.queues().peek(&queue, last, MAX_LAST_BYTES, &scope).await?;
         let (pieces, receiver) = mpsc::channel(BUFFERED);
-        let tail = Tail { queue, door: Arc::clone(door), live, stopping: self.stopping.subscribe(), pieces };
+        let tail =
+            Tail { queue, session: Arc::clone(session), live, stopping: self.stopping.subscribe(), pieces };
         let shown: HashSet<u64> = newest.iter().map(|leased| leased.seq).collect();
         let lines =
             newest.into_iter().map(|leased| line(&leased.event, leased.seq, leased.attempt)).collect();
@@ -50,7 +52,7 @@ impl Admin {
 
 struct Tail {
     queue: QueueName,
-    door: Arc<Door>,
+    session: Arc<Session>,
     live: Follower,
     stopping: watch::Receiver<bool>,
     pieces: mpsc::Sender<Bytes>,
@@ -89,7 +91,7 @@ impl Tail {
     }
 
     fn wants(&self, published: &Published) -> bool {
-        published.queues.contains(&self.queue) && self.door.sees_event(&published.event)
+        published.queues.contains(&self.queue) && self.session.sees_event(&published.event)
     }
 }
 

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use crate::domain::actor::Actor;
 use crate::http::Body;
-use crate::log::audit::{self, Entry, What};
+use crate::logging::audit::{self, Entry, What};
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::door::Door;
-use super::refusal::Refusal;
+use super::Admin;
+use super::refusal::{Refusal, Reply};
 use super::request::{self, account_id, ok};
-use super::{Admin, Reply};
+use super::session::Session;
 use crate::clock;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::ids::AccountId;
@@ -37,40 +37,44 @@ struct Wish {
 
 impl Admin {
     /// A refusal says why in `reason`, and where asking again may help, after how long.
-    pub(super) async fn lend_token(&self, door: &Door, id: &str, body: Body) -> Reply {
-        door.may(Call::TokensLend, None)?;
+    pub(super) async fn lend_token(&self, session: &Session, id: &str, body: Body) -> Reply {
+        session.may(Call::TokensLend, None)?;
         let Wish { min_life_s, refused } = request::json(body).await?;
         let account = account_id(id)?;
         let min_life = Duration::from_secs(min_life_s.unwrap_or(MIN_LIFE_S));
         let ask = AccessRequest { account, min_life, refused };
-        let lent = tokio::time::timeout(PATIENCE, self.lend(door, &ask)).await;
+        let lent = tokio::time::timeout(PATIENCE, self.lend(session, &ask)).await;
         Ok(match lent.unwrap_or(Ok(Err(Denied::for_now(Reason::Store, SOON))))? {
             Ok(lent) => given(&lent),
             Err(why) => denied(why),
         })
     }
 
-    async fn lend(&self, door: &Door, ask: &AccessRequest) -> Result<Result<AccessToken, Denied>, Refusal> {
-        if !self.sees(door, &ask.account).await? {
+    async fn lend(
+        &self,
+        session: &Session,
+        ask: &AccessRequest,
+    ) -> Result<Result<AccessToken, Denied>, Refusal> {
+        if !self.sees(session, &ask.account).await? {
             return Ok(Err(Denied::for_good(Reason::NoTokens)));
         }
         let lent = self.tokens.lend(ask).await;
         // It may have been given to another user while this waited.
-        let still = self.sees(door, &ask.account).await?;
+        let still = self.sees(session, &ask.account).await?;
         Ok(lent.and_then(|lent| if still { Ok(lent) } else { Err(Denied::for_good(Reason::NoTokens)) }))
     }
 
-    async fn sees(&self, door: &Door, account: &AccountId) -> Result<bool, Refusal> {
-        if door.sees_all() {
+    async fn sees(&self, session: &Session, account: &AccountId) -> Result<bool, Refusal> {
+        if session.sees_all() {
             return Ok(true);
         }
         let view = self.store.links().account(account.clone()).await?;
-        Ok(view.is_some_and(|view| door.shows(&view)))
+        Ok(view.is_some_and(|view| session.shows(&view)))
     }
 
     /// Lets a store that is an older copy refresh again.
-    pub(super) async fn accept_restored(&self, door: &Door, by: &Actor) -> Reply {
-        door.may(Call::TokensManage, None)?;
+    pub(super) async fn accept_restored(&self, session: &Session, by: &Actor) -> Reply {
+        session.may(Call::TokensManage, None)?;
         self.tokens.accept_restored().await?;
         audit::note(&Entry::new(What::RestoreAccepted, by.clone()));
         ok(&json!({"accepted": true}))

@@ -22,7 +22,7 @@ use crate::admin::MAX_WAIT;
 use crate::clock;
 use crate::config;
 use crate::http::body::{InFlightBytes, read};
-use crate::log::text;
+use crate::logging::text;
 
 const DEFAULT_SOCKET: &str = "/run/ringhookd/admin.sock";
 /// Largest answer, and largest line of a stream, that is taken.

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::failure::Failure;
-use crate::log::lines;
+use crate::logging::lines;
 
 /// Goes on after `--yes`, or a typed yes on a terminal.
 pub(super) fn confirm(what: &str, yes: bool) -> Result<(), Failure> {

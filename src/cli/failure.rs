@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::daemon;
-use crate::log::lines;
+use crate::logging::lines;
 
 #[derive(Debug, Error)]
 pub(super) enum Failure {

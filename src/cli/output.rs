@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use crate::domain::json_line::one_line;
-use crate::log::{lines, text};
+use crate::logging::{lines, text};
 
 /// Device number of `/dev/null`.
 const NULL_DEVICE: (u32, u32) = (1, 3);

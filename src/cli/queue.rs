@@ -13,7 +13,7 @@ use super::exec::{self, Source};
 use super::failure::Failure;
 use super::output::Output;
 use crate::admin::MAX_WAIT;
-use crate::log::text;
+use crate::logging::text;
 
 const COLUMNS: [(&str, &str); 7] = [
     ("QUEUE", "name"),

@@ -11,17 +11,17 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::config::{ConfigError, LogFormat};
 use crate::daemon;
-use crate::log;
+use crate::logging;
 
 pub(super) fn serve(common: &Common) -> Result<(), Failure> {
     let config = daemon::load(needed(common)?).map_err(refused)?;
     let format = match config.log.format {
-        LogFormat::Auto => log::Format::Auto,
-        LogFormat::Human => log::Format::Human,
-        LogFormat::Json => log::Format::Json,
+        LogFormat::Auto => logging::Format::Auto,
+        LogFormat::Human => logging::Format::Human,
+        LogFormat::Json => logging::Format::Json,
     };
     let _log =
-        log::start(format, config.log.level.as_str()).map_err(|error| Failure::no(error.to_string()))?;
+        logging::start(format, config.log.level.as_str()).map_err(|error| Failure::no(error.to_string()))?;
     Ok(runtime()?.block_on(daemon::serve(config))?)
 }
 

@@ -23,7 +23,7 @@ use crate::http::routes::Unmatched;
 use crate::intake::Intake;
 use crate::linking::Linking;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{Door, Metrics};
+use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
 /// What is bound and not served yet: connections wait in the kernel.
@@ -86,7 +86,7 @@ pub(super) fn serve<F>(
     for ((listener, file), socket) in sockets.into_iter().zip(&config.sockets) {
         let handler = Arc::clone(admin).handler(&socket.path.to_string_lossy(), socket.rights.clone());
         // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
-        let server = Server::new(limits(), metrics.http(Door::Admin));
+        let server = Server::new(limits(), metrics.http(ListenerName::Admin));
         let serving = server.serve(listener, handler, stop());
         tasks.spawn(async move {
             let _ = serving.await;

@@ -33,7 +33,7 @@ use crate::http::{Body, Handler, Limits, Server, answer};
 use crate::intake::{self, Intake, Settings};
 use crate::linking::{Endpoint, Linking};
 use crate::store::{Inbox, Store};
-use crate::telemetry::{Door, Metrics};
+use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
 use self::signals::Signals;
@@ -89,7 +89,7 @@ impl Prepared {
         let (store, secrets) = opened.map_err(io::Error::other)??;
         let metrics = Metrics::default();
         store.report_to(&metrics);
-        let server = Server::new(public_limits(&config), metrics.http(Door::Public));
+        let server = Server::new(public_limits(&config), metrics.http(ListenerName::Public));
         let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let tokens = tokens::service(&config, &store, api.clone(), &metrics).await?;

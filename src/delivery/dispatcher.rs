@@ -26,7 +26,7 @@ use super::{Options, Sink, State, Verdict};
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::store::{Lease, LeaseRequest, Leased, Outcome, Queues, Scope, StoreError};
-use crate::{clock, failpoint, log};
+use crate::{clock, failpoint, logging};
 
 /// How often a queue is looked at when nothing says that it changed.
 const IDLE: Duration = Duration::from_mins(1);
@@ -219,7 +219,7 @@ impl<S: Sink> Dispatcher<S> {
             State::SinkBusy { since, .. } | State::StoreFailing { since, .. } => *since,
             State::Delivering | State::Stopped => clock::now(),
         };
-        let shown = log::text(&why).to_string();
+        let shown = logging::text(&why).to_string();
         let after = state(since, why);
         let name = after.name();
         if self.state.send_replace(after).name() != name {

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::clock;
 use crate::domain::limiter::Limiter;
 use crate::domain::time::Millis;
-use crate::log::text;
+use crate::logging::text;
 
 /// Lines a minute.
 const LINES: u32 = 6;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::telemetry::{Door, Metrics};
+use crate::telemetry::{ListenerName, Metrics};
 
 mod evictions;
 mod hostile;
@@ -97,7 +97,7 @@ struct Running {
 }
 
 fn start(limits: Limits, listener: impl Listener) -> Running {
-    let server = Server::new(limits, Metrics::default().http(Door::Public));
+    let server = Server::new(limits, Metrics::default().http(ListenerName::Public));
     let (stop, stopped) = oneshot::channel();
     let own = Arc::clone(&server);
     let handler = move |request| handler(Arc::clone(&own), request);

@@ -9,7 +9,7 @@ use super::waiting::Caller;
 use crate::clock;
 use crate::domain::claim::{Bid, Ruling, is_fresh};
 use crate::domain::time::Millis;
-use crate::log;
+use crate::logging;
 use crate::store::{Changed, Claimed, StoreError};
 
 /// Until all that wait are looked at again where the store failed.
@@ -71,7 +71,7 @@ impl Linking {
                     continue;
                 }
                 if let Claimed::Taken { released } = claimed {
-                    let user = log::text(bid.user.as_str());
+                    let user = logging::text(bid.user.as_str());
                     tracing::info!(account_number = number, %user, %released, "an account that was waited for is claimed");
                 }
                 self.waiting.ruled(bid);

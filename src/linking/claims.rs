@@ -12,7 +12,7 @@ use crate::domain::claim::{Bid, Outcome, Ruling, Told, Unanswered, is_fresh};
 use crate::domain::confirm::Step;
 use crate::domain::ids::AccountId;
 use crate::failpoint;
-use crate::log;
+use crate::logging;
 use crate::store::{Claimable, Claimed, StoreError};
 
 /// An answer comes within this.
@@ -48,8 +48,8 @@ impl Linking {
         let told = self.answer(&bid, clock::ticks() + PATIENCE).await?;
         self.metrics.claim(told.outcome);
         let (outcome, account) = (told.outcome.as_str(), told.account.as_ref().map(AccountId::as_str));
-        let user = log::text(bid.user.as_str());
-        tracing::info!(%user, outcome, account = account.map(|id| log::text(id).to_string()), "claim answered");
+        let user = logging::text(bid.user.as_str());
+        tracing::info!(%user, outcome, account = account.map(|id| logging::text(id).to_string()), "claim answered");
         Ok(told)
     }
 

@@ -19,7 +19,7 @@ use crate::domain::claim::VISIT_LIFE;
 use crate::domain::confirm::{Call, Pause, Progress, Refusal, Step};
 use crate::domain::heard::{Heard, Hindrance};
 use crate::failpoint;
-use crate::log;
+use crate::logging;
 use crate::ring_api::{RingApi, Said};
 use crate::store::{Changed, Claim, StoreError};
 
@@ -251,7 +251,7 @@ impl Linking {
         if let Some(refusal) = refusal {
             let refused = Progress { step: Step::Refused(refusal), ..claim.progress };
             if self.store.outbox().advance_claim(&claim, refused).await? {
-                let (account, reason) = (log::text(claim.account.as_str()), refusal.as_str());
+                let (account, reason) = (logging::text(claim.account.as_str()), refusal.as_str());
                 tracing::error!(%account, reason, "a link can't be confirmed; it may be claimed again");
             }
             return Ok(Looked::Changed);
@@ -270,7 +270,7 @@ impl Linking {
     }
 
     fn tell(&self, claim: &Claim, call: Call, said: &Said<()>, next: Progress) {
-        let account = log::text(claim.account.as_str());
+        let account = logging::text(claim.account.as_str());
         let why = &said.why;
         match next.step {
             Step::Done => tracing::info!(%account, "Ring has confirmed the link"),

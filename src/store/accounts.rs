@@ -12,7 +12,7 @@ use super::error::Fault;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::Event;
 use crate::domain::refresh::Proof;
-use crate::log::audit::What;
+use crate::logging::audit::What;
 use crate::vault::Purpose;
 
 impl Batch<'_> {

@@ -9,7 +9,7 @@ use super::core::Total;
 use super::error::Fault;
 use super::options::Bounds;
 use super::tables::{AsideKey, aside_key_bytes};
-use crate::log::audit::{Entry, What};
+use crate::logging::audit::{Entry, What};
 
 impl Batch<'_> {
     pub(super) fn put_aside(&mut self, key: AsideKey, aside: &Aside) -> Result<(), Fault> {

@@ -23,7 +23,7 @@ use crate::domain::ids::UserId;
 use crate::domain::released::Released;
 use crate::domain::ring_time::RingTime;
 use crate::domain::time::Millis;
-use crate::log::audit::{Entry, PER_MINUTE, What};
+use crate::logging::audit::{Entry, PER_MINUTE, What};
 use crate::vault::SEAL_OVERHEAD;
 
 /// redb rounds large values up to powers of two: a chunk stays below 64 KiB with its head.

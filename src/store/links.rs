@@ -17,7 +17,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::link::{Claiming, Effects, Event, Link, LinkState, Now, Owner, Tenure};
 use crate::domain::released::Released;
 use crate::failpoint;
-use crate::log::audit::{Entry, What};
+use crate::logging::audit::{Entry, What};
 
 impl Batch<'_> {
     /// Tells the link of the account what happened.

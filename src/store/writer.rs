@@ -27,7 +27,7 @@ use crate::domain::link::LinkState;
 use crate::domain::steady::Jump;
 use crate::domain::time::Millis;
 use crate::failpoint;
-use crate::log::audit;
+use crate::logging::audit;
 
 /// A command other than an accept: does its part in the transaction, and answers once it is durable.
 pub(super) trait Job: Send {

@@ -142,7 +142,7 @@ impl TokenService {
     pub(super) async fn greet(&self, api: &RingApi, number: u32) {
         let Ok(Some(account)) = self.whose(api, number).await else { return };
         failpoint!("arrival.known");
-        let shown = crate::log::text(account.as_str()).to_string();
+        let shown = crate::logging::text(account.as_str()).to_string();
         match self.store.links().identify(number, account.clone()).await {
             Ok(Identified::Given(Ok(bound))) => {
                 tracing::info!(account = shown, "tokens that arrived have their account");

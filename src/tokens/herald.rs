@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::TokenService;
 use crate::domain::actor::Actor;
 use crate::domain::refresh::{LIFE, Notice, SLICES};
-use crate::log::audit::{self, Entry, What};
+use crate::logging::audit::{self, Entry, What};
 
 /// How long a round over all accounts takes: some of what there is to tell comes with time alone.
 const ROUND: Duration = Duration::from_secs(20);
@@ -88,7 +88,7 @@ impl TokenService {
         self.metrics.link_is(notice.health());
         let days_left = lapses_at.since(now.wall).as_secs() / 86_400;
         let named = account;
-        let (account, state) = (crate::log::text(named.as_str()), notice.as_str());
+        let (account, state) = (crate::logging::text(named.as_str()), notice.as_str());
         match notice {
             Notice::Fresh => tracing::info!(%account, state, "the link is well again"),
             Notice::Late => tracing::warn!(%account, state, days_left, "the link's refresh is late"),

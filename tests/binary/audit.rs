@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ringhookd::clock;
 use ringhookd::domain::signature::sign;
-use ringhookd::log::audit::PER_MINUTE;
+use ringhookd::logging::audit::PER_MINUTE;
 use serde_json::{Value, json};
 
 use crate::support::api::Door_;

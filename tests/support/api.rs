@@ -18,7 +18,7 @@ use ringhookd::domain::time::Millis;
 use ringhookd::http::Server;
 use ringhookd::linking::{self, Linking};
 use ringhookd::store::{QueueSpec, Store};
-use ringhookd::telemetry::{Door, Metrics};
+use ringhookd::telemetry::{ListenerName, Metrics};
 use ringhookd::tokens::{self, Clock, Guard, TokenService};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ impl Api {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir.path().join("store"), specs);
         let metrics = Metrics::default();
-        let server = Server::new(limits(), metrics.http(Door::Admin));
+        let server = Server::new(limits(), metrics.http(ListenerName::Admin));
         let facts = |name, kind, visibility, raw| QueueFacts { name: queue(name), kind, visibility, raw };
         let lasting = Some(Duration::from_hours(1));
         let queues = vec![

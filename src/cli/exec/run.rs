@@ -16,7 +16,7 @@ use crate::chance;
 use crate::cli::failure::Failure;
 use crate::domain::backoff::Backoff;
 use crate::domain::consumer::{self, End, Outcome};
-use crate::log::text;
+use crate::logging::text;
 
 /// When an event comes again after a failed attempt.
 const RETRY: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_mins(15) };

@@ -20,7 +20,7 @@ use super::output::Output;
 use super::stop::Stop;
 use crate::clock;
 use crate::domain::released::Released;
-use crate::log::{lines, text};
+use crate::logging::{lines, text};
 
 /// Between two lines of progress where standard error is no terminal.
 const PROGRESS: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["linking"],
     &["tokens"],
     &["http", "ring_api", "store"],
-    &["vault", "telemetry", "log", "config"],
+    &["vault", "telemetry", "logging", "config"],
     &["clock", "chance", "failpoint", "access"],
     &["domain"],
 ];
@@ -176,7 +176,7 @@ mod tests {
             ("src/store/mod.rs", "use crate::daemon;"),
             ("src/http/mod.rs", "fn a() { crate::store::b() }"),
             ("src/http/mod.rs", "use crate::config::Limits;"),
-            ("src/log.rs", "use crate::telemetry;"),
+            ("src/logging.rs", "use crate::telemetry;"),
             ("src/vault.rs", "use crate::{\n    domain::a,\n    store::{b, c},\n};"),
             ("src/daemon/mod.rs", "use crate::sim::Ring;"),
             ("src/cli/status.rs", "use crate::sim::Ring;"),

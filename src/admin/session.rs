@@ -1,4 +1,4 @@
-//! One socket: what may be called through it, what is seen through it, and that its leases stay its own.
+//! The session of one admin socket: the calls that it allows, the accounts that it shows, and the names of its leases.
 
 use std::sync::Arc;
 
@@ -6,18 +6,18 @@ use data_encoding::HEXLOWER;
 use ring::hmac::{HMAC_SHA256, Key, sign, verify};
 use ring::rand::SystemRandom;
 
-use super::Admin;
 use super::refusal::Refusal;
 use crate::domain::actor::Actor;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::rights::{Call, Rights};
 use crate::domain::routing::Selection;
-use crate::store::{AccountView, LinkState, Scope, StoreError};
+use crate::store::{AccountView, LinkState, Scope, Store, StoreError};
 use crate::vault::VaultError;
 
+/// What a caller may do. It depends on the socket, because peer credentials do not survive systemd's `PrivateUsers=yes`.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct Session {
     path: Arc<str>,
     rights: Rights,
     number: u64,
@@ -26,19 +26,19 @@ pub(super) struct Door {
     accounts: Option<Vec<AccountId>>,
 }
 
-impl Door {
+impl Session {
     pub(super) fn new(path: &str, rights: Rights, number: u64) -> Self {
         let users = listed(rights.users(), |id| UserId::new(id).ok());
         let accounts = listed(rights.accounts(), |id| AccountId::new(id).ok());
         Self { path: path.into(), rights, number, users, accounts }
     }
 
-    /// Who calls through this socket.
+    /// The caller, for the audit log.
     pub(super) fn caller(&self, uid: Option<u32>) -> Actor {
         Actor::Socket { path: Arc::clone(&self.path), uid }
     }
 
-    /// Refused unless the door allows `call`, on `queue` where it is about one.
+    /// Refused unless the session allows `call`, on `queue` where it is about one.
     pub(super) fn may(&self, call: Call, queue: Option<&QueueName>) -> Result<(), Refusal> {
         if self.allows(call, queue) { Ok(()) } else { Err(Refusal::no_right(call)) }
     }
@@ -47,7 +47,7 @@ impl Door {
         self.rights.allows(call, queue)
     }
 
-    /// Whether an account is shown. Whose an arrival is is not known, so only a door that sees everything shows it.
+    /// Whether an account is shown. Only an unrestricted session shows an unidentified one, because its user is not known.
     pub(super) fn shows(&self, view: &AccountView) -> bool {
         let is_known = view.state != LinkState::Arriving || self.sees_all();
         is_known && self.sees(Some(&view.account), view.user.as_ref())
@@ -66,14 +66,6 @@ impl Door {
         self.sees(event.account.as_ref(), event.user.as_ref())
     }
 
-    pub(super) fn users(&self) -> Option<&[UserId]> {
-        self.users.as_deref()
-    }
-
-    pub(super) fn accounts(&self) -> Option<&[AccountId]> {
-        self.accounts.as_deref()
-    }
-
     pub(super) fn selected_accounts(&self) -> &Selection {
         self.rights.accounts()
     }
@@ -83,12 +75,31 @@ impl Door {
         self.users.is_none() && self.accounts.is_none()
     }
 
-    /// Refused unless the door sees everything: `what` would reach further than it does.
+    /// Refused unless the session sees everything: `what` would reach further than it does.
     pub(super) fn must_see_all(&self, what: &str) -> Result<(), Refusal> {
         if self.sees_all() {
             return Ok(());
         }
         Err(Refusal::forbidden(format!("this socket sees only some accounts or users, and {what}")))
+    }
+
+    /// Refused unless the session would still see the account with this user.
+    pub(super) fn may_give(&self, account: &AccountId, user: Option<&UserId>) -> Result<(), Refusal> {
+        if self.sees(Some(account), user) {
+            return Ok(());
+        }
+        Err(Refusal::forbidden(
+            "this socket sees only some accounts or users, and not this account with this user",
+        ))
+    }
+
+    /// The events that a reader may have and wants: those of one user, or all that the session sees.
+    pub(super) async fn scope(&self, store: &Store, user: Option<&UserId>) -> Result<Scope, StoreError> {
+        if user.is_none() && self.sees_all() {
+            return Ok(Scope::default());
+        }
+        let users = user.map(std::slice::from_ref).or(self.users.as_deref());
+        store.queues().scope(users, self.accounts.as_deref()).await
     }
 }
 
@@ -96,17 +107,6 @@ fn listed<T>(selection: &Selection, id: impl Fn(&str) -> Option<T>) -> Option<Ve
     match selection {
         Selection::All => None,
         Selection::Only(ids) => Some(ids.iter().filter_map(|text| id(text)).collect()),
-    }
-}
-
-impl Admin {
-    /// The events that a reader may have through `door`, and wants: those of one user, or all that it sees.
-    pub(super) async fn scope(&self, door: &Door, user: Option<&UserId>) -> Result<Scope, StoreError> {
-        if user.is_none() && door.sees_all() {
-            return Ok(Scope::default());
-        }
-        let users = user.map(std::slice::from_ref).or(door.users());
-        self.store.queues().scope(users, door.accounts()).await
     }
 }
 
@@ -120,18 +120,18 @@ impl LeaseSeal {
         Key::generate(HMAC_SHA256, &SystemRandom::new()).map(Self).map_err(|_| VaultError::NoRandom)
     }
 
-    pub(super) fn name(&self, door: &Door, queue: &QueueName, lease: u64) -> String {
-        let tag = sign(&self.0, &sealed(door, queue, lease));
+    pub(super) fn name(&self, session: &Session, queue: &QueueName, lease: u64) -> String {
+        let tag = sign(&self.0, &sealed(session, queue, lease));
         format!("{lease}-{}", HEXLOWER.encode(tag.as_ref()))
     }
 
-    /// The lease that [`LeaseSeal::name`] named for the same door and queue.
-    pub(super) fn open(&self, door: &Door, queue: &QueueName, name: &str) -> Result<u64, Refusal> {
+    /// The lease that [`LeaseSeal::name`] named for the same session and queue.
+    pub(super) fn open(&self, session: &Session, queue: &QueueName, name: &str) -> Result<u64, Refusal> {
         let lease = || {
             let (lease, tag) = name.split_once('-')?;
             let lease: u64 = lease.parse().ok()?;
             let tag = HEXLOWER.decode(tag.as_bytes()).ok()?;
-            verify(&self.0, &sealed(door, queue, lease), &tag).ok().map(|()| lease)
+            verify(&self.0, &sealed(session, queue, lease), &tag).ok().map(|()| lease)
         };
         lease().ok_or_else(|| {
             Refusal::conflict(
@@ -141,8 +141,8 @@ impl LeaseSeal {
     }
 }
 
-fn sealed(door: &Door, queue: &QueueName, lease: u64) -> Vec<u8> {
-    format!("{}/{lease}/{queue}", door.number).into_bytes()
+fn sealed(session: &Session, queue: &QueueName, lease: u64) -> Vec<u8> {
+    format!("{}/{lease}/{queue}", session.number).into_bytes()
 }
 
 #[cfg(test)]
@@ -150,8 +150,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_good_for_its_door_and_queue_only() {
-        let (one, two) = (Door::new("a", Rights::all(), 1), Door::new("b", Rights::all(), 2));
+    fn a_lease_is_good_for_its_session_and_queue_only() {
+        let (one, two) = (Session::new("a", Rights::all(), 1), Session::new("b", Rights::all(), 2));
         let queue = |name| QueueName::new(name).unwrap();
         let seal = LeaseSeal::new().unwrap();
         let name = seal.name(&one, &queue("a"), 7);
