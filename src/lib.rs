@@ -16,6 +16,7 @@ pub mod http;
 pub mod intake;
 pub mod linking;
 pub mod logging;
+pub mod outbound;
 pub mod ring_api;
 pub mod sim;
 pub mod store;

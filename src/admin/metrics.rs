@@ -30,7 +30,7 @@ impl Admin {
             self.metrics.accounts(state).set(signed(count));
         }
         self.metrics.log_lines_lost(logging::lines_lost());
-        let standing = self.tokens.standing();
+        let standing = self.tokens.status();
         for (state, count) in Health::ALL.into_iter().zip(standing.overview.by_health) {
             self.metrics.tokens(state).set(i64::try_from(count).unwrap_or(i64::MAX));
         }

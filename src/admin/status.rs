@@ -34,7 +34,7 @@ impl Admin {
             "kept": self.kept(),
             "seen_ids": self.seen_ids(now),
             "accounts": self.account_counts(),
-            "tokens": token_facts(&self.tokens.standing(), now),
+            "tokens": token_facts(&self.tokens.status(), now),
             "ring_clock": self.ring_clock(),
             "queues": self.queue_views(session, &facts),
             "unmatched_posts": unmatched(&facts),

@@ -58,7 +58,7 @@ impl Admin {
         if !self.sees(session, &ask.account).await? {
             return Ok(Err(Denied::for_good(Reason::NoTokens)));
         }
-        let lent = self.tokens.lend(ask).await;
+        let lent = self.tokens.access_tokens().get(ask).await;
         // It may have been given to another user while this waited.
         let still = self.sees(session, &ask.account).await?;
         Ok(lent.and_then(|lent| if still { Ok(lent) } else { Err(Denied::for_good(Reason::NoTokens)) }))

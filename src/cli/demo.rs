@@ -164,8 +164,13 @@ impl<'d> Stage<'d> {
                 min_life: Duration::from_hours(1),
                 refused: None,
             };
-            let lent =
-                self.daemon.tokens().lend(&ask).await.map_err(|denied| broken(denied.reason.words()))?;
+            let lent = self
+                .daemon
+                .tokens()
+                .access_tokens()
+                .get(&ask)
+                .await
+                .map_err(|denied| broken(denied.reason.words()))?;
             if !self.oauth.honours_access(lent.token.expose()) {
                 return Err(broken("Ring does not honour the access token"));
             }

@@ -11,12 +11,16 @@
 
 use std::time::Duration;
 
+use super::backoff::Backoff;
+use super::heard::{Doubt, Heard, Objection};
 use super::secret::Secret;
 
 /// How long a code is good.
 pub const LIFE: Duration = Duration::from_mins(1);
 /// So often it is sent where nobody knows whether it arrived: once more may save the link, and spends no more than the first.
-pub const TRIES: u8 = 2;
+const TRIES: u8 = 2;
+/// Between two tries.
+const AGAIN: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_secs(8) };
 
 /// What is exchanged for tokens.
 #[derive(Debug)]
@@ -63,4 +67,95 @@ pub enum NoRoom {
     NotConfigured,
     #[error("the store can't be used now: {0}")]
     Store(String),
+}
+
+/// What is known of a code that is being exchanged.
+#[derive(Debug, Clone, Copy)]
+pub struct Tries {
+    /// How often it may have been spent.
+    sent: u8,
+    failures: u32,
+    /// OAuth has said that it failed: most likely it has done nothing with it.
+    doubtful: bool,
+}
+
+impl Tries {
+    /// Of one that may have been sent so often before.
+    pub fn new(sent: u8) -> Self {
+        Self { sent, failures: 0, doubtful: false }
+    }
+
+    pub fn sent(self) -> u8 {
+        self.sent
+    }
+
+    /// What it is where it may not be sent once more.
+    pub fn end(self) -> Option<CodeEnd> {
+        (self.sent >= TRIES).then_some(CodeEnd::Lost)
+    }
+
+    /// What it is where its minute is over.
+    pub fn too_late(self) -> CodeEnd {
+        if self.sent == 0 && !self.doubtful { CodeEnd::Expired } else { CodeEnd::Lost }
+    }
+
+    /// What follows from an answer that brought no tokens that can be kept: the wait before the next try, or the end. `random` is
+    /// uniform over all of `u64`.
+    ///
+    /// # Errors
+    /// The end.
+    pub fn heard<T>(&mut self, heard: &Heard<T>, random: u64) -> Result<Duration, CodeEnd> {
+        match heard {
+            Heard::Answer(_) => return Err(CodeEnd::Lost),
+            Heard::Refused(Objection::Grant) if self.sent > 0 || self.doubtful => return Err(CodeEnd::Lost),
+            Heard::Refused(Objection::Grant) => return Err(CodeEnd::Refused),
+            Heard::Unknown(Doubt::Silent) => self.sent = self.sent.saturating_add(1),
+            Heard::Unknown(Doubt::Failed { .. }) => self.doubtful = true,
+            Heard::NotSent(_) | Heard::Refused(_) => {}
+        }
+        self.failures = self.failures.saturating_add(1);
+        let asked = match heard {
+            Heard::Unknown(_) => heard.retry_after().unwrap_or_default().min(LIFE),
+            _ => Duration::ZERO,
+        };
+        Ok(AGAIN.wait(self.failures, random).max(asked))
+    }
+}
+
+/// Whether a code that this was heard of counts as one that may have been spent.
+pub fn may_be_spent<T>(heard: &Heard<T>) -> bool {
+    matches!(heard, Heard::Answer(_) | Heard::Refused(Objection::Grant) | Heard::Unknown(Doubt::Silent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSED: Heard<()> = Heard::Refused(Objection::Grant);
+
+    #[test]
+    fn a_code_is_sent_again_while_that_may_save_the_link() {
+        let mut tries = Tries::new(0);
+        for harmless in [Heard::NO_CONNECTION, Heard::Refused(Objection::Client), Heard::throttled(None)] {
+            assert!(tries.heard::<()>(&harmless, 0).is_ok() && !may_be_spent(&harmless));
+        }
+        assert_eq!((tries.end(), tries.too_late()), (None, CodeEnd::Expired));
+        assert_eq!(tries.heard(&REFUSED, 0), Err(CodeEnd::Refused), "it was made up");
+        assert!(tries.heard::<()>(&Heard::SILENT, 0).is_ok() && may_be_spent::<()>(&Heard::SILENT));
+        assert_eq!((tries.end(), tries.too_late()), (None, CodeEnd::Lost));
+        assert_eq!(tries.heard(&REFUSED, 0), Err(CodeEnd::Lost), "the first may have spent it");
+        assert!(tries.heard::<()>(&Heard::SILENT, 0).is_ok());
+        assert_eq!(tries.end(), Some(CodeEnd::Lost));
+    }
+
+    #[test]
+    fn an_oauth_that_fails_is_asked_again_when_it_says_and_is_not_believed_afterwards() {
+        let mut tries = Tries::new(0);
+        let failed = Heard::<()>::failed(Some(Duration::from_secs(20)));
+        assert_eq!(tries.heard(&failed, 0), Ok(Duration::from_secs(20)));
+        assert_eq!((tries.end(), tries.too_late()), (None, CodeEnd::Lost));
+        assert_eq!(tries.heard(&REFUSED, 0), Err(CodeEnd::Lost));
+        let for_long = Heard::<()>::failed(Some(Duration::MAX));
+        assert_eq!(tries.heard(&for_long, 0), Ok(LIFE));
+    }
 }

@@ -203,15 +203,16 @@ impl Linking {
         let Some(call) = claim.progress.call() else { return Ok(Looked::Over) };
         let is_old = self.ring_now().since(claim.visit.at()) > VISIT_LIFE;
         let ask = AccessRequest { account: claim.account.clone(), min_life: MIN_LIFE, refused: luck.refused };
-        let lent = match self.tokens.lend(&ask).await {
+        let lent = match self.tokens.access_tokens().get(&ask).await {
             Ok(lent) => lent,
             Err(denied) => return self.without_token(claim, denied, is_old).await,
         };
         let Ok(_turn) = self.calls.acquire().await else { return Ok(Looked::Over) };
-        if !self.tokens.one_call().await {
+        if !self.tokens.permit_call().await {
             self.troubles().insert(number, Reason::OauthDown);
             return Ok(Looked::Later { wait: Duration::ZERO, left: claim });
         }
+        self.tokens.outbound().pass().await;
         let sent = claim.progress.sending(call);
         if !self.store.outbox().advance_claim(&claim, sent).await? {
             return Ok(Looked::Changed);

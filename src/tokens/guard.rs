@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -35,6 +35,8 @@ pub(super) struct Waiting {
 pub struct Guard {
     folder: PathBuf,
     store: String,
+    /// The store is an older copy, or may be: nothing is refreshed until the operator accepts it.
+    guarded: AtomicBool,
     wanted: AtomicU64,
     /// What is on disk.
     noted: Mutex<u64>,
@@ -46,7 +48,13 @@ impl Guard {
         // Where it can't be made, writing says so.
         let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         let (folder, store) = (folder.to_owned(), store.to_owned());
-        Self { folder, store, wanted: AtomicU64::new(0), noted: Mutex::new(0) }
+        Self {
+            folder,
+            store,
+            guarded: AtomicBool::new(false),
+            wanted: AtomicU64::new(0),
+            noted: Mutex::new(0),
+        }
     }
 
     pub fn folder(&self) -> &Path {
@@ -73,12 +81,18 @@ impl Guard {
         (noted.store == self.store).then_some(noted.epoch)
     }
 
-    /// Whether a store of this epoch is an older copy, or may be for all that is known; notes the epoch otherwise.
+    /// Finds out whether a store of this epoch is an older copy, or may be for all that is known; notes the epoch otherwise.
     ///
     /// # Errors
     /// When the folder of a new store can't be written: later it would be missed.
-    pub(super) async fn at_start(self: &Arc<Self>, ours: u64) -> io::Result<bool> {
-        self.aside(move |guard| guard.look(ours)).await
+    pub(super) async fn at_start(self: &Arc<Self>, ours: u64) -> io::Result<()> {
+        let guarded = self.aside(move |guard| guard.look(ours)).await?;
+        self.guarded.store(guarded, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guarded.load(Ordering::Acquire)
     }
 
     fn look(&self, ours: u64) -> io::Result<bool> {
@@ -161,6 +175,7 @@ impl Guard {
     /// The operator has accepted the store that is here.
     pub(super) async fn lift(self: &Arc<Self>) {
         let _ = self.aside(|guard| fs::remove_file(guard.mark())).await;
+        self.guarded.store(false, Ordering::Release);
     }
 
     /// There while an older copy is not accepted.

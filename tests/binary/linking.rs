@@ -254,7 +254,7 @@ async fn a_fresh_code_replaces_the_tokens_and_never_loses_the_user() {
     assert!(shown["state"] == "linked" && shown["user"] == "ann", "{shown}");
     assert_eq!(house.ring.counts(A).granted, 2);
     let ask = AccessRequest { account: account(A), min_life: Duration::from_hours(1), refused: None };
-    let lent = house.daemon().tokens().lend(&ask).await.unwrap();
+    let lent = house.daemon().tokens().access_tokens().get(&ask).await.unwrap();
     assert!(house.ring.honours_access(lent.token.expose()));
     assert_eq!(house.outcome(&house.visit(A), "bob").await, "linked_to_another_user");
     assert_eq!(house.outcome(&house.visit(A), "ann").await, "linked", "Ring is told once more");
@@ -341,7 +341,7 @@ async fn made_up_codes_have_a_share_of_their_own() {
     let entry = json!({"account_id": "linked", "user": "ann", "refresh_token": refresh});
     assert_eq!(house.admin("POST", "/v1/accounts", &entry).await.0, 200);
     let ask = AccessRequest { account: account("linked"), min_life: Duration::from_hours(1), refused: None };
-    let lent = house.daemon().tokens().lend(&ask).await.unwrap();
+    let lent = house.daemon().tokens().access_tokens().get(&ask).await.unwrap();
     assert!(house.ring.honours_access(lent.token.expose()));
     house
         .soon("all are at their end", async || {

@@ -95,7 +95,7 @@ async fn the_app_removed_ends_calls_at_once() {
     removed.time = Some(later(HOUR));
     room.store.inbox().accept(removed).await.unwrap();
     assert_eq!(room.lend("a").await.unwrap_err().reason, Reason::NoTokens);
-    soon("it leaves the schedule", || room.tokens().standing().overview.by_health.iter().sum::<usize>() == 0)
+    soon("it leaves the schedule", || room.tokens().status().overview.by_health.iter().sum::<usize>() == 0)
         .await;
 }
 
@@ -137,11 +137,11 @@ async fn our_own_wrong_secret_ends_no_link() {
     let room = Room::new(Policy::DeadAtOnce).await;
     room.fault("oauth-invalid-client", 1);
     room.import("a").await;
-    soon("it halts", || room.tokens().standing().overview.halted).await;
+    soon("it halts", || room.tokens().status().overview.halted).await;
     let denied = room.lend("a").await.unwrap_err();
     assert_eq!(denied.reason, Reason::ClientRefused);
     assert!(denied.retry_after.unwrap() > Duration::from_mins(14));
-    assert_eq!(room.tokens().standing().overview.by_health[3..].iter().sum::<usize>(), 0);
+    assert_eq!(room.tokens().status().overview.by_health[3..].iter().sum::<usize>(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,14 +175,14 @@ async fn an_older_copy_of_the_store_burns_nothing_until_told_to() {
     fs::rename(&copy, room.folder().join("store")).unwrap();
     let before = room.ring.exchanges().len();
     room.open().await;
-    soon("it is noticed", || room.tokens().standing().guarded).await;
+    soon("it is noticed", || room.tokens().status().guarded).await;
     assert_eq!(room.refused_newer("a").await, Reason::Guarded);
     for n in 0..20 {
         room.import(&format!("imported-{n}")).await;
     }
     room.close().await;
     room.open().await;
-    assert!(room.tokens().standing().guarded, "imports take it no further");
+    assert!(room.tokens().status().guarded, "imports take it no further");
     let unknown =
         Arrival { refresh_token: Secret::new("x".into()), user: None, replace: false, expects: None };
     assert_eq!(room.tokens().welcome(unknown).await, Err(Unwelcome::Guarded));
@@ -194,7 +194,7 @@ async fn an_older_copy_of_the_store_burns_nothing_until_told_to() {
     room.close().await;
     room.open().await;
     room.lend("b").await.unwrap();
-    assert!(!room.tokens().standing().guarded, "it stays accepted");
+    assert!(!room.tokens().status().guarded, "it stays accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +205,7 @@ async fn a_missing_epoch_is_an_older_copy_for_all_we_know() {
     room.close().await;
     fs::remove_dir_all(room.folder().join("guard")).unwrap();
     room.open().await;
-    soon("it is noticed", || room.tokens().standing().guarded).await;
+    soon("it is noticed", || room.tokens().status().guarded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -425,7 +425,7 @@ async fn a_copy_from_before_an_arrival_was_exchanged_does_not_send_it_again() {
     fs::rename(&copy, room.folder().join("store")).unwrap();
     let before = room.ring.exchanges().len();
     room.open().await;
-    assert!(room.tokens().standing().guarded);
+    assert!(room.tokens().status().guarded);
     room.stop().await;
     assert_eq!(room.ring.exchanges().len(), before, "nothing was sent");
     assert_eq!(room.store.links().arriving().await.unwrap().len(), 1);

@@ -37,7 +37,7 @@ async fn where_there_are_two_readings_the_old_token_is_not_sent_again_for_days_n
     room.fault("oauth-duplicate-keys", 1);
     let number = room.import_number("a").await;
     soon("it can't be read", || room.refreshes("unreadable") == 1).await;
-    soon("it failed", || room.tokens().standing().overview.failing == 1).await;
+    soon("it failed", || room.tokens().status().overview.failing == 1).await;
     let in_days = |room: &Room| {
         let next = room.tokens().next_try(number);
         next.is_some_and(|at| at.since(room.wall()) > Duration::from_hours(6 * 24))
@@ -49,5 +49,5 @@ async fn where_there_are_two_readings_the_old_token_is_not_sent_again_for_days_n
     soon("the start has looked", || room.refreshes("withheld") >= 1 && in_days(&room)).await;
     assert_eq!(room.ring.requests(Place::OAuth), 1);
     assert!(room.ring.live("a").is_some(), "what OAuth gave lives");
-    assert_ne!(room.tokens().standing().overview.by_health[Health::Fresh as usize], 1);
+    assert_ne!(room.tokens().status().overview.by_health[Health::Fresh as usize], 1);
 }

@@ -45,7 +45,7 @@ async fn full_at_the_answer(room: &Room, disk: &Disk) {
     room.import("a").await;
     soon("OAuth has replaced the token", || room.ring.counts("a").granted == 1).await;
     disk.fail(ALL_FULL);
-    soon("the answer has nowhere to go", || room.tokens().standing().unrecorded == 1).await;
+    soon("the answer has nowhere to go", || room.tokens().status().unrecorded == 1).await;
 }
 
 async fn is_well(room: &Room) -> AccessToken {
@@ -60,7 +60,7 @@ async fn it_is_recorded_when_there_is_room_again() {
     let (room, disk) = room().await;
     full_at_the_answer(&room, &disk).await;
     disk.heal();
-    soon("it is recorded", || room.tokens().standing().unrecorded == 0).await;
+    soon("it is recorded", || room.tokens().status().unrecorded == 0).await;
     is_well(&room).await;
     soon("the guard folder is cleared", || answers(&room) == 0).await;
 }
@@ -91,7 +91,7 @@ async fn with_no_place_at_all_it_does_not_stop() {
     let stopped = tokio::time::timeout(Duration::from_secs(3), room.stop()).await;
     assert!(stopped.is_err(), "it stopped with tokens in memory alone");
     disk.heal();
-    soon("it is recorded", || room.tokens().standing().unrecorded == 0).await;
+    soon("it is recorded", || room.tokens().status().unrecorded == 0).await;
     is_well(&room).await;
 }
 
@@ -104,7 +104,7 @@ async fn the_noted_epoch_is_that_of_a_commit_which_was_durable_and_reported_as_f
     soon("OAuth has replaced the token", || room.ring.counts("a").granted == 1).await;
     let kinds: &[Kind] = &[Kind::Sync];
     disk.fail(Fault { at: 0, kinds, times: 1, full: false, lost: Some(0.0) });
-    soon("the refresh has landed", || room.tokens().standing().overview.in_flight == 0).await;
+    soon("the refresh has landed", || room.tokens().status().overview.in_flight == 0).await;
     assert_eq!(disk.failed(), 1);
     disk.heal();
     is_well(&room).await;
@@ -120,11 +120,11 @@ async fn what_a_code_brought_is_not_let_go_before_it_is_on_disk() {
     room.take_code(&room.ring.new_code("a")).await.unwrap();
     soon("OAuth has given tokens", || room.ring.counts("a").granted == 1).await;
     disk.fail(ALL_FULL);
-    soon("they have nowhere to go", || room.tokens().standing().unrecorded == 1).await;
+    soon("they have nowhere to go", || room.tokens().status().unrecorded == 1).await;
     let stopped = tokio::time::timeout(Duration::from_secs(3), room.stop()).await;
     assert!(stopped.is_err(), "it stopped with tokens in memory alone");
     disk.heal();
-    soon("they are recorded", || room.tokens().standing().unrecorded == 0).await;
+    soon("they are recorded", || room.tokens().status().unrecorded == 0).await;
     room.let_go().await;
     room.all_have_arrived().await;
     is_well(&room).await;

@@ -71,10 +71,10 @@ async fn webhooks_status_and_tokens_that_are_there_go_on_beside_it() {
     room.survives("a").await;
     let hanging = Hanging::at(unfinished(&room, ""));
     room.import("b").await;
-    soon("its refresh begins", || room.tokens().standing().overview.in_flight == 1).await;
+    soon("its refresh begins", || room.tokens().status().overview.in_flight == 1).await;
     for n in 0..20 {
         room.store.inbox().accept(event(&format!("event-{n}"), "a")).await.unwrap();
-        assert!(room.tokens().standing().configured);
+        assert!(room.tokens().status().configured);
         room.lend("a").await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -93,9 +93,9 @@ async fn new_tokens_that_the_store_refuses_are_in_it_as_soon_as_it_is_well() {
     let fence = room.store.outbox().epoch().await.unwrap();
     let hanging = Hanging::at(unfinished(&room, &format!(".{number}.{fence}")));
     disk.fail(super::full_disk::ALL_FULL);
-    soon("the answer has nowhere to go", || room.tokens().standing().unrecorded == 1).await;
+    soon("the answer has nowhere to go", || room.tokens().status().unrecorded == 1).await;
     disk.heal();
-    soon("it is recorded", || room.tokens().standing().unrecorded == 0).await;
+    soon("it is recorded", || room.tokens().status().unrecorded == 0).await;
     assert!(hanging.still_hangs(), "somebody waited for it");
     drop(hanging);
     room.survives("a").await;

@@ -29,9 +29,9 @@ async fn none_of_sixty_links_is_lost_and_each_is_refreshed_once() {
     for id in &ids {
         room.import(id).await;
     }
-    soon("answers are late", || room.tokens().standing().overview.late > 0).await;
+    soon("answers are late", || room.tokens().status().overview.late > 0).await;
     soon("all are refreshed", || ids.iter().all(|id| room.ring.counts(id).granted == 1)).await;
-    soon("all answers are heard", || room.tokens().standing().overview.in_flight == 0).await;
+    soon("all answers are heard", || room.tokens().status().overview.in_flight == 0).await;
     for id in &ids {
         room.survives(id).await;
     }
@@ -64,8 +64,8 @@ async fn accounts_that_are_due_are_not_sent_to_an_oauth_that_is_silent() {
         room.import(&format!("account-{n}")).await;
     }
     room.let_go().await;
-    soon("OAuth is taken to be down", || room.tokens().standing().overview.oauth_down).await;
-    let sent = u64::try_from(room.tokens().standing().overview.in_flight).unwrap();
+    soon("OAuth is taken to be down", || room.tokens().status().overview.oauth_down).await;
+    let sent = u64::try_from(room.tokens().status().overview.in_flight).unwrap();
     soon("what was on its way is there", || room.ring.requests(Place::OAuth) == sent).await;
     assert!(sent <= 32, "{sent} are put at risk, of which none was needed more than five");
     let denied = room.lend("account-59").await.unwrap_err();

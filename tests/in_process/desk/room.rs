@@ -111,7 +111,7 @@ impl Room {
 
     /// Lets so much time pass, for Ring too, while nothing is under way.
     pub(crate) async fn advance(&self, by: Duration) {
-        soon("nothing is under way", || self.tokens.standing().overview.in_flight == 0).await;
+        soon("nothing is under way", || self.tokens.status().overview.in_flight == 0).await;
         self.ring.advance(by);
         self.shift.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
         self.tokens.look_at_the_clock();
@@ -238,13 +238,16 @@ impl Room {
     }
 
     pub(crate) async fn lend_for(&self, id: &str, min_life: Duration) -> Result<AccessToken, Denied> {
-        self.tokens.lend(&AccessRequest { account: account(id), min_life, refused: None }).await
+        self.tokens
+            .access_tokens()
+            .get(&AccessRequest { account: account(id), min_life, refused: None })
+            .await
     }
 
     pub(crate) async fn lend_newer(&self, id: &str, refused: u64) -> Result<AccessToken, Denied> {
         let ask =
             AccessRequest { account: account(id), min_life: Duration::from_mins(1), refused: Some(refused) };
-        self.tokens.lend(&ask).await
+        self.tokens.access_tokens().get(&ask).await
     }
 
     /// Why there is no newer token than the present one.

@@ -11,7 +11,7 @@ use crate::support::account;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn is(room: &Room, health: Health) -> bool {
-    room.tokens().standing().overview.by_health[health as usize] == 1
+    room.tokens().status().overview.by_health[health as usize] == 1
 }
 
 async fn proof(room: &Room) -> Proof {
@@ -27,7 +27,7 @@ async fn a_token_that_oauth_refuses_is_refused_at_once_and_after_a_start() {
     room.let_go().await;
     soon("it is refused", || is(&room, Health::Refused)).await;
     assert_eq!(proof(&room).await, Proof::Refused);
-    assert_eq!(room.tokens().standing().overview.failing, 1);
+    assert_eq!(room.tokens().status().overview.failing, 1);
     let number = room.store.links().account(account("a")).await.unwrap().unwrap().number;
     assert!(room.tokens().next_try(number).unwrap() > room.wall());
     room.close().await;

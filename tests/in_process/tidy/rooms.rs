@@ -10,6 +10,7 @@ const ROWS: &[&[&str]] = &[
     &["admin", "intake", "delivery"],
     &["linking"],
     &["tokens"],
+    &["outbound"],
     &["http", "ring_api", "store"],
     &["vault", "telemetry", "logging", "config"],
     &["clock", "chance", "failpoint", "access"],
@@ -22,6 +23,7 @@ const DOORS: &[(&str, &[&str], &[&str])] = &[
     ("config", &["src/daemon", "src/cli"], &["domain", "access"]),
     ("linking", &["src/daemon", "src/admin"], &["*"]),
     ("tokens", &["src/daemon", "src/admin", "src/linking"], &["*"]),
+    ("outbound", &["src/linking", "src/tokens"], &["*"]),
     ("cli", &["src/main.rs"], &["*"]),
     ("main", &[], &["cli"]),
 ];

@@ -6,10 +6,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::TokenService;
+use super::guard::Guard;
+use super::schedule::Schedule;
 use crate::domain::actor::Actor;
 use crate::domain::refresh::{LIFE, Notice, SLICES};
 use crate::logging::audit::{self, Entry, What};
+use crate::store::Store;
+use crate::telemetry::Metrics;
 
 /// How long a round over all accounts takes: some of what there is to tell comes with time alone.
 const ROUND: Duration = Duration::from_secs(20);
@@ -19,10 +22,19 @@ const AT_ONCE: usize = 256;
 /// How often it is said that the guard holds everything back.
 const SAY_AGAIN: Duration = Duration::from_hours(1);
 
-impl TokenService {
+/// Tells people of links.
+#[derive(Debug)]
+pub(super) struct Notifier {
+    pub store: Store,
+    pub metrics: Metrics,
+    pub schedule: Arc<Schedule>,
+    pub guard: Arc<Guard>,
+}
+
+impl Notifier {
     /// Says that nothing is refreshed, until it is accepted.
     pub(super) async fn complain(self: Arc<Self>) {
-        while self.is_guarded() {
+        while self.guard.is_guarded() {
             let noted_epoch = self.guard.noted_epoch().await;
             let store_epoch = self.store.outbox().epoch().await.ok();
             let guard_folder = self.guard.folder().display();
@@ -38,16 +50,16 @@ impl TokenService {
     }
 
     /// Runs until it is dropped.
-    pub(super) async fn herald(self: Arc<Self>) {
-        self.rounds().all();
+    pub(super) async fn run(self: Arc<Self>) {
+        self.schedule.rounds().all();
         let mut slices = tokio::time::interval(ROUND / SLICES);
         slices.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // After a long outage there may be very many.
             while self.tell_some().await {}
             tokio::select! {
-                _ = slices.tick() => self.rounds().tick(),
-                () = self.news.notified() => {}
+                _ = slices.tick() => self.schedule.rounds().tick(),
+                () = self.schedule.news.notified() => {}
             }
         }
     }
@@ -55,7 +67,8 @@ impl TokenService {
     /// Returns whether there was something to tell. What could not be told is found again in the next round.
     async fn tell_some(self: &Arc<Self>) -> bool {
         let news = {
-            let (now, mut rounds, planner) = (self.moment(), self.rounds(), self.planner());
+            let (now, mut rounds, planner) =
+                (self.schedule.moment(), self.schedule.rounds(), self.schedule.planner());
             rounds.look(planner.numbers(), AT_ONCE, |account| planner.news_of(account, now))
         };
         let any = !news.is_empty();
@@ -68,7 +81,7 @@ impl TokenService {
     }
 
     async fn tell(self: Arc<Self>, number: u32, notice: Notice) {
-        let Some(lapses_at) = self.planner().lapses_at(number) else { return };
+        let Some(lapses_at) = self.schedule.planner().lapses_at(number) else { return };
         let account = match self.store.links().tell(number, lapses_at.minus(LIFE), notice).await {
             Ok(account) => account,
             Err(error) => {
@@ -76,15 +89,15 @@ impl TokenService {
                 return;
             }
         };
-        let now = self.moment();
+        let now = self.schedule.moment();
         // Other tokens, or a clock that was set back: they are planned anew, and told of as they are.
         let Some(account) = account else {
-            if let Err(error) = self.replan(number).await {
+            if let Err(error) = self.schedule.replan(number).await {
                 tracing::warn!(account_number = number, %error, "an account can't be planned anew");
             }
             return;
         };
-        self.planner().told(number, notice, now);
+        self.schedule.planner().told(number, notice, now);
         self.metrics.link_is(notice.health());
         let days_left = lapses_at.since(now.wall).as_secs() / 86_400;
         let named = account;

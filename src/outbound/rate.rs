@@ -1,4 +1,4 @@
-//! The last thing before a request goes out: keeps the rate where it counts, at the sending.
+//! The rate limiter, the last thing before a request goes out: the rate counts at the sending.
 //!
 //! The schedule lets refreshes go at the rate, but each then waits for the disk. Where the disk pauses, those that were let go
 //! meanwhile would leave together, more in one second than Ring allows.
@@ -18,37 +18,37 @@ const BURST: u32 = 3;
 
 /// Lets one pass at a time, in the order in which they came.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub struct RateLimiter {
     bucket: Mutex<Bucket>,
     opened: Instant,
     /// Apart from the bucket, which whoever is next holds while it waits.
     paused_until: std::sync::Mutex<Instant>,
 }
 
-impl Gate {
-    pub(super) fn new(per_second: u32) -> Self {
+impl RateLimiter {
+    pub fn new(per_second: u32) -> Self {
         Self::with_burst(per_second, BURST.min(per_second))
     }
 
-    pub(super) fn with_burst(per_second: u32, burst: u32) -> Self {
+    pub fn with_burst(per_second: u32, burst: u32) -> Self {
         let opened = clock::ticks();
         let bucket = Mutex::new(Bucket::new(per_second, burst));
         Self { bucket, opened, paused_until: std::sync::Mutex::new(opened) }
     }
 
     /// Lets nothing pass for this long from now: the other side asked for it.
-    pub(super) fn pause(&self, wait: Duration) {
+    pub fn pause(&self, wait: Duration) {
         let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
         *paused_until = (*paused_until).max(clock::ticks() + wait);
     }
 
     /// Whether a pause has not ended.
-    pub(super) fn is_paused(&self) -> bool {
+    pub fn is_paused(&self) -> bool {
         clock::ticks() < *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the next request may go out.
-    pub(super) async fn pass(&self) {
+    pub async fn pass(&self) {
         let mut bucket = self.bucket.lock().await;
         loop {
             let paused_until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,33 +71,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_from_when_it_was_asked_for() {
-        let gate = std::sync::Arc::new(Gate::with_burst(10, 1));
+        let limiter = std::sync::Arc::new(RateLimiter::with_burst(10, 1));
         let start = clock::ticks();
-        gate.pause(Duration::from_secs(5));
+        limiter.pause(Duration::from_secs(5));
         let next = tokio::spawn({
-            let gate = std::sync::Arc::clone(&gate);
-            async move { gate.pass().await }
+            let limiter = std::sync::Arc::clone(&limiter);
+            async move { limiter.pass().await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Somebody waits already; these two are asked for at once.
-        gate.pause(Duration::from_secs(5));
-        gate.pause(Duration::from_secs(3));
+        limiter.pause(Duration::from_secs(5));
+        limiter.pause(Duration::from_secs(3));
         next.await.unwrap();
         assert_eq!((clock::ticks() - start).as_secs(), 6);
-        gate.pass().await;
+        limiter.pass().await;
         assert!(clock::ticks() - start < Duration::from_secs(7));
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_that_a_slow_disk_held_up_leave_at_the_rate() {
-        let gate = Gate::new(50);
+        let limiter = RateLimiter::new(50);
         let mut left = Vec::new();
         // The disk stands still for a second, and 16 wait; then the schedule goes on at its rate.
         tokio::time::advance(Duration::from_secs(1)).await;
         for later in [16, 50, 50] {
             let start = clock::ticks();
             for _ in 0..later {
-                gate.pass().await;
+                limiter.pass().await;
                 left.push(clock::ticks());
             }
             assert!(clock::ticks() - start <= Duration::from_millis(1100), "{later}");

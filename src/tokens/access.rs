@@ -1,15 +1,16 @@
 //! Hands out access tokens that live long enough; whoever asks meanwhile shares the one refresh that brings them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::TokenService;
-use crate::chance::random;
+use super::guard::Guard;
+use super::schedule::Schedule;
 use crate::clock;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::refresh::{Decision, End};
 use crate::domain::time::Millis;
-use crate::store::Access;
-use crate::telemetry::AccessOutcome;
+use crate::store::{Access, Store};
+use crate::telemetry::{AccessOutcome, Metrics};
 
 /// An answer comes within this.
 const PATIENCE: Duration = Duration::from_millis(9500);
@@ -20,12 +21,23 @@ const NOT_BEFORE: u32 = 8;
 /// When to ask again where nobody knows better.
 const SOON: Duration = Duration::from_secs(5);
 
-impl TokenService {
+/// The access tokens of all accounts.
+#[derive(Debug)]
+pub struct AccessTokens {
+    pub(super) store: Store,
+    pub(super) metrics: Metrics,
+    pub(super) schedule: Arc<Schedule>,
+    pub(super) guard: Arc<Guard>,
+    /// The configuration says who we are at Ring.
+    pub(super) refreshes: bool,
+}
+
+impl AccessTokens {
     /// An access token for a worker, within 10 s.
     ///
     /// # Errors
     /// Why there is none, and when to ask again.
-    pub async fn lend(&self, ask: &AccessRequest) -> Result<AccessToken, Denied> {
+    pub async fn get(&self, ask: &AccessRequest) -> Result<AccessToken, Denied> {
         let lent = self.find(ask).await;
         self.metrics.access_asked(match &lent {
             Ok(_) => AccessOutcome::Given,
@@ -45,8 +57,8 @@ impl TokenService {
                 Err(_) => return Err(Denied::for_now(Reason::Store, SOON)),
             };
             let number = access.number;
-            let good_for = self.access_left(&access);
-            let access = match serve(ask, access, good_for, self.now()) {
+            let good_for = self.schedule.access_left(&access);
+            let access = match serve(ask, access, good_for, self.schedule.now()) {
                 Ok(lent) => return Ok(lent),
                 Err(access) => access,
             };
@@ -54,11 +66,11 @@ impl TokenService {
                 return Err(Denied::for_good(Reason::TooLong));
             }
             self.may_refresh(ask, &access, good_for)?;
-            let outcome = self.wait_for(number);
-            self.plan_if_new(number).await?;
-            let asked = self.planner().ask(number, self.moment());
+            let outcome = self.schedule.wait_for(number);
+            let planned = self.schedule.plan_if_new(number).await;
+            planned.map_err(|_| Denied::for_now(Reason::Store, SOON))?;
+            let asked = self.schedule.ask(number);
             asked.map_err(|wait| Denied::for_now(Reason::Failing, wait))?;
-            self.wake.notify_one();
             match tokio::time::timeout_at(until, outcome).await {
                 Ok(Ok(Some(Decision::Retry { within }))) => return Err(self.why_later(within)),
                 Ok(Ok(Some(Decision::Renewed))) => renewed = true,
@@ -69,42 +81,20 @@ impl TokenService {
         }
     }
 
-    /// What was put in a moment ago, or before the schedule was read, is planned before it is asked for.
-    async fn plan_if_new(&self, number: u32) -> Result<(), Denied> {
-        let unread = |_| Denied::for_now(Reason::Store, SOON);
-        let Some(found) = self.store.links().token_record(number).await.map_err(unread)? else {
-            return Ok(());
-        };
-        let (now, mut planner) = (self.moment(), self.planner());
-        if !planner.knows(number, &found.record) {
-            planner.plan(number, &found.record, now, random());
-        }
-        Ok(())
-    }
-
-    /// How long the access token may still be used: never longer than OAuth gave it, by whichever clock is worse.
-    pub(super) fn access_left(&self, access: &Access) -> Duration {
-        let now = self.moment();
-        match self.planner().access_left(access.number, now) {
-            Some(by_ticks) => by_ticks.min(access.span.left_at_most(now.wall)),
-            None => access.span.left(now.wall),
-        }
-    }
-
     fn may_refresh(&self, ask: &AccessRequest, access: &Access, left: Duration) -> Result<(), Denied> {
         match access.end {
             Some(End::Lapsed) => return Err(Denied::for_good(Reason::Lapsed)),
             Some(End::Revoked) => return Err(Denied::for_good(Reason::Revoked)),
             None => {}
         }
-        if self.api.is_none() {
+        if !self.refreshes {
             return Err(Denied::for_good(Reason::NotConfigured));
         }
-        if self.is_guarded() {
+        if self.guard.is_guarded() {
             return Err(Denied::for_good(Reason::Guarded));
         }
-        not_again(ask, access, left, self.now())?;
-        let standing = self.planner().trouble(self.moment());
+        not_again(ask, access, left, self.schedule.now())?;
+        let standing = self.schedule.planner().trouble(self.schedule.moment());
         match standing {
             Some((reason, wait)) => Err(Denied::for_now(reason, wait)),
             None => Ok(()),
@@ -112,7 +102,11 @@ impl TokenService {
     }
 
     fn why_later(&self, within: Duration) -> Denied {
-        let reason = self.planner().trouble(self.moment()).map_or(Reason::Failing, |(reason, _)| reason);
+        let reason = self
+            .schedule
+            .planner()
+            .trouble(self.schedule.moment())
+            .map_or(Reason::Failing, |(reason, _)| reason);
         Denied::for_now(reason, within.max(Duration::from_secs(1)))
     }
 }

@@ -1,0 +1,52 @@
+//! Runs the work on items, each in a task of its own, and tells how each ended.
+
+use std::collections::HashMap;
+
+use tokio::task::{Id, JoinSet};
+
+use super::under_way::{InFlight, Item};
+
+/// The tasks of one kind of work. They end with it.
+#[derive(Debug)]
+pub struct Driver<T> {
+    tasks: JoinSet<T>,
+    items: HashMap<Id, Item>,
+}
+
+impl<T> Default for Driver<T> {
+    fn default() -> Self {
+        Self { tasks: JoinSet::new(), items: HashMap::new() }
+    }
+}
+
+impl<T: Send + 'static> Driver<T> {
+    /// Begins the work on an item.
+    pub fn start(&mut self, in_flight: InFlight, work: impl Future<Output = T> + Send + 'static) {
+        let item = in_flight.item();
+        let task = self.tasks.spawn(async move {
+            let _in_flight = in_flight;
+            work.await
+        });
+        self.items.insert(task.id(), item);
+    }
+
+    /// The next item whose work ended, and what it brought; nothing of it where that panicked. Nothing at all while none is worked on.
+    pub async fn ended(&mut self) -> Option<(Item, Option<T>)> {
+        let (id, brought) = match self.tasks.join_next_with_id().await? {
+            Ok((id, brought)) => (id, Some(brought)),
+            Err(error) => {
+                tracing::error!(%error, "work on what goes to Ring ended in a panic; what it left is on disk, and is taken up again");
+                (error.id(), None)
+            }
+        };
+        Some((self.items.remove(&id)?, brought))
+    }
+
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}

@@ -1,0 +1,325 @@
+//! The token service: puts its parts together, and runs the loop that asks the schedule what to do next.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::access::AccessTokens;
+use super::codes::{self, Codes};
+use super::guard::Guard;
+use super::notifier::Notifier;
+use super::record::Recorder;
+use super::refresh::{Refreshed, Refreshes};
+use super::schedule::{Clock, Schedule};
+use super::unidentified::Unidentified;
+use crate::domain::access_token::TokenStatus;
+use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
+use crate::domain::code::{Grant, NoRoom};
+use crate::domain::refresh::{LONGEST_NAP, Policy};
+use crate::domain::time::Millis;
+use crate::outbound::{Driver, Item, Outbound};
+use crate::ring_api::RingApi;
+use crate::store::{Changed, Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// Until a store that can't be read is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Beyond the longest call, until somebody else may begin a refresh of the account.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// What the token service works on.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    /// Without it nothing is refreshed.
+    pub api: Option<RingApi>,
+    pub policy: Policy,
+    /// An answer of OAuth is late after this, and goes on being awaited.
+    pub late_after: Duration,
+    /// How long an exchange by `api` takes at most.
+    pub answer_timeout: Duration,
+    /// Authorization codes that are taken, and sent, a second.
+    pub codes_per_second: u32,
+    pub guard: Guard,
+    pub metrics: Metrics,
+    pub clock: Clock,
+}
+
+/// Everything about tokens in one daemon.
+#[derive(Debug)]
+pub struct TokenService {
+    store: Store,
+    api: Option<RingApi>,
+    guard: Arc<Guard>,
+    outbound: Arc<Outbound>,
+    schedule: Arc<Schedule>,
+    recorder: Arc<Recorder>,
+    refreshes: Arc<Refreshes>,
+    unidentified: Arc<Unidentified>,
+    codes: Arc<Codes>,
+    notifier: Arc<Notifier>,
+    access: AccessTokens,
+}
+
+impl TokenService {
+    /// The service over `parts`. It refreshes nothing until it [runs](Self::run).
+    ///
+    /// # Errors
+    /// When the store can't be read, or the guard folder of a new one can't be written.
+    pub async fn new(parts: Parts) -> Result<Arc<Self>, StoreError> {
+        let Parts { store, api, policy, late_after, answer_timeout, codes_per_second, guard, metrics, clock } =
+            parts;
+        // Before anybody can change the store: an epoch that has just begun would look like one that is missing.
+        let guard = Arc::new(guard);
+        let guarded = guard.at_start(store.outbox().epoch().await?).await;
+        guarded.map_err(|error| {
+            StoreError::Unavailable(format!("[tokens] guard_folder {}: {error}", guard.folder().display()))
+        })?;
+        let outbound = Arc::new(Outbound::new(policy.per_second, late_after));
+        let schedule = Arc::new(Schedule::new(store.clone(), policy, clock));
+        let recorder = Arc::new(Recorder::new(store.clone(), Arc::clone(&guard), Arc::clone(&outbound)));
+        let refreshes = Arc::new(Refreshes {
+            store: store.clone(),
+            api: api.clone(),
+            metrics: metrics.clone(),
+            schedule: Arc::clone(&schedule),
+            recorder: Arc::clone(&recorder),
+            outbound: Arc::clone(&outbound),
+            lease: answer_timeout + LEASE_MARGIN,
+            repeat_unreadable: policy.repeat_unreadable,
+            last_resort: Mutex::new(HashSet::new()),
+        });
+        let unidentified = Arc::new(Unidentified {
+            store: store.clone(),
+            api: api.clone(),
+            schedule: Arc::clone(&schedule),
+            guard: Arc::clone(&guard),
+            outbound: Arc::clone(&outbound),
+            waiting: tokio::sync::Mutex::default(),
+        });
+        let codes = Arc::new(Codes::new(codes::Parts {
+            store: store.clone(),
+            api: api.clone(),
+            metrics: metrics.clone(),
+            schedule: Arc::clone(&schedule),
+            recorder: Arc::clone(&recorder),
+            outbound: Arc::clone(&outbound),
+            unidentified: Arc::clone(&unidentified),
+            per_second: codes_per_second,
+        }));
+        let notifier = Arc::new(Notifier {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            schedule: Arc::clone(&schedule),
+            guard: Arc::clone(&guard),
+        });
+        let access = AccessTokens {
+            store: store.clone(),
+            metrics,
+            schedule: Arc::clone(&schedule),
+            guard: Arc::clone(&guard),
+            refreshes: api.is_some(),
+        };
+        Ok(Arc::new(Self {
+            store,
+            api,
+            guard,
+            outbound,
+            schedule,
+            recorder,
+            refreshes,
+            unidentified,
+            codes,
+            notifier,
+            access,
+        }))
+    }
+
+    /// Access tokens for workers.
+    pub fn access_tokens(&self) -> &AccessTokens {
+        &self.access
+    }
+
+    /// The way to Ring, for what else must not be lost or sent twice.
+    pub fn outbound(&self) -> &Arc<Outbound> {
+        &self.outbound
+    }
+
+    /// Waits until the schedule has room for a call to Ring; whether it has.
+    pub async fn permit_call(&self) -> bool {
+        self.schedule.permit_call().await
+    }
+
+    /// Ring asks us to send nothing for a while, and may say for how long.
+    pub fn throttled(&self, retry_after: Option<Duration>) {
+        self.schedule.throttled(retry_after);
+    }
+
+    /// Takes a code, which is durable when this returns, and will be exchanged. One that came before is not exchanged again.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: it may be kept all the same where the store's word is missing, and may come again.
+    pub async fn take_code(&self, grant: Grant) -> Result<(), NoRoom> {
+        self.codes.take(grant).await
+    }
+
+    /// Whether an account may be about to come of which nobody knows yet.
+    pub fn expects_accounts(&self) -> bool {
+        self.outbound.codes() > 0
+    }
+
+    /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub async fn welcome(&self, arrival: Arrival) -> Result<Welcome, Unwelcome> {
+        self.unidentified.take_in(arrival).await
+    }
+
+    /// How it stands now. Looks at every account.
+    pub fn status(&self) -> TokenStatus {
+        TokenStatus {
+            configured: self.api.is_some(),
+            guarded: self.guard.is_guarded(),
+            overview: self.schedule.planner().overview(self.schedule.moment()),
+            unrecorded: self.recorder.count(),
+            codes: self.outbound.codes(),
+        }
+    }
+
+    /// When an account's tokens are tried next.
+    pub fn next_try(&self, number: u32) -> Option<Millis> {
+        let now = self.schedule.moment();
+        self.api.as_ref().and_then(|_| self.schedule.planner().next_try(number, now))
+    }
+
+    /// Reads the clocks at once, for tests that move them; the machine's are read once a minute at least.
+    #[doc(hidden)]
+    pub fn look_at_the_clock(&self) {
+        self.schedule.wake.notify_one();
+        self.schedule.rounds().all();
+        self.schedule.news.notify_one();
+    }
+
+    /// The operator says that this store is the one to go on with, though it is an older copy.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn accept_restored(&self) -> Result<(), StoreError> {
+        let seen = self.guard.noted_epoch().await.unwrap_or(0);
+        let epoch = self.store.outbox().raise_epoch(seen).await?;
+        let noted = self.guard.note(epoch).await;
+        noted.map_err(|error| {
+            StoreError::Unavailable(format!("{}: {error}", self.guard.folder().display()))
+        })?;
+        self.guard.lift().await;
+        tracing::warn!("the restored store was accepted; refreshes go on");
+        self.schedule.wake.notify_one();
+        Ok(())
+    }
+
+    /// Refreshes tokens until `stop` resolves, and then until every answer that was under way is on disk. What OAuth has not
+    /// answered by the time that `stop` says stays in the journal as unknown.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
+        let mut stop = std::pin::pin!(stop);
+        self.outbound.go_on();
+        // Before anything is read, so that no change is missed.
+        let mut changes = self.store.links().token_changes();
+        let opened = async {
+            while let Err(error) = self.open().await {
+                tracing::error!(%error, "the tokens can't be read; trying again");
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            _ = &mut stop => return,
+            () = opened => {}
+        }
+        // These end with it.
+        let mut beside = JoinSet::new();
+        beside.spawn(Arc::clone(&self.notifier).complain());
+        beside.spawn(Arc::clone(&self.notifier).run());
+        beside.spawn(Arc::clone(&self.unidentified).identify_all());
+        let mut driver = Driver::default();
+        let mut unread = BTreeSet::new();
+        let mut reload = false;
+        let end = loop {
+            match changes.take() {
+                Changed::Accounts(accounts) => unread.extend(accounts),
+                // It may have kept what it said it had not.
+                Changed::All => reload = true,
+            }
+            tokio::select! {
+                end = &mut stop => break end,
+                () = async {
+                    reload = reload && self.read_all().await.is_err();
+                    self.catch_up(&mut unread).await;
+                } => {}
+            }
+            self.codes.depart(&mut driver);
+            let settled = unread.is_empty() && !reload;
+            let wait = self.refreshes.depart(&mut driver).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
+            tokio::select! {
+                end = &mut stop => break end,
+                () = tokio::time::sleep(wait) => {}
+                () = self.schedule.wake.notified() => {}
+                () = changes.changed() => {}
+                Some((item, done)) = driver.ended() => reload |= self.landed(item, done).await,
+            }
+        };
+        drop(beside);
+        self.outbound.stop(end);
+        if !driver.is_empty() {
+            tracing::info!(under_way = driver.len(), "waiting for what is under way at Ring");
+        }
+        while let Some((item, done)) = driver.ended().await {
+            self.landed(item, done).await;
+        }
+    }
+
+    /// Returns whether what is on disk has to be read anew.
+    async fn landed(&self, item: Item, done: Option<Option<Refreshed>>) -> bool {
+        let Item::Refresh(number) = item else { return done.is_none() };
+        let refreshed = done.flatten().unwrap_or(Refreshed::LOST);
+        if let Some(decision) = self.refreshes.landed(number, refreshed).await {
+            tokio::spawn(Arc::clone(&self.unidentified).refreshed(number, refreshed.outcome, decision));
+        }
+        false
+    }
+
+    /// Reads the schedule, and what a run before left to be done.
+    async fn open(&self) -> Result<(), StoreError> {
+        for answer in self.guard.answers().await {
+            let (number, fence) = (answer.number, answer.fence);
+            let taken = self.store.outbox().take_back_answer(number, fence, answer.sealed).await?;
+            tracing::warn!(
+                account_number = number,
+                taken,
+                "an answer of OAuth was found in the guard folder"
+            );
+            self.guard.drop_answer(number, fence).await;
+        }
+        self.read_all().await
+    }
+
+    async fn read_all(&self) -> Result<(), StoreError> {
+        self.codes.read().await?;
+        self.unidentified.read().await?;
+        self.schedule.plan_all().await
+    }
+
+    /// Accounts whose tokens others changed.
+    async fn catch_up(&self, unread: &mut BTreeSet<u32>) {
+        for number in std::mem::take(unread) {
+            self.refreshes.forget(number);
+            let planned = self.schedule.replan(number).await;
+            self.schedule.tell_waiters(number, None);
+            if planned.is_err() {
+                unread.insert(number);
+            }
+        }
+    }
+}
