@@ -283,7 +283,7 @@ pub struct LetterFilter {
 }
 
 impl LetterFilter {
-    pub(super) fn covers(&self, class: Class, queue: Option<&QueueName>) -> bool {
+    pub(crate) fn covers(&self, class: Class, queue: Option<&QueueName>) -> bool {
         self.class.is_none_or(|c| c == class) && self.queue.as_ref().is_none_or(|q| Some(q) == queue)
     }
 }

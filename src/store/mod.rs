@@ -11,60 +11,20 @@
 //! An event lies once in the `log`, in a chunk with the others of its commit, however many queues it goes to; what
 //! can't stay there (held, dead, parked behind a stuck account) lies `aside`. ARCHITECTURE.md tells why.
 
-mod accept;
-mod account_row;
-mod accounts;
-mod arriving;
-mod aside;
-mod batch;
-mod caught;
-mod changes;
-mod claim_row;
-mod claims;
-mod codec;
-mod codes;
 mod command;
-mod committer;
-mod core;
-mod devices;
-mod error;
-mod file;
-mod fill;
-mod folder;
-mod follow;
-mod handle;
-mod index;
-mod inline;
-mod inspect;
-mod keys;
-mod letters;
-mod links;
-mod load;
-mod named;
-mod numbers;
-mod open;
-mod options;
+mod kv;
+mod memory;
 mod ports;
-mod reader;
-mod readers;
-mod recent;
-mod remember;
-mod retention;
-mod schema;
-mod seen;
-mod settle;
-mod shared;
-mod tables;
-mod tokens;
-mod turns;
-mod wal;
+mod read;
+mod rows;
+mod txn;
 mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use self::handle::Handle;
+use self::writer::handle::Handle;
 use crate::clock::RingClock;
 use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
@@ -73,26 +33,26 @@ use crate::telemetry::Metrics;
 pub use crate::domain::backlog::Scope;
 pub use crate::domain::link::LinkState;
 
-pub use self::arriving::{Arrived, Identified};
-pub use self::changes::{Changed, Subscription};
-pub use self::claims::{Claim, Claimed};
-pub use self::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
     Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals, QueueView,
     Rewrapped, TokensView,
 };
-pub use self::error::StoreError;
+pub use self::kv::error::StoreError;
 #[doc(hidden)]
-pub use self::file::LOG_BYTES;
-pub use self::folder::{Folder, Identity, sync_folder, write_new};
-pub use self::follow::{Followed, Follower};
-#[doc(hidden)]
-pub use self::inline::Inline;
-pub use self::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
+pub use self::kv::file::LOG_BYTES;
+pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
+pub use self::memory::changes::{Changed, Subscription};
+pub use self::memory::follow::{Followed, Follower};
+pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
+pub use self::memory::shared::{Health, Stats};
 pub use self::ports::{Claimable, Inbox, Links, Outbox, Queues};
-pub use self::shared::{Health, Stats};
-pub use self::turns::{Access, NoTurn, TokenRecord, Turn, Which};
+pub use self::txn::claims::{Claim, Claimed};
+pub use self::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
+pub use self::txn::journal::{Access, NoTurn, TokenRecord, Turn, Which};
+pub use self::txn::unidentified::{Arrived, Identified};
+#[doc(hidden)]
+pub use self::writer::inline::Inline;
 
 /// Letters, keys or events that one step of a long command goes over.
 const STEP: usize = 500;
@@ -166,7 +126,7 @@ impl Store {
     /// # Errors
     /// When the file can't be read.
     pub async fn keys_by_master(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        self.handle.read(reader::keys_by_master).await
+        self.handle.read(read::reader::keys_by_master).await
     }
 
     /// Times commits into these metrics from now on.

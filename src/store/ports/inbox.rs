@@ -5,14 +5,16 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::clock::RingClock;
+use crate::store::StoreError;
 use crate::store::command::{Accepted, Incoming};
-use crate::store::handle::Handle;
-use crate::store::writer::Command;
-use crate::store::{StoreError, load, reader};
+use crate::store::memory::load;
+use crate::store::read::reader;
+use crate::store::writer::group::Command;
+use crate::store::writer::handle::Handle;
 
 /// Where verified webhooks are kept.
 #[derive(Debug, Clone)]
-pub struct Inbox(pub(in crate::store) Arc<Handle>);
+pub struct Inbox(pub(crate) Arc<Handle>);
 
 impl Inbox {
     /// Keeps a verified webhook. The answer comes when it is durable: only then may Ring be told 2xx.

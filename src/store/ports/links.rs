@@ -11,20 +11,21 @@ use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Notice;
 use crate::domain::time::Millis;
-use crate::store::arriving::{Arrived, Identified};
-use crate::store::batch::Batch;
-use crate::store::changes::Subscription;
-use crate::store::claims::{self, Claim, Claimed};
 use crate::store::command::{AccountRefusal, AccountView, Bound, Import};
-use crate::store::error::Fault;
-use crate::store::handle::Handle;
-use crate::store::shared::Shared;
-use crate::store::turns::{Access, TokenRecord};
-use crate::store::{STEP, StoreError, reader};
+use crate::store::kv::error::Fault;
+use crate::store::memory::changes::Subscription;
+use crate::store::memory::shared::Shared;
+use crate::store::read::reader;
+use crate::store::txn::batch::Batch;
+use crate::store::txn::claims::{self, Claim, Claimed};
+use crate::store::txn::journal::{Access, TokenRecord};
+use crate::store::txn::unidentified::{Arrived, Identified};
+use crate::store::writer::handle::Handle;
+use crate::store::{STEP, StoreError};
 
 /// Where it is kept whose an account is, and with which tokens.
 #[derive(Debug, Clone)]
-pub struct Links(pub(in crate::store) Arc<Handle>, pub(in crate::store) Actor);
+pub struct Links(pub(crate) Arc<Handle>, pub(crate) Actor);
 
 /// What a look at the accounts that may be claimed found.
 #[derive(Debug, Default)]

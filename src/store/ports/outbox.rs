@@ -8,16 +8,17 @@ use crate::domain::confirm::Progress;
 use crate::domain::heard::Heard;
 use crate::domain::time::Millis;
 use crate::domain::tokens::Granted;
-use crate::store::batch::Batch;
-use crate::store::claims::{self, Claim};
-use crate::store::codes::{self, CodeId, Exchanged, KeptCode, WaitingCode};
-use crate::store::handle::Handle;
-use crate::store::turns::{EPOCH, NoTurn, Turn, Which, read_epoch};
-use crate::store::{StoreError, reader};
+use crate::store::StoreError;
+use crate::store::read::reader;
+use crate::store::txn::batch::Batch;
+use crate::store::txn::claims::{self, Claim};
+use crate::store::txn::codes::{self, CodeId, Exchanged, KeptCode, WaitingCode};
+use crate::store::txn::journal::{EPOCH, NoTurn, Turn, Which, read_epoch};
+use crate::store::writer::handle::Handle;
 
 /// Where what is sent to Ring is noted first.
 #[derive(Debug, Clone)]
-pub struct Outbox(pub(in crate::store) Arc<Handle>);
+pub struct Outbox(pub(crate) Arc<Handle>);
 
 impl Outbox {
     // ── refreshes ──
@@ -69,7 +70,7 @@ impl Outbox {
     /// # Errors
     /// When the file can't be read.
     pub async fn epoch(&self) -> Result<u64, StoreError> {
-        let read = |shared: &crate::store::shared::Shared| {
+        let read = |shared: &crate::store::memory::shared::Shared| {
             reader::fact(shared, EPOCH)?.as_deref().map_or(Ok(0), read_epoch)
         };
         self.0.read(read).await

@@ -10,21 +10,22 @@ use crate::domain::backlog::{Taken, Want};
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::time::Millis;
 use crate::failpoint;
-use crate::store::batch::Batch;
 use crate::store::command::{
     Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, QueueView,
 };
-use crate::store::follow::Follower;
-use crate::store::handle::Handle;
-use crate::store::letters::LetterAction;
-use crate::store::settle::Settlement;
-use crate::store::shared::{QueueState, Shared};
-use crate::store::writer::{Command, JobOf};
-use crate::store::{STEP, Scope, StoreError, reader};
+use crate::store::memory::follow::Follower;
+use crate::store::memory::shared::{QueueState, Shared};
+use crate::store::read::reader;
+use crate::store::txn::batch::Batch;
+use crate::store::txn::letters::LetterAction;
+use crate::store::txn::settle::Settlement;
+use crate::store::writer::group::{Command, JobOf};
+use crate::store::writer::handle::Handle;
+use crate::store::{STEP, Scope, StoreError};
 
 /// Where events wait for their consumers.
 #[derive(Debug, Clone)]
-pub struct Queues(pub(in crate::store) Arc<Handle>);
+pub struct Queues(pub(crate) Arc<Handle>);
 
 /// A lease whose events are being read. It goes back when its caller leaves before it has them.
 struct Reading<'a> {

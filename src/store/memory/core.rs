@@ -1,0 +1,209 @@
+//! What the writer keeps in memory of the file: rebuilt by `load`, thrown away whenever a transaction fails.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::index::Accounts;
+use super::options::QueueSpec;
+use super::recent::Recent;
+use super::seen::{Row, SeenIndex};
+use crate::domain::ids::QueueName;
+use crate::domain::time::Millis;
+use crate::store::rows::codec::ChunkBuilder;
+use crate::vault::DataKey;
+
+/// Opened data keys that are kept at hand, and up to twice as many: about 600 bytes each, 38 MiB at most.
+const KEYS_AT_HAND: usize = 1 << 15;
+/// Devices whose account is known to be on disk, and up to twice as many: 20 to 40 bytes each, 40 MiB at most.
+const DEVICES_AT_HAND: usize = 1 << 19;
+
+/// One chunk of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub count: u32,
+    /// (Event, queue) pairs in it.
+    pub pairs: u32,
+    /// Those of them that are not done.
+    pub live: u32,
+    pub bytes: u32,
+    /// When it was accepted, in seconds.
+    pub at: u32,
+}
+
+/// Number and size of a kind of records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Total {
+    pub events: u64,
+    pub bytes: u64,
+}
+
+impl Total {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.events += 1;
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn sub(&mut self, bytes: u64) {
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// An event that waits for its account to be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldEvent {
+    pub account: u32,
+    pub bytes: u32,
+    pub at: u32,
+}
+
+/// The writer's memory.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub next_seq: u64,
+    pub accounts: Accounts,
+    pub seen: SeenIndex,
+    /// The newest row of ids, which grows.
+    pub tail: Row,
+    pub tail_number: u64,
+    pub oldest_row: u64,
+    /// When the oldest remembered id came.
+    pub oldest_at: Millis,
+    pub chunks: BTreeMap<u64, Chunk>,
+    pub log_bytes: u64,
+    /// Sequence to event, so that the oldest of all is found.
+    pub held: BTreeMap<u64, HeldEvent>,
+    pub held_by_account: HashMap<u32, Total>,
+    pub held_bytes: u64,
+    /// Accounts without a key of which events may be left.
+    pub forgotten: BTreeSet<u32>,
+    /// By class, see `ASIDE`.
+    pub letters: [Total; 3],
+    pub parked_bytes: u64,
+    /// Where the search for chunks worth cleaning goes on.
+    pub clean_from: u64,
+    /// Fingerprint of a device to its account, as on disk: so that most events cost no look-up there.
+    pub devices: Recent<u64, u32>,
+    /// The configured queues by number.
+    pub routes: Vec<(u16, QueueSpec)>,
+    /// See [`crate::store::txn::journal`]; the highest that was ever noted.
+    pub epoch: u64,
+    /// Accounts whose refresh is under way: its fence, and until when nobody else may begin one.
+    pub turns: HashMap<u32, (u64, Millis)>,
+    /// When codes that are too old were looked for last.
+    pub codes_cleaned_at: Millis,
+    /// The chunk that a transaction collects; empty between two.
+    pub chunk: ChunkBuilder,
+    /// Room for an event before it is sealed.
+    pub plain: Vec<u8>,
+    keys: Recent<u32, Arc<DataKey>>,
+}
+
+impl Core {
+    /// The names of configured queues.
+    pub(crate) fn queue_names<'a>(&'a self, numbers: &'a [u16]) -> impl Iterator<Item = QueueName> + 'a {
+        let wanted = self.routes.iter().filter(|(number, _)| numbers.contains(number));
+        wanted.map(|(_, spec)| spec.name.clone())
+    }
+
+    pub(crate) fn new() -> Self {
+        Self {
+            next_seq: 1,
+            accounts: Accounts::new(),
+            seen: SeenIndex::new(),
+            tail: Row::default(),
+            tail_number: 1,
+            oldest_row: 1,
+            oldest_at: Millis(0),
+            chunks: BTreeMap::new(),
+            log_bytes: 0,
+            held: BTreeMap::new(),
+            held_by_account: HashMap::new(),
+            held_bytes: 0,
+            forgotten: BTreeSet::new(),
+            letters: [Total::default(); 3],
+            parked_bytes: 0,
+            clean_from: 0,
+            devices: Recent::new(DEVICES_AT_HAND),
+            routes: Vec::new(),
+            epoch: 0,
+            turns: HashMap::new(),
+            codes_cleaned_at: Millis(0),
+            chunk: ChunkBuilder::default(),
+            plain: Vec::new(),
+            keys: Recent::new(KEYS_AT_HAND),
+        }
+    }
+
+    /// Everything kept, as `max_bytes` counts it.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.log_bytes + self.aside_bytes()
+    }
+
+    pub(crate) fn aside_bytes(&self) -> u64 {
+        self.held_bytes + self.parked_bytes + self.letters.iter().map(|t| t.bytes).sum::<u64>()
+    }
+
+    /// The chunk that holds a sequence, by its first.
+    pub(crate) fn chunk_of(&self, seq: u64) -> Option<u64> {
+        let (&first, chunk) = self.chunks.range(..=seq).next_back()?;
+        (seq < first + u64::from(chunk.count)).then_some(first)
+    }
+
+    pub(crate) fn hold(&mut self, seq: u64, event: HeldEvent) {
+        let bytes = u64::from(event.bytes);
+        self.held.insert(seq, event);
+        self.held_by_account.entry(event.account).or_default().add(bytes);
+        self.held_bytes += bytes;
+    }
+
+    pub(crate) fn unhold(&mut self, seq: u64) -> Option<HeldEvent> {
+        let event = self.held.remove(&seq)?;
+        let bytes = u64::from(event.bytes);
+        self.held_bytes -= bytes;
+        if let Some(total) = self.held_by_account.get_mut(&event.account) {
+            total.sub(bytes);
+            if total.events == 0 {
+                self.held_by_account.remove(&event.account);
+            }
+        }
+        Some(event)
+    }
+
+    pub(crate) fn key_at_hand(&mut self, account: u32) -> Option<Arc<DataKey>> {
+        self.keys.get(account)
+    }
+
+    pub(crate) fn keep_key(&mut self, account: u32, key: Arc<DataKey>) {
+        self.keys.insert(account, key);
+    }
+
+    pub(crate) fn drop_key(&mut self, account: u32) {
+        self.keys.remove(account);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::{Purpose, Vault};
+
+    #[test]
+    fn twenty_thousand_accounts_with_three_devices_each_stay_at_hand() {
+        let vault = Vault::from_hex("ab".repeat(32).as_bytes(), None).unwrap();
+        let (key, _) = vault.fresh_key(1, Purpose::Events).unwrap();
+        let (key, mut core) = (Arc::new(key), Core::new());
+        for account in 0..20_000 {
+            core.keep_key(account, Arc::clone(&key));
+            for device in 0..3 {
+                core.devices.insert(u64::from(account) << 2 | device, account);
+            }
+        }
+        for account in 0..20_000 {
+            assert!(core.key_at_hand(account).is_some(), "{account}");
+            for device in 0..3 {
+                assert_eq!(core.devices.get(u64::from(account) << 2 | device), Some(account));
+            }
+        }
+    }
+}

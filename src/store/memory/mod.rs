@@ -1,0 +1,13 @@
+//! What the store keeps in memory of the file, for the writer and for readers.
+
+pub(crate) mod changes;
+pub(crate) mod core;
+pub(crate) mod follow;
+pub(crate) mod index;
+pub(crate) mod load;
+pub(crate) mod named;
+pub(crate) mod numbers;
+pub(crate) mod options;
+pub(crate) mod recent;
+pub(crate) mod seen;
+pub(crate) mod shared;

@@ -1,0 +1,42 @@
+//! Looks at a store that no daemon has open, and changes nothing but what a crash left to be repaired.
+
+use std::path::Path;
+
+use crate::store::Store;
+use crate::store::kv::caught;
+use crate::store::kv::error::Fault;
+use crate::store::kv::error::StoreError;
+use crate::store::kv::file::{self, Pages};
+use crate::store::kv::folder::{Folder, Identity};
+use crate::store::memory::load;
+use crate::store::writer::open::look_first;
+use crate::vault::Vault;
+
+/// redb's page cache while the file is looked at.
+const CACHE_BYTES: usize = 64 << 20;
+
+impl Store {
+    /// Checks the whole file, that it is this folder's, and that `vault` has its master key.
+    ///
+    /// # Errors
+    /// Each variant of [`StoreError`] says what is wrong and what helps. Blocks, for seconds where the file is large.
+    pub fn inspect(folder: &Path, environment: &str, vault: &Vault) -> Result<Identity, StoreError> {
+        let (folder, identity) = Folder::open(folder)?;
+        if identity.environment != environment {
+            let configured = environment.to_owned();
+            return Err(StoreError::Environment { found: identity.environment, configured });
+        }
+        look_first(&folder, &identity)?;
+        let look = || {
+            let disk = file::disk(&folder.data()).map_err(Fault::from)?;
+            let db = if file::has_log(&folder.data()).map_err(Fault::from)? {
+                file::open(disk, CACHE_BYTES, true, &identity)?.db
+            } else {
+                file::database(Pages::of(disk, false), CACHE_BYTES, true)?
+            };
+            load::verify(&db, &identity, vault)?;
+            Ok(load::read(&db, &[])?)
+        };
+        caught::reading(&folder.data(), look).map(|_| identity)
+    }
+}

@@ -1,0 +1,5 @@
+//! Reads of the file, on threads of the store.
+
+pub(crate) mod inspect;
+pub(crate) mod reader;
+pub(crate) mod readers;

@@ -1,0 +1,169 @@
+//! How an account lies on disk: whose it is and was, and what is to come of tokens whose account is not known yet.
+
+use bytes::{Buf, BufMut};
+
+use super::codec::{Damaged, get_text, put_text, stamp, stamped};
+use crate::domain::ids::AccountId;
+use crate::domain::link::{LinkState, Tenure, Term};
+use crate::domain::ring_time::RingTime;
+use crate::domain::time::Millis;
+
+const VERSION: u8 = 3;
+
+/// A row of `accounts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AccountRow {
+    /// Nothing once forgotten.
+    pub id: Option<AccountId>,
+    /// By our clock.
+    pub created_at: Millis,
+    pub tenure: Tenure,
+    /// How its tokens came, while its own id is not known.
+    pub arrival: Option<ArrivalRow>,
+}
+
+/// How tokens came whose account is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ArrivalRow {
+    /// Ring gave a code for them then.
+    Code(RingTime),
+    /// Somebody put them in.
+    PutIn {
+        /// Also if another user has the account.
+        replace: bool,
+        /// The only account that they may be given a user for.
+        expects: Option<AccountId>,
+    },
+}
+
+impl AccountRow {
+    pub(crate) fn new(id: &AccountId, tenure: Tenure, now: Millis) -> Self {
+        Self { id: Some(id.clone()), created_at: now, tenure, arrival: None }
+    }
+
+    pub(crate) fn encode(&self, number: u32) -> Vec<u8> {
+        let tenure = &self.tenure;
+        let mut out = Vec::with_capacity(128);
+        out.put_u8(VERSION);
+        out.put_u64(self.created_at.0);
+        out.put_u8(tenure.state as u8);
+        for at in [tenure.linked_at, tenure.taken_at, tenure.code_at, tenure.removed_at] {
+            out.put_u64(at.0);
+        }
+        out.put_u8(u8::try_from(tenure.terms.len()).unwrap_or(u8::MAX));
+        for term in &tenure.terms {
+            out.put_u64(term.from.0);
+            out.put_u32(term.user);
+        }
+        out.put_u8(u8::try_from(tenure.signs.len()).unwrap_or(u8::MAX));
+        for sign in &tenure.signs {
+            out.put_u64(sign.0);
+        }
+        put_text(&mut out, self.id.as_ref().map(AccountId::as_str));
+        match &self.arrival {
+            None => {}
+            Some(ArrivalRow::Code(came)) => {
+                out.put_u8(1);
+                for at in [came.earliest, came.likely, came.latest] {
+                    out.put_u64(at.0);
+                }
+            }
+            Some(ArrivalRow::PutIn { replace, expects }) => {
+                out.put_u8(2 + u8::from(*replace));
+                put_text(&mut out, expects.as_ref().map(AccountId::as_str));
+            }
+        }
+        stamp("accounts", &number.to_be_bytes(), &mut out);
+        out
+    }
+
+    pub(crate) fn decode(number: u32, value: &[u8]) -> Result<Self, Damaged> {
+        let body = stamped("accounts", &number.to_be_bytes(), value)?;
+        Self::read(body).ok_or(Damaged("accounts"))
+    }
+
+    fn read(mut from: &[u8]) -> Option<Self> {
+        let from = &mut from;
+        if from.try_get_u8().ok()? != VERSION {
+            return None;
+        }
+        let created_at = millis(from)?;
+        let state = LinkState::from_u8(from.try_get_u8().ok()?)?;
+        let (linked_at, taken_at) = (millis(from)?, millis(from)?);
+        let (code_at, removed_at) = (millis(from)?, millis(from)?);
+        let terms = from.try_get_u8().ok()?;
+        let term = |_| Some(Term { from: millis(from)?, user: from.try_get_u32().ok()? });
+        let terms: Vec<_> = (0..terms).map(term).collect::<Option<_>>()?;
+        let signs = from.try_get_u8().ok()?;
+        let signs = (0..signs).map(|_| millis(from)).collect::<Option<_>>()?;
+        if terms.is_empty() {
+            return None;
+        }
+        let id = account(from)?;
+        let arrival = if from.is_empty() { None } else { Some(ArrivalRow::read(from)?) };
+        let tenure = Tenure { state, terms, signs, linked_at, taken_at, code_at, removed_at };
+        from.is_empty().then_some(Self { id, created_at, tenure, arrival })
+    }
+}
+
+impl ArrivalRow {
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        Some(match from.try_get_u8().ok()? {
+            1 => {
+                let (earliest, likely, latest) = (millis(from)?, millis(from)?, millis(from)?);
+                Self::Code(RingTime { earliest, likely, latest })
+            }
+            kind @ (2 | 3) => Self::PutIn { replace: kind == 3, expects: account(from)? },
+            _ => return None,
+        })
+    }
+}
+
+fn millis(from: &mut &[u8]) -> Option<Millis> {
+    from.try_get_u64().ok().map(Millis)
+}
+
+#[expect(clippy::option_option, reason = "cut short, absent, or there")]
+fn account(from: &mut &[u8]) -> Option<Option<AccountId>> {
+    match get_text(from)? {
+        Some(text) => AccountId::new(&text).ok().map(Some),
+        None => Some(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_and_belong_to_their_account() {
+        let id = AccountId::new("a").unwrap();
+        let time = |n| RingTime { earliest: Millis(n), likely: Millis(n + 1), latest: Millis(u64::MAX) };
+        let arrivals = [
+            None,
+            Some(ArrivalRow::Code(time(3))),
+            Some(ArrivalRow::PutIn { replace: true, expects: Some(id.clone()) }),
+            Some(ArrivalRow::PutIn { replace: false, expects: None }),
+        ];
+        for (arrival, id) in arrivals.into_iter().zip([None, Some(id.clone()), None, Some(id)]) {
+            let tenure = Tenure {
+                state: LinkState::Removed,
+                terms: vec![Term { from: Millis(0), user: 7 }, Term { from: Millis(9), user: 0 }],
+                signs: vec![Millis(4), Millis(5)],
+                linked_at: Millis(1),
+                taken_at: Millis(2),
+                code_at: Millis(3),
+                removed_at: Millis(8),
+            };
+            let row = AccountRow { id, created_at: Millis(6), tenure, arrival };
+            let value = row.encode(3);
+            assert_eq!(AccountRow::decode(3, &value), Ok(row));
+            assert!(AccountRow::decode(4, &value).is_err());
+            for at in 0..value.len() {
+                let mut changed = value.clone();
+                changed[at] ^= 1;
+                assert!(AccountRow::decode(3, &changed).is_err(), "byte {at}");
+            }
+        }
+    }
+}

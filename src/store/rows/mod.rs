@@ -1,0 +1,5 @@
+//! How records lie on disk.
+
+pub(crate) mod account;
+pub(crate) mod claim;
+pub(crate) mod codec;

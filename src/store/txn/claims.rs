@@ -1,0 +1,237 @@
+//! Claims at rest: which accounts may be claimed, who claimed them with which nonce, and how far Ring has been told.
+//!
+//! A row is there for every account that a claim may be for: one that nobody has claimed, one that Ring gave a code for since
+//! its last claim, one whose claim is not done, and for a while after that. The row is what a nonce is looked for in, so it has all
+//! that takes.
+
+use std::collections::BTreeSet;
+use std::mem::{replace, take};
+use std::time::Duration;
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::batch::{Batch, Staged};
+use crate::domain::claim::{Bid, Ruling};
+use crate::domain::confirm::{Progress, Step};
+use crate::domain::ids::{AccountId, UserId};
+use crate::domain::link::{Answer, Event, LastClaim};
+use crate::domain::released::Released;
+use crate::domain::time::Millis;
+use crate::domain::visit::Visit;
+use crate::store::kv::error::Fault;
+use crate::store::kv::tables::{ACCOUNTS, CLAIMS, begin_read};
+use crate::store::memory::shared::Shared;
+use crate::store::ports::Claimable;
+use crate::store::rows::account::AccountRow;
+use crate::store::rows::claim::ClaimRow;
+use crate::store::rows::codec::Damaged;
+
+/// Rows that are read at a time when a nonce is looked for: a long read makes the file grow.
+const PAGE: usize = 4096;
+/// Rows that are past use which one look at all of them gives back, to be taken away.
+const STALE: usize = 256;
+
+/// A claim as it is kept.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub number: u32,
+    pub account: AccountId,
+    pub user: UserId,
+    pub visit: Visit,
+    pub identifier: Option<String>,
+    pub progress: Progress,
+    /// When Ring gave the last code for the account; 0 where none came.
+    pub code_at: Millis,
+}
+
+/// What came of a bid, durably.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The account is the user's.
+    Taken {
+        released: Released,
+    },
+    Not(Ruling),
+}
+
+/// Looks at every account that may be claimed for the last one that `matches`.
+pub(crate) fn claimable(
+    shared: &Shared,
+    now: Millis,
+    mut matches: impl FnMut(&str) -> bool,
+) -> Result<Claimable, Fault> {
+    let (mut after, mut seen) = (None, Claimable::default());
+    loop {
+        let mut rows = 0;
+        let read = |number, row: &ClaimRow| {
+            rows += 1;
+            if row.claiming.is_claimable(now) {
+                if matches(row.account.as_str()) {
+                    seen.found = Some((number, row.account.as_str().to_owned()));
+                }
+            } else if seen.stale.len() < STALE {
+                seen.stale.push(number);
+            }
+            rows < PAGE
+        };
+        match each_row(shared, after, read)? {
+            Some(last) => after = Some(last),
+            None => return Ok(seen),
+        }
+    }
+}
+
+/// The accounts under these numbers, or all, that may be claimed and are `wanted`.
+pub(crate) fn claimable_among(
+    shared: &Shared,
+    among: Option<&BTreeSet<u32>>,
+    now: Millis,
+    mut wanted: impl FnMut(&str) -> bool,
+) -> Result<Vec<(u32, String)>, Fault> {
+    let mut found = Vec::new();
+    let mut see = |number: u32, row: &ClaimRow| {
+        if row.claiming.is_claimable(now) && wanted(row.account.as_str()) {
+            found.push((number, row.account.as_str().to_owned()));
+        }
+    };
+    let Some(numbers) = among else {
+        let (mut after, mut rows) = (None, 0);
+        loop {
+            let read = |number, row: &ClaimRow| {
+                see(number, row);
+                rows += 1;
+                rows % PAGE != 0
+            };
+            match each_row(shared, after, read)? {
+                Some(last) => after = Some(last),
+                None => return Ok(found),
+            }
+        }
+    };
+    let txn = shared.with_db(begin_read)?;
+    let table = txn.open_table(CLAIMS)?;
+    for &number in numbers {
+        if let Some(value) = table.get(number)? {
+            see(number, &ClaimRow::decode(number, value.value())?);
+        }
+    }
+    Ok(found)
+}
+
+/// The numbers of accounts whose claim is not at its end.
+pub(crate) fn under_way(shared: &Shared) -> Result<Vec<u32>, Fault> {
+    let (mut after, mut numbers) = (None, Vec::new());
+    loop {
+        let mut rows = 0;
+        let read = |number, row: &ClaimRow| {
+            rows += 1;
+            let under_way = row.claiming.last.as_ref().is_some_and(|last| last.progress.call().is_some());
+            numbers.extend(under_way.then_some(number));
+            rows < PAGE
+        };
+        match each_row(shared, after, read)? {
+            Some(last) => after = Some(last),
+            None => return Ok(numbers),
+        }
+    }
+}
+
+/// Reads rows behind `after` until `read` wants no more; then, where to go on. One that is damaged is passed over.
+fn each_row(
+    shared: &Shared,
+    after: Option<u32>,
+    mut read: impl FnMut(u32, &ClaimRow) -> bool,
+) -> Result<Option<u32>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    for row in txn.open_table(CLAIMS)?.range(from..)? {
+        let (number, value) = row?;
+        let number = number.value();
+        let Ok(row) = ClaimRow::decode(number, value.value()) else {
+            crate::store::memory::shared::bump(&shared.stats.damaged);
+            tracing::error!(account_number = number, "the record of who may claim an account is damaged");
+            continue;
+        };
+        if !read(number, &row) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// How far the account's last claim is.
+pub(crate) fn step_of(txn: &ReadTransaction, number: u32) -> Result<Option<Step>, Fault> {
+    let table = txn.open_table(CLAIMS)?;
+    let Some(value) = table.get(number)? else { return Ok(None) };
+    let row = ClaimRow::decode(number, value.value()).ok();
+    Ok(row.and_then(|row| row.claiming.last).map(|last| last.progress.step))
+}
+
+pub(crate) fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let table = txn.open_table(CLAIMS)?;
+    let Some(value) = table.get(number)? else { return Ok(None) };
+    let ClaimRow { account, claiming } = ClaimRow::decode(number, value.value())?;
+    let Some(LastClaim { visit, user, identifier, progress, .. }) = claiming.last else { return Ok(None) };
+    let row = txn.open_table(ACCOUNTS)?.get(number)?;
+    let row = row.map(|row| AccountRow::decode(number, row.value())).transpose()?;
+    let code_at = row.map_or(Millis(0), |row| row.tenure.code_at);
+    let user = shared.users().name(user).and_then(|name| UserId::new(name).ok());
+    let user = user.ok_or(Damaged("claims"))?;
+    Ok(Some(Claim { number, account, user, visit, identifier, progress, code_at }))
+}
+
+impl Batch<'_> {
+    pub(crate) fn claim(&mut self, number: u32, bid: &Bid, skew: Duration) -> Result<Claimed, Fault> {
+        if self.read_account(number)?.is_none() || self.claim_row(number)?.is_none() {
+            return Ok(Claimed::Not(Ruling::NoMatch));
+        }
+        let before = take(&mut self.released);
+        let (visit, identifier) = (bid.visit.clone(), bid.identifier.clone());
+        // A name that is not taken after all costs a row; who may name one has signed in.
+        let user = self.user_number(&bid.user)?;
+        let effects = self.on_link(number, Event::Claimed { visit, user, identifier, skew })?;
+        let released = replace(&mut self.released, before);
+        Ok(match effects.answer {
+            Answer::Not(ruling) => Claimed::Not(ruling),
+            Answer::Old => Claimed::Not(Ruling::NoMatch),
+            Answer::Done => Claimed::Taken { released },
+        })
+    }
+
+    pub(crate) fn advance_claim(
+        &mut self,
+        number: u32,
+        nonce: &[u8; 32],
+        from: Progress,
+        to: Progress,
+    ) -> Result<bool, Fault> {
+        if self.read_account(number)?.is_none() {
+            return Ok(false);
+        }
+        Ok(self.on_link(number, Event::Advanced { nonce: *nonce, from, to })?.answer == Answer::Done)
+    }
+
+    pub(crate) fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {
+        let is_stale = self.claim_row(number)?.is_some_and(|row| !row.claiming.is_claimable(self.now));
+        if is_stale { self.drop_claim(number) } else { Ok(()) }
+    }
+
+    pub(crate) fn drop_claim(&mut self, number: u32) -> Result<(), Fault> {
+        if self.tables.claims()?.remove(number)?.is_some() {
+            self.staged.push(Staged::Claim { account: number });
+        }
+        Ok(())
+    }
+
+    /// Nothing as well where it does not read: nobody can claim the account then, and everything else goes on.
+    pub(crate) fn claim_row(&mut self, number: u32) -> Result<Option<ClaimRow>, Fault> {
+        let table = self.tables.claims()?;
+        let Some(value) = table.get(number)? else { return Ok(None) };
+        let row = ClaimRow::decode(number, value.value());
+        if row.is_err() {
+            crate::store::memory::shared::bump(&self.shared.stats.damaged);
+        }
+        Ok(row.ok())
+    }
+}

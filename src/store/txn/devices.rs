@@ -1,0 +1,135 @@
+//! The device map inside a transaction: which account a device is of, as the newest word of Ring's has it.
+
+use redb::ReadableTable;
+use sha2::{Digest, Sha256};
+
+use super::batch::Batch;
+use crate::domain::ids::DeviceId;
+use crate::domain::link::LinkState;
+use crate::domain::time::Millis;
+use crate::store::kv::error::Fault;
+use crate::store::memory::index::NO_ACCOUNT;
+use crate::store::memory::shared::bump;
+use crate::store::rows::codec::{stamp, stamped};
+
+/// Whose a device is since when, by Ring's time; [`NO_ACCOUNT`]'s when it was removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct DeviceRow {
+    account: u32,
+    since: Millis,
+}
+
+impl Batch<'_> {
+    /// The account of the first device that has one.
+    pub(crate) fn account_of_devices<'d>(
+        &mut self,
+        devices: impl Iterator<Item = &'d DeviceId>,
+    ) -> Result<u32, Fault> {
+        for device in devices {
+            let account = self.read_device(&device_key(device))?.map_or(NO_ACCOUNT, |row| row.account);
+            let lives = |slot: &crate::store::memory::index::AccountSlot| {
+                slot.state != LinkState::Forgotten && account != NO_ACCOUNT
+            };
+            if self.core.accounts.get(account).is_some_and(lives) {
+                return Ok(account);
+            }
+        }
+        Ok(NO_ACCOUNT)
+    }
+
+    /// An event of the device came that names the account. It moves the device unless the map has newer word.
+    pub(crate) fn note_device(
+        &mut self,
+        device: &DeviceId,
+        account: u32,
+        at: Option<Millis>,
+    ) -> Result<(), Fault> {
+        let key = device_key(device);
+        if self.core.devices.get(fingerprint(&key)) == Some(account) {
+            return Ok(());
+        }
+        let at = at.unwrap_or_default();
+        match self.read_device(&key)? {
+            Some(row) if row.account == account => {}
+            Some(row) if row.since >= at => return Ok(()),
+            _ => self.write_device(&key, DeviceRow { account, since: at })?,
+        }
+        self.core.devices.insert(fingerprint(&key), account);
+        Ok(())
+    }
+
+    /// The device was added to the account: since then it is there, also if it was before.
+    pub(crate) fn add_device(
+        &mut self,
+        device: &DeviceId,
+        account: u32,
+        at: Option<Millis>,
+    ) -> Result<(), Fault> {
+        let key = device_key(device);
+        let since = at.unwrap_or_default();
+        if self.read_device(&key)?.is_none_or(|row| row.since < since) {
+            self.core.devices.insert(fingerprint(&key), account);
+            return self.write_device(&key, DeviceRow { account, since });
+        }
+        Ok(())
+    }
+
+    /// The device was removed from the account, unless the map has newer word, or the removal is of a link before the present one.
+    pub(crate) fn forget_device(
+        &mut self,
+        device: &DeviceId,
+        account: u32,
+        at: Option<Millis>,
+    ) -> Result<(), Fault> {
+        let at = at.unwrap_or(self.ring.likely);
+        let is_of_before = self.read_account(account)?.is_some_and(|row| row.tenure.is_of_before(at));
+        let key = device_key(device);
+        let present = self.read_device(&key)?;
+        if is_of_before || present.is_some_and(|row| row.account != account || row.since > at) {
+            return Ok(());
+        }
+        // Kept, so that an older event does not bring it back.
+        self.core.devices.remove(fingerprint(&key));
+        self.write_device(&key, DeviceRow { account: NO_ACCOUNT, since: at })
+    }
+
+    fn read_device(&mut self, key: &[u8; 16]) -> Result<Option<DeviceRow>, Fault> {
+        let table = self.tables.devices()?;
+        let Some(value) = table.get(&key[..])? else { return Ok(None) };
+        // A damaged row is written anew when the device is next heard of with its account.
+        let row = stamped("devices", key, value.value()).ok().and_then(DeviceRow::read);
+        if row.is_none() {
+            bump(&self.shared.stats.damaged);
+        }
+        Ok(row)
+    }
+
+    fn write_device(&mut self, key: &[u8; 16], row: DeviceRow) -> Result<(), Fault> {
+        let mut value = row.account.to_be_bytes().to_vec();
+        value.extend_from_slice(&row.since.0.to_be_bytes());
+        stamp("devices", key, &mut value);
+        self.tables.devices()?.insert(&key[..], value.as_slice())
+    }
+}
+
+impl DeviceRow {
+    fn read(body: &[u8]) -> Option<Self> {
+        let (account, since) = body.split_first_chunk::<4>()?;
+        let since = Millis(u64::from_be_bytes(since.try_into().ok()?));
+        Some(Self { account: u32::from_be_bytes(*account), since })
+    }
+}
+
+fn device_key(device: &DeviceId) -> [u8; 16] {
+    let digest = Sha256::digest(device.as_str().as_bytes());
+    let mut key = [0; 16];
+    key.copy_from_slice(&digest[..16]);
+    key
+}
+
+/// What stands for a device in memory.
+fn fingerprint(key: &[u8; 16]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&key[..8]);
+    u64::from_be_bytes(first)
+}

@@ -1,0 +1,124 @@
+//! Dead letters at the operator's word: replayed or dropped, in steps.
+
+use super::batch::Batch;
+use crate::domain::cloudevent::Mark;
+use crate::domain::ids::QueueName;
+use crate::domain::time::Millis;
+use crate::store::command::{Class, LetterFilter, LetterId, LettersDone};
+use crate::store::kv::error::Fault;
+use crate::store::kv::tables::AsideKey;
+use crate::store::memory::index::{NO_ACCOUNT, NO_USER};
+use crate::store::rows::codec::Aside;
+
+/// What shall happen to letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LetterAction {
+    Replay,
+    Drop,
+}
+
+impl Batch<'_> {
+    /// Goes over at most `limit` letters from `after` on.
+    pub(crate) fn letters_step(
+        &mut self,
+        action: LetterAction,
+        filter: &LetterFilter,
+        after: Option<LetterId>,
+        limit: usize,
+    ) -> Result<LettersDone, Fault> {
+        let mut out = LettersDone::default();
+        let keys = if filter.ids.is_empty() {
+            self.letter_keys(after, limit)?
+        } else {
+            filter.ids.iter().map(|&id| letter_key(id)).collect()
+        };
+        if filter.ids.is_empty() && keys.len() == limit {
+            out.next = keys.last().and_then(|&key| letter_id(key));
+        }
+        for key in keys {
+            let Some(id) = letter_id(key) else { continue };
+            let queue = self.queue_name(id.queue);
+            if !filter.covers(id.class, queue.as_ref()) {
+                continue;
+            }
+            let done = match action {
+                LetterAction::Drop => self.remove_letter(key)?.is_some(),
+                LetterAction::Replay => self.replay(key, id)?,
+            };
+            if done { out.done += 1 } else { out.refused += 1 }
+        }
+        Ok(out)
+    }
+
+    /// Puts a letter back into the queue it left, or routes it anew when it was in none.
+    fn replay(&mut self, key: AsideKey, id: LetterId) -> Result<bool, Fault> {
+        let Some(aside) = self.read_aside(key)? else { return Ok(false) };
+        if id.class == Class::Quarantined {
+            return Ok(false);
+        }
+        let Aside { seq, account, .. } = aside;
+        let mut event = match self.open_event(seq, account, &aside.sealed) {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(false),
+            Err(fault) => return fault.of_one_record().map(|_| false),
+        };
+        event.marks.insert(Mark::Replayed);
+        let (mut account, mut user) = (account, aside.user);
+        let queues = if id.queue == 0 {
+            // Never was in a queue. Whose it was when it was accepted it stays; else the account, which its device may
+            // tell by now, has the user who has it now.
+            if account == NO_ACCOUNT {
+                account = self.account_of_devices(event.device.iter())?;
+                event.account = self.read_account(account)?.and_then(|row| row.id);
+            }
+            if user == NO_USER && account != NO_ACCOUNT {
+                let (row, at) = (self.read_account(account)?, self.plausible(event.time));
+                user = row.map_or(NO_USER, |row| row.tenure.whose(&event.kind, at).user());
+            }
+            event.user = self.user_name(user);
+            self.queues_for(&event, &aside.queues)
+        } else {
+            self.core.routes.iter().map(|(n, _)| *n).filter(|&n| n == id.queue).collect()
+        };
+        if queues.is_empty() {
+            return Ok(false);
+        }
+        self.remove_letter(key)?;
+        let seq = self.append(account, user, &event, queues.clone())?;
+        self.publish(seq, &queues, &event);
+        Ok(true)
+    }
+
+    fn letter_keys(&mut self, after: Option<LetterId>, limit: usize) -> Result<Vec<AsideKey>, Fault> {
+        let table = self.tables.aside()?;
+        letter_keys(&*table, after, limit)
+    }
+
+    fn queue_name(&self, number: u16) -> Option<QueueName> {
+        self.shared.queues().get(&number).map(|q| q.name.clone())
+    }
+}
+
+/// Keys of letters behind `after`, in order.
+pub(crate) fn letter_keys(
+    table: &impl redb::ReadableTable<AsideKey, &'static [u8]>,
+    after: Option<LetterId>,
+    limit: usize,
+) -> Result<Vec<AsideKey>, Fault> {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    let start = after.map_or(Included((Class::Dead as u8, 0, 0, 0)), |id| Excluded(letter_key(id)));
+    let mut keys = Vec::new();
+    for row in table.range::<AsideKey>((start, Unbounded))?.take(limit) {
+        keys.push(row?.0.value());
+    }
+    Ok(keys)
+}
+
+pub(crate) fn letter_key(id: LetterId) -> AsideKey {
+    (id.class as u8, id.buried_at.0, id.seq, u32::from(id.queue))
+}
+
+pub(crate) fn letter_id(key: AsideKey) -> Option<LetterId> {
+    let class = Class::ALL.into_iter().find(|c| *c as u8 == key.0)?;
+    Some(LetterId { class, buried_at: Millis(key.1), seq: key.2, queue: u16::try_from(key.3).ok()? })
+}

@@ -1,0 +1,107 @@
+//! A store without its thread: commits when it is told, at the time it is told. For tests with virtual time.
+
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::mpsc::Receiver;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use redb::StorageBackend;
+
+use super::committer;
+use super::group::{Command, Writer};
+use super::open::prepare;
+use crate::domain::steady::Watch;
+use crate::domain::time::Millis;
+use crate::store::Store;
+use crate::store::kv::error::StoreError;
+use crate::store::kv::file;
+use crate::store::kv::folder::Folder;
+use crate::store::memory::options::Options;
+use crate::store::read::readers::Readers;
+use crate::vault::Vault;
+
+/// A store whose writer runs only inside these calls.
+pub struct Inline {
+    pub store: Store,
+    writer: Writer,
+    commands: Receiver<Command>,
+    watch: Option<Watch>,
+}
+
+impl std::fmt::Debug for Inline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inline").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Inline {
+    /// As [`Store::open_with`].
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with<D: StorageBackend>(
+        folder: &Path,
+        vault: Vault,
+        options: Options,
+        check: bool,
+        disk: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let (folder, identity) = Folder::open(folder)?;
+        let open = file::opening(options.cache_bytes, check, disk);
+        let (store, writer, commands) = prepare(folder, identity, vault, options, open, Readers::InPlace)?;
+        Ok(Self { store, writer, commands, watch: None })
+    }
+
+    /// Runs a call of the store to its end; what it sends is committed at `now`.
+    pub fn run<T>(&mut self, now: Millis, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match call.as_mut().poll(&mut context) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => self.commit(now),
+            }
+        }
+    }
+
+    /// Runs calls to their ends; what they send at first is committed together at `now`.
+    pub fn run_all<T>(&mut self, now: Millis, calls: Vec<Pin<Box<dyn Future<Output = T> + '_>>>) -> Vec<T> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut answers: Vec<Option<T>> = Vec::new();
+        let mut calls = calls;
+        for call in &mut calls {
+            answers.push(match call.as_mut().poll(&mut context) {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => None,
+            });
+        }
+        self.commit(now);
+        let rest = calls.into_iter().zip(answers);
+        rest.map(|(call, answer)| answer.unwrap_or_else(|| self.run(now, call))).collect()
+    }
+
+    /// Commits what was sent.
+    pub fn commit(&mut self, now: Millis) {
+        let group: Vec<_> = self.commands.try_iter().collect();
+        if !group.is_empty() {
+            self.writer.commit(now, group);
+        }
+    }
+
+    /// Lets what is due at `now` happen. Returns whether more is due at once.
+    pub fn tick(&mut self, now: Millis) -> bool {
+        committer::tick(&mut self.writer, now, true)
+    }
+
+    /// Lets both clocks be seen, the second as the time since any moment.
+    pub fn look(&mut self, wall: Millis, monotonic: Duration) {
+        let watch = self.watch.get_or_insert_with(|| Watch::from(wall, monotonic));
+        committer::look(&self.writer, watch, wall, monotonic);
+    }
+
+    /// Tries to bring a failing store back. Returns whether it is usable.
+    pub fn recover(&mut self, now: Millis) -> bool {
+        self.writer.recover(now)
+    }
+}
