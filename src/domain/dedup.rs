@@ -35,12 +35,6 @@ impl Identity {
         Self { id: id_hash(&key), key, content: short(&digest) }
     }
 
-    /// Whether `before`, which was remembered with the same id, is of this event. Earlier versions remembered a hash of the
-    /// whole body.
-    pub fn repeats(&self, before: &ContentHash, body: &[u8]) -> bool {
-        self.content == *before || short(&whole(body)) == *before
-    }
-
     /// What the event is called when its id was seen before with something else in `data`.
     #[must_use]
     pub fn conflicting(&self) -> Self {
@@ -131,14 +125,5 @@ mod tests {
     fn without_an_id_another_time_makes_another_event() {
         let at = |time| of(&format!(r#"{{"meta":{{"time":"{time}"}},"data":{{"type":"device_online"}}}}"#));
         assert_ne!(at("2026-01-01T00:00:00Z").id, at("2026-01-02T00:00:00Z").id);
-    }
-
-    #[test]
-    fn what_an_earlier_version_remembered_is_recognised() {
-        let body = r#"{"meta":{"request_id":"r"},"data":{"type":"t"}}"#;
-        let before = Identity::of(Some("r"), body.as_bytes()).content;
-        assert_ne!(of(body).content, before);
-        assert!(of(body).repeats(&before, body.as_bytes()));
-        assert!(!of(body).repeats(&before, b"else"));
     }
 }

@@ -1,6 +1,5 @@
 //! The store through its interface: durable, once, in order, to the right user.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crate::support::*;
@@ -9,8 +8,8 @@ use ringhookd::domain::dedup::Identity;
 use ringhookd::domain::released::Released;
 use ringhookd::domain::routing::{Filter, Selection, TypePattern};
 use ringhookd::store::{
-    Accepted, AccountRefusal, Class, Health, LOG_BYTES, LeaseRequest, LetterFilter, LinkState, Outcome,
-    QueueSpec, StoreError, Unclaimed,
+    Accepted, AccountRefusal, Class, Health, LeaseRequest, LetterFilter, LinkState, Outcome, QueueSpec,
+    StoreError, Unclaimed,
 };
 
 fn only_user(name: &str, user: &str) -> QueueSpec {
@@ -242,32 +241,6 @@ async fn a_store_is_inspected_only_while_nobody_has_it() {
     assert!(matches!(wrong, Err(StoreError::WrongKey { .. })));
     std::fs::write(folder.join("store.redb"), b"").unwrap();
     assert!(matches!(inspect("test"), Err(StoreError::Damaged(_))));
-}
-
-#[tokio::test]
-async fn a_file_of_the_time_before_the_log_is_given_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("store");
-    let store_ = store(&folder, vec![spec("all")]);
-    link(&store_, "a", "ann").await;
-    store_.inbox().accept(event("1", "a")).await.unwrap();
-    store_.close();
-    drop(store_);
-    let path = folder.join("store.redb");
-    let pages = std::fs::read(&path).unwrap().split_off(LOG_BYTES);
-    std::fs::write(&path, &pages).unwrap();
-    let checked = ringhookd::store::Store::inspect(&folder, "test", &vault());
-    assert_eq!(checked.unwrap().store, "test");
-    assert_eq!(std::fs::read(&path).unwrap().len(), pages.len(), "who only looks changes nothing");
-    // What a copy leaves that was cut off.
-    std::fs::write(folder.join("store.new"), b"half").unwrap();
-    let store_ = open(&folder, options(vec![spec("all")])).unwrap();
-    assert_eq!(store_.inbox().accept(event("1", "a")).await.unwrap(), Accepted::Duplicate);
-    store_.inbox().accept(event("2", "a")).await.unwrap();
-    assert_eq!(drain_keys(&store_, "all").await, ["1", "2"]);
-    store_.close();
-    assert!(!folder.join("store.new").exists());
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 //! The store's one file: the room of the write-ahead log first, redb's pages behind it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
 use super::error::{Fault, StoreError};
-use super::folder::{Folder, Identity, sync_folder, unavailable, write_new};
+use super::folder::{Identity, write_new};
 use super::wal::Wal;
 use crate::store::memory::load;
 use crate::store::memory::shared::OpenFn;
@@ -21,9 +20,6 @@ use crate::store::rows::codec::Damaged;
 /// a few milliseconds.
 pub const LOG_BYTES: usize = 2 << 20;
 const START: u64 = LOG_BYTES as u64;
-
-/// What a redb file starts with, and no record of the log.
-const REDB: &[u8; 4] = b"redb";
 
 /// The file, for redb and for the log.
 pub(crate) type Disk = Arc<Device>;
@@ -81,28 +77,25 @@ pub(crate) struct Opened {
 #[derive(Debug)]
 pub(crate) struct Pages {
     disk: Disk,
-    /// Bytes before it: none in a file without a log.
-    start: u64,
 }
 
 impl Pages {
-    /// Those of a file that has a log, or of one of the time before it.
-    pub(crate) fn of(disk: Disk, has_log: bool) -> Self {
-        Self { disk, start: if has_log { START } else { 0 } }
+    pub(crate) fn of(disk: Disk) -> Self {
+        Self { disk }
     }
 }
 
 impl StorageBackend for Pages {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.len()?.saturating_sub(self.start))
+        Ok(self.disk.len()?.saturating_sub(START))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(self.start + offset, out)
+        self.disk.read(START + offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.file()?.set_len(self.start + len)
+        self.disk.file()?.set_len(START + len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -110,7 +103,7 @@ impl StorageBackend for Pages {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.write(self.start + offset, data)
+        self.disk.write(START + offset, data)
     }
 
     fn close(&self) -> io::Result<()> {
@@ -155,54 +148,15 @@ pub(crate) fn open(
         // redb would make a new store of it and say nothing.
         return Err(StoreError::from(Fault::Damaged(Damaged("file: it is empty"))));
     }
-    let db = database(Pages::of(Arc::clone(&disk), true), cache_bytes, check)?;
+    let db = database(Pages::of(Arc::clone(&disk)), cache_bytes, check)?;
     load::identify(&db, identity)?;
     let wal = Wal::recover(&db, disk)?;
     Ok(Opened { db, wal })
 }
 
 /// redb over its part of a file.
-pub(crate) fn database(pages: Pages, cache_bytes: usize, check: bool) -> Result<Database, Fault> {
+fn database(pages: Pages, cache_bytes: usize, check: bool) -> Result<Database, Fault> {
     let mut builder = Builder::new();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check);
     Ok(builder.create_with_backend(pages)?)
-}
-
-/// Whether the file begins with a log, and not with redb's pages as those of the time before it do.
-pub(crate) fn has_log(path: &Path) -> io::Result<bool> {
-    let mut start = [0; REDB.len()];
-    let read = File::open(path)?.read_exact(&mut start);
-    Ok(read.is_err() || start != *REDB)
-}
-
-/// Gives a file of the time before the log its room, beside the old one until it is whole.
-pub(crate) fn make_room(folder: &Folder) -> Result<(), StoreError> {
-    let path = &folder.data();
-    let failed = |e| unavailable(path, &e);
-    if !has_log(path).map_err(failed)? {
-        let new = path.with_extension("new");
-        let copied = copy_behind_log(path, &new).map_err(failed).and_then(|file| {
-            // Before it is in place, so that nobody else ever finds a file there that is not locked.
-            folder.lock_instead(file)?;
-            fs::rename(&new, path).map_err(failed)
-        });
-        copied.inspect_err(|_| drop(fs::remove_file(&new)))?;
-        tracing::info!("the store's file was given the room of a write-ahead log");
-    }
-    // Also where that was done before: a crash may have come between.
-    path.parent().map_or(Ok(()), sync_folder)
-}
-
-fn copy_behind_log(path: &Path, new: &Path) -> io::Result<File> {
-    let mut old = File::open(path)?;
-    let before = old.metadata()?;
-    // One that was begun before.
-    let _ = fs::remove_file(new);
-    let mut out = OpenOptions::new().create_new(true).write(true).mode(0o600).open(new)?;
-    chown(new, Some(before.uid()), Some(before.gid()))?;
-    out.set_permissions(before.permissions())?;
-    out.write_all(&vec![0; LOG_BYTES])?;
-    io::copy(&mut old, &mut out)?;
-    out.sync_all()?;
-    Ok(out)
 }

@@ -230,13 +230,6 @@ impl Folder {
         Ok(true)
     }
 
-    /// Puts another file, which is not at its place yet, under the lock of the store's file.
-    pub(crate) fn lock_instead(&self, data: File) -> Result<(), StoreError> {
-        take_lock(&data, &self.path, &self.data())?;
-        self.locks().data = Some(data);
-        Ok(())
-    }
-
     /// Lets others have the store.
     pub fn unlock(&self) {
         let Locks { folder, data } = std::mem::take(&mut *self.locks());
@@ -273,7 +266,8 @@ impl Folder {
             let opened = OpenOptions::new().read(true).write(true).open(&path);
             let file = opened.map_err(|e| unavailable(&path, &e))?;
             // Replaced before it was locked: the other one counts.
-            self.lock_instead(file)?;
+            take_lock(&file, &self.path, &path)?;
+            self.locks().data = Some(file);
         }
         Ok(())
     }

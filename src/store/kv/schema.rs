@@ -8,7 +8,7 @@ use crate::store::rows::codec::Damaged;
 use crate::store::txn::batch::to_u32;
 
 /// The oldest schema that is brought up to ours; those before it were never released.
-const OLDEST: u32 = 3;
+const OLDEST: u32 = 4;
 /// The schema that this program writes.
 pub(crate) const SCHEMA: u32 = OLDEST;
 const SCHEMA_KEY: &str = "schema";

@@ -26,6 +26,8 @@ pub(crate) const PROGRESS: TableDefinition<(u64, u16), Bytes> = TableDefinition:
 pub(crate) const ATTEMPTS: TableDefinition<(u16, u64), Bytes> = TableDefinition::new("attempts");
 /// (Kind, account or queue or time, sequence, queue) to a record kept outside the log.
 pub(crate) const ASIDE: TableDefinition<AsideKey, Bytes> = TableDefinition::new("aside");
+/// Hash of an account's id to its number.
+pub(crate) const ACCOUNT_IDS: TableDefinition<Bytes, Bytes> = TableDefinition::new("account_ids");
 pub(crate) const ACCOUNTS: TableDefinition<u32, Bytes> = TableDefinition::new("accounts");
 pub(crate) const TOKENS: TableDefinition<u32, Bytes> = TableDefinition::new("tokens");
 /// Account to the refresh that is under way, or whose outcome nobody knows.
@@ -191,6 +193,7 @@ tables! {
     attempts: ATTEMPTS<(u16, u64)>,
     aside: ASIDE<AsideKey>,
     accounts: ACCOUNTS<u32>,
+    account_ids: ACCOUNT_IDS<Bytes>,
     tokens: TOKENS<u32>,
     journal: JOURNAL<u32>,
     arrived: ARRIVED<Bytes>,

@@ -132,7 +132,8 @@ impl Accounts {
     }
 }
 
-fn hash(id: &AccountId) -> [u8; 16] {
+/// What stands for an id, here and in its row.
+pub(crate) fn hash(id: &AccountId) -> [u8; 16] {
     let digest = Sha256::digest(id.as_str().as_bytes());
     let mut out = [0; 16];
     out.copy_from_slice(&digest[..16]);

@@ -5,8 +5,6 @@ pub(crate) mod core;
 pub(crate) mod follow;
 pub(crate) mod index;
 pub(crate) mod load;
-pub(crate) mod named;
-pub(crate) mod numbers;
 pub(crate) mod options;
 pub(crate) mod recent;
 pub(crate) mod seen;

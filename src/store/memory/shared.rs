@@ -11,8 +11,6 @@ use tokio::sync::Notify;
 use super::changes::Changes;
 use super::follow::Feed;
 use super::index::Users;
-use super::named::NamedAccounts;
-use super::numbers::Numbers;
 use super::options::{Options, QueueSpec};
 use super::seen::Row;
 use crate::clock::RingClock;
@@ -149,7 +147,6 @@ pub(crate) struct Shared {
     pub options: Options,
     pub stats: Stats,
     pub feed: Feed,
-    pub named: NamedAccounts,
     /// Where commits are timed, once somebody wants to know.
     pub metrics: OnceLock<Metrics>,
     db: RwLock<Option<Database>>,
@@ -158,7 +155,6 @@ pub(crate) struct Shared {
     health: Mutex<Health>,
     /// What time it is at Ring: links are compared by it.
     pub ring_clock: RingClock,
-    pub numbers: Numbers,
     /// Whose tokens others changed.
     pub token_changes: Arc<Changes>,
     /// Who may claim an account, or how far its claim is.
@@ -181,14 +177,12 @@ impl Shared {
             options,
             stats: Stats::default(),
             feed: Feed::new(),
-            named: NamedAccounts::default(),
             metrics: OnceLock::new(),
             db: RwLock::new(None),
             queues: Mutex::new(Queues::new()),
             users: RwLock::new(Users::default()),
             health: Mutex::new(Health::Ready),
             ring_clock: RingClock::default(),
-            numbers: Numbers::default(),
             token_changes: Changes::new(),
             claim_changes: Changes::new(),
         }

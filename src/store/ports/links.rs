@@ -8,7 +8,6 @@ use crate::domain::actor::Actor;
 use crate::domain::arrival::Arrival;
 use crate::domain::claim::Bid;
 use crate::domain::ids::{AccountId, UserId};
-use crate::domain::link::LinkState;
 use crate::domain::refresh::Notice;
 use crate::domain::time::Millis;
 use crate::store::command::{AccountRefusal, AccountView, Bound, Import};
@@ -121,29 +120,17 @@ impl Links {
         self.0.read(move |shared| reader::accounts(shared, after, limit)).await
     }
 
-    /// What `read` finds of the account under a number that it had; it must find nothing where the number is another's.
+    /// What `read` finds of the account under its number; it must find nothing where the number is another's.
     async fn read_of<T: Send + 'static>(
         &self,
         account: AccountId,
         read: fn(&Shared, u32, &AccountId) -> Result<Option<T>, Fault>,
     ) -> Result<Option<T>, StoreError> {
-        let look = async |number: u32| {
-            let account = account.clone();
-            self.0.read(move |shared| read(shared, number, &account)).await
+        let look = move |shared: &Shared| {
+            let Some(number) = reader::number_of(shared, &account)? else { return Ok(None) };
+            read(shared, number, &account)
         };
-        if let Some(number) = self.0.shared.numbers.get(&account)
-            && let Some(found) = look(number).await?
-        {
-            return Ok(Some(found));
-        }
-        let named = account.clone();
-        let number = self.0.submit(move |batch| Ok(batch.core.accounts.find(&named))).await?;
-        let Some(number) = number else { return Ok(None) };
-        let found = look(number).await?;
-        if found.is_some() {
-            self.0.shared.numbers.keep(account, number);
-        }
-        Ok(found)
+        self.0.read(look).await
     }
 
     // ── tokens whose account is not known yet ──
@@ -159,9 +146,9 @@ impl Links {
     /// The numbers of accounts whose own id is not known yet.
     ///
     /// # Errors
-    /// When the store is closed.
+    /// When the file can't be read.
     pub async fn arriving(&self) -> Result<Vec<u32>, StoreError> {
-        self.0.submit(|batch| Ok(batch.core.accounts.in_state(LinkState::Arriving).collect())).await
+        self.0.read(reader::arriving).await
     }
 
     /// Gives what arrived under `number` to its account, and the account to the user it arrived for, unless another one has it.

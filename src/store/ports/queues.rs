@@ -1,6 +1,5 @@
 //! The consumers' port: events leased, settled and watched, and those that left their queue undelivered.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
@@ -243,11 +242,10 @@ impl Queues {
         }
     }
 
-    /// The events of these users and these accounts; `None` is any. Names that are not known yet match nothing. Asks the
-    /// writer for accounts that were never named before, so `accounts` are those of a configuration.
+    /// The events of these users and these accounts; `None` is any. Names that are not known yet match nothing.
     ///
     /// # Errors
-    /// When the writer can't answer.
+    /// When the file can't be read.
     pub async fn scope(
         &self,
         users: Option<&[UserId]>,
@@ -255,26 +253,14 @@ impl Queues {
     ) -> Result<Scope, StoreError> {
         let accounts = match accounts {
             None => None,
-            Some(ids) => Some(self.numbers_of(ids).await?),
+            Some(ids) => {
+                let ids = ids.to_vec();
+                Some(self.0.read(move |shared| reader::numbers_of(shared, &ids)).await?)
+            }
         };
         let known = self.0.shared.users();
         let find = |user: &UserId| known.find(user.as_str());
         Ok(Scope { users: users.map(|names| names.iter().filter_map(find).collect()), accounts })
-    }
-
-    async fn numbers_of(&self, ids: &[AccountId]) -> Result<HashSet<u32>, StoreError> {
-        let named = &self.0.shared.named;
-        if let Some(numbers) = named.numbers(ids) {
-            return Ok(numbers);
-        }
-        let new = ids.to_vec();
-        self.0
-            .submit(move |batch| {
-                batch.shared.named.name(&new, &batch.core.accounts);
-                Ok(())
-            })
-            .await?;
-        Ok(named.numbers(ids).unwrap_or_default())
     }
 
     /// Waits until whatever is being committed can be seen.

@@ -6,7 +6,7 @@ use crate::store::Store;
 use crate::store::kv::caught;
 use crate::store::kv::error::Fault;
 use crate::store::kv::error::StoreError;
-use crate::store::kv::file::{self, Pages};
+use crate::store::kv::file;
 use crate::store::kv::folder::{Folder, Identity};
 use crate::store::memory::load;
 use crate::store::writer::open::look_first;
@@ -29,11 +29,7 @@ impl Store {
         look_first(&folder, &identity)?;
         let look = || {
             let disk = file::disk(&folder.data()).map_err(Fault::from)?;
-            let db = if file::has_log(&folder.data()).map_err(Fault::from)? {
-                file::open(disk, CACHE_BYTES, true, &identity)?.db
-            } else {
-                file::database(Pages::of(disk, false), CACHE_BYTES, true)?
-            };
+            let db = file::open(disk, CACHE_BYTES, true, &identity)?.db;
             load::verify(&db, &identity, vault)?;
             Ok(load::read(&db, &[])?)
         };

@@ -1,6 +1,6 @@
 //! Short reads of the file: leased events, and lists page by page.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
@@ -11,12 +11,12 @@ use crate::domain::link::LinkState;
 use crate::store::command::{AccountView, Letter, LetterFilter, LetterId, TokensView};
 use crate::store::kv::error::Fault;
 use crate::store::kv::tables::{
-    ACCOUNTS, ASIDE, AsideKey, JOURNAL, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read,
+    ACCOUNT_IDS, ACCOUNTS, ASIDE, AsideKey, JOURNAL, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read,
 };
-use crate::store::memory::index::NO_USER;
+use crate::store::memory::index::{NO_USER, hash};
 use crate::store::memory::shared::Shared;
 use crate::store::rows::account::AccountRow;
-use crate::store::rows::codec::{Aside, ChunkHead, Damaged, chunk_head};
+use crate::store::rows::codec::{Aside, ChunkHead, Damaged, chunk_head, stamped};
 use crate::store::txn::batch::PARKED;
 use crate::store::txn::claims::step_of;
 use crate::store::txn::journal::{Access, Entry, TokenRecord};
@@ -227,6 +227,41 @@ fn tokens_view(number: u32, value: &[u8]) -> Result<TokensView, Fault> {
     Ok(TokensView { generation, span, state: told, proof })
 }
 
+/// The number of an account.
+pub(crate) fn number_of(shared: &Shared, account: &AccountId) -> Result<Option<u32>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    find_number(&txn.open_table(ACCOUNT_IDS)?, account)
+}
+
+/// The numbers of those among `accounts` that there are.
+pub(crate) fn numbers_of(shared: &Shared, accounts: &[AccountId]) -> Result<HashSet<u32>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let table = txn.open_table(ACCOUNT_IDS)?;
+    accounts.iter().filter_map(|account| find_number(&table, account).transpose()).collect()
+}
+
+fn find_number(
+    table: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    account: &AccountId,
+) -> Result<Option<u32>, Fault> {
+    let key = hash(account);
+    let Some(value) = table.get(&key[..])? else { return Ok(None) };
+    let number = stamped("account_ids", &key, value.value())?.try_into();
+    Ok(Some(u32::from_be_bytes(number.map_err(|_| Damaged("account_ids"))?)))
+}
+
+/// The numbers of accounts whose own id is not known yet.
+pub(crate) fn arriving(shared: &Shared) -> Result<Vec<u32>, Fault> {
+    let txn = shared.with_db(begin_read)?;
+    let mut numbers = Vec::new();
+    for row in txn.open_table(ACCOUNTS)?.iter()? {
+        let (number, value) = row?;
+        let row = AccountRow::decode(number.value(), value.value())?;
+        numbers.extend((row.tenure.state == LinkState::Arriving).then(|| number.value()));
+    }
+    Ok(numbers)
+}
+
 /// One account, by its number.
 pub(crate) fn account(shared: &Shared, number: u32) -> Result<Option<AccountView>, Fault> {
     let txn = shared.with_db(begin_read)?;
@@ -303,5 +338,5 @@ pub(crate) fn fact(shared: &Shared, name: &str) -> Result<Option<Vec<u8>>, Fault
     let txn = shared.with_db(begin_read)?;
     let meta = txn.open_table(META)?;
     let Some(value) = meta.get(name)? else { return Ok(None) };
-    Ok(Some(crate::store::rows::codec::stamped("meta", name.as_bytes(), value.value())?.to_vec()))
+    Ok(Some(stamped("meta", name.as_bytes(), value.value())?.to_vec()))
 }

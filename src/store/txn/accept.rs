@@ -43,7 +43,7 @@ impl Batch<'_> {
         let mut identity = Identity { key: take(&mut incoming.identity.key), ..incoming.identity };
         let mut marks = incoming.marks;
         if let Some(before) = self.seen(&identity.id)? {
-            if identity.repeats(&before, &incoming.body) {
+            if identity.content == before {
                 self.counts.duplicates += 1;
                 return Ok(Ok(Accepted::Duplicate));
             }

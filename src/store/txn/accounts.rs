@@ -11,6 +11,7 @@ use crate::domain::refresh::Proof;
 use crate::logging::audit::What;
 use crate::store::command::{AccountRefusal, Bound, Import};
 use crate::store::kv::error::Fault;
+use crate::store::memory::index::hash;
 use crate::store::rows::account::AccountRow;
 use crate::store::rows::codec::{Damaged, stamp};
 use crate::vault::Purpose;
@@ -66,6 +67,7 @@ impl Batch<'_> {
         self.tables.keys()?.remove((number, Purpose::Events as u8))?;
         self.core.drop_key(number);
         self.core.accounts.forget(number);
+        self.tables.account_ids()?.remove(&hash(account)[..])?;
         if !account.as_str().starts_with(super::unidentified::OURS) {
             self.note(What::AccountForgotten, |_, entry| Ok(entry.of(account)))?;
         }
@@ -92,6 +94,10 @@ impl Batch<'_> {
         let tenure = &row.tenure;
         let number = self.core.accounts.add(id, tenure.holder(), tenure.state);
         self.write_account(number, row)?;
+        let key = hash(id);
+        let mut value = number.to_be_bytes().to_vec();
+        stamp("account_ids", &key, &mut value);
+        self.tables.account_ids()?.insert(&key[..], value.as_slice())?;
         Ok(number)
     }
 

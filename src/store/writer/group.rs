@@ -278,7 +278,6 @@ impl Writer {
         }
         *self.shared.users_mut() = loaded.users;
         self.core = loaded.core;
-        self.shared.named.refresh(&self.core.accounts);
         self.wal = wal;
         self.shared.set_db(Some(db));
         self.shared.token_changes.tell_all();
@@ -300,7 +299,6 @@ impl Writer {
 
     /// Lets readers see what is durable now.
     fn apply(&mut self, staged: Vec<Staged>, now: Millis) {
-        self.shared.named.refresh(&self.core.accounts);
         let mut queues = self.shared.queues();
         let mut woken = std::collections::BTreeSet::new();
         let (mut tokens, mut claims) = (Vec::new(), Vec::new());

@@ -39,7 +39,7 @@ impl Store {
             let vault = vault()?;
             file::create(&made.data())?;
             let disk = file::disk(&made.data()).map_err(Fault::from)?;
-            let db = Database::builder().create_with_backend(Pages::of(disk, true)).map_err(Fault::from)?;
+            let db = Database::builder().create_with_backend(Pages::of(disk)).map_err(Fault::from)?;
             load::initialise(&db, identity, &vault)?;
             drop(db);
             std::fs::File::open(made.data())
@@ -65,7 +65,6 @@ impl Store {
             return Err(StoreError::Environment { found: identity.environment, configured });
         }
         look_first(&folder, &identity)?;
-        file::make_room(&folder)?;
         let (data, cache) = (folder.data(), options.cache_bytes);
         let open = move |identity: &Identity| {
             let disk = file::disk(&data).map_err(Fault::from)?;
@@ -95,7 +94,7 @@ impl Store {
 pub(crate) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), StoreError> {
     let look = || {
         let file = file::readable(&folder.data()).map_err(Fault::from)?;
-        let pages = Pages::of(file, file::has_log(&folder.data()).map_err(Fault::from)?);
+        let pages = Pages::of(file);
         match Database::builder().set_cache_size(1 << 20).open_read_only_with_backend(pages) {
             Ok(db) => load::identify(&db, identity),
             // It was not closed, or is damaged: that is for the real opening to say.
