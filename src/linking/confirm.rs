@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::Linking;
@@ -20,6 +19,7 @@ use crate::domain::confirm::{Call, Pause, Progress, Refusal, Step};
 use crate::domain::heard::{Heard, Hindrance};
 use crate::failpoint;
 use crate::logging;
+use crate::outbound::{Attempt, Driver, Item};
 use crate::ring_api::{RingApi, Said};
 use crate::store::{Changed, Claim, StoreError};
 
@@ -35,9 +35,9 @@ const ROUND: Duration = Duration::from_mins(10);
 /// Until they are looked at again where that failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// What one look at a claim left to be done.
-enum Looked {
-    /// It is at its end.
+/// What one step of a claim left to be done.
+enum StepResult {
+    /// It is at its end, or the daemon stops.
     Over,
     /// Ring has taken a step.
     Taken,
@@ -51,7 +51,7 @@ enum Looked {
 
 /// How it went with a claim since Ring took its last step.
 #[derive(Debug, Clone, Copy, Default)]
-struct Luck {
+struct RetryState {
     failures: u32,
     /// The access token that is to be replaced.
     refused: Option<u64>,
@@ -60,14 +60,14 @@ struct Luck {
 }
 
 impl Linking {
-    /// Tells Ring until `stop` resolves.
+    /// Tells Ring until `stop` resolves, and then until every answer that was under way is on disk.
     pub(super) async fn tell_ring(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
         let mut changes = self.store.links().claim_changes();
-        let mut tasks = JoinSet::new();
+        let mut driver = Driver::default();
         let mut look_at_all = clock::ticks();
         let mut ended = None;
-        loop {
+        let end = loop {
             let mut numbers = match changes.take() {
                 Changed::Accounts(numbers) => numbers,
                 // A claim may be on disk that nobody was told of.
@@ -87,26 +87,23 @@ impl Linking {
                 }
             }
             for number in numbers {
-                all_seen &= self.see_to(number, &mut tasks).await;
+                all_seen &= self.see_to(number, &mut driver).await;
             }
             if !all_seen {
                 look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN);
             }
             tokio::select! {
-                _ = &mut stop => break,
+                end = &mut stop => break end,
                 () = changes.changed() => {}
-                Some(task) = tasks.join_next() => match task {
-                    Ok(number) => ended = Some(number),
-                    Err(error) => {
-                        tracing::error!(%error, "telling Ring of a claim ended in a panic; it is looked at again");
-                        look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN);
-                    }
+                Some((item, done)) = driver.ended() => match (item, done) {
+                    (Item::Claim(number), Some(())) => ended = Some(number),
+                    _ => look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN),
                 },
                 () = tokio::time::sleep_until(look_at_all) => {}
             }
-        }
-        // A request without an answer is what every step is prepared for.
-        tasks.shutdown().await;
+        };
+        self.tokens.outbound().stop(end);
+        while driver.ended().await.is_some() {}
     }
 
     /// Nothing when they can't be read now.
@@ -129,52 +126,50 @@ impl Linking {
     }
 
     /// Whether it could be looked at.
-    async fn see_to(self: &Arc<Self>, number: u32, tasks: &mut JoinSet<u32>) -> bool {
-        if let Some(nudge) = self.under_way().get(&number) {
-            nudge.notify_one();
+    async fn see_to(self: &Arc<Self>, number: u32, driver: &mut Driver<()>) -> bool {
+        let outbound = self.tokens.outbound();
+        if outbound.nudge(Item::Claim(number)) {
             return true;
         }
         // Only here is anything put under way, so nothing is meanwhile.
         let Ok(claim) = self.store.links().claim_of(number).await else { return false };
         let open = claim.is_some_and(|claim| claim.progress.call().is_some());
-        if let Some(api) = self.api.clone().filter(|_| open) {
-            let nudge = Arc::new(Notify::new());
-            self.under_way().insert(number, Arc::clone(&nudge));
-            let of = UnderWay { linking: Arc::clone(self), number };
-            tasks.spawn(async move {
-                of.linking.confirm(&api, number, &nudge).await;
-                number
-            });
+        if let Some(api) = self.api.clone().filter(|_| open)
+            && let Some(in_flight) = outbound.enter(Item::Claim(number))
+        {
+            let (nudge, trouble) = (in_flight.nudge(), Trouble { linking: Arc::clone(self), number });
+            driver.start(in_flight, async move { trouble.linking.confirm(&api, number, &nudge).await });
         }
         true
     }
 
-    /// Goes through the steps of one claim until its end.
+    /// Goes through the steps of one claim until its end, or until the daemon stops: the next start goes on then.
     async fn confirm(&self, api: &RingApi, number: u32, nudge: &Notify) {
-        let mut luck = Luck::default();
-        loop {
-            let looked = match self.step(api, number, luck).await {
-                Ok(looked) => looked,
+        let outbound = self.tokens.outbound();
+        let mut state = RetryState::default();
+        while !outbound.is_stopping() {
+            let result = match self.step(api, number, state).await {
+                Ok(result) => result,
                 Err(error) => {
                     tracing::warn!(account_number = number, %error, "a claim waits for the store");
                     self.troubles().insert(number, Reason::Store);
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    outbound.unless_stopping(tokio::time::sleep(LOOK_AGAIN)).await;
                     continue;
                 }
             };
-            match looked {
-                Looked::Over => return,
-                Looked::Taken => luck = Luck::default(),
-                Looked::Changed => {}
-                Looked::Refused(generation) => {
-                    (luck.refused, luck.renewed) = (Some(generation), true);
+            match result {
+                StepResult::Over => return,
+                StepResult::Taken => state = RetryState::default(),
+                StepResult::Changed => {}
+                StepResult::Refused(generation) => {
+                    (state.refused, state.renewed) = (Some(generation), true);
                 }
-                Looked::Later { wait, left } => {
-                    luck.failures += 1;
-                    luck.refused = None;
-                    let until = clock::ticks() + AGAIN.wait(luck.failures, random()).max(wait);
-                    if self.wait(number, until, nudge, &left).await {
-                        luck = Luck::default();
+                StepResult::Later { wait, left } => {
+                    state.failures += 1;
+                    state.refused = None;
+                    let until = clock::ticks() + AGAIN.wait(state.failures, random()).max(wait);
+                    if outbound.unless_stopping(self.wait(number, until, nudge, &left)).await == Some(true) {
+                        state = RetryState::default();
                     }
                 }
             }
@@ -198,49 +193,29 @@ impl Linking {
         }
     }
 
-    async fn step(&self, api: &RingApi, number: u32, luck: Luck) -> Result<Looked, StoreError> {
-        let Some(claim) = self.store.links().claim_of(number).await? else { return Ok(Looked::Over) };
-        let Some(call) = claim.progress.call() else { return Ok(Looked::Over) };
+    async fn step(&self, api: &RingApi, number: u32, state: RetryState) -> Result<StepResult, StoreError> {
+        let Some(claim) = self.store.links().claim_of(number).await? else { return Ok(StepResult::Over) };
+        let Some(call) = claim.progress.call() else { return Ok(StepResult::Over) };
         let is_old = self.ring_now().since(claim.visit.at()) > VISIT_LIFE;
-        let ask = AccessRequest { account: claim.account.clone(), min_life: MIN_LIFE, refused: luck.refused };
-        let lent = match self.tokens.access_tokens().get(&ask).await {
-            Ok(lent) => lent,
-            Err(denied) => return self.without_token(claim, denied, is_old).await,
+        let ask =
+            AccessRequest { account: claim.account.clone(), min_life: MIN_LIFE, refused: state.refused };
+        let outbound = self.tokens.outbound();
+        let token = match outbound.unless_stopping(self.tokens.access_tokens().get(&ask)).await {
+            Some(Ok(token)) => token,
+            Some(Err(denied)) => return self.without_token(claim, denied, is_old).await,
+            None => return Ok(StepResult::Over),
         };
-        let Ok(_turn) = self.calls.acquire().await else { return Ok(Looked::Over) };
-        if !self.tokens.permit_call().await {
-            self.troubles().insert(number, Reason::OauthDown);
-            return Ok(Looked::Later { wait: Duration::ZERO, left: claim });
-        }
-        self.tokens.outbound().pass().await;
-        let sent = claim.progress.sending(call);
-        if !self.store.outbox().advance_claim(&claim, sent).await? {
-            return Ok(Looked::Changed);
-        }
-        let said = send(api, call, &claim, &lent).await;
-        if let Heard::NotSent(Hindrance::Throttled { retry_after }) = said.heard {
-            self.tokens.throttled(retry_after);
-        }
-        let (next, pause) = claim.progress.heard(call, said.heard, is_old, luck.renewed);
-        let claim = Claim { progress: sent, ..claim };
-        // Where this can't be noted, it stays a request without an answer; where it is another claim by now, it says nothing of that.
-        if !self.store.outbox().advance_claim(&claim, next).await? {
-            return Ok(Looked::Changed);
-        }
-        self.tell(&claim, call, &said, next);
-        Ok(match pause {
-            _ if next.call().is_none() => Looked::Over,
-            Pause::None => Looked::Taken,
-            Pause::NewToken => Looked::Refused(lent.generation),
-            Pause::Backoff => {
-                let wait = said.heard.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-                Looked::Later { wait, left: Claim { progress: next, ..claim } }
-            }
-        })
+        let attempt = ClaimAttempt { of: self, api, claim, call, token, is_old, renewed: state.renewed };
+        outbound.send_once(&attempt).await
     }
 
     /// There is no access token now: the code may still be on its way, or OAuth down; or there will be none.
-    async fn without_token(&self, claim: Claim, denied: Denied, is_old: bool) -> Result<Looked, StoreError> {
+    async fn without_token(
+        &self,
+        claim: Claim,
+        denied: Denied,
+        is_old: bool,
+    ) -> Result<StepResult, StoreError> {
         let Denied { reason, retry_after } = denied;
         let refusal = match reason {
             // Until then a code may be on its way that brings others.
@@ -255,19 +230,19 @@ impl Linking {
                 let (account, reason) = (logging::text(claim.account.as_str()), refusal.as_str());
                 tracing::error!(%account, reason, "a link can't be confirmed; it may be claimed again");
             }
-            return Ok(Looked::Changed);
+            return Ok(StepResult::Changed);
         }
         if reason == Reason::JustRenewed {
             // Ring may refuse it for a while before a link is confirmed; it is the newest there is.
             self.troubles().insert(claim.number, Reason::ApiDown);
-            return Ok(Looked::Later { wait: Duration::ZERO, left: claim });
+            return Ok(StepResult::Later { wait: Duration::ZERO, left: claim });
         }
         self.troubles().insert(claim.number, reason);
         // Where there are no tokens yet, the code brings them, and nudges.
         let until_old = (VISIT_LIFE + A_MOMENT).saturating_sub(self.ring_now().since(claim.visit.at()));
         let comes = matches!(reason, Reason::NoTokens | Reason::Lapsed | Reason::Revoked);
         let wait = if comes { until_old } else { retry_after.unwrap_or_default() };
-        Ok(Looked::Later { wait, left: claim })
+        Ok(StepResult::Later { wait, left: claim })
     }
 
     fn tell(&self, claim: &Claim, call: Call, said: &Said<()>, next: Progress) {
@@ -289,37 +264,111 @@ impl Linking {
     }
 }
 
-async fn send(api: &RingApi, call: Call, claim: &Claim, lent: &AccessToken) -> Said<()> {
-    match call {
-        Call::Post => {
-            failpoint!("claim.posting");
-            let nonce = BASE64URL_NOPAD.encode(claim.visit.nonce());
-            let mut said = api.begin_link(&lent.token, &nonce, claim.identifier.as_deref()).await;
-            // Ring's words go to the log.
-            for secret in [Some(nonce.as_str()), claim.identifier.as_deref()].into_iter().flatten() {
-                said.why = said.why.replace(secret, "…");
-            }
-            failpoint!("claim.posted");
-            said
-        }
-        Call::Patch => {
-            failpoint!("claim.patching");
-            let said = api.complete_link(&lent.token).await;
-            failpoint!("claim.patched");
-            said
-        }
+/// One request about a claim.
+struct ClaimAttempt<'a> {
+    of: &'a Linking,
+    api: &'a RingApi,
+    claim: Claim,
+    call: Call,
+    token: AccessToken,
+    /// Ring would take its nonce no more.
+    is_old: bool,
+    /// An access token was refused already.
+    renewed: bool,
+}
+
+impl ClaimAttempt<'_> {
+    /// The claim as it is on disk while the request is under way.
+    fn sent(&self) -> Claim {
+        Claim { progress: self.claim.progress.sending(self.call), ..self.claim.clone() }
     }
 }
 
-/// Ends with the task, however that ends.
-struct UnderWay {
+impl<'a> Attempt for ClaimAttempt<'a> {
+    type Place = SemaphorePermit<'a>;
+    type Intent = ();
+    type Given = ();
+    type End = Result<StepResult, StoreError>;
+
+    async fn admit(&self) -> Result<SemaphorePermit<'a>, Self::End> {
+        let Linking { calls, tokens, .. } = self.of;
+        let place = async { Some((calls.acquire().await.ok()?, tokens.permit_call().await)) };
+        match tokens.outbound().unless_stopping(place).await.flatten() {
+            Some((place, true)) => Ok(place),
+            Some((_, false)) => {
+                self.of.troubles().insert(self.claim.number, Reason::OauthDown);
+                Err(Ok(StepResult::Later { wait: Duration::ZERO, left: self.claim.clone() }))
+            }
+            None => Err(Ok(StepResult::Over)),
+        }
+    }
+
+    async fn intend(&self) -> Result<(), Self::End> {
+        let sent = self.claim.progress.sending(self.call);
+        match self.of.store.outbox().advance_claim(&self.claim, sent).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Ok(StepResult::Changed)),
+            Err(error) => Err(Err(error)),
+        }
+    }
+
+    async fn send(&self, (): &()) -> Said<()> {
+        match self.call {
+            Call::Post => {
+                failpoint!("claim.posting");
+                let nonce = BASE64URL_NOPAD.encode(self.claim.visit.nonce());
+                let identifier = self.claim.identifier.as_deref();
+                let mut said = self.api.begin_link(&self.token.token, &nonce, identifier).await;
+                // Ring's words go to the log.
+                for secret in [Some(nonce.as_str()), identifier].into_iter().flatten() {
+                    said.why = said.why.replace(secret, "…");
+                }
+                failpoint!("claim.posted");
+                said
+            }
+            Call::Patch => {
+                failpoint!("claim.patching");
+                let said = self.api.complete_link(&self.token.token).await;
+                failpoint!("claim.patched");
+                said
+            }
+        }
+    }
+
+    /// No other waits for it, and its time is over soon.
+    fn late(&self, (): &()) {}
+
+    async fn settle(&self, (): (), said: Said<()>) -> Self::End {
+        if let Heard::NotSent(Hindrance::Throttled { retry_after }) = said.heard {
+            self.of.tokens.throttled(retry_after);
+        }
+        let (next, pause) = self.claim.progress.heard(self.call, said.heard, self.is_old, self.renewed);
+        let claim = self.sent();
+        // Where this can't be noted, it stays a request without an answer; where it is another claim by now, it says nothing of that.
+        if !self.of.store.outbox().advance_claim(&claim, next).await? {
+            return Ok(StepResult::Changed);
+        }
+        self.of.tell(&claim, self.call, &said, next);
+        Ok(match pause {
+            _ if next.call().is_none() => StepResult::Over,
+            Pause::None => StepResult::Taken,
+            Pause::NewToken => StepResult::Refused(self.token.generation),
+            Pause::Backoff => {
+                let wait = said.heard.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                StepResult::Later { wait, left: Claim { progress: next, ..claim } }
+            }
+        })
+    }
+}
+
+/// Why it takes long is known while the work on a claim goes on, however that ends.
+struct Trouble {
     linking: Arc<Linking>,
     number: u32,
 }
 
-impl Drop for UnderWay {
+impl Drop for Trouble {
     fn drop(&mut self) {
-        self.linking.under_way().remove(&self.number);
         self.linking.troubles().remove(&self.number);
     }
 }

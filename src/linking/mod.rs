@@ -19,7 +19,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::domain::access_token::Reason;
@@ -64,8 +64,6 @@ pub struct Linking {
     searches: Arc<Semaphore>,
     waiting: Waiting,
     calls: Semaphore,
-    /// Claims that Ring is being told of, by account; each is nudged when something about it changed.
-    under_way: Mutex<HashMap<u32, Arc<Notify>>>,
     /// Why it takes long with some of them.
     troubles: Mutex<HashMap<u32, Reason>>,
 }
@@ -83,7 +81,6 @@ impl Linking {
             searches: Arc::new(Semaphore::new(SEARCHES)),
             waiting: Waiting::default(),
             calls: Semaphore::new(PARALLEL),
-            under_way: Mutex::default(),
             troubles: Mutex::default(),
         })
     }
@@ -100,10 +97,6 @@ impl Linking {
     /// The time by which visits grow old: Ring's, as far as it is known.
     fn ring_now(&self) -> Millis {
         self.store.ring_clock().now().likely
-    }
-
-    fn under_way(&self) -> MutexGuard<'_, HashMap<u32, Arc<Notify>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn troubles(&self) -> MutexGuard<'_, HashMap<u32, Reason>> {

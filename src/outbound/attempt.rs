@@ -104,9 +104,9 @@ impl Outbound {
         self.under_way.codes()
     }
 
-    /// Nothing new begins; answers are awaited until `end`.
+    /// Nothing new begins; answers are awaited until `end`, or until the latest that was said.
     pub fn stop(&self, end: Instant) {
-        self.end.send_replace(Some(end));
+        self.end.send_modify(|latest| *latest = (*latest).max(Some(end)));
     }
 
     /// A stop before is over.
@@ -132,10 +132,19 @@ impl Outbound {
     pub async fn until_the_end<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
         let end = async {
             let mut end = self.end.subscribe();
-            let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
-            match end {
-                Some(end) => tokio::time::sleep_until(end).await,
-                None => std::future::pending().await,
+            loop {
+                let at = *end.borrow_and_update();
+                let over = async {
+                    match at {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = over => return,
+                    // Never an error, because the sender is here.
+                    _ = end.changed() => {}
+                }
             }
         };
         tokio::select! {
@@ -156,5 +165,105 @@ impl Outbound {
             sent.await
         };
         self.until_the_end(awaited).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::clock;
+    use crate::domain::heard::Doubt;
+
+    const LATE: Duration = Duration::from_secs(10);
+
+    /// Answers after so long; notes what it is told.
+    struct Slow {
+        answers_after: Duration,
+        may_be_sent: bool,
+        told: Mutex<Vec<&'static str>>,
+    }
+
+    impl Slow {
+        fn new(answers_after: Duration) -> Self {
+            Self { answers_after, may_be_sent: true, told: Mutex::default() }
+        }
+
+        fn note(&self, what: &'static str) {
+            self.told.lock().unwrap().push(what);
+        }
+
+        fn told(self) -> Vec<&'static str> {
+            self.told.into_inner().unwrap()
+        }
+    }
+
+    impl Attempt for Slow {
+        type Place = ();
+        type Intent = ();
+        type Given = ();
+        type End = Option<Heard<()>>;
+
+        async fn admit(&self) -> Result<(), Self::End> {
+            self.note("admitted");
+            Ok(())
+        }
+
+        async fn intend(&self) -> Result<(), Self::End> {
+            self.note("intended");
+            if self.may_be_sent { Ok(()) } else { Err(None) }
+        }
+
+        async fn send(&self, (): &()) -> Said<()> {
+            self.note("sent");
+            tokio::time::sleep(self.answers_after).await;
+            Said::new(Heard::Answer(()), "")
+        }
+
+        fn late(&self, (): &()) {
+            self.note("late");
+        }
+
+        async fn settle(&self, (): (), said: Said<()>) -> Self::End {
+            self.note("settled");
+            Some(said.heard)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_awaited_however_late_it_is() {
+        for (answers_after, expected) in [
+            (LATE / 2, vec!["admitted", "intended", "sent", "settled"]),
+            (LATE * 9, vec!["admitted", "intended", "sent", "late", "settled"]),
+        ] {
+            let slow = Slow::new(answers_after);
+            let heard = Outbound::new(50, LATE).send_once(&slow).await;
+            assert_eq!((heard, slow.told()), (Some(Heard::Answer(())), expected));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_noted_is_not_sent() {
+        let slow = Slow { may_be_sent: false, ..Slow::new(LATE) };
+        assert_eq!(Outbound::new(50, LATE).send_once(&slow).await, None);
+        assert_eq!(slow.told(), ["admitted", "intended"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_awaits_answers_until_the_latest_end_that_was_said() {
+        let outbound = Outbound::new(50, LATE);
+        let began = clock::ticks();
+        let (soon, never) = (Slow::new(LATE * 3), Slow::new(LATE * 99));
+        let stop = async {
+            tokio::time::sleep(LATE).await;
+            outbound.stop(began + LATE * 2);
+            assert_eq!(outbound.unless_stopping(std::future::pending::<()>()).await, None);
+            outbound.stop(began + LATE * 4);
+        };
+        let (heard, unheard, ()) = tokio::join!(outbound.send_once(&soon), outbound.send_once(&never), stop);
+        assert_eq!(heard, Some(Heard::Answer(())));
+        assert_eq!(unheard, Some(Heard::Unknown(Doubt::Silent)), "it is settled, though nobody knows");
+        assert_eq!(clock::ticks() - began, LATE * 4);
     }
 }
