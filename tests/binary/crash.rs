@@ -28,13 +28,14 @@ use std::time::Duration;
 
 use self::load::{Supervisor, under_load};
 use self::random::Random;
+use crate::support::rng::wanted_seed;
+use crate::support::whole::share;
 use ringhookd::clock;
-
-const KILLS: u32 = 100;
 
 #[test]
 fn kills_at_fail_points_and_at_random_break_no_promise() {
-    let kills = number("RINGHOOKD_KILLS").map_or(KILLS, |kills| u32::try_from(kills).unwrap());
+    let kills = number("RINGHOOKD_KILLS")
+        .map_or_else(|| share("kills under load"), |kills| usize::try_from(kills).unwrap());
     under_load(seeded(), |supervisor, random| kills::storm(supervisor, random, kills));
 }
 
@@ -51,7 +52,7 @@ fn sigterm_under_load_ends_well_and_breaks_no_promise() {
 }
 
 fn seeded() -> Random {
-    let seed = number("RINGHOOKD_SEED").unwrap_or_else(|| clock::now().0);
+    let seed = wanted_seed().unwrap_or_else(|| clock::now().0);
     println!("RINGHOOKD_SEED={seed}");
     Random::new(seed)
 }

@@ -141,7 +141,7 @@ fn all_commands_say(place: &Place, what: &str, words: &[&str]) {
 #[test]
 fn a_flipped_bit_is_told_in_words_or_does_no_harm() {
     let seed = seed();
-    println!("FAULTS_SEED={seed}");
+    println!("RINGHOOKD_SEED={seed}");
     let place = Place::new();
     let pages = place.good.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
     let used: Vec<usize> = pages.map(|(number, _)| number * 4096).collect();

@@ -25,3 +25,4 @@ mod systemd;
 mod tidy;
 mod tokens;
 mod webhooks;
+mod whole;

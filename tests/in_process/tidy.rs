@@ -7,7 +7,7 @@ use std::path::Path;
 mod rings;
 mod rooms;
 mod rules;
-mod source;
+pub(crate) mod source;
 
 use self::source::{Source, is_rust, read_tree};
 

@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod disk;
 pub(crate) mod process;
 pub(crate) mod rng;
+pub(crate) mod whole;
 
 use std::path::Path;
 use std::pin::pin;

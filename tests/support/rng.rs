@@ -34,7 +34,13 @@ impl Rng {
     }
 }
 
-/// The seed of this run: from `FAULTS_SEED`, else a fixed one, so that CI is the same each time. Printed by the caller.
+/// The seed of this run: the one that was asked for, else a fixed one, so that CI is the same each time. Printed by the caller.
 pub(crate) fn seed() -> u64 {
-    std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_124)
+    wanted_seed().unwrap_or(20_261_124)
+}
+
+/// The seed in `RINGHOOKD_SEED`, with which a failure is had again.
+pub(crate) fn wanted_seed() -> Option<u64> {
+    let text = std::env::var("RINGHOOKD_SEED").ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("RINGHOOKD_SEED={text:?}: not a number")))
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 use super::load::Supervisor;
 use super::points::UNDER_LOAD;
 use super::random::Random;
+use crate::support::whole::share;
 
-/// Each fail point kills at its first passes at least.
-const PASSES: u32 = 4;
 /// Under load each point is passed within this time, or the kill is made from outside.
 const FIRES_WITHIN: Duration = Duration::from_secs(4);
 const LATEST_KILL_MS: u64 = 300;
@@ -28,7 +27,7 @@ enum Kill {
 }
 
 /// Kills the daemon `count` times, or up to the first broken promise.
-pub(crate) fn storm(supervisor: &mut Supervisor<'_>, random: &mut Random, count: u32) {
+pub(crate) fn storm(supervisor: &mut Supervisor<'_>, random: &mut Random, count: usize) {
     let mut silent: Vec<&str> = UNDER_LOAD.to_vec();
     for kill in plan(random, count) {
         if supervisor.world.ledger().broken() {
@@ -62,10 +61,12 @@ pub(crate) fn storm(supervisor: &mut Supervisor<'_>, random: &mut Random, count:
 }
 
 /// Every point at its first passes, the rest at random, in random order.
-fn plan(random: &mut Random, count: u32) -> Vec<Kill> {
-    let each = UNDER_LOAD.iter().flat_map(|&point| (1..=PASSES).map(move |pass| Kill::At { point, pass }));
+fn plan(random: &mut Random, count: usize) -> Vec<Kill> {
+    // Each fail point kills at its first passes at least.
+    let passes = u32::try_from(share("kills at each fail point")).unwrap();
+    let each = UNDER_LOAD.iter().flat_map(|&point| (1..=passes).map(move |pass| Kill::At { point, pass }));
     let mut kills: Vec<Kill> = each.collect();
-    while kills.len() < count as usize {
+    while kills.len() < count {
         kills.push(match random.below(10) {
             0..3 => Kill::At {
                 point: random.pick::<&str>(UNDER_LOAD),

@@ -5,6 +5,7 @@ use ringhookd::store::{Health, StoreError};
 use crate::faults::world::{World, base, open};
 use crate::support::disk::{Disk, Fault, Image, Kind};
 use crate::support::rng::seed;
+use crate::support::whole::{self, share, stride};
 
 const ALL: &[Kind] = &[Kind::Read, Kind::Write, Kind::Sync, Kind::SetLen];
 const WRITES: &[Kind] = &[Kind::Write, Kind::SetLen];
@@ -76,7 +77,7 @@ fn a_failed_sync_is_never_taken_for_a_good_one() {
     let folder = dir.path().join("store");
     let base = base(&folder);
     let mut fired = 0;
-    for at in 0..200 {
+    for at in (0..200).step_by(stride("failed syncs")) {
         for (lost, forgets) in [(1.0, false), (0.5, false), (1.0, true), (0.5, true)] {
             let what = format!("sync {at}, lost {lost}, cache dropped: {forgets}");
             let disk = Disk::holding(base.clone());
@@ -96,12 +97,12 @@ fn a_failed_sync_is_never_taken_for_a_good_one() {
             world.verify(world.disk.durable(), &what);
         }
     }
-    assert_eq!(fired, 800, "every position was reached");
+    assert_eq!(fired, 4 * share("failed syncs"), "every position was reached");
 }
 
 fn sweep(what: &str, stride: usize, fault: impl Fn(usize) -> Fault) {
-    let seed = seed();
-    println!("FAULTS_SEED={seed}");
+    let (seed, stride) = (seed(), stride * whole::stride("of each five calls of the disk, those that fail"));
+    println!("RINGHOOKD_SEED={seed}");
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
     let base = base(&folder);

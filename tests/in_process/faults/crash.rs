@@ -4,29 +4,31 @@ use crate::faults::ledger::Ledger;
 use crate::faults::world::{World, base, verify};
 use crate::support::disk::{Change, Image, crash_image};
 use crate::support::rng::{Rng, seed};
+use crate::support::whole::share;
 
 const RUNS: u64 = 10;
+const WORKERS: u64 = 2;
 const STEPS: usize = 60;
-const IMAGES: usize = 20_000;
 const KEEP: [f64; 4] = [0.1, 0.5, 0.9, 1.0];
 
 #[test]
 fn every_power_cut_leaves_all_that_was_acknowledged() {
     let seed = seed();
-    println!("FAULTS_SEED={seed}");
-    let workers: Vec<_> = (0..2)
+    println!("RINGHOOKD_SEED={seed}");
+    let wanted = share("images of power cuts");
+    let each = wanted / usize::try_from(RUNS).unwrap();
+    let workers: Vec<_> = (0..WORKERS)
         .map(|worker| {
-            std::thread::spawn(move || {
-                (0..RUNS).filter(|r| r % 2 == worker).map(|r| cut_one_run(seed + r)).sum::<usize>()
-            })
+            let runs = (0..RUNS).filter(move |run| run % WORKERS == worker);
+            std::thread::spawn(move || runs.map(|run| cut_one_run(seed + run, each)).sum::<usize>())
         })
         .collect();
     let images: usize = workers.into_iter().map(|w| w.join().unwrap()).sum();
-    assert!(images >= IMAGES, "{images}");
+    assert!(images >= wanted, "{images}");
 }
 
-/// Records one run and cuts the power between any two calls. Returns how many images were opened.
-fn cut_one_run(seed: u64) -> usize {
+/// Records one run and cuts the power between any two calls. Returns how many images were opened, at least those that are wanted.
+fn cut_one_run(seed: u64, wanted: usize) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
     let base = base(&folder);
@@ -38,18 +40,20 @@ fn cut_one_run(seed: u64) -> usize {
     let log = world.disk.recorded();
     world.verify(world.disk.durable(), "without a power cut");
 
-    let per_change = IMAGES.div_ceil(usize::try_from(RUNS).unwrap() * log.len());
+    // With fewer images than calls, the cuts are spread over all of them.
+    let (per_change, every) = (wanted.div_ceil(log.len()), (log.len() / wanted).max(1));
     let mut rng = Rng(seed);
     let mut since = Vec::new();
     let mut images = 0;
-    for (epoch, change) in log {
+    for (at, (epoch, change)) in log.into_iter().enumerate() {
         if matches!(change, Change::Sync) {
             durable.apply_all(&since);
             since.clear();
         } else {
             since.push(change);
         }
-        for _ in 0..per_change {
+        let cuts = if at.is_multiple_of(every) { per_change } else { 0 };
+        for _ in 0..cuts {
             let keep = *rng.pick(&KEEP);
             let image = crash_image(&durable, &since, keep, &mut rng);
             check(&world, image, &world.snapshots[epoch], seed, images);

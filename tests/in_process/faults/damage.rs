@@ -13,8 +13,7 @@ use crate::faults::world::{World, base, verify_open, world_options};
 use crate::support::disk::{Disk, Image};
 use crate::support::rng::{Rng, seed};
 use crate::support::vault;
-
-const FLIPS: usize = 1500;
+use crate::support::whole::share;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -43,14 +42,14 @@ fn damaged_base(folder: &Path) -> (World, Image, Vec<u64>) {
 #[test]
 fn a_flipped_bit_never_makes_a_wrong_event() {
     let seed = seed();
-    println!("FAULTS_SEED={seed}");
+    println!("RINGHOOKD_SEED={seed}");
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
     let (world, image, offsets) = damaged_base(&folder);
     let routes = route_offsets(&image.to_bytes());
     let mut rng = Rng(seed);
     let mut tallies = [Tally::default(), Tally::default()];
-    for number in 0..FLIPS {
+    for number in 0..share("flipped bits") {
         // Every third where it would do most harm: in the clear, among the numbers of an event's queues.
         let offset = if number % 3 == 0 { *rng.pick(&routes) } else { *rng.pick(&offsets) };
         let bit = u8::try_from(rng.below(if number % 3 == 0 { 2 } else { 8 })).unwrap();

@@ -11,6 +11,7 @@ use ringhookd::store::{
 
 use crate::faults::world::START;
 use crate::support::disk::{Disk, Image};
+use crate::support::whole::share;
 use crate::support::{HOUR, account, at_once, create, event, options, queue, spec, user, vault};
 
 const QUEUES: [&str; 3] = ["all", "eager", "extra"];
@@ -293,7 +294,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: u32::try_from(share("random histories of the store")).unwrap(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn everybody_gets_what_is_theirs_in_order(ops in prop::collection::vec(op(), 1..70)) {
