@@ -5,6 +5,7 @@
 
 mod accounts;
 mod claims;
+mod description;
 mod import;
 mod keys;
 mod lease;
@@ -165,6 +166,8 @@ impl Admin {
         let query = Query::parse(head.uri.query().unwrap_or_default())?;
         let by = &session.caller(body.uid());
         match (head.method.as_str(), path.as_slice()) {
+            ("GET", [""]) => description::root(),
+            ("GET", ["v1", "openapi.json"]) => description::openapi(),
             ("GET", ["v1", "status"]) => self.status(session),
             ("GET", ["v1", "metrics"]) => self.render_metrics(session),
             ("GET", ["v1", "accounts"]) => self.list_accounts(session, &query).await,

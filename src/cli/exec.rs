@@ -36,6 +36,8 @@ use crate::clock;
 const GONE_FOR: Duration = Duration::from_mins(1);
 /// How long what was killed may take to be settled, before the reader ends without that.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long a reader that stops waits for events that may be on their way, before it hangs up.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// The queue that is read, and how much of it.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +97,8 @@ struct Lane {
 /// The reader stops: no more events are taken.
 struct Stopping {
     kill_at: Instant,
+    /// Until then an answer that is on its way is awaited, because the events in it would stay leased.
+    hang_up_at: Instant,
     why: Option<Failure>,
 }
 
@@ -125,12 +129,15 @@ impl Reader {
             if self.asking.is_none() && self.runs.is_empty() {
                 break;
             }
-            let next_step = self.stopping.as_ref().map(|stopping| stopping.kill_at);
+            let next_step = self.next_step();
             tokio::select! {
                 Some(ended) = self.runs.join_next() => self.ended(ended),
                 taken = asked(&mut self.asking) => self.taken(taken),
                 () = stop.told() => self.stop_or_kill(None),
                 () = sleep_until(next_step.unwrap_or_else(clock::ticks)), if next_step.is_some() => {
+                    if self.asking.take().is_some() {
+                        continue;
+                    }
                     if *self.kill.borrow() {
                         // The daemon can't be told: the leases run out.
                         break;
@@ -149,6 +156,12 @@ impl Reader {
         }
     }
 
+    /// While the reader stops: when it hangs up, and then when it kills.
+    fn next_step(&self) -> Option<Instant> {
+        let stopping = self.stopping.as_ref()?;
+        Some(if self.asking.is_some() { stopping.hang_up_at.min(stopping.kill_at) } else { stopping.kill_at })
+    }
+
     fn may_ask(&self) -> bool {
         let busy = self.runs.len() >= self.parallel || (self.is_empty && !self.follow);
         self.stopping.is_none() && self.asking.is_none() && self.left > 0 && !busy
@@ -163,6 +176,14 @@ impl Reader {
 
     fn taken(&mut self, taken: Result<Option<Taken>, Failure>) {
         match taken {
+            Ok(Some(taken)) if self.stopping.is_some() => {
+                let queue = Arc::clone(&self.queue);
+                self.runs.spawn(async move {
+                    queue.settle(&taken, &taken.returned()).await;
+                    Ended::Settled
+                });
+            }
+            Ok(None) | Err(_) if self.stopping.is_some() => {}
             Ok(Some(taken)) => {
                 self.wait = false;
                 self.left -= 1;
@@ -199,15 +220,15 @@ impl Reader {
 
     /// The first time nothing more is taken, and what runs may end; told by hand a second time, what runs is killed.
     fn stop_or_kill(&mut self, why: Option<Failure>) {
-        // Given up only now, since its answer may be on its way.
-        self.asking = None;
         match &mut self.stopping {
             None => {
                 if !self.runs.is_empty() {
                     let grace = humantime::format_duration(self.grace);
                     eprintln!("ringhookd: stopping; running commands have {grace} to end");
                 }
-                self.stopping = Some(Stopping { kill_at: clock::ticks() + self.grace, why });
+                let now = clock::ticks();
+                let (kill_at, hang_up_at) = (now + self.grace, now + ON_ITS_WAY);
+                self.stopping = Some(Stopping { kill_at, hang_up_at, why });
             }
             Some(stopping) if why.is_some() => stopping.why = stopping.why.take().or(why),
             Some(_) => self.kill_all(),

@@ -4,7 +4,7 @@ mod browsers;
 mod crowds;
 mod faults;
 mod hands;
-mod house;
+pub(crate) mod house;
 
 use std::time::Duration;
 

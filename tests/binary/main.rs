@@ -7,6 +7,7 @@ mod consumers;
 mod crash;
 mod damaged_store;
 mod demo;
+mod description;
 mod exec;
 mod full_disk;
 mod import;

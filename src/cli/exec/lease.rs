@@ -66,7 +66,7 @@ impl Queue {
     }
 
     /// Leases an event, or nothing after `wait`. A daemon that can't be reached is tried again, for `at_most` where that is
-    /// given. To be dropped only at the end: a lease that is on its way then runs out.
+    /// given. When this is dropped, the daemon takes back what it has not sent; a lease that is on its way runs out.
     pub(super) async fn take(
         &self,
         wait: Duration,

@@ -188,7 +188,7 @@ impl Queues {
         let taken: Vec<Taken> = {
             let queues = self.0.shared.queues();
             let Some(state) = queues.get(&number) else { return Ok(Vec::new()) };
-            let attempt = |seq| state.backlog.failures(seq);
+            let attempt = |seq| state.backlog.failures(seq) + 1;
             let newest = state.backlog.newest(max, max_bytes, scope).into_iter();
             newest.map(|(account, entry)| Taken { account, entry, attempt: attempt(entry.seq) }).collect()
         };

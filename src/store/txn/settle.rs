@@ -85,8 +85,11 @@ impl Batch<'_> {
                 }
                 Outcome::Dead { why } => self.bury_waiting(queue, *account, *seq, failures, why)?,
                 Outcome::Failed { why, .. } if failures + 1 >= max_attempts => {
-                    let why = format!("failed {} times, last: {why}", failures + 1);
-                    self.bury_waiting(queue, *account, *seq, failures + 1, &why)?;
+                    let why = match failures {
+                        0 => why,
+                        _ => &format!("failed {} times, last: {why}", failures + 1),
+                    };
+                    self.bury_waiting(queue, *account, *seq, failures + 1, why)?;
                 }
                 Outcome::Failed { due, why } => {
                     self.note_failure(queue, *account, *seq, failures + 1, *due, why)?;

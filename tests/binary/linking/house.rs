@@ -97,6 +97,11 @@ path = "FOLDER/admin.sock"
         self.daemon.take().unwrap().stop().await;
     }
 
+    /// What the configuration has besides, from the next start on.
+    pub(crate) fn set_settings(&mut self, settings: &str) {
+        settings.clone_into(&mut self.settings);
+    }
+
     pub(crate) fn daemon(&self) -> &Daemon {
         self.daemon.as_ref().unwrap()
     }
