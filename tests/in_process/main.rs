@@ -15,6 +15,7 @@ mod hanging_disk;
 mod imports;
 mod links;
 mod moved_file;
+mod reference;
 mod refresh;
 mod retention;
 mod sinks;
