@@ -4,7 +4,6 @@
 
 pub mod access;
 pub mod admin;
-pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -17,6 +16,7 @@ pub mod intake;
 pub mod linking;
 pub mod logging;
 pub mod outbound;
+pub mod randomness;
 pub mod ring_api;
 pub mod sim;
 pub mod store;

@@ -11,12 +11,12 @@ use super::request::ok;
 use super::session::Session;
 use super::{Admin, Facts, KeyProof};
 use crate::clock;
-use crate::domain::access_token::TokenStatus;
 use crate::domain::refresh::Health;
 use crate::domain::rights::Call;
 use crate::domain::time::Millis;
 use crate::http::answer;
 use crate::store::{Health as StoreHealth, LinkState};
+use crate::tokens::TokenStatus;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -163,7 +163,7 @@ fn token_facts(facts: &TokenStatus, now: Millis) -> Value {
             "held back: the store is an older copy, see `ringhookd restore accept`"
         }
         TokenStatus { configured: false, .. } => "not refreshed: the configuration has no [ring] client_id",
-        _ if overview.halted => "halted: OAuth refuses our own client id or secret",
+        _ if overview.client_paused => "halted: OAuth refuses our own client id or secret",
         _ if overview.oauth_down => "OAuth is down; it is tried again",
         _ if facts.unrecorded > 0 => {
             "the store can't take new tokens; they are in memory and in the guard folder"

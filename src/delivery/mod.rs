@@ -18,9 +18,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chance;
 use crate::domain::backoff::Backoff;
 use crate::domain::time::Millis;
+use crate::randomness;
 use crate::store::Leased;
 
 pub use self::dispatcher::Dispatcher;
@@ -81,7 +81,7 @@ impl Default for Options {
             overdue: Duration::from_mins(2),
             retry: Backoff { least: Duration::from_secs(1), most: Duration::from_mins(15) },
             pause: Backoff { least: Duration::from_millis(500), most: Duration::from_secs(30) },
-            random: chance::random,
+            random: randomness::random,
         }
     }
 }

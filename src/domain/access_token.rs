@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::ids::AccountId;
-use super::refresh::Overview;
 use super::secret::Secret;
 use super::time::Millis;
 
@@ -113,20 +112,6 @@ impl Reason {
             Self::Store => "the store can't be used now",
         }
     }
-}
-
-/// How the tokens of the whole daemon stand.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TokenStatus {
-    /// Whether the configuration says who we are at Ring.
-    pub configured: bool,
-    /// Nothing is refreshed, since the store is an older copy or nobody can tell.
-    pub guarded: bool,
-    pub overview: Overview,
-    /// Answers of OAuth that are not in the store yet.
-    pub unrecorded: usize,
-    /// Authorization codes that are not at their end.
-    pub codes: usize,
 }
 
 /// There is no token, and when to ask again, where that may help.

@@ -27,7 +27,7 @@ use self::lane::{Ends, Hold, Lane};
 use self::leases::Leases;
 use self::order::{From, Order, Place};
 use self::visits::visit;
-use super::steady::Jump;
+use super::clock_trust::Jump;
 use super::time::Millis;
 
 pub use self::entry::{Entry, Scope};

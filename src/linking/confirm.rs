@@ -10,7 +10,6 @@ use tokio::sync::{Notify, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::Linking;
-use crate::chance::random;
 use crate::clock;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::backoff::{Backoff, LONGEST_RETRY_AFTER};
@@ -20,6 +19,7 @@ use crate::domain::heard::{Heard, Hindrance};
 use crate::failpoint;
 use crate::logging;
 use crate::outbound::{Attempt, Driver, Item};
+use crate::randomness::random;
 use crate::ring_api::{RingApi, Said};
 use crate::store::{Changed, Claim, StoreError};
 

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::Said;
+use super::said::Said;
 use super::salvage;
 use crate::domain::heard::{Heard, Objection};
 use crate::domain::ids::AccountId;

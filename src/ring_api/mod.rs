@@ -26,6 +26,7 @@ mod answer;
 mod connect;
 mod failure;
 mod request;
+mod said;
 mod salvage;
 mod settings;
 mod unpack;
@@ -42,6 +43,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 pub use answer::read_pair;
+pub use said::Said;
 pub use salvage::may_hold_tokens;
 pub use settings::{Settings, SettingsError};
 
@@ -53,20 +55,6 @@ use crate::domain::tokens::Granted;
 use answer::Reply;
 use connect::Client;
 use failure::Failure;
-
-/// What a call came to.
-#[derive(Debug)]
-pub struct Said<T> {
-    pub heard: Heard<T>,
-    /// Ring's own words, shortened, or ours where there are none; nothing where Ring has done it.
-    pub why: String,
-}
-
-impl<T> Said<T> {
-    pub(crate) fn new(heard: Heard<T>, why: impl Into<String>) -> Self {
-        Self { heard, why: why.into() }
-    }
-}
 
 /// Ring, as one partner app sees it. Clones share their connections.
 #[derive(Debug, Clone)]

@@ -9,7 +9,6 @@ use tokio::time::{Instant, timeout_at};
 use super::record::{RECORD_AGAIN, Recorder};
 use super::schedule::Schedule;
 use super::unidentified::Unidentified;
-use crate::chance::random;
 use crate::clock;
 use crate::domain::backoff::Throttle;
 use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, Tries, may_be_spent};
@@ -19,6 +18,7 @@ use crate::domain::refresh::Bucket;
 use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::failpoint;
 use crate::outbound::{Attempt, Driver, InFlight, Item, Outbound, RateLimiter};
+use crate::randomness::random;
 use crate::ring_api::{RingApi, Said};
 use crate::store::{CodeId, Exchanged, KeptCode, Store, StoreError, WaitingCode};
 use crate::telemetry::Metrics;
@@ -151,7 +151,7 @@ impl Codes {
     }
 
     /// Sends off the codes that have come.
-    pub(super) fn depart<T: Default + Send + 'static>(self: &Arc<Self>, driver: &mut Driver<T>) {
+    pub(super) fn start_due<T: Default + Send + 'static>(self: &Arc<Self>, driver: &mut Driver<T>) {
         for (in_flight, code) in self.new_ones().drain(..) {
             let codes = Arc::clone(self);
             driver.start(in_flight, async move {

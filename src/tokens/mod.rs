@@ -23,4 +23,4 @@ mod unidentified;
 pub use access::AccessTokens;
 pub use guard::Guard;
 pub use schedule::Clock;
-pub use service::{Parts, TokenService};
+pub use service::{Parts, TokenService, TokenStatus};

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::record::Recorder;
 use super::schedule::Schedule;
-use crate::chance::random;
 use crate::domain::heard::{Heard, Hindrance, Objection};
 use crate::domain::refresh::{Decision, Gain, LONGEST_NAP, Next, Outcome};
 use crate::domain::tokens::{Granted, TokenPair};
 use crate::failpoint;
 use crate::outbound::{Attempt, Driver, Item, Outbound};
+use crate::randomness::random;
 use crate::ring_api::{RingApi, Said, may_hold_tokens, read_pair};
 use crate::store::{NoTurn, Store, Turn, Which};
 use crate::telemetry::{Metrics, Refresh};
@@ -53,7 +53,7 @@ pub(super) struct Refreshes {
 
 impl Refreshes {
     /// Sends off whatever may go now; returns how long nothing else will.
-    pub(super) fn depart(self: &Arc<Self>, driver: &mut Driver<Option<Refreshed>>) -> Duration {
+    pub(super) fn start_due(self: &Arc<Self>, driver: &mut Driver<Option<Refreshed>>) -> Duration {
         let Some(api) = self.api.as_ref().filter(|_| !self.recorder.guard.is_guarded()) else {
             return LONGEST_NAP;
         };
@@ -88,7 +88,7 @@ impl Refreshes {
     }
 
     /// Tells the schedule, and whoever waits. Nothing where the account is tried once more at once, with another token.
-    pub(super) async fn landed(&self, number: u32, refreshed: Refreshed) -> Option<Option<Decision>> {
+    pub(super) async fn ended(&self, number: u32, refreshed: Refreshed) -> Option<Option<Decision>> {
         let Refreshed { which, outcome, predecessor, rival } = refreshed;
         let now = self.schedule.moment();
         if which == Which::Predecessor

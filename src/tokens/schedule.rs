@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::chance::random;
 use crate::clock;
 use crate::domain::heard::Heard;
 use crate::domain::refresh::{Decision, Moment, Planner, Policy, Rounds};
 use crate::domain::time::Millis;
+use crate::randomness::random;
 use crate::store::{Access, Store, StoreError};
 
 /// Accounts that are read at once at start.

@@ -15,10 +15,9 @@ use super::record::Recorder;
 use super::refresh::{Refreshed, Refreshes};
 use super::schedule::{Clock, Schedule};
 use super::unidentified::Unidentified;
-use crate::domain::access_token::TokenStatus;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::code::{Grant, NoRoom};
-use crate::domain::refresh::{LONGEST_NAP, Policy};
+use crate::domain::refresh::{LONGEST_NAP, Overview, Policy};
 use crate::domain::time::Millis;
 use crate::outbound::{Driver, Item, Outbound};
 use crate::ring_api::RingApi;
@@ -46,6 +45,20 @@ pub struct Parts {
     pub guard: Guard,
     pub metrics: Metrics,
     pub clock: Clock,
+}
+
+/// How the tokens of the whole daemon stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenStatus {
+    /// Whether the configuration says who we are at Ring.
+    pub configured: bool,
+    /// Nothing is refreshed, since the store is an older copy or nobody can tell.
+    pub guarded: bool,
+    pub overview: Overview,
+    /// Answers of OAuth that are not in the store yet.
+    pub unrecorded: usize,
+    /// Authorization codes that are not at their end.
+    pub codes: usize,
 }
 
 /// Everything about tokens in one daemon.
@@ -259,15 +272,16 @@ impl TokenService {
                     self.catch_up(&mut unread).await;
                 } => {}
             }
-            self.codes.depart(&mut driver);
+            self.codes.start_due(&mut driver);
             let settled = unread.is_empty() && !reload;
-            let wait = self.refreshes.depart(&mut driver).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
+            let wait =
+                self.refreshes.start_due(&mut driver).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
             tokio::select! {
                 end = &mut stop => break end,
                 () = tokio::time::sleep(wait) => {}
                 () = self.schedule.wake.notified() => {}
                 () = changes.changed() => {}
-                Some((item, done)) = driver.ended() => reload |= self.landed(item, done).await,
+                Some((item, done)) = driver.ended() => reload |= self.ended(item, done).await,
             }
         };
         drop(beside);
@@ -276,15 +290,15 @@ impl TokenService {
             tracing::info!(under_way = driver.len(), "waiting for what is under way at Ring");
         }
         while let Some((item, done)) = driver.ended().await {
-            self.landed(item, done).await;
+            self.ended(item, done).await;
         }
     }
 
     /// Returns whether what is on disk has to be read anew.
-    async fn landed(&self, item: Item, done: Option<Option<Refreshed>>) -> bool {
+    async fn ended(&self, item: Item, done: Option<Option<Refreshed>>) -> bool {
         let Item::Refresh(number) = item else { return done.is_none() };
         let refreshed = done.flatten().unwrap_or(Refreshed::LOST);
-        if let Some(decision) = self.refreshes.landed(number, refreshed).await {
+        if let Some(decision) = self.refreshes.ended(number, refreshed).await {
             tokio::spawn(Arc::clone(&self.unidentified).refreshed(number, refreshed.outcome, decision));
         }
         false

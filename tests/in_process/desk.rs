@@ -137,7 +137,7 @@ async fn our_own_wrong_secret_ends_no_link() {
     let room = Room::new(Policy::DeadAtOnce).await;
     room.fault("oauth-invalid-client", 1);
     room.import("a").await;
-    soon("it halts", || room.tokens().status().overview.halted).await;
+    soon("it halts", || room.tokens().status().overview.client_paused).await;
     let denied = room.lend("a").await.unwrap_err();
     assert_eq!(denied.reason, Reason::ClientRefused);
     assert!(denied.retry_after.unwrap() > Duration::from_mins(14));

@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::chance;
 use crate::cli::client::{Client, Unanswered, encoded};
 use crate::cli::failure::Failure;
 use crate::clock;
 use crate::domain::backoff::Backoff;
+use crate::randomness;
 
 /// Between two tries to reach the daemon.
 const AGAIN: Backoff = Backoff { least: Duration::from_millis(100), most: Duration::from_secs(5) };
@@ -101,7 +101,7 @@ impl Queue {
             if failures == 1 {
                 eprintln!("ringhookd: {failure}; trying again");
             }
-            let pause = AGAIN.wait(failures, chance::random());
+            let pause = AGAIN.wait(failures, randomness::random());
             if give_up.is_some_and(|give_up| clock::ticks() + pause >= give_up) {
                 return Err(failure);
             }
@@ -134,7 +134,7 @@ impl Queue {
                 Ok(Err(Unanswered::Refused(status, _))) if !passes(status) => return,
                 Ok(Err(_)) => {
                     failures += 1;
-                    next = clock::ticks() + AGAIN.wait(failures, chance::random());
+                    next = clock::ticks() + AGAIN.wait(failures, randomness::random());
                 }
                 Err(_) => return,
             }
@@ -153,7 +153,7 @@ impl Queue {
                 Err(Unanswered::Refused(status, _)) if !passes(status) => return false,
                 Err(_) => failures += 1,
             }
-            let pause = AGAIN.wait(failures, chance::random());
+            let pause = AGAIN.wait(failures, randomness::random());
             if clock::ticks() + pause >= give_up {
                 return false;
             }

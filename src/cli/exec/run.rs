@@ -12,11 +12,11 @@ use tokio::time::sleep;
 
 use super::job::{Job, end_of};
 use super::lease::{Queue, Taken};
-use crate::chance;
 use crate::cli::failure::Failure;
 use crate::domain::backoff::Backoff;
 use crate::domain::consumer::{self, End, Outcome};
 use crate::logging::text;
+use crate::randomness;
 
 /// When an event comes again after a failed attempt.
 const RETRY: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_mins(15) };
@@ -153,7 +153,7 @@ impl Runner {
             Outcome::Later => (taken.later(self.later), Ended::Settled),
             Outcome::Failed { why } => {
                 say(&why);
-                (taken.failed(RETRY.wait(attempt, chance::random()), &why), Ended::Failed)
+                (taken.failed(RETRY.wait(attempt, randomness::random()), &why), Ended::Failed)
             }
             Outcome::Returned => (taken.returned(), Ended::Settled),
             Outcome::NotRunnable { why } => (

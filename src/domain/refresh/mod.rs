@@ -24,13 +24,14 @@
 
 mod breaker;
 mod bucket;
-mod halt;
+mod client_pause;
+mod entry;
+mod health;
 mod notice;
 mod planner;
 mod queue;
+mod refusals;
 mod rounds;
-mod slot;
-mod suspects;
 
 use std::time::Duration;
 
@@ -40,10 +41,11 @@ use super::time::Millis;
 
 pub use breaker::Breaker;
 pub use bucket::Bucket;
+pub use entry::Record;
+pub use health::{End, Health, Proof};
 pub use notice::{Notice, Warnings};
 pub use planner::{Decision, Next, Overview, Planner};
 pub use rounds::{Rounds, SLICES};
-pub use slot::{End, Health, Proof, Record};
 
 /// A refresh token that nobody uses for this long is dead.
 pub const LIFE: Duration = Duration::from_hours(30 * 24);

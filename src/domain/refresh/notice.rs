@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::slot::{End, Health};
+use super::health::{End, Health};
 
 /// How long before its end a link is warned about, in descending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::bucket::Bucket;
-use super::halt::{CLIENT_PAUSE, Halt, Who};
+use super::client_pause::{CLIENT_PAUSE, ClientPause, Who};
+use super::entry::{Place, Record, ScheduleEntry, seconds, to_seconds};
+use super::health::{End, Proof};
 use super::notice::Notice;
 use super::queue::Queue;
-use super::slot::{End, Place, Proof, Record, Slot, seconds, to_seconds};
-use super::suspects::{Finding, Suspects};
+use super::refusals::{Finding, Refusals};
 use super::{Gain, LONGEST_NAP, Moment, Outcome, Policy};
 use crate::domain::backoff::{Backoff, Throttle, share};
 use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
@@ -73,8 +74,8 @@ pub struct Planner {
     queue: Queue,
     bucket: Bucket,
     breaker: Breaker,
-    suspects: Suspects,
-    halt: Halt,
+    refusals: Refusals,
+    client_pause: ClientPause,
     /// Accounts whose last failure was everybody's.
     shared: HashSet<u32>,
     throttle: Throttle,
@@ -94,8 +95,8 @@ impl Planner {
             queue: Queue::default(),
             bucket: Bucket::new(policy.per_second, BURST.min(policy.per_second)),
             breaker: Breaker::default(),
-            suspects: Suspects::default(),
-            halt: Halt::default(),
+            refusals: Refusals::default(),
+            client_pause: ClientPause::default(),
             shared: HashSet::new(),
             throttle: Throttle::default(),
             silent: false,
@@ -115,7 +116,7 @@ impl Planner {
         let doubtful = self.is_doubtful(now);
         let pace = self.policy.pace;
         let latest = latest(pace, renewed_at, expires_at);
-        let mut new = Slot {
+        let mut new = ScheduleEntry {
             renewed_at,
             // It has an hour from now on, unless people know already that it is late.
             latest: if record.told == Notice::Fresh { latest.max(wall) } else { latest },
@@ -125,7 +126,7 @@ impl Planner {
             end: record.end,
             unsettled: record.unsettled && record.end.is_none(),
             told: record.told.to_u8(),
-            ..Slot::EMPTY
+            ..ScheduleEntry::EMPTY
         };
         match record.end {
             Some(_) => wait_for_its_time(account, &mut new, wall, false, doubtful),
@@ -136,35 +137,37 @@ impl Planner {
         if record.proof == Proof::Refused && record.end.is_none() {
             new.due = new.due.min(wall.saturating_add(to_seconds(share(ASK_AGAIN_SPREAD, random))));
         }
-        self.queue.change(account, wall, |slot| *slot = new.instead_of(slot));
+        self.queue.change(account, wall, |entry| *entry = new.instead_of(entry));
     }
 
     /// Whether the account is planned by such a record, or in flight, so that its answer will tell.
     pub fn knows(&self, account: u32, record: &Record) -> bool {
-        let by = |slot: &Slot| slot.renewed_at == seconds(record.renewed_at) && slot.end == record.end;
+        let by =
+            |entry: &ScheduleEntry| entry.renewed_at == seconds(record.renewed_at) && entry.end == record.end;
         self.queue.in_flight_of(account).is_some() || self.queue.get(account).is_some_and(by)
     }
 
     /// Takes an account out, e.g. because its user removed the app. An answer that comes later is ignored.
     pub fn remove(&mut self, account: u32, now: Moment) {
         self.forget(account);
-        self.queue.change(account, seconds(now.wall), |slot| *slot = Slot::EMPTY.instead_of(slot));
+        self.queue
+            .change(account, seconds(now.wall), |entry| *entry = ScheduleEntry::EMPTY.instead_of(entry));
     }
 
     fn forget(&mut self, account: u32) {
-        self.suspects.forget(account);
-        self.halt.forget(account);
+        self.refusals.forget(account);
+        self.client_pause.forget(account);
         self.shared.remove(&account);
     }
 
     /// Somebody waits for a token of this account.
     pub fn hasten(&mut self, account: u32, now: Moment) {
         let known =
-            self.queue.get(account).is_some_and(|slot| slot.place == Place::Waiting && slot.end.is_none());
+            self.queue.get(account).is_some_and(|entry| entry.place == Place::Waiting && entry.end.is_none());
         if known {
-            self.queue.change(account, seconds(now.wall), |slot| {
-                slot.place = Place::Ready;
-                slot.asked = true;
+            self.queue.change(account, seconds(now.wall), |entry| {
+                entry.place = Place::Ready;
+                entry.asked = true;
             });
         }
     }
@@ -175,10 +178,10 @@ impl Planner {
     /// How long until the account's next try, when the one before failed: asking does not bring it forward.
     pub fn ask(&mut self, account: u32, now: Moment) -> Result<(), Duration> {
         let wall = seconds(now.wall);
-        let Some(slot) = self.queue.get(account).copied() else { return Ok(()) };
-        let held = slot.failures > 0 || slot.end.is_some() || self.suspects.has(account);
-        if slot.place == Place::Waiting && held {
-            return Err(Duration::from_secs(u64::from(slot.due.saturating_sub(wall).max(1))));
+        let Some(entry) = self.queue.get(account).copied() else { return Ok(()) };
+        let held = entry.failures > 0 || entry.end.is_some() || self.refusals.has(account);
+        if entry.place == Place::Waiting && held {
+            return Err(Duration::from_secs(u64::from(entry.due.saturating_sub(wall).max(1))));
         }
         self.hasten(account, now);
         Ok(())
@@ -192,10 +195,10 @@ impl Planner {
         if self.queue.is_idle() {
             return nap(self.queue.next_due(wall).unwrap_or(LONGEST_NAP));
         }
-        if let Some(halted) = self.halt.left(now.ticks) {
+        if let Some(halted) = self.client_pause.left(now.ticks) {
             return nap(halted);
         }
-        let unproven = self.halt.is_unproven();
+        let unproven = self.client_pause.is_unproven();
         let places = if unproven { 1 } else { self.policy.parallel.max(1) };
         // A slow answer holds up nobody; but what is awaited has a bound too.
         if self.queue.punctual() >= places || self.queue.in_flight() >= 2 * places {
@@ -221,7 +224,7 @@ impl Planner {
     /// # Errors
     /// How long to wait before asking again.
     pub fn take_call(&mut self, now: Moment) -> Result<(), Duration> {
-        if let Some(wait) = self.halt.left(now.ticks).or_else(|| self.bucket.paused(now.ticks)) {
+        if let Some(wait) = self.client_pause.left(now.ticks).or_else(|| self.bucket.paused(now.ticks)) {
             return Err(wait);
         }
         self.breaker.permit_call(now.ticks, self.awaited())?;
@@ -231,45 +234,46 @@ impl Planner {
     /// How the refresh of `account` came out. Nothing when it was removed, or planned anew, meanwhile.
     pub fn answered(&mut self, account: u32, answer: Outcome, now: Moment, random: u64) -> Option<Decision> {
         self.read_clocks(now);
-        let slot = self.queue.in_flight_of(account);
+        let entry = self.queue.in_flight_of(account);
         let was_open = self.breaker.is_open();
-        let often = slot.is_some_and(|slot| slot.fails_often());
-        let counted = slot.is_some_and(|slot| slot.late);
+        let often = entry.is_some_and(|entry| entry.fails_often());
+        let counted = entry.is_some_and(|entry| entry.late);
         self.hear(Some(account), Fault { often, counted }, answer, now, random);
-        let slot = slot?;
-        if let Some(place) = slot.after {
-            self.queue
-                .change(account, seconds(now.wall), |slot| *slot = Slot { place, after: None, ..*slot });
+        let entry = entry?;
+        if let Some(place) = entry.after {
+            self.queue.change(account, seconds(now.wall), |entry| {
+                *entry = ScheduleEntry { place, after: None, ..*entry }
+            });
             return None;
         }
         Some(match answer {
             Heard::Answer(Gain::Renewed { expires_in }) => self.renewed(account, expires_in, now, random),
-            Heard::Refused(Objection::Grant) => self.refused(account, slot, now, random),
+            Heard::Refused(Objection::Grant) => self.refused(account, entry, now, random),
             Heard::NotSent(Hindrance::Ours | Hindrance::NoConnection) | Heard::Unknown(_) => {
                 let in_doubt = matches!(answer, Heard::Unknown(_));
-                let failures = slot.failures.saturating_add(1);
+                let failures = entry.failures.saturating_add(1);
                 let own = if self.is_first_own(account, was_open) { 1 } else { failures };
                 let mut wait = self.policy.backoff.wait(u32::from(own), random);
                 if in_doubt && failures > self.policy.repeats {
                     wait = wait.max(RARELY);
                 }
-                self.again(account, wait, now, |slot| {
-                    slot.failures = failures;
-                    slot.unsettled |= in_doubt && slot.end.is_none();
+                self.again(account, wait, now, |entry| {
+                    entry.failures = failures;
+                    entry.unsettled |= in_doubt && entry.end.is_none();
                 })
             }
             Heard::Refused(_) => {
-                if self.halt.is_unproven() {
+                if self.client_pause.is_unproven() {
                     self.shared.insert(account);
                 }
-                let failures = slot.failures.saturating_add(1);
+                let failures = entry.failures.saturating_add(1);
                 let wait = CLIENT_BACKOFF.wait(u32::from(failures), random);
-                self.again(account, wait, now, |slot| slot.failures = failures)
+                self.again(account, wait, now, |entry| entry.failures = failures)
             }
             // No probe either: that would be to send it again.
-            Heard::Answer(Gain::Kept { wait }) => self.again(account, wait, now, |slot| {
-                slot.failures = slot.failures.saturating_add(1);
-                slot.unsettled = false;
+            Heard::Answer(Gain::Kept { wait }) => self.again(account, wait, now, |entry| {
+                entry.failures = entry.failures.saturating_add(1);
+                entry.unsettled = false;
             }),
             Heard::NotSent(Hindrance::Throttled { .. }) => self.again(account, Duration::ZERO, now, |_| {}),
         })
@@ -278,15 +282,15 @@ impl Planner {
     /// People were told so of the account's tokens.
     pub fn told(&mut self, account: u32, notice: Notice, now: Moment) {
         if self.queue.get(account).is_some() {
-            self.queue.change(account, seconds(now.wall), |slot| slot.told = notice.to_u8());
+            self.queue.change(account, seconds(now.wall), |entry| entry.told = notice.to_u8());
         }
     }
 
     /// A token that OAuth means to have ended may be made good by another that is tried next: it is as if it had not.
     pub fn reconsider(&mut self, account: u32, now: Moment) {
-        if self.queue.get(account).is_some_and(|slot| slot.place != Place::InFlight) {
-            self.queue.change(account, seconds(now.wall), |slot| {
-                *slot = Slot { end: None, place: Place::Ready, asked: true, ..*slot };
+        if self.queue.get(account).is_some_and(|entry| entry.place != Place::InFlight) {
+            self.queue.change(account, seconds(now.wall), |entry| {
+                *entry = ScheduleEntry { end: None, place: Place::Ready, asked: true, ..*entry };
             });
         }
     }
@@ -319,7 +323,7 @@ impl Planner {
         match answer {
             Heard::Answer(Gain::Renewed { .. }) | Heard::Refused(Objection::Grant) => {
                 self.breaker.succeeded(self.policy.parallel);
-                self.halt.accepted(who);
+                self.client_pause.accepted(who);
                 self.throttle = Throttle::default();
                 self.risked_at = now.ticks;
             }
@@ -333,7 +337,7 @@ impl Planner {
                 }
             }
             Heard::NotSent(Hindrance::Throttled { retry_after }) => self.pause(retry_after, now, random),
-            Heard::Refused(_) => self.halt.refused(who, now.ticks),
+            Heard::Refused(_) => self.client_pause.refused(who, now.ticks),
         }
     }
 
@@ -344,34 +348,34 @@ impl Planner {
 
     fn renewed(&mut self, account: u32, expires_in: Duration, now: Moment, random: u64) -> Decision {
         let wall = seconds(now.wall);
-        self.suspects.honoured(account, now);
+        self.refusals.honoured(account, now);
         self.shared.remove(&account);
         let (pace, expires_at) = (self.policy.pace, wall.saturating_add(to_seconds(expires_in)));
-        self.queue.change(account, wall, |slot| {
-            *slot = Slot {
+        self.queue.change(account, wall, |entry| {
+            *entry = ScheduleEntry {
                 renewed_at: wall,
                 latest: latest(pace, wall, expires_at),
                 due: due(pace, wall, expires_at, wall, random),
                 dead_at: to_seconds(now.ticks + expires_in),
                 place: Place::Waiting,
-                told: slot.told,
-                ..Slot::EMPTY
+                told: entry.told,
+                ..ScheduleEntry::EMPTY
             };
         });
         Decision::Renewed
     }
 
-    fn refused(&mut self, account: u32, slot: Slot, now: Moment, random: u64) -> Decision {
+    fn refused(&mut self, account: u32, entry: ScheduleEntry, now: Moment, random: u64) -> Decision {
         let wall = seconds(now.wall);
         let doubtful = self.is_doubtful(now);
-        if slot.end.is_some() {
-            self.queue.change(account, wall, |slot| wait_for_its_time(account, slot, wall, true, doubtful));
+        if entry.end.is_some() {
+            self.queue.change(account, wall, |entry| wait_for_its_time(account, entry, wall, true, doubtful));
             return Decision::StillEnded;
         }
-        let lapsed = wall >= slot.lapses_at().saturating_add(to_seconds(self.ahead));
-        let finding = self.suspects.refused(account, lapsed, self.queue.living(), now);
+        let lapsed = wall >= entry.lapses_at().saturating_add(to_seconds(self.ahead));
+        let finding = self.refusals.refused(account, lapsed, self.queue.living(), now);
         if let Finding::AskAnother(_) = finding {
-            let other = self.queue.waiting().find(|&other| !self.suspects.has(other));
+            let other = self.queue.waiting().find(|&other| !self.refusals.has(other));
             if let Some(other) = other {
                 self.hasten(other, now);
             }
@@ -379,18 +383,18 @@ impl Planner {
         match finding {
             Finding::AskAgain(wait) | Finding::AskAnother(wait) => {
                 let wait = wait + share(ASK_AGAIN_SPREAD, random);
-                self.again(account, wait, now, |slot| {
-                    slot.unsettled = false;
-                    slot.proof = Proof::Refused;
+                self.again(account, wait, now, |entry| {
+                    entry.unsettled = false;
+                    entry.proof = Proof::Refused;
                 })
             }
             Finding::Final => {
-                let end = if wall >= slot.lapses_at() { End::Lapsed } else { End::Revoked };
-                self.queue.change(account, wall, |slot| {
-                    slot.end = Some(end);
-                    slot.proof = Proof::Refused;
-                    slot.unsettled = false;
-                    wait_for_its_time(account, slot, wall, true, doubtful);
+                let end = if wall >= entry.lapses_at() { End::Lapsed } else { End::Revoked };
+                self.queue.change(account, wall, |entry| {
+                    entry.end = Some(end);
+                    entry.proof = Proof::Refused;
+                    entry.unsettled = false;
+                    wait_for_its_time(account, entry, wall, true, doubtful);
                 });
                 Decision::Ended(end)
             }
@@ -409,7 +413,7 @@ impl Planner {
 
     /// Whether an end may be the work of an OAuth that honours nobody and a wall clock that is ahead.
     fn is_doubtful(&self, now: Moment) -> bool {
-        !self.suspects.honours_others(now)
+        !self.refusals.honours_others(now)
     }
 
     fn again(
@@ -417,14 +421,14 @@ impl Planner {
         account: u32,
         wait: Duration,
         now: Moment,
-        change: impl FnOnce(&mut Slot),
+        change: impl FnOnce(&mut ScheduleEntry),
     ) -> Decision {
         let wall = seconds(now.wall);
-        self.queue.change(account, wall, |slot| {
-            change(slot);
-            slot.place = Place::Waiting;
+        self.queue.change(account, wall, |entry| {
+            change(entry);
+            entry.place = Place::Waiting;
             // Rounded up: due a moment too early would be no wait at all.
-            slot.due = wall.saturating_add(to_seconds(wait + Duration::from_millis(999)));
+            entry.due = wall.saturating_add(to_seconds(wait + Duration::from_millis(999)));
         });
         Decision::Retry { within: wait }
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::slot::{Place, Slot};
+use super::entry::{Place, ScheduleEntry};
 
-/// Every account's slot, by its dense number, and the orders. About 60 bytes an account.
+/// Every account's entry, by its dense number, and the orders. About 60 bytes an account.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    slots: Vec<Slot>,
+    entries: Vec<ScheduleEntry>,
     /// (Due, account).
     waiting: BTreeSet<(u32, u32)>,
     ready: Ready,
@@ -46,25 +46,25 @@ struct Ready {
 }
 
 impl Ready {
-    fn insert(&mut self, account: u32, slot: &Slot) {
-        if slot.is_clean() {
-            self.clean.insert((slot.due, account));
+    fn insert(&mut self, account: u32, entry: &ScheduleEntry) {
+        if entry.is_clean() {
+            self.clean.insert((entry.due, account));
         } else {
-            self.failed.insert((slot.due, account));
-            self.by_failures.insert((slot.failures, slot.due, account));
-            if slot.is_in_doubt() {
-                self.in_doubt.insert((slot.failures, slot.due, account));
+            self.failed.insert((entry.due, account));
+            self.by_failures.insert((entry.failures, entry.due, account));
+            if entry.is_in_doubt() {
+                self.in_doubt.insert((entry.failures, entry.due, account));
             }
         }
     }
 
-    fn remove(&mut self, account: u32, slot: &Slot) {
-        if slot.is_clean() {
-            self.clean.remove(&(slot.due, account));
+    fn remove(&mut self, account: u32, entry: &ScheduleEntry) {
+        if entry.is_clean() {
+            self.clean.remove(&(entry.due, account));
         } else {
-            self.failed.remove(&(slot.due, account));
-            self.by_failures.remove(&(slot.failures, slot.due, account));
-            self.in_doubt.remove(&(slot.failures, slot.due, account));
+            self.failed.remove(&(entry.due, account));
+            self.by_failures.remove(&(entry.failures, entry.due, account));
+            self.in_doubt.remove(&(entry.failures, entry.due, account));
         }
     }
 
@@ -86,14 +86,14 @@ impl Ready {
 }
 
 impl Queue {
-    /// The slot of an account that has tokens.
-    pub(super) fn get(&self, account: u32) -> Option<&Slot> {
-        self.slots.get(account as usize).filter(|slot| slot.is_known())
+    /// The entry of an account that has tokens.
+    pub(super) fn get(&self, account: u32) -> Option<&ScheduleEntry> {
+        self.entries.get(account as usize).filter(|entry| entry.is_known())
     }
 
-    /// The slot of an account that an answer is to come for, with or without tokens.
-    pub(super) fn in_flight_of(&self, account: u32) -> Option<Slot> {
-        self.slots.get(account as usize).filter(|slot| slot.place == Place::InFlight).copied()
+    /// The entry of an account that an answer is to come for, with or without tokens.
+    pub(super) fn in_flight_of(&self, account: u32) -> Option<ScheduleEntry> {
+        self.entries.get(account as usize).filter(|entry| entry.place == Place::InFlight).copied()
     }
 
     /// Accounts with a place in the schedule.
@@ -129,45 +129,45 @@ impl Queue {
     }
 
     /// Takes the account out of wherever it is, changes it, and puts it where it says then.
-    pub(super) fn change(&mut self, account: u32, now: u32, change: impl FnOnce(&mut Slot)) {
+    pub(super) fn change(&mut self, account: u32, now: u32, change: impl FnOnce(&mut ScheduleEntry)) {
         let index = account as usize;
-        if self.slots.len() <= index {
-            self.slots.resize(index + 1, Slot::EMPTY);
+        if self.entries.len() <= index {
+            self.entries.resize(index + 1, ScheduleEntry::EMPTY);
         }
-        let mut slot = self.slots[index];
-        self.take_out(account, &slot);
-        change(&mut slot);
-        slot.late &= slot.place == Place::InFlight;
-        match slot.place {
+        let mut entry = self.entries[index];
+        self.take_out(account, &entry);
+        change(&mut entry);
+        entry.late &= entry.place == Place::InFlight;
+        match entry.place {
             Place::Nowhere => {}
-            Place::Waiting => drop(self.waiting.insert((slot.due, account))),
+            Place::Waiting => drop(self.waiting.insert((entry.due, account))),
             Place::Ready => {
-                // Kept, so that the entry is found again whatever `now` is then.
-                slot.due = slot.urgency(now);
-                self.ready.insert(account, &slot);
+                // Kept, so that it is found again whatever `now` is then.
+                entry.due = entry.urgency(now);
+                self.ready.insert(account, &entry);
             }
             Place::InFlight => {
                 self.in_flight += 1;
-                self.late += usize::from(slot.late);
-                self.failing_in_flight += usize::from(slot.failures > 0 && !slot.late);
+                self.late += usize::from(entry.late);
+                self.failing_in_flight += usize::from(entry.failures > 0 && !entry.late);
             }
         }
-        self.living += usize::from(slot.is_living());
-        self.in_doubt += usize::from(slot.is_in_doubt());
-        self.slots[index] = slot;
+        self.living += usize::from(entry.is_living());
+        self.in_doubt += usize::from(entry.is_in_doubt());
+        self.entries[index] = entry;
     }
 
-    fn take_out(&mut self, account: u32, slot: &Slot) {
-        self.living -= usize::from(slot.is_living());
-        self.in_doubt -= usize::from(slot.is_in_doubt());
-        match slot.place {
+    fn take_out(&mut self, account: u32, entry: &ScheduleEntry) {
+        self.living -= usize::from(entry.is_living());
+        self.in_doubt -= usize::from(entry.is_in_doubt());
+        match entry.place {
             Place::Nowhere => {}
-            Place::Waiting => drop(self.waiting.remove(&(slot.due, account))),
-            Place::Ready => self.ready.remove(account, slot),
+            Place::Waiting => drop(self.waiting.remove(&(entry.due, account))),
+            Place::Ready => self.ready.remove(account, entry),
             Place::InFlight => {
                 self.in_flight -= 1;
-                self.late -= usize::from(slot.late);
-                self.failing_in_flight -= usize::from(slot.failures > 0 && !slot.late);
+                self.late -= usize::from(entry.late);
+                self.failing_in_flight -= usize::from(entry.failures > 0 && !entry.late);
             }
         }
     }
@@ -175,8 +175,8 @@ impl Queue {
     /// Lets everybody be ready who is due.
     pub(super) fn come_due(&mut self, now: u32) {
         while let Some(&(due, account)) = self.waiting.first().filter(|(due, _)| *due <= now) {
-            debug_assert_eq!(self.slots[account as usize].due, due);
-            self.change(account, now, |slot| slot.place = Place::Ready);
+            debug_assert_eq!(self.entries[account as usize].due, due);
+            self.change(account, now, |entry| entry.place = Place::Ready);
         }
     }
 
@@ -188,25 +188,25 @@ impl Queue {
 
     /// It is in flight from now on.
     pub(super) fn start(&mut self, account: u32, now: u32) {
-        self.change(account, now, |slot| slot.place = Place::InFlight);
+        self.change(account, now, |entry| entry.place = Place::InFlight);
     }
 
     /// Whether whoever is in doubt, if anybody is, is under way or has failed often.
     pub(super) fn has_only_hopeless_in_doubt(&self) -> bool {
         let least = self.ready.in_doubt.first();
-        least.is_none_or(|&(_, _, account)| self.slots[account as usize].fails_often())
+        least.is_none_or(|&(_, _, account)| self.entries[account as usize].fails_often())
     }
 
     /// Whether whoever is ready has failed often.
     pub(super) fn has_only_failing(&self) -> bool {
         let least = self.ready.by_failures.first();
         self.ready.clean.is_empty()
-            && least.is_none_or(|&(_, _, account)| self.slots[account as usize].fails_often())
+            && least.is_none_or(|&(_, _, account)| self.entries[account as usize].fails_often())
     }
 
     /// Living accounts that wait, the next to come due first.
     pub(super) fn waiting(&self) -> impl Iterator<Item = u32> {
-        let living = |account: &u32| self.slots[*account as usize].end.is_none();
+        let living = |account: &u32| self.entries[*account as usize].end.is_none();
         self.waiting.iter().map(|&(_, account)| account).filter(living)
     }
 
@@ -214,8 +214,8 @@ impl Queue {
     /// first.
     pub(super) fn clean_later(&self, then: u32) -> impl Iterator<Item = u32> {
         let clean = |account: &u32| {
-            let slot = &self.slots[*account as usize];
-            slot.end.is_none() && slot.is_clean()
+            let entry = &self.entries[*account as usize];
+            entry.end.is_none() && entry.is_clean()
         };
         let later = self.waiting.iter().rev().take_while(move |(due, _)| *due > then);
         later.map(|&(_, account)| account).filter(clean)
@@ -232,20 +232,20 @@ impl Queue {
 
     /// The wall clock was set back to `now`, by so many seconds: ages and waits stay what they were.
     pub(super) fn set_back(&mut self, now: u32, by: u32) {
-        for account in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            self.change(account, now, |slot| {
-                slot.renewed_at = slot.renewed_at.saturating_sub(by).min(now);
-                slot.latest = slot.latest.saturating_sub(by);
-                slot.due = slot.due.saturating_sub(by);
+        for account in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
+            self.change(account, now, |entry| {
+                entry.renewed_at = entry.renewed_at.saturating_sub(by).min(now);
+                entry.latest = entry.latest.saturating_sub(by);
+                entry.due = entry.due.saturating_sub(by);
             });
         }
     }
 
     pub(super) fn numbers(&self) -> u32 {
-        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn slots(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        (0..).zip(&self.slots).filter(|(_, slot)| slot.is_known())
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u32, &ScheduleEntry)> {
+        (0..).zip(&self.entries).filter(|(_, entry)| entry.is_known())
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::group::{Command, JobOf, Writer};
 use crate::clock;
 use crate::domain::actor::Actor;
-use crate::domain::steady::{Steady, Watch};
+use crate::domain::clock_trust::{ClockTrust, Watch};
 use crate::domain::time::Millis;
 
 /// Commands that may wait for the writer. Beyond that the store says `Busy`.
@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(crate) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: impl Fn() -> bool) {
     let mut next_tick = clock::now().plus(TICK);
     let mut more = false;
-    let (started, mut steady) = (clock::instant(), Steady::starting(writer.newest(), clock::now()));
+    let (started, mut trust) = (clock::instant(), ClockTrust::starting(writer.newest(), clock::now()));
     let mut watch = Watch::from(clock::now(), started.elapsed());
     loop {
         let wait = if more { Duration::ZERO } else { next_tick.since(clock::now()).min(TICK) };
@@ -39,7 +39,7 @@ pub(crate) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: imp
             more = false;
         } else if more || clock::now() >= next_tick || next_tick.since(clock::now()) > TICK {
             let now = clock::now();
-            let may_expire = steady.may_expire(now, started.elapsed());
+            let may_expire = trust.may_expire(now, started.elapsed());
             more = tick(&mut writer, now, may_expire);
             next_tick = clock::now().plus(TICK);
         }

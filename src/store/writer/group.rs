@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::domain::actor::Actor;
+use crate::domain::clock_trust::Jump;
 use crate::domain::ids::UserId;
 use crate::domain::link::LinkState;
-use crate::domain::steady::Jump;
 use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::logging::audit;

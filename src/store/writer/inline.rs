@@ -11,7 +11,7 @@ use redb::StorageBackend;
 use super::committer;
 use super::group::{Command, Writer};
 use super::open::prepare;
-use crate::domain::steady::Watch;
+use crate::domain::clock_trust::Watch;
 use crate::domain::time::Millis;
 use crate::store::Store;
 use crate::store::kv::error::StoreError;

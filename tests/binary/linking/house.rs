@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringhookd::chance;
 use ringhookd::clock;
 use ringhookd::config;
 use ringhookd::daemon::Daemon;
 use ringhookd::domain::time::Millis;
+use ringhookd::randomness;
 use ringhookd::sim::{CodeSender, CodeShape, Options, Partner, Peer, Plan, Ring, Sender, Visit, body};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ impl House {
 
     /// With more of the configuration, where FOLDER is the house's own.
     pub(crate) async fn with(settings: &str, options: Options) -> Self {
-        let options = Options { hmac_key: KEY.into(), seed: chance::random(), ..options };
+        let options = Options { hmac_key: KEY.into(), seed: randomness::random(), ..options };
         let ring = Ring::start(options).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut house =

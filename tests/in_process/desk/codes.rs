@@ -33,7 +33,7 @@ async fn what_oauth_has_not_worked_on_is_sent_again() {
         soon("the code is exchanged", || room.codes("exchanged") == 1).await;
         room.all_have_arrived().await;
         room.survives("a").await;
-        assert!(!room.tokens().status().overview.halted, "{fault}: a stranger may have made it up");
+        assert!(!room.tokens().status().overview.client_paused, "{fault}: a stranger may have made it up");
     }
 }
 

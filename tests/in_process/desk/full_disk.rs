@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use ringhookd::chance;
 use ringhookd::domain::access_token::AccessToken;
+use ringhookd::randomness;
 use ringhookd::sim::{Options, Policy, Ring};
 use ringhookd::store::Store;
 
@@ -28,7 +28,7 @@ pub(crate) async fn room() -> (Room, Disk) {
     let folder = dir.path().join("store");
     create(&folder);
     let disk = Disk::holding(Image::from_bytes(&fs::read(folder.join("store.redb")).unwrap()));
-    let options = Options { policy: Policy::DeadAtOnce, seed: chance::random(), ..Options::default() };
+    let options = Options { policy: Policy::DeadAtOnce, seed: randomness::random(), ..Options::default() };
     let room = Room::over(dir, Ring::start(options).unwrap(), open(&folder, &disk)).await;
     room.let_go().await;
     (room, disk)

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringhookd::chance;
 use ringhookd::clock;
 use ringhookd::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use ringhookd::domain::code::{Grant, NoRoom};
@@ -14,6 +13,7 @@ use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::time::Millis;
 use ringhookd::domain::tokens::{Pair, Span};
+use ringhookd::randomness;
 use ringhookd::ring_api::{RingApi, Settings};
 use ringhookd::sim::{Options, Pair as Given, Plan, Policy, Ring};
 use ringhookd::store::{Import, NewTokens, QueueSpec, Store};
@@ -76,7 +76,7 @@ impl Room {
 
     async fn with(options: Options, late_after: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ring = Ring::start(Options { seed: chance::random(), ..options }).unwrap();
+        let ring = Ring::start(Options { seed: randomness::random(), ..options }).unwrap();
         let store = store(&dir.path().join("store"), vec![alerts()]);
         let mut room = Self::over(dir, ring, store).await;
         room.late_after = late_after;

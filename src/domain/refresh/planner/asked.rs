@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Planner;
 use crate::domain::access_token::Reason;
-use crate::domain::refresh::slot::{Place, Proof, Slot, seconds};
-use crate::domain::refresh::{Health, Moment, Notice};
+use crate::domain::refresh::entry::{Place, ScheduleEntry, seconds};
+use crate::domain::refresh::{Health, Moment, Notice, Proof};
 use crate::domain::time::Millis;
 
 /// How the whole schedule stands.
@@ -26,13 +26,13 @@ pub struct Overview {
     /// OAuth as a whole is taken to be down.
     pub oauth_down: bool,
     /// OAuth refused our own secret; nothing goes out for a while.
-    pub halted: bool,
+    pub client_paused: bool,
 }
 
 impl Planner {
     /// Why nobody's tokens are refreshed at present, if so, and how long that lasts at least.
     pub fn trouble(&self, now: Moment) -> Option<(Reason, Duration)> {
-        if let Some(left) = self.halt.left(now.ticks) {
+        if let Some(left) = self.client_pause.left(now.ticks) {
             return Some((Reason::ClientRefused, left));
         }
         // Where a probe may go, whoever asks may be it.
@@ -47,16 +47,16 @@ impl Planner {
 
     /// How the account's tokens are; nothing when it has none.
     pub fn health(&self, account: u32, now: Moment) -> Option<Health> {
-        let slot = self.queue.get(account)?;
-        Some(self.health_of(slot, seconds(now.wall)))
+        let entry = self.queue.get(account)?;
+        Some(self.health_of(entry, seconds(now.wall)))
     }
 
-    fn health_of(&self, slot: &Slot, now: u32) -> Health {
-        self.health_by_age(slot, now).with(slot.proof)
+    fn health_of(&self, entry: &ScheduleEntry, now: u32) -> Health {
+        self.health_by_age(entry, now).with(entry.proof)
     }
 
-    fn health_by_age(&self, slot: &Slot, now: u32) -> Health {
-        slot.health(now, self.policy.warnings.0[0])
+    fn health_by_age(&self, entry: &ScheduleEntry, now: u32) -> Health {
+        entry.health(now, self.policy.warnings.0[0])
     }
 
     /// How long the account's access token is good still by the monotonic clock; nothing when it is not planned.
@@ -67,17 +67,17 @@ impl Planner {
 
     /// When the account is tried next.
     pub fn next_try(&self, account: u32, now: Moment) -> Option<Millis> {
-        let slot = self.queue.get(account)?;
-        match slot.after.unwrap_or(slot.place) {
+        let entry = self.queue.get(account)?;
+        match entry.after.unwrap_or(entry.place) {
             Place::Nowhere => None,
-            Place::Waiting => Some(Millis(u64::from(slot.due) * 1000)),
+            Place::Waiting => Some(Millis(u64::from(entry.due) * 1000)),
             Place::Ready | Place::InFlight => Some(now.wall),
         }
     }
 
     /// What there is to tell of the account's tokens; nothing when that was told last.
     pub fn news_of(&self, account: u32, now: Moment) -> Option<Notice> {
-        self.queue.get(account).and_then(|slot| self.news(slot, seconds(now.wall)))
+        self.queue.get(account).and_then(|entry| self.news(entry, seconds(now.wall)))
     }
 
     /// One more than the highest number of an account.
@@ -85,24 +85,24 @@ impl Planner {
         self.queue.numbers()
     }
 
-    fn news(&self, slot: &Slot, now: u32) -> Option<Notice> {
-        let left = Duration::from_secs(u64::from(slot.lapses_at().saturating_sub(now)));
-        let notice = Notice::of(self.health_by_age(slot, now), left, self.policy.warnings);
+    fn news(&self, entry: &ScheduleEntry, now: u32) -> Option<Notice> {
+        let left = Duration::from_secs(u64::from(entry.lapses_at().saturating_sub(now)));
+        let notice = Notice::of(self.health_by_age(entry, now), left, self.policy.warnings);
         // Nobody is told that a token is well which OAuth has not honoured.
-        let is_so = notice != Notice::Fresh || slot.proof == Proof::Honoured;
-        Some(notice).filter(|&notice| is_so && notice.to_u8() != slot.told)
+        let is_so = notice != Notice::Fresh || entry.proof == Proof::Honoured;
+        Some(notice).filter(|&notice| is_so && notice.to_u8() != entry.told)
     }
 
     /// When the account's refresh token would die of disuse.
     pub fn lapses_at(&self, account: u32) -> Option<Millis> {
-        self.queue.get(account).map(|slot| Millis(u64::from(slot.lapses_at()) * 1000))
+        self.queue.get(account).map(|entry| Millis(u64::from(entry.lapses_at()) * 1000))
     }
 
     /// Of all living tokens, the account that is nearest to its end, and when that is. Looks at every account.
     pub fn nearest_lapse(&self) -> Option<(u32, Millis)> {
-        let living = self.queue.slots().filter(|(_, slot)| slot.end.is_none());
-        let nearest = living.min_by_key(|(_, slot)| slot.lapses_at());
-        nearest.map(|(account, slot)| (account, Millis(u64::from(slot.lapses_at()) * 1000)))
+        let living = self.queue.entries().filter(|(_, entry)| entry.end.is_none());
+        let nearest = living.min_by_key(|(_, entry)| entry.lapses_at());
+        nearest.map(|(account, entry)| (account, Millis(u64::from(entry.lapses_at()) * 1000)))
     }
 
     /// The schedule at a glance. Looks at every account.
@@ -115,13 +115,13 @@ impl Planner {
             next_due: self.queue.next_due(wall),
             nearest_lapse: self.nearest_lapse(),
             oauth_down: self.breaker.is_open(),
-            halted: self.halt.left(now.ticks).is_some(),
+            client_paused: self.client_pause.left(now.ticks).is_some(),
             ..Overview::default()
         };
-        for (_, slot) in self.queue.slots() {
-            overview.by_health[self.health_of(slot, wall) as usize] += 1;
-            let fails = slot.failures > 0 || slot.proof == Proof::Refused;
-            overview.failing += usize::from(slot.end.is_none() && fails);
+        for (_, entry) in self.queue.entries() {
+            overview.by_health[self.health_of(entry, wall) as usize] += 1;
+            let fails = entry.failures > 0 || entry.proof == Proof::Refused;
+            overview.failing += usize::from(entry.end.is_none() && fails);
         }
         overview
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::backoff::share;
 use crate::domain::refresh::Pace;
-use crate::domain::refresh::slot::{Place, Slot, to_seconds};
+use crate::domain::refresh::entry::{Place, ScheduleEntry, to_seconds};
 
 /// Before the access token runs out, as Ring recommends; a quarter of its life where that is less.
 pub(super) const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
@@ -37,14 +37,20 @@ pub(super) fn due(pace: Pace, renewed_at: u32, expires_at: u32, now: u32, random
 
 /// What has ended is tried once a day until day 30, then no more unless `doubtful`. At which time of the day follows from the account and the
 /// day, not from when the daemon was started; another each day, since a machine may be off at the same hours of each.
-pub(super) fn wait_for_its_time(account: u32, slot: &mut Slot, now: u32, tried_today: bool, doubtful: bool) {
+pub(super) fn wait_for_its_time(
+    account: u32,
+    entry: &mut ScheduleEntry,
+    now: u32,
+    tried_today: bool,
+    doubtful: bool,
+) {
     let today = now / DAY;
     let of_day = |day: u32| day.saturating_mul(DAY).saturating_add(time_of_day(account, day));
-    slot.due = match of_day(today) {
+    entry.due = match of_day(today) {
         later if later > now && !tried_today => later,
         _ => of_day(today + 1),
     };
-    slot.place = if doubtful || slot.due < slot.lapses_at() { Place::Waiting } else { Place::Nowhere };
+    entry.place = if doubtful || entry.due < entry.lapses_at() { Place::Waiting } else { Place::Nowhere };
 }
 
 /// Evenly over the day's seconds.

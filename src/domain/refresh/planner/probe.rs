@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{CLIENT_BACKOFF, Planner};
 use crate::domain::refresh::Moment;
+use crate::domain::refresh::entry::{Place, seconds, to_seconds};
 use crate::domain::refresh::queue::Pick;
-use crate::domain::refresh::slot::{Place, seconds, to_seconds};
 
 /// While OAuth may be answering late, an account that nothing speaks against is tried this long after the last answer at the
 /// soonest, and only where those in doubt keep failing: they may do so for reasons of their own.
@@ -49,25 +49,25 @@ impl Planner {
     /// hold the only tokens that live.
     pub fn late(&mut self, account: u32, now: Moment, random: u64) {
         self.read_clocks(now);
-        let Some(slot) = self.queue.in_flight_of(account).filter(|slot| !slot.late) else { return };
+        let Some(entry) = self.queue.in_flight_of(account).filter(|entry| !entry.late) else { return };
         let was_open = self.breaker.is_open();
-        if self.breaker.late(now.ticks, random, slot.fails_often()) {
+        if self.breaker.late(now.ticks, random, entry.fails_often()) {
             self.silent = true;
             if !was_open && self.breaker.is_open() {
                 self.risked_at = now.ticks;
             }
-            self.queue.change(account, seconds(now.wall), |slot| slot.late = true);
+            self.queue.change(account, seconds(now.wall), |entry| entry.late = true);
         }
     }
 
     /// A probe with one that always fails would tell nothing of the others, and none of them may be due for hours.
     fn hasten_one_without_failures(&mut self, now: Moment) {
         let wall = seconds(now.wall);
-        let suspects = &self.suspects;
+        let refusals = &self.refusals;
         let other = self.queue.clean_later(wall.saturating_add(to_seconds(CLIENT_BACKOFF.most)));
-        let other = other.take(PROBE_CANDIDATES).find(|&account| !suspects.has(account));
+        let other = other.take(PROBE_CANDIDATES).find(|&account| !refusals.has(account));
         if let Some(other) = other {
-            self.queue.change(other, wall, |slot| slot.place = Place::Ready);
+            self.queue.change(other, wall, |entry| entry.place = Place::Ready);
         }
     }
 }

@@ -92,7 +92,7 @@ fn a_refusal_is_final_the_second_time_an_hour_later_and_tried_daily_until_day_30
     let tries =
         tries_of_one_that_ended(&mut planner, HOUR, 20 * 24 * HOUR, Outcome::Refused(Objection::Grant));
     assert!((19..=20).contains(&tries), "{tries}: while OAuth honours nobody, a clock alone ends nothing");
-    planner.suspects.honoured(9, at(20 * 24 * HOUR));
+    planner.refusals.honoured(9, at(20 * 24 * HOUR));
     tries_of_one_that_ended(
         &mut planner,
         20 * 24 * HOUR,
@@ -539,7 +539,7 @@ fn what_is_heard_of_others_holds_for_all_and_calls_wait_like_refreshes() {
 
 #[test]
 fn a_slot_stays_small() {
-    assert!(size_of::<Slot>() <= 28, "{}", size_of::<Slot>());
+    assert!(size_of::<ScheduleEntry>() <= 28, "{}", size_of::<ScheduleEntry>());
 }
 
 proptest! {
@@ -551,8 +551,8 @@ proptest! {
             planner.plan(account, &renewed(Duration::ZERO), at(Duration::ZERO), random(account));
         }
         let mut hours = [0_u32; 25];
-        for (_, slot) in planner.queue.slots() {
-            let wait = slot.due - seconds(START);
+        for (_, entry) in planner.queue.entries() {
+            let wait = entry.due - seconds(START);
             prop_assert!((18 * 3600..=24 * 3600).contains(&wait), "{wait}");
             hours[wait as usize / 3600] += 1;
         }
@@ -587,7 +587,7 @@ proptest! {
         for account in flying {
             planner.answered(account, RENEWED, at(now), 0);
         }
-        let ended = planner.queue.slots().filter(|(_, slot)| slot.place == Place::Nowhere).count();
+        let ended = planner.queue.entries().filter(|(_, entry)| entry.place == Place::Nowhere).count();
         prop_assert_eq!(planner.counts().0 + ended, 6);
     }
 }

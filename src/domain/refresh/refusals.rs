@@ -18,7 +18,7 @@ const HONOURED_EACH: usize = 9;
 
 /// First refusals that are not yet confirmed or taken back, and those that were confirmed a short while ago.
 #[derive(Debug, Default)]
-pub(super) struct Suspects {
+pub(super) struct Refusals {
     /// By account.
     first: HashMap<u32, Refusal>,
     confirmed: Vec<Duration>,
@@ -32,7 +32,7 @@ pub(super) struct Suspects {
 #[derive(Debug, Clone, Copy)]
 struct Refusal {
     at: Moment,
-    /// [`Suspects::honours`] then.
+    /// [`Refusals::honours`] then.
     honours: usize,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Finding {
     Final,
 }
 
-impl Suspects {
+impl Refusals {
     /// OAuth refused the token of `account`, one of `living` that are not known to be dead. One that `lapsed` would be
     /// refused by an OAuth that is right.
     pub(super) fn refused(&mut self, account: u32, lapsed: bool, living: usize, now: Moment) -> Finding {
@@ -85,16 +85,16 @@ impl Suspects {
     fn very_many_at_a_time(&mut self, living: usize, now: Moment) -> bool {
         self.confirmed.retain(|&at| now.ticks.saturating_sub(at) < APART);
         let few = FEW.max(living / 100);
-        let (suspects, confirmed) = (self.first.len(), self.confirmed.len());
-        if suspects + confirmed <= few {
+        let (refusals, confirmed) = (self.first.len(), self.confirmed.len());
+        if refusals + confirmed <= few {
             return false;
         }
         // Beyond that, however old they are, OAuth is mad.
-        if confirmed > few || suspects > (2 * FEW).max(living / 10) || suspects * 2 > living {
+        if confirmed > few || refusals > (2 * FEW).max(living / 10) || refusals * 2 > living {
             return true;
         }
         let settled = |refusal: &&Refusal| {
-            refusal.age(now) >= SETTLED && self.honours - refusal.honours >= HONOURED_EACH * suspects
+            refusal.age(now) >= SETTLED && self.honours - refusal.honours >= HONOURED_EACH * refusals
         };
         let most = few - confirmed;
         self.first.values().filter(|refusal| !settled(refusal)).take(most + 1).count() > most
@@ -128,63 +128,63 @@ mod tests {
     }
 
     /// OAuth honours account 99 all the while.
-    fn suspects() -> Suspects {
-        let mut suspects = Suspects::default();
-        suspects.honoured(99, at(55));
-        suspects
+    fn refusals() -> Refusals {
+        let mut refusals = Refusals::default();
+        refusals.honoured(99, at(55));
+        refusals
     }
 
     #[test]
     fn one_account_is_believed_the_second_time_an_hour_later() {
-        let mut suspects = suspects();
-        assert_eq!(suspects.refused(7, false, 10, at(0)), Finding::AskAgain(ASK_AGAIN));
-        assert_eq!(suspects.refused(7, false, 10, at(59)), Finding::AskAgain(Duration::from_mins(1)));
-        assert_eq!(suspects.refused(7, false, 10, at(60)), Finding::Final);
+        let mut refusals = refusals();
+        assert_eq!(refusals.refused(7, false, 10, at(0)), Finding::AskAgain(ASK_AGAIN));
+        assert_eq!(refusals.refused(7, false, 10, at(59)), Finding::AskAgain(Duration::from_mins(1)));
+        assert_eq!(refusals.refused(7, false, 10, at(60)), Finding::Final);
     }
 
     #[test]
     fn a_success_between_starts_anew() {
-        let mut suspects = suspects();
-        suspects.refused(7, false, 10, at(0));
-        suspects.honoured(7, at(30));
-        assert_eq!(suspects.refused(7, false, 10, at(60)), Finding::AskAgain(ASK_AGAIN));
+        let mut refusals = refusals();
+        refusals.refused(7, false, 10, at(0));
+        refusals.honoured(7, at(30));
+        assert_eq!(refusals.refused(7, false, 10, at(60)), Finding::AskAgain(ASK_AGAIN));
     }
 
     #[test]
     fn an_oauth_that_honours_nobody_is_not_believed() {
-        let mut suspects = Suspects::default();
-        suspects.refused(7, false, 10, at(0));
-        assert_eq!(suspects.refused(7, false, 10, at(60)), Finding::AskAnother(ASK_AGAIN));
-        suspects.honoured(8, at(61));
-        assert_eq!(suspects.refused(7, false, 10, at(80)), Finding::Final);
-        let mut alone = Suspects::default();
+        let mut refusals = Refusals::default();
+        refusals.refused(7, false, 10, at(0));
+        assert_eq!(refusals.refused(7, false, 10, at(60)), Finding::AskAnother(ASK_AGAIN));
+        refusals.honoured(8, at(61));
+        assert_eq!(refusals.refused(7, false, 10, at(80)), Finding::Final);
+        let mut alone = Refusals::default();
         alone.refused(7, false, 1, at(0));
         assert_eq!(alone.refused(7, false, 1, at(60)), Finding::Final, "there is nobody else to ask");
     }
 
     #[test]
     fn a_wall_clock_that_jumps_makes_no_hour() {
-        let mut suspects = suspects();
-        suspects.refused(7, false, 10, at(0));
+        let mut refusals = refusals();
+        refusals.refused(7, false, 10, at(0));
         let jumped = Moment { ticks: at(1).ticks, ..at(600) };
-        assert_eq!(suspects.refused(7, false, 10, jumped), Finding::AskAgain(ASK_AGAIN));
+        assert_eq!(refusals.refused(7, false, 10, jumped), Finding::AskAgain(ASK_AGAIN));
         let set_back = Moment { wall: Millis(5), ..at(600) };
-        assert_eq!(suspects.refused(7, false, 10, set_back), Finding::AskAgain(ASK_AGAIN));
+        assert_eq!(refusals.refused(7, false, 10, set_back), Finding::AskAgain(ASK_AGAIN));
     }
 
     #[test]
     fn very_many_at_a_time_are_believed_of_nobody() {
         for (all, few) in [(10, 5), (1000, 10)] {
-            let mut suspects = suspects();
+            let mut refusals = refusals();
             for account in 0..=few {
-                suspects.refused(account, false, all, at(0));
+                refusals.refused(account, false, all, at(0));
             }
-            assert_eq!(suspects.refused(0, false, all, at(70)), Finding::AskAgain(ASK_AGAIN));
-            suspects.forget(few);
-            assert_eq!(suspects.refused(0, false, all, at(70)), Finding::Final);
+            assert_eq!(refusals.refused(0, false, all, at(70)), Finding::AskAgain(ASK_AGAIN));
+            refusals.forget(few);
+            assert_eq!(refusals.refused(0, false, all, at(70)), Finding::Final);
             // The one that was just believed still counts.
-            suspects.refused(few, false, all, at(71));
-            assert_eq!(suspects.refused(1, false, all, at(71)), Finding::AskAgain(ASK_AGAIN));
+            refusals.refused(few, false, all, at(71));
+            assert_eq!(refusals.refused(1, false, all, at(71)), Finding::AskAgain(ASK_AGAIN));
         }
     }
 }

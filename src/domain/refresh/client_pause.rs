@@ -1,4 +1,4 @@
-//! When OAuth refuses our own client: everybody halts, unless it is one account that gets that answer and nobody else.
+//! When OAuth refuses our own client: everybody pauses, unless it is one account that gets that answer and nobody else.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub(super) type Who = Option<u32>;
 
 /// Time is the monotonic clock's.
 #[derive(Debug, Default)]
-pub(super) struct Halt {
+pub(super) struct ClientPause {
     until: Duration,
     /// Nobody's client was accepted since it began.
     unproven: bool,
@@ -19,7 +19,7 @@ pub(super) struct Halt {
     refused: HashSet<Who>,
 }
 
-impl Halt {
+impl ClientPause {
     /// How long nothing may go out.
     pub(super) fn left(&self, now: Duration) -> Option<Duration> {
         Some(self.until.saturating_sub(now)).filter(|left| !left.is_zero())
@@ -30,7 +30,7 @@ impl Halt {
         self.unproven
     }
 
-    /// OAuth refused our client to `who`. Who gets that again, though OAuth accepted us from others since, halts nobody.
+    /// OAuth refused our client to `who`. Who gets that again, though OAuth accepted us from others since, pauses nobody.
     pub(super) fn refused(&mut self, who: Who, now: Duration) {
         let again = !self.refused.insert(who);
         if again && !self.unproven {
@@ -62,35 +62,35 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
 
     #[test]
-    fn a_wrong_secret_halts_at_every_probe() {
-        let mut halt = Halt::default();
+    fn a_wrong_secret_pauses_all_at_every_probe() {
+        let mut pause = ClientPause::default();
         for who in [Some(1), Some(2), Some(1), None, None] {
-            halt.refused(who, NOW);
-            assert_eq!(halt.left(NOW), Some(CLIENT_PAUSE));
-            assert!(halt.is_unproven() && halt.left(NOW + CLIENT_PAUSE).is_none());
-            halt.until = Duration::ZERO;
+            pause.refused(who, NOW);
+            assert_eq!(pause.left(NOW), Some(CLIENT_PAUSE));
+            assert!(pause.is_unproven() && pause.left(NOW + CLIENT_PAUSE).is_none());
+            pause.until = Duration::ZERO;
         }
     }
 
     #[test]
-    fn one_account_that_gets_it_alone_halts_once() {
-        let mut halt = Halt::default();
-        halt.refused(Some(1), NOW);
-        halt.accepted(Some(2));
-        halt.until = Duration::ZERO;
-        halt.refused(Some(1), NOW);
-        assert_eq!((halt.left(NOW), halt.is_unproven()), (None, false));
-        halt.refused(Some(3), NOW);
-        assert!(halt.left(NOW).is_some(), "another may mean that our secret is wrong");
+    fn one_account_that_gets_it_alone_pauses_all_once() {
+        let mut pause = ClientPause::default();
+        pause.refused(Some(1), NOW);
+        pause.accepted(Some(2));
+        pause.until = Duration::ZERO;
+        pause.refused(Some(1), NOW);
+        assert_eq!((pause.left(NOW), pause.is_unproven()), (None, false));
+        pause.refused(Some(3), NOW);
+        assert!(pause.left(NOW).is_some(), "another may mean that our secret is wrong");
     }
 
     #[test]
-    fn requests_of_no_account_halt_again_only_while_nobody_is_accepted() {
-        let mut halt = Halt::default();
-        halt.refused(None, NOW);
-        halt.accepted(None);
-        halt.until = Duration::ZERO;
-        halt.refused(None, NOW);
-        assert_eq!(halt.left(NOW), None);
+    fn requests_of_no_account_pause_all_again_only_while_nobody_is_accepted() {
+        let mut pause = ClientPause::default();
+        pause.refused(None, NOW);
+        pause.accepted(None);
+        pause.until = Duration::ZERO;
+        pause.refused(None, NOW);
+        assert_eq!(pause.left(NOW), None);
     }
 }

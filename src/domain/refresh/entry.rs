@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::health::{End, Health, Proof};
 use super::notice::Notice;
 use super::{LIFE, Millis};
 use crate::domain::tokens::Span;
@@ -12,26 +13,6 @@ const LATE_AFTER: Duration = Duration::from_hours(1);
 /// An answer that was lost may be made good by asking again within a grace time of minutes; so many tries at once fit into
 /// that. Whoever has failed so often keeps failing for a reason of its own.
 const FIRST_TRIES: u16 = 5;
-
-/// How a refresh token ended, by OAuth's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Refused after 30 days without use.
-    Lapsed,
-    /// Refused while it should have been good: the user removed the app, or somebody else used the token.
-    Revoked,
-}
-
-/// What OAuth last said of a refresh token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// It gave it, or took it.
-    Honoured,
-    /// Nothing: it was put in by hand, and has not been used.
-    Untried,
-    /// `invalid_grant`, and it is asked again before that is believed.
-    Refused,
-}
 
 /// What the store keeps of an account's tokens for the schedule. Times of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,53 +37,6 @@ impl Record {
     }
 }
 
-/// How an account's tokens are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Health {
-    /// Put in by hand, and not used yet: whether it is good nobody knows.
-    Untried,
-    Fresh,
-    /// Due for an hour, and not renewed.
-    Late,
-    /// OAuth does not honour it; it is asked again before the link is given up.
-    Refused,
-    /// So close to its end that it is warned about (ten days, by default), and not renewed.
-    Lapsing,
-    /// See [`End`].
-    Lapsed,
-    Revoked,
-}
-
-impl Health {
-    /// All of them, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Untried, Self::Fresh, Self::Late, Self::Refused, Self::Lapsing, Self::Lapsed, Self::Revoked];
-
-    /// The name that people see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Untried => "untried",
-            Self::Fresh => "fresh",
-            Self::Late => "late",
-            Self::Refused => "refused",
-            Self::Lapsing => "lapsing",
-            Self::Lapsed => "lapsed",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    /// How it is called where OAuth's last word is known beside what its age says.
-    #[must_use]
-    pub fn with(self, proof: Proof) -> Self {
-        match (self, proof) {
-            (Self::Lapsed | Self::Revoked, _) => self,
-            (_, Proof::Refused) => Self::Refused,
-            (Self::Fresh, Proof::Untried) => Self::Untried,
-            _ => self,
-        }
-    }
-}
-
 /// Whether and where an account is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -116,7 +50,7 @@ pub(super) enum Place {
 
 /// 28 bytes, since there may be a million. Times in whole seconds of the wall clock.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slot {
+pub(super) struct ScheduleEntry {
     pub renewed_at: u32,
     /// It should have been renewed by then.
     pub latest: u32,
@@ -139,7 +73,7 @@ pub(super) struct Slot {
     pub after: Option<Place>,
 }
 
-impl Slot {
+impl ScheduleEntry {
     pub(super) const EMPTY: Self = Self {
         renewed_at: 0,
         latest: 0,

@@ -14,13 +14,13 @@ const START: Duration = Duration::from_hours(24);
 
 /// Compares the wall clock with the monotonic one, step by step.
 #[derive(Debug, Default)]
-pub struct Steady {
+pub struct ClockTrust {
     last: Option<(Millis, Duration)>,
     /// On the monotonic clock.
     distrusted_until: Option<Duration>,
 }
 
-impl Steady {
+impl ClockTrust {
     /// At the start of a run, when the newest thing in the store came at `newest`, if there is any: a machine may have
     /// booted with any time on its clock.
     pub fn starting(newest: Option<Millis>, wall: Millis) -> Self {
@@ -94,20 +94,20 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_on_evenly_is_believed_however_slowly_it_is_asked() {
-        let mut steady = Steady::default();
-        assert!(steady.may_expire(Millis(DAY_MS), at(0)));
-        assert!(steady.may_expire(Millis(DAY_MS + 1_000), at(1)));
-        assert!(steady.may_expire(Millis(3 * DAY_MS), at(2 * 86_400)));
+        let mut trust = ClockTrust::default();
+        assert!(trust.may_expire(Millis(DAY_MS), at(0)));
+        assert!(trust.may_expire(Millis(DAY_MS + 1_000), at(1)));
+        assert!(trust.may_expire(Millis(3 * DAY_MS), at(2 * 86_400)));
     }
 
     #[test]
     fn a_jump_either_way_is_on_probation() {
         for there in [Millis(400 * DAY_MS), Millis(0)] {
-            let mut steady = Steady::default();
-            assert!(steady.may_expire(Millis(DAY_MS), at(0)));
-            assert!(!steady.may_expire(there, at(1)));
-            assert!(!steady.may_expire(Millis(there.0 + 500_000), at(501)));
-            assert!(steady.may_expire(Millis(there.0 + 600_000), at(601)), "it has gone on evenly since");
+            let mut trust = ClockTrust::default();
+            assert!(trust.may_expire(Millis(DAY_MS), at(0)));
+            assert!(!trust.may_expire(there, at(1)));
+            assert!(!trust.may_expire(Millis(there.0 + 500_000), at(501)));
+            assert!(trust.may_expire(Millis(there.0 + 600_000), at(601)), "it has gone on evenly since");
         }
     }
 
@@ -119,10 +119,10 @@ mod tests {
             (Some(Millis(DAY_MS)), 400, false),
             (Some(Millis(DAY_MS * 800)), 400, false),
         ] {
-            let mut steady = Steady::starting(newest, Millis(wall * DAY_MS));
-            assert_eq!(steady.may_expire(Millis(wall * DAY_MS), at(0)), believed, "{newest:?}");
+            let mut trust = ClockTrust::starting(newest, Millis(wall * DAY_MS));
+            assert_eq!(trust.may_expire(Millis(wall * DAY_MS), at(0)), believed, "{newest:?}");
             assert!(
-                steady.may_expire(Millis(wall * DAY_MS + 600_000), at(600)),
+                trust.may_expire(Millis(wall * DAY_MS + 600_000), at(600)),
                 "it has gone on evenly since"
             );
         }
@@ -130,11 +130,11 @@ mod tests {
 
     #[test]
     fn jumping_there_and_back_costs_nothing() {
-        let mut steady = Steady::default();
-        steady.may_expire(Millis(DAY_MS), at(0));
-        assert!(!steady.may_expire(Millis(400 * DAY_MS), at(1)));
-        assert!(!steady.may_expire(Millis(DAY_MS + 2_000), at(2)));
-        assert!(steady.may_expire(Millis(DAY_MS + 700_000), at(700)));
+        let mut trust = ClockTrust::default();
+        trust.may_expire(Millis(DAY_MS), at(0));
+        assert!(!trust.may_expire(Millis(400 * DAY_MS), at(1)));
+        assert!(!trust.may_expire(Millis(DAY_MS + 2_000), at(2)));
+        assert!(trust.may_expire(Millis(DAY_MS + 700_000), at(700)));
     }
 
     #[test]
