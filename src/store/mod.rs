@@ -28,6 +28,7 @@ use self::writer::handle::Handle;
 use crate::clock::RingClock;
 use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
+use crate::store::txn::keys;
 use crate::telemetry::Metrics;
 
 pub use crate::domain::backlog::Scope;
@@ -118,7 +119,7 @@ impl Store {
     /// # Errors
     /// When it could not be made durable; what was re-wrapped until then is.
     pub async fn rewrap_keys(&self, after: Option<(u32, u8)>) -> Result<Rewrapped, StoreError> {
-        self.handle.submit(move |batch| batch.rewrap(after, STEP)).await
+        self.handle.submit(move |txn| keys::rewrap(txn, after, STEP)).await
     }
 
     /// Number of data keys by the name of the master key they are under.

@@ -5,7 +5,7 @@ use redb::{Database, ReadableDatabase, WriteTransaction};
 use super::error::{Fault, StoreError};
 use super::tables::{META, begin_read, begin_write};
 use crate::store::rows::codec::Damaged;
-use crate::store::txn::batch::to_u32;
+use crate::store::rows::codec::to_u32;
 
 /// The oldest schema that is brought up to ours; those before it were never released.
 const OLDEST: u32 = 4;

@@ -26,7 +26,7 @@ use crate::store::kv::tables::{
 };
 use crate::store::rows::account::AccountRow;
 use crate::store::rows::codec::{Aside, Damaged, chunk_head, stamp, stamped};
-use crate::store::txn::batch::{HELD, PARKED, to_u32};
+use crate::store::rows::codec::{HELD, PARKED, to_u32};
 use crate::store::txn::journal::{EPOCH, read_epoch};
 use crate::store::txn::settle::Attempts;
 use crate::vault::{Purpose, Vault, VaultError};

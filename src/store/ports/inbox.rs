@@ -47,6 +47,6 @@ impl Inbox {
     /// # Errors
     /// When it could not be made durable.
     pub async fn note_proofs(&self, proofs: Vec<u8>) -> Result<(), StoreError> {
-        self.0.submit(move |batch| batch.note_fact(load::PROOFS, &proofs)).await
+        self.0.submit(move |txn| txn.note_fact(load::PROOFS, &proofs)).await
     }
 }

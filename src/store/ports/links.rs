@@ -1,5 +1,6 @@
 //! The port of links: accounts, their users, their tokens, and claims.
 
+use crate::store::txn::{forget, import};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use crate::store::kv::error::Fault;
 use crate::store::memory::changes::Subscription;
 use crate::store::memory::shared::Shared;
 use crate::store::read::reader;
-use crate::store::txn::batch::Batch;
-use crate::store::txn::claims::{self, Claim, Claimed};
+use crate::store::txn::claims::{Claim, Claimed};
 use crate::store::txn::journal::{Access, TokenRecord};
+use crate::store::txn::transaction::Txn;
 use crate::store::txn::unidentified::{Arrived, Identified};
+use crate::store::txn::{claim_rows, claims, refresh, unidentified};
 use crate::store::writer::handle::Handle;
 use crate::store::{STEP, StoreError};
 
@@ -49,7 +51,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn import(&self, import: Import) -> Result<Result<Bound, AccountRefusal>, StoreError> {
-        self.submit(move |batch| batch.import(&import)).await
+        self.submit(move |txn| import::import(txn, &import)).await
     }
 
     /// Puts accounts into the store, in their order and in one commit; each is taken or refused on its own.
@@ -60,7 +62,7 @@ impl Links {
         &self,
         imports: Vec<Import>,
     ) -> Result<Vec<Result<Bound, AccountRefusal>>, StoreError> {
-        self.submit(move |batch| imports.iter().map(|import| batch.import(import)).collect()).await
+        self.submit(move |txn| imports.iter().map(|import| import::import(txn, import)).collect()).await
     }
 
     /// Gives an account another user; events held for it go to that user's queues.
@@ -73,7 +75,7 @@ impl Links {
         user: UserId,
         replace: bool,
     ) -> Result<Result<Bound, AccountRefusal>, StoreError> {
-        self.submit(move |batch| batch.set_user(&account, &user, replace)).await
+        self.submit(move |txn| import::set_user(txn, &account, &user, replace)).await
     }
 
     /// Destroys an account with its keys, tokens and events: in one commit nobody can read any of it any more, and then
@@ -82,17 +84,17 @@ impl Links {
     /// # Errors
     /// When it could not be made durable. If the account is unknown after that, the store takes out the rest by itself.
     pub async fn forget(&self, account: AccountId) -> Result<Result<(), AccountRefusal>, StoreError> {
-        let number = match self.submit(move |batch| batch.forget(&account)).await? {
+        let number = match self.submit(move |txn| forget::forget(txn, &account)).await? {
             Ok(number) => number,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        while self.0.submit(move |batch| batch.drop_events_of(number, STEP)).await? {}
+        while self.0.submit(move |txn| forget::drop_events_of(txn, number, STEP)).await? {}
         Ok(Ok(()))
     }
 
     async fn submit<T: Send + 'static>(
         &self,
-        run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+        run: impl FnMut(&mut Txn<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.submit_by(self.1.clone(), run).await
     }
@@ -140,7 +142,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn arrive(&self, arrival: Arrival) -> Result<Arrived, StoreError> {
-        self.0.submit(move |batch| batch.arrive(&arrival)).await
+        self.0.submit(move |txn| unidentified::arrive(txn, &arrival)).await
     }
 
     /// The numbers of accounts whose own id is not known yet.
@@ -156,7 +158,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn identify(&self, number: u32, account: AccountId) -> Result<Identified, StoreError> {
-        self.0.submit(move |batch| batch.identify(number, &account)).await
+        self.0.submit(move |txn| unidentified::identify(txn, number, &account)).await
     }
 
     /// Forgets what arrived under `number`.
@@ -164,7 +166,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn turn_away(&self, number: u32) -> Result<(), StoreError> {
-        self.0.submit(move |batch| batch.leave_arrival(number).map(drop)).await
+        self.0.submit(move |txn| unidentified::leave_arrival(txn, number).map(drop)).await
     }
 
     // ── tokens ──
@@ -217,7 +219,7 @@ impl Links {
         renewed_at: Millis,
         notice: Notice,
     ) -> Result<Option<AccountId>, StoreError> {
-        self.0.submit(move |batch| batch.tell(number, renewed_at, notice)).await
+        self.0.submit(move |txn| refresh::tell(txn, number, renewed_at, notice)).await
     }
 
     /// Tells which accounts' tokens are put in or destroyed from now on.
@@ -257,8 +259,8 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn forget_claims(&self, numbers: Vec<u32>) -> Result<(), StoreError> {
-        let forget = move |batch: &mut Batch<'_>| {
-            numbers.iter().try_for_each(|&number| batch.forget_stale_claim(number))
+        let forget = move |txn: &mut Txn<'_>| {
+            numbers.iter().try_for_each(|&number| claim_rows::forget_stale_claim(txn, number))
         };
         self.0.submit(forget).await
     }
@@ -268,7 +270,7 @@ impl Links {
     /// # Errors
     /// When it could not be made durable.
     pub async fn claim(&self, number: u32, bid: Bid, skew: Duration) -> Result<Claimed, StoreError> {
-        self.submit(move |batch| batch.claim(number, &bid, skew)).await
+        self.submit(move |txn| claims::claim(txn, number, &bid, skew)).await
     }
 
     /// The account's last claim.

@@ -10,10 +10,11 @@ use crate::domain::time::Millis;
 use crate::domain::tokens::Granted;
 use crate::store::StoreError;
 use crate::store::read::reader;
-use crate::store::txn::batch::Batch;
-use crate::store::txn::claims::{self, Claim};
-use crate::store::txn::codes::{self, CodeId, Exchanged, KeptCode, WaitingCode};
+use crate::store::txn::claims::Claim;
+use crate::store::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
 use crate::store::txn::journal::{EPOCH, NoTurn, Turn, Which, read_epoch};
+use crate::store::txn::transaction::Txn;
+use crate::store::txn::{claims, codes, journal, refresh};
 use crate::store::writer::handle::Handle;
 
 /// Where what is sent to Ring is noted first.
@@ -34,7 +35,7 @@ impl Outbox {
         which: Which,
         lease: Duration,
     ) -> Result<Result<Turn, NoTurn>, StoreError> {
-        self.0.submit(move |batch| batch.begin_refresh(number, which, lease)).await
+        self.0.submit(move |txn| refresh::begin_refresh(txn, number, which, lease)).await
     }
 
     /// Records what was heard of a turn, at that time, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
@@ -49,7 +50,7 @@ impl Outbox {
         at: Millis,
         heard: Arc<Heard<Granted>>,
     ) -> Result<Option<u64>, StoreError> {
-        self.0.submit(move |batch| batch.settle_refresh(number, fence, at, &heard)).await
+        self.0.submit(move |txn| refresh::settle_refresh(txn, number, fence, at, &heard)).await
     }
 
     /// Puts an answer that lay outside the store beside its turn, where the next turn finds it. Returns whether it still matters.
@@ -62,7 +63,7 @@ impl Outbox {
         fence: u64,
         sealed: Vec<u8>,
     ) -> Result<bool, StoreError> {
-        self.0.submit(move |batch| batch.take_back_answer(number, fence, &sealed)).await
+        self.0.submit(move |txn| refresh::take_back_answer(txn, number, fence, &sealed)).await
     }
 
     /// How many intents were ever noted: what a copy of the store from before is recognised by.
@@ -81,9 +82,9 @@ impl Outbox {
     /// # Errors
     /// When it could not be made durable.
     pub async fn raise_epoch(&self, seen: u64) -> Result<u64, StoreError> {
-        let raise = move |batch: &mut Batch<'_>| {
-            batch.core.epoch = batch.core.epoch.max(seen);
-            batch.raise_epoch()
+        let raise = move |txn: &mut Txn<'_>| {
+            txn.core.epoch = txn.core.epoch.max(seen);
+            journal::raise_epoch(txn)
         };
         self.0.submit(raise).await
     }
@@ -95,7 +96,7 @@ impl Outbox {
     /// # Errors
     /// When it could not be made durable.
     pub async fn keep_code(&self, grant: Grant) -> Result<KeptCode, StoreError> {
-        self.0.submit(move |batch| batch.keep_code(&grant)).await
+        self.0.submit(move |txn| codes::keep_code(txn, &grant)).await
     }
 
     /// Codes that a run before left on their way.
@@ -111,7 +112,7 @@ impl Outbox {
     /// # Errors
     /// When it could not be made durable: it must not be sent.
     pub async fn send_code(&self, id: CodeId) -> Result<Option<Grant>, StoreError> {
-        self.0.submit(move |batch| batch.send_code(id)).await
+        self.0.submit(move |txn| codes::send_code(txn, id)).await
     }
 
     /// Notes that it was not sent after all.
@@ -119,7 +120,7 @@ impl Outbox {
     /// # Errors
     /// When it could not be made durable.
     pub async fn unsend_code(&self, id: CodeId) -> Result<(), StoreError> {
-        self.0.submit(move |batch| batch.unsend_code(id)).await
+        self.0.submit(move |txn| codes::unsend_code(txn, id)).await
     }
 
     /// Notes what became of a code that brought no tokens, and destroys it.
@@ -127,7 +128,7 @@ impl Outbox {
     /// # Errors
     /// When it could not be made durable; it may be said again.
     pub async fn end_code(&self, id: CodeId, end: CodeEnd) -> Result<(), StoreError> {
-        self.0.submit(move |batch| batch.end_code(id, end)).await
+        self.0.submit(move |txn| codes::end_code(txn, id, end)).await
     }
 
     /// Records the tokens that OAuth gave for a code, and destroys it. Returns the number of the account that stands for
@@ -136,7 +137,7 @@ impl Outbox {
     /// # Errors
     /// When it could not be made durable; it may be said again.
     pub async fn exchanged_code(&self, id: CodeId, exchanged: Arc<Exchanged>) -> Result<u32, StoreError> {
-        self.0.submit(move |batch| batch.exchanged_code(id, &exchanged)).await
+        self.0.submit(move |txn| codes::exchanged_code(txn, id, &exchanged)).await
     }
 
     // ── confirmations of claims ──
@@ -155,6 +156,6 @@ impl Outbox {
     /// When it could not be made durable.
     pub async fn advance_claim(&self, claim: &Claim, to: Progress) -> Result<bool, StoreError> {
         let (number, nonce, from) = (claim.number, *claim.visit.nonce(), claim.progress);
-        self.0.submit(move |batch| batch.advance_claim(number, &nonce, from, to)).await
+        self.0.submit(move |txn| claims::advance_claim(txn, number, &nonce, from, to)).await
     }
 }

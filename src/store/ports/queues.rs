@@ -1,5 +1,6 @@
 //! The consumers' port: events leased, settled and watched, and those that left their queue undelivered.
 
+use crate::store::txn::{letters, settle};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
@@ -15,9 +16,10 @@ use crate::store::command::{
 use crate::store::memory::follow::Follower;
 use crate::store::memory::shared::{QueueState, Shared};
 use crate::store::read::reader;
-use crate::store::txn::batch::Batch;
 use crate::store::txn::letters::LetterAction;
+use crate::store::txn::retention;
 use crate::store::txn::settle::Settlement;
+use crate::store::txn::transaction::Txn;
 use crate::store::writer::group::{Command, JobOf};
 use crate::store::writer::handle::Handle;
 use crate::store::{STEP, Scope, StoreError};
@@ -104,9 +106,9 @@ impl Queues {
         if damaged.len() + gone.len() > 0 {
             // Nobody waits for this: when it fails, the lease runs out and they come again.
             let (reply, _) = oneshot::channel();
-            let run = move |batch: &mut Batch<'_>| {
-                batch.settle(queue, Some(id), &damaged)?;
-                batch.drop_gone(queue, id, &gone)
+            let run = move |txn: &mut Txn<'_>| {
+                settle::settle(txn, queue, Some(id), &damaged)?;
+                settle::drop_gone(txn, queue, id, &gone)
             };
             let _ = self.0.send(Command::Job(Box::new(JobOf { run, by: Actor::Daemon, value: None, reply })));
         }
@@ -140,7 +142,8 @@ impl Queues {
         }
         let mut settled = returned.len();
         if !settlements.is_empty() {
-            settled += self.0.submit(move |batch| batch.settle(number, Some(lease), &settlements)).await?;
+            settled +=
+                self.0.submit(move |txn| settle::settle(txn, number, Some(lease), &settlements)).await?;
             failpoint!("store.settled");
         }
         // Only now, because a lane given back earlier would hand out again what is settled here.
@@ -232,7 +235,8 @@ impl Queues {
         loop {
             let name = queue.clone();
             let before = self.list().into_iter().find(|q| q.name == name).map_or(0, |q| q.waiting);
-            let Some(left) = self.0.submit(move |batch| batch.remove_queue(&name, STEP)).await? else {
+            let Some(left) = self.0.submit(move |txn| retention::remove_queue(txn, &name, STEP)).await?
+            else {
                 return Ok(dropped);
             };
             dropped = Some(dropped.unwrap_or(0) + before.saturating_sub(left));
@@ -295,7 +299,7 @@ impl Queues {
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
-        self.0.submit(move |batch| batch.letters_step(LetterAction::Replay, &filter, after, STEP)).await
+        self.0.submit(move |txn| letters::letters_step(txn, LetterAction::Replay, &filter, after, STEP)).await
     }
 
     /// Drops letters for good; one step from `after` on.
@@ -307,7 +311,7 @@ impl Queues {
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
-        self.0.submit(move |batch| batch.letters_step(LetterAction::Drop, &filter, after, STEP)).await
+        self.0.submit(move |txn| letters::letters_step(txn, LetterAction::Drop, &filter, after, STEP)).await
     }
 }
 

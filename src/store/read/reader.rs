@@ -16,11 +16,11 @@ use crate::store::kv::tables::{
 use crate::store::memory::index::{NO_USER, hash};
 use crate::store::memory::shared::Shared;
 use crate::store::rows::account::AccountRow;
+use crate::store::rows::codec::PARKED;
 use crate::store::rows::codec::{Aside, ChunkHead, Damaged, chunk_head, stamped};
-use crate::store::txn::batch::PARKED;
 use crate::store::txn::claims::step_of;
 use crate::store::txn::journal::{Access, Entry, TokenRecord};
-use crate::store::txn::keys::open_event;
+use crate::store::txn::keys::unseal_event;
 use crate::store::txn::letters::{letter_id, letter_key, letter_keys};
 use crate::store::txn::tokens::{Predecessor, TokenRow};
 use crate::vault::{DataKey, Purpose, wrapped_by};
@@ -65,7 +65,7 @@ impl Source<'_> {
             Err(fault) => return Err(fault),
         };
         let opened = match self.keys.get(account) {
-            Ok(Some(key)) => open_event(key, seq, account, &sealed),
+            Ok(Some(key)) => unseal_event(key, seq, account, &sealed),
             Ok(None) => return Ok(Read::Gone),
             Err(fault) => Err(fault),
         };
@@ -160,7 +160,7 @@ pub(crate) fn letters(
         };
         let aside = Aside::decode("aside", &aside_key_bytes(key), value.value())?;
         let opened = match keys.get(aside.account) {
-            Ok(key) => key.map(|key| open_event(key, aside.seq, aside.account, &aside.sealed)),
+            Ok(key) => key.map(|key| unseal_event(key, aside.seq, aside.account, &aside.sealed)),
             Err(fault) => fault.of_one_record().map(|_| None)?,
         };
         out.push(Letter {

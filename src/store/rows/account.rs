@@ -9,6 +9,8 @@ use crate::domain::ring_time::RingTime;
 use crate::domain::time::Millis;
 
 const VERSION: u8 = 3;
+/// What names of ours begin with. Ring's ids begin otherwise.
+pub(crate) const OURS: &str = "ringhookd.arriving.";
 
 /// A row of `accounts`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -155,6 +155,15 @@ fn get_queues(from: &mut &[u8]) -> Option<Vec<u16>> {
     (0..count).map(|_| from.try_get_u16().ok()).collect()
 }
 
+/// First part of the key of a record that is held.
+pub(crate) const HELD: u8 = 0;
+/// And of one that is parked.
+pub(crate) const PARKED: u8 = 1;
+
+pub(crate) fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 /// A record kept outside the log: held, parked, dead, unrouted or quarantined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Aside {

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::mem::{replace, take};
 use std::time::Duration;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadTransaction;
 
-use super::batch::{Batch, Staged};
+use super::transaction::Txn;
+use super::{accounts, claim_rows, links};
 use crate::domain::claim::{Bid, Ruling};
 use crate::domain::confirm::{Progress, Step};
 use crate::domain::ids::{AccountId, UserId};
@@ -181,57 +182,32 @@ pub(crate) fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fa
     Ok(Some(Claim { number, account, user, visit, identifier, progress, code_at }))
 }
 
-impl Batch<'_> {
-    pub(crate) fn claim(&mut self, number: u32, bid: &Bid, skew: Duration) -> Result<Claimed, Fault> {
-        if self.read_account(number)?.is_none() || self.claim_row(number)?.is_none() {
-            return Ok(Claimed::Not(Ruling::NoMatch));
-        }
-        let before = take(&mut self.released);
-        let (visit, identifier) = (bid.visit.clone(), bid.identifier.clone());
-        // A name that is not taken after all costs a row; who may name one has signed in.
-        let user = self.user_number(&bid.user)?;
-        let effects = self.on_link(number, Event::Claimed { visit, user, identifier, skew })?;
-        let released = replace(&mut self.released, before);
-        Ok(match effects.answer {
-            Answer::Not(ruling) => Claimed::Not(ruling),
-            Answer::Old => Claimed::Not(Ruling::NoMatch),
-            Answer::Done => Claimed::Taken { released },
-        })
+pub(crate) fn claim(txn: &mut Txn<'_>, number: u32, bid: &Bid, skew: Duration) -> Result<Claimed, Fault> {
+    if accounts::read_account(txn, number)?.is_none() || claim_rows::claim_row(txn, number)?.is_none() {
+        return Ok(Claimed::Not(Ruling::NoMatch));
     }
+    let before = take(&mut txn.released);
+    let (visit, identifier) = (bid.visit.clone(), bid.identifier.clone());
+    // A name that is not taken after all costs a row; who may name one has signed in.
+    let user = accounts::user_number(txn, &bid.user)?;
+    let effects = links::on_link(txn, number, Event::Claimed { visit, user, identifier, skew })?;
+    let released = replace(&mut txn.released, before);
+    Ok(match effects.answer {
+        Answer::Not(ruling) => Claimed::Not(ruling),
+        Answer::Old => Claimed::Not(Ruling::NoMatch),
+        Answer::Done => Claimed::Taken { released },
+    })
+}
 
-    pub(crate) fn advance_claim(
-        &mut self,
-        number: u32,
-        nonce: &[u8; 32],
-        from: Progress,
-        to: Progress,
-    ) -> Result<bool, Fault> {
-        if self.read_account(number)?.is_none() {
-            return Ok(false);
-        }
-        Ok(self.on_link(number, Event::Advanced { nonce: *nonce, from, to })?.answer == Answer::Done)
+pub(crate) fn advance_claim(
+    txn: &mut Txn<'_>,
+    number: u32,
+    nonce: &[u8; 32],
+    from: Progress,
+    to: Progress,
+) -> Result<bool, Fault> {
+    if accounts::read_account(txn, number)?.is_none() {
+        return Ok(false);
     }
-
-    pub(crate) fn forget_stale_claim(&mut self, number: u32) -> Result<(), Fault> {
-        let is_stale = self.claim_row(number)?.is_some_and(|row| !row.claiming.is_claimable(self.now));
-        if is_stale { self.drop_claim(number) } else { Ok(()) }
-    }
-
-    pub(crate) fn drop_claim(&mut self, number: u32) -> Result<(), Fault> {
-        if self.tables.claims()?.remove(number)?.is_some() {
-            self.staged.push(Staged::Claim { account: number });
-        }
-        Ok(())
-    }
-
-    /// Nothing as well where it does not read: nobody can claim the account then, and everything else goes on.
-    pub(crate) fn claim_row(&mut self, number: u32) -> Result<Option<ClaimRow>, Fault> {
-        let table = self.tables.claims()?;
-        let Some(value) = table.get(number)? else { return Ok(None) };
-        let row = ClaimRow::decode(number, value.value());
-        if row.is_err() {
-            crate::store::memory::shared::bump(&self.shared.stats.damaged);
-        }
-        Ok(row.ok())
-    }
+    Ok(links::on_link(txn, number, Event::Advanced { nonce: *nonce, from, to })?.answer == Answer::Done)
 }

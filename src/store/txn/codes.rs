@@ -7,8 +7,9 @@ use bytes::{Buf, BufMut};
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 
-use super::batch::Batch;
 use super::tokens::{fields, read_fields};
+use super::transaction::Txn;
+use super::{keys, unidentified};
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::refresh;
 use crate::domain::ring_time::RingTime;
@@ -78,93 +79,6 @@ pub(crate) fn waiting(shared: &Shared) -> Result<Vec<WaitingCode>, Fault> {
     Ok(waiting)
 }
 
-impl Batch<'_> {
-    pub(crate) fn keep_code(&mut self, grant: &Grant) -> Result<KeptCode, Fault> {
-        let id = CodeId::of(&grant.code);
-        if let Some(value) = self.tables.codes()?.get(&id.0[..])? {
-            let row = CodeRow::decode(&id, value.value());
-            let waiting = row.ok().filter(|row| row.end.is_none());
-            return Ok(waiting.map_or(KeptCode::Known, |row| KeptCode::Waiting(row.waiting(id))));
-        }
-        if self.now.since(self.core.codes_cleaned_at) >= CLEANING || self.now < self.core.codes_cleaned_at {
-            self.core.codes_cleaned_at = self.now;
-            self.forget_old_codes()?;
-        }
-        let key = match self.codes_key()? {
-            Some(key) => key,
-            None => self.fresh_key(NO_ACCOUNT, Purpose::Tokens)?,
-        };
-        let plain =
-            fields(&[Some(grant.code.expose()), grant.verifier.as_ref().map(|v| v.expose().as_str())]);
-        let mut sealed = Vec::new();
-        key.seal(&code_aad(id), &plain, &mut sealed)?;
-        let row = CodeRow { received_at: self.now, tries: 0, end: None, sealed };
-        self.write_code(id, &row)?;
-        Ok(KeptCode::New(id))
-    }
-
-    pub(crate) fn send_code(&mut self, id: CodeId) -> Result<Option<Grant>, Fault> {
-        let Some(row) = self.code(id)?.filter(|row| row.end.is_none()) else { return Ok(None) };
-        let Some(grant) = self.codes_key()?.and_then(|key| open_code(&key, id, &row.sealed)) else {
-            self.end_code(id, CodeEnd::Lost)?;
-            return Ok(None);
-        };
-        let tries = row.tries.saturating_add(1);
-        self.write_code(id, &CodeRow { tries, ..row })?;
-        Ok(Some(grant))
-    }
-
-    pub(crate) fn unsend_code(&mut self, id: CodeId) -> Result<(), Fault> {
-        let Some(row) = self.code(id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
-        let tries = row.tries.saturating_sub(1);
-        self.write_code(id, &CodeRow { tries, ..row })
-    }
-
-    pub(crate) fn end_code(&mut self, id: CodeId, end: CodeEnd) -> Result<(), Fault> {
-        let Some(row) = self.code(id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
-        self.write_code(id, &CodeRow { end: Some(end), sealed: Vec::new(), ..row })
-    }
-
-    pub(crate) fn exchanged_code(&mut self, id: CodeId, exchanged: &Exchanged) -> Result<u32, Fault> {
-        self.end_code(id, CodeEnd::Exchanged)?;
-        self.arrive_by_code(&exchanged.pair, exchanged.span, exchanged.came)
-    }
-
-    /// Codes are nobody's yet: they are sealed under the key of "no account".
-    fn codes_key(&mut self) -> Result<Option<DataKey>, Fault> {
-        self.token_key(NO_ACCOUNT).or_else(|fault| {
-            let error = fault.of_one_record()?;
-            tracing::error!(%error, "the key of authorization codes does not open; a new one is made");
-            Ok(None)
-        })
-    }
-
-    fn forget_old_codes(&mut self) -> Result<(), Fault> {
-        let now = self.now;
-        let keep = |key: &[u8], value: &[u8]| {
-            let id = key.try_into().map(CodeId).ok()?;
-            let CodeRow { received_at, end, .. } = CodeRow::decode(&id, value).ok()?;
-            let long = if end == Some(CodeEnd::Exchanged) { EXCHANGED_FOR } else { OTHERS_FOR };
-            // One without an end has somebody who will tell it.
-            Some(end.is_none() || now.since(received_at) <= long)
-        };
-        self.tables.codes()?.retain(|key, value| keep(key, value).unwrap_or(false))?;
-        Ok(())
-    }
-
-    fn code(&mut self, id: CodeId) -> Result<Option<CodeRow>, Fault> {
-        let table = self.tables.codes()?;
-        let Some(value) = table.get(&id.0[..])? else { return Ok(None) };
-        Ok(CodeRow::decode(&id, value.value()).ok())
-    }
-
-    fn write_code(&mut self, id: CodeId, row: &CodeRow) -> Result<(), Fault> {
-        let value = row.encode(id);
-        self.tables.codes()?.insert(&id.0[..], value.as_slice())?;
-        Ok(())
-    }
-}
-
 impl CodeId {
     fn of(code: &Secret<String>) -> Self {
         let digest = Sha256::digest(code.expose().as_bytes());
@@ -229,6 +143,90 @@ fn open_code(key: &DataKey, id: CodeId, sealed: &[u8]) -> Option<Grant> {
 /// What a code is sealed together with: its own name.
 fn code_aad(id: CodeId) -> Vec<u8> {
     [b"ringhookd/code/v1\0", &id.0[..]].concat()
+}
+
+pub(crate) fn keep_code(txn: &mut Txn<'_>, grant: &Grant) -> Result<KeptCode, Fault> {
+    let id = CodeId::of(&grant.code);
+    if let Some(value) = txn.tables.codes()?.get(&id.0[..])? {
+        let row = CodeRow::decode(&id, value.value());
+        let waiting = row.ok().filter(|row| row.end.is_none());
+        return Ok(waiting.map_or(KeptCode::Known, |row| KeptCode::Waiting(row.waiting(id))));
+    }
+    if txn.now.since(txn.core.codes_cleaned_at) >= CLEANING || txn.now < txn.core.codes_cleaned_at {
+        txn.core.codes_cleaned_at = txn.now;
+        forget_old_codes(txn)?;
+    }
+    let key = match codes_key(txn)? {
+        Some(key) => key,
+        None => keys::fresh_key(txn, NO_ACCOUNT, Purpose::Tokens)?,
+    };
+    let plain = fields(&[Some(grant.code.expose()), grant.verifier.as_ref().map(|v| v.expose().as_str())]);
+    let mut sealed = Vec::new();
+    key.seal(&code_aad(id), &plain, &mut sealed)?;
+    let row = CodeRow { received_at: txn.now, tries: 0, end: None, sealed };
+    write_code(txn, id, &row)?;
+    Ok(KeptCode::New(id))
+}
+
+pub(crate) fn send_code(txn: &mut Txn<'_>, id: CodeId) -> Result<Option<Grant>, Fault> {
+    let Some(row) = code(txn, id)?.filter(|row| row.end.is_none()) else { return Ok(None) };
+    let Some(grant) = codes_key(txn)?.and_then(|key| open_code(&key, id, &row.sealed)) else {
+        end_code(txn, id, CodeEnd::Lost)?;
+        return Ok(None);
+    };
+    let tries = row.tries.saturating_add(1);
+    write_code(txn, id, &CodeRow { tries, ..row })?;
+    Ok(Some(grant))
+}
+
+pub(crate) fn unsend_code(txn: &mut Txn<'_>, id: CodeId) -> Result<(), Fault> {
+    let Some(row) = code(txn, id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
+    let tries = row.tries.saturating_sub(1);
+    write_code(txn, id, &CodeRow { tries, ..row })
+}
+
+pub(crate) fn end_code(txn: &mut Txn<'_>, id: CodeId, end: CodeEnd) -> Result<(), Fault> {
+    let Some(row) = code(txn, id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
+    write_code(txn, id, &CodeRow { end: Some(end), sealed: Vec::new(), ..row })
+}
+
+pub(crate) fn exchanged_code(txn: &mut Txn<'_>, id: CodeId, exchanged: &Exchanged) -> Result<u32, Fault> {
+    end_code(txn, id, CodeEnd::Exchanged)?;
+    unidentified::arrive_by_code(txn, &exchanged.pair, exchanged.span, exchanged.came)
+}
+
+/// Codes are nobody's yet: they are sealed under the key of "no account".
+fn codes_key(txn: &mut Txn<'_>) -> Result<Option<DataKey>, Fault> {
+    keys::token_key(txn, NO_ACCOUNT).or_else(|fault| {
+        let error = fault.of_one_record()?;
+        tracing::error!(%error, "the key of authorization codes does not open; a new one is made");
+        Ok(None)
+    })
+}
+
+fn forget_old_codes(txn: &mut Txn<'_>) -> Result<(), Fault> {
+    let now = txn.now;
+    let keep = |key: &[u8], value: &[u8]| {
+        let id = key.try_into().map(CodeId).ok()?;
+        let CodeRow { received_at, end, .. } = CodeRow::decode(&id, value).ok()?;
+        let long = if end == Some(CodeEnd::Exchanged) { EXCHANGED_FOR } else { OTHERS_FOR };
+        // One without an end has somebody who will tell it.
+        Some(end.is_none() || now.since(received_at) <= long)
+    };
+    txn.tables.codes()?.retain(|key, value| keep(key, value).unwrap_or(false))?;
+    Ok(())
+}
+
+fn code(txn: &mut Txn<'_>, id: CodeId) -> Result<Option<CodeRow>, Fault> {
+    let table = txn.tables.codes()?;
+    let Some(value) = table.get(&id.0[..])? else { return Ok(None) };
+    Ok(CodeRow::decode(&id, value.value()).ok())
+}
+
+fn write_code(txn: &mut Txn<'_>, id: CodeId, row: &CodeRow) -> Result<(), Fault> {
+    let value = row.encode(id);
+    txn.tables.codes()?.insert(&id.0[..], value.as_slice())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 
-use super::batch::Batch;
+use super::accounts;
+use super::transaction::Txn;
 use crate::domain::ids::DeviceId;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
@@ -17,99 +18,6 @@ use crate::store::rows::codec::{stamp, stamped};
 struct DeviceRow {
     account: u32,
     since: Millis,
-}
-
-impl Batch<'_> {
-    /// The account of the first device that has one.
-    pub(crate) fn account_of_devices<'d>(
-        &mut self,
-        devices: impl Iterator<Item = &'d DeviceId>,
-    ) -> Result<u32, Fault> {
-        for device in devices {
-            let account = self.read_device(&device_key(device))?.map_or(NO_ACCOUNT, |row| row.account);
-            let lives = |slot: &crate::store::memory::index::AccountSlot| {
-                slot.state != LinkState::Forgotten && account != NO_ACCOUNT
-            };
-            if self.core.accounts.get(account).is_some_and(lives) {
-                return Ok(account);
-            }
-        }
-        Ok(NO_ACCOUNT)
-    }
-
-    /// An event of the device came that names the account. It moves the device unless the map has newer word.
-    pub(crate) fn note_device(
-        &mut self,
-        device: &DeviceId,
-        account: u32,
-        at: Option<Millis>,
-    ) -> Result<(), Fault> {
-        let key = device_key(device);
-        if self.core.devices.get(fingerprint(&key)) == Some(account) {
-            return Ok(());
-        }
-        let at = at.unwrap_or_default();
-        match self.read_device(&key)? {
-            Some(row) if row.account == account => {}
-            Some(row) if row.since >= at => return Ok(()),
-            _ => self.write_device(&key, DeviceRow { account, since: at })?,
-        }
-        self.core.devices.insert(fingerprint(&key), account);
-        Ok(())
-    }
-
-    /// The device was added to the account: since then it is there, also if it was before.
-    pub(crate) fn add_device(
-        &mut self,
-        device: &DeviceId,
-        account: u32,
-        at: Option<Millis>,
-    ) -> Result<(), Fault> {
-        let key = device_key(device);
-        let since = at.unwrap_or_default();
-        if self.read_device(&key)?.is_none_or(|row| row.since < since) {
-            self.core.devices.insert(fingerprint(&key), account);
-            return self.write_device(&key, DeviceRow { account, since });
-        }
-        Ok(())
-    }
-
-    /// The device was removed from the account, unless the map has newer word, or the removal is of a link before the present one.
-    pub(crate) fn forget_device(
-        &mut self,
-        device: &DeviceId,
-        account: u32,
-        at: Option<Millis>,
-    ) -> Result<(), Fault> {
-        let at = at.unwrap_or(self.ring.likely);
-        let is_of_before = self.read_account(account)?.is_some_and(|row| row.tenure.is_of_before(at));
-        let key = device_key(device);
-        let present = self.read_device(&key)?;
-        if is_of_before || present.is_some_and(|row| row.account != account || row.since > at) {
-            return Ok(());
-        }
-        // Kept, so that an older event does not bring it back.
-        self.core.devices.remove(fingerprint(&key));
-        self.write_device(&key, DeviceRow { account: NO_ACCOUNT, since: at })
-    }
-
-    fn read_device(&mut self, key: &[u8; 16]) -> Result<Option<DeviceRow>, Fault> {
-        let table = self.tables.devices()?;
-        let Some(value) = table.get(&key[..])? else { return Ok(None) };
-        // A damaged row is written anew when the device is next heard of with its account.
-        let row = stamped("devices", key, value.value()).ok().and_then(DeviceRow::read);
-        if row.is_none() {
-            bump(&self.shared.stats.damaged);
-        }
-        Ok(row)
-    }
-
-    fn write_device(&mut self, key: &[u8; 16], row: DeviceRow) -> Result<(), Fault> {
-        let mut value = row.account.to_be_bytes().to_vec();
-        value.extend_from_slice(&row.since.0.to_be_bytes());
-        stamp("devices", key, &mut value);
-        self.tables.devices()?.insert(&key[..], value.as_slice())
-    }
 }
 
 impl DeviceRow {
@@ -132,4 +40,95 @@ fn fingerprint(key: &[u8; 16]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&key[..8]);
     u64::from_be_bytes(first)
+}
+
+/// The account of the first device that has one.
+pub(crate) fn account_of_devices<'d>(
+    txn: &mut Txn<'_>,
+    devices: impl Iterator<Item = &'d DeviceId>,
+) -> Result<u32, Fault> {
+    for device in devices {
+        let account = read_device(txn, &device_key(device))?.map_or(NO_ACCOUNT, |row| row.account);
+        let lives = |slot: &crate::store::memory::index::AccountSlot| {
+            slot.state != LinkState::Forgotten && account != NO_ACCOUNT
+        };
+        if txn.core.accounts.get(account).is_some_and(lives) {
+            return Ok(account);
+        }
+    }
+    Ok(NO_ACCOUNT)
+}
+
+/// An event of the device came that names the account. It moves the device unless the map has newer word.
+pub(crate) fn note_device(
+    txn: &mut Txn<'_>,
+    device: &DeviceId,
+    account: u32,
+    at: Option<Millis>,
+) -> Result<(), Fault> {
+    let key = device_key(device);
+    if txn.core.devices.get(fingerprint(&key)) == Some(account) {
+        return Ok(());
+    }
+    let at = at.unwrap_or_default();
+    match read_device(txn, &key)? {
+        Some(row) if row.account == account => {}
+        Some(row) if row.since >= at => return Ok(()),
+        _ => write_device(txn, &key, DeviceRow { account, since: at })?,
+    }
+    txn.core.devices.insert(fingerprint(&key), account);
+    Ok(())
+}
+
+/// The device was added to the account: since then it is there, also if it was before.
+pub(crate) fn add_device(
+    txn: &mut Txn<'_>,
+    device: &DeviceId,
+    account: u32,
+    at: Option<Millis>,
+) -> Result<(), Fault> {
+    let key = device_key(device);
+    let since = at.unwrap_or_default();
+    if read_device(txn, &key)?.is_none_or(|row| row.since < since) {
+        txn.core.devices.insert(fingerprint(&key), account);
+        return write_device(txn, &key, DeviceRow { account, since });
+    }
+    Ok(())
+}
+
+/// The device was removed from the account, unless the map has newer word, or the removal is of a link before the present one.
+pub(crate) fn forget_device(
+    txn: &mut Txn<'_>,
+    device: &DeviceId,
+    account: u32,
+    at: Option<Millis>,
+) -> Result<(), Fault> {
+    let at = at.unwrap_or(txn.ring.likely);
+    let is_of_before = accounts::read_account(txn, account)?.is_some_and(|row| row.tenure.is_of_before(at));
+    let key = device_key(device);
+    let present = read_device(txn, &key)?;
+    if is_of_before || present.is_some_and(|row| row.account != account || row.since > at) {
+        return Ok(());
+    }
+    // Kept, so that an older event does not bring it back.
+    txn.core.devices.remove(fingerprint(&key));
+    write_device(txn, &key, DeviceRow { account: NO_ACCOUNT, since: at })
+}
+
+fn read_device(txn: &mut Txn<'_>, key: &[u8; 16]) -> Result<Option<DeviceRow>, Fault> {
+    let table = txn.tables.devices()?;
+    let Some(value) = table.get(&key[..])? else { return Ok(None) };
+    // A damaged row is written anew when the device is next heard of with its account.
+    let row = stamped("devices", key, value.value()).ok().and_then(DeviceRow::read);
+    if row.is_none() {
+        bump(&txn.shared.stats.damaged);
+    }
+    Ok(row)
+}
+
+fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(), Fault> {
+    let mut value = row.account.to_be_bytes().to_vec();
+    value.extend_from_slice(&row.since.0.to_be_bytes());
+    stamp("devices", key, &mut value);
+    txn.tables.devices()?.insert(&key[..], value.as_slice())
 }

@@ -1,31 +1,15 @@
-//! The journal of refreshes: what is about to be sent is on disk before it is sent, and what came back before it is used.
-//!
-//! ```text
-//! begin_refresh ──commit──▶ request ──▶ answer ──settle_refresh──▶ new pair, entry gone
-//!      entry: sent                        │
-//!                                         ├── unknown: the entry stays; the same token is sent again
-//!                                         ├── unreadable: kept in the entry, sealed
-//!                                         └── refused, or not sent: entry gone
-//! ```
-//!
-//! An entry that is found when the next turn begins means that nobody knows what came of the one before.
-
-use std::time::Duration;
+//! The refresh journal: rows of refreshes that are under way, and the epoch that numbers them.
 
 use bytes::{Buf, BufMut};
 use redb::ReadableTable;
 
-use super::batch::Batch;
-use super::tokens::{Others, Predecessor, TokenRow, seal_pair};
-use crate::domain::heard::{Heard, Objection};
+use super::transaction::Txn;
 use crate::domain::ids::AccountId;
-use crate::domain::refresh::{End, LIFE, Notice, Proof, Record};
+use crate::domain::refresh::{End, Record};
 use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
-use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
-use crate::store::kv::error::Fault;
-use crate::store::kv::error::StoreError;
-use crate::store::memory::index::seconds;
+use crate::domain::tokens::Span;
+use crate::store::kv::error::{Fault, StoreError};
 use crate::store::rows::codec::{Damaged, stamp, stamped};
 use crate::vault::DataKey;
 
@@ -56,7 +40,7 @@ pub struct Turn {
     pub token: Secret<String>,
     /// An answer to an earlier turn that nobody could read, with the time of its request.
     pub kept: Option<(Secret<Vec<u8>>, Millis)>,
-    key: DataKey,
+    pub(crate) key: DataKey,
 }
 
 impl Turn {
@@ -103,260 +87,22 @@ pub(crate) fn read_epoch(fact: &[u8]) -> Result<u64, Fault> {
     Ok(u64::from_be_bytes(fact.try_into().map_err(|_| Damaged("meta"))?))
 }
 
-impl Batch<'_> {
-    pub(crate) fn begin_refresh(
-        &mut self,
-        number: u32,
-        which: Which,
-        lease: Duration,
-    ) -> Result<Result<Turn, NoTurn>, Fault> {
-        if let Some(&(_, until)) = self.core.turns.get(&number) {
-            // Further off than it can be: the clock was set back since.
-            let left = until.since(self.now);
-            if !left.is_zero() && left <= lease {
-                return Ok(Err(NoTurn::Taken));
-            }
-        }
-        let Some(Opened { row, key, account, pair, others }) = self.sound_tokens(number)? else {
-            return Ok(Err(NoTurn::NoToken));
-        };
-        let before = self.journal(number)?.filter(|entry| entry.generation == row.generation);
-        // What was sent is sent again until OAuth has answered it.
-        let open = before.as_ref().filter(|entry| entry.unsettled).map(|entry| entry.which);
-        let which = open.unwrap_or(which);
-        let token = match which {
-            Which::Current => pair.refresh_token,
-            Which::Predecessor => {
-                match others.into_iter().next().filter(|_| row.predecessor.may_be_tried()) {
-                    Some(token) => token,
-                    None => return Ok(Err(NoTurn::NoToken)),
-                }
-            }
-        };
-        let answer = before.as_ref().and_then(|entry| entry.answer.clone());
-        let kept = match answer.as_deref() {
-            Some(sealed) => {
-                open_answer(&key, before.as_ref().map_or(0, |b| b.answer_fence), &account, sealed)
-            }
-            None => None,
-        };
-        let kept = kept.map(|plain| (plain, before.as_ref().map_or(self.now, |entry| entry.answered_for)));
-        let fence = self.raise_epoch()?;
-        let entry = Entry {
-            fence,
-            generation: row.generation,
-            which,
-            sent_at: self.now,
-            again: open.is_some(),
-            unsettled: true,
-            answer_fence: before.as_ref().map_or(0, |entry| entry.answer_fence),
-            answered_for: before.as_ref().map_or(Millis(0), |entry| entry.answered_for),
-            answer,
-        };
-        self.write_journal(number, &entry)?;
-        self.core.turns.insert(number, (fence, self.now.plus(lease)));
-        Ok(Ok(Turn { number, account, fence, which, again: open.is_some(), token, kept, key }))
-    }
-
-    pub(crate) fn settle_refresh(
-        &mut self,
-        number: u32,
-        fence: u64,
-        at: Millis,
-        heard: &Heard<Granted>,
-    ) -> Result<Option<u64>, Fault> {
-        if self.core.turns.get(&number).is_some_and(|&(of, _)| of == fence) {
-            self.core.turns.remove(&number);
-        }
-        if matches!(heard, Heard::Unknown(_)) {
-            return Ok(None);
-        }
-        let Some(mut entry) = self.journal(number)?.filter(|entry| entry.fence == fence) else {
-            return Ok(None);
-        };
-        let Some(opened) = self.sound_tokens(number)?.filter(|o| o.row.generation == entry.generation) else {
-            return Ok(None);
-        };
-        match heard {
-            Heard::Unknown(_) => {}
-            Heard::Answer(Granted::Pair(pair)) => {
-                return self.renew(number, entry.which, opened, pair, at).map(Some);
-            }
-            Heard::Answer(Granted::Unreadable(answer)) => {
-                entry.answer = Some(seal_answer(&opened.key, fence, &opened.account, answer.expose())?);
-                (entry.answer_fence, entry.answered_for) = (fence, entry.sent_at);
-                self.write_journal(number, &entry)?;
-            }
-            Heard::Refused(Objection::Grant) => {
-                // The present one was refused before its predecessor is tried.
-                let row = TokenRow { proof: Proof::Refused, ..opened.row };
-                if entry.which == Which::Predecessor {
-                    self.drop_other(number, Opened { row, ..opened })?;
-                } else {
-                    self.write_token_row(number, &row)?;
-                }
-                entry.unsettled = false;
-                self.close_entry(number, &entry)?;
-            }
-            Heard::NotSent(_) | Heard::Refused(_) => {
-                entry.unsettled = entry.again;
-                self.close_entry(number, &entry)?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn renew(
-        &mut self,
-        number: u32,
-        which: Which,
-        opened: Opened,
-        given: &TokenPair,
-        at: Millis,
-    ) -> Result<u64, Fault> {
-        let Opened { row, key, account, pair, others } = opened;
-        let TokenPair { access_token, refresh_token, scope, expires_in, .. } = given;
-        let sent = match (which, others.into_iter().next()) {
-            (Which::Predecessor, Some(previous)) => previous,
-            _ => pair.refresh_token,
-        };
-        let copy = |token: &Secret<String>| Secret::new(token.expose().clone());
-        let replaced = refresh_token.as_ref().is_some_and(|new| new.expose() != sent.expose());
-        let new = Pair {
-            access_token: Some(copy(access_token)),
-            refresh_token: copy(refresh_token.as_ref().unwrap_or(&sent)),
-            scope: scope.clone().or(pair.scope),
-        };
-        let generation = self.next_generation(Some(&row))?;
-        // It is proven: no other token of the account is needed.
-        let previous = if replaced { vec![copy(&sent)] } else { Vec::new() };
-        let sealed = seal_pair(&key, &account, generation, &new, &previous)?;
-        let predecessor = if replaced { Predecessor::Untried } else { Predecessor::None };
-        let (told, proof) = (row.told, Proof::Honoured);
-        let span = Span::from_now(at, *expires_in);
-        let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
-        self.write_token_row(number, &row)?;
-        self.tables.journal()?.remove(number)?;
-        Ok(generation)
-    }
-
-    pub(crate) fn take_back_answer(&mut self, number: u32, fence: u64, sealed: &[u8]) -> Result<bool, Fault> {
-        let Some(mut entry) = self.journal(number)?.filter(|entry| entry.fence == fence) else {
-            return Ok(false);
-        };
-        let opened = self.sound_tokens(number)?;
-        let Some(opened) = opened.filter(|o| o.row.generation == entry.generation) else { return Ok(false) };
-        if open_answer(&opened.key, fence, &opened.account, sealed).is_none() {
-            return Ok(false);
-        }
-        entry.answer = Some(sealed.to_vec());
-        (entry.answer_fence, entry.answered_for) = (fence, entry.sent_at);
-        self.write_journal(number, &entry)?;
-        Ok(true)
-    }
-
-    pub(crate) fn tell(
-        &mut self,
-        number: u32,
-        renewed_at: Millis,
-        notice: Notice,
-    ) -> Result<Option<AccountId>, Fault> {
-        let row = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
-        let Some(row) = row.filter(|row| seconds(row.span.renewed_at) == seconds(renewed_at)) else {
-            return Ok(None);
-        };
-        let (lapses_at, end) = (row.span.renewed_at.plus(LIFE), notice.end());
-        if (row.told, row.end) != (notice, end) {
-            self.write_token_row(number, &TokenRow { told: notice, end, ..row })?;
-            self.announce(number, notice.as_str(), Some(lapses_at))?;
-        }
-        Ok(self.read_account(number)?.and_then(|row| row.id))
-    }
-
-    /// The next number of the epoch.
-    pub(crate) fn raise_epoch(&mut self) -> Result<u64, Fault> {
-        self.core.epoch += 1;
-        let epoch = self.core.epoch;
-        self.note_fact(EPOCH, &epoch.to_be_bytes())?;
-        Ok(epoch)
-    }
-
-    /// Whether a refresh is under way, or its outcome unknown.
-    pub(crate) fn is_unsettled(&mut self, number: u32) -> Result<bool, Fault> {
-        Ok(self.core.turns.contains_key(&number) || self.journal(number)?.is_some())
-    }
-
-    /// Forgets what is under way with an account's tokens.
-    pub(crate) fn drop_turn(&mut self, number: u32) -> Result<(), Fault> {
-        self.core.turns.remove(&number);
-        self.tables.journal()?.remove(number)?;
-        Ok(())
-    }
-
-    fn close_entry(&mut self, number: u32, entry: &Entry) -> Result<(), Fault> {
-        if entry.unsettled || entry.answer.is_some() {
-            return self.write_journal(number, entry);
-        }
-        self.tables.journal()?.remove(number)?;
-        Ok(())
-    }
-
-    fn journal(&mut self, number: u32) -> Result<Option<Entry>, Fault> {
-        let table = self.tables.journal()?;
-        let Some(value) = table.get(number)? else { return Ok(None) };
-        // One that can't be read says no more than that something may have been sent.
-        Ok(Entry::decode(number, value.value()).ok())
-    }
-
-    fn write_journal(&mut self, number: u32, entry: &Entry) -> Result<(), Fault> {
-        let value = entry.encode(number);
-        self.tables.journal()?.insert(number, value.as_slice())?;
-        Ok(())
-    }
-
-    /// The account's tokens; none where they do not open, which is no reason to give up everybody else's commit.
-    pub(crate) fn sound_tokens(&mut self, number: u32) -> Result<Option<Opened>, Fault> {
-        self.open_tokens(number).or_else(|fault| {
-            let error = fault.of_one_record()?;
-            tracing::error!(account_number = number, %error, "the account's tokens do not open");
-            crate::store::memory::shared::bump(&self.shared.stats.damaged);
-            Ok(None)
-        })
-    }
-
-    fn open_tokens(&mut self, number: u32) -> Result<Option<Opened>, Fault> {
-        let Some(row) = self.token_row(number)? else { return Ok(None) };
-        let Some(account) = self.read_account(number)?.and_then(|row| row.id) else { return Ok(None) };
-        let Some(key) = self.token_key(number)? else { return Err(Damaged("keys").into()) };
-        let (pair, others) = row.open(&key, &account)?;
-        Ok(Some(Opened { row, key, account, pair, others }))
-    }
-}
-
-pub(crate) struct Opened {
-    pub row: TokenRow,
-    pub key: DataKey,
-    pub account: AccountId,
-    pub pair: Pair,
-    pub others: Others,
-}
-
 /// A row of `journal`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    fence: u64,
+    pub fence: u64,
     /// Of the pair whose token was sent.
-    generation: u64,
-    which: Which,
-    sent_at: Millis,
+    pub generation: u64,
+    pub which: Which,
+    pub sent_at: Millis,
     /// What came of the turn before is not known either.
-    again: bool,
+    pub again: bool,
     /// What came of it is not known.
     pub unsettled: bool,
     /// The turn that the kept answer is to, and when its request was sent.
-    answer_fence: u64,
-    answered_for: Millis,
-    answer: Option<Vec<u8>>,
+    pub answer_fence: u64,
+    pub answered_for: Millis,
+    pub answer: Option<Vec<u8>>,
 }
 
 impl Entry {
@@ -400,13 +146,23 @@ impl Entry {
     }
 }
 
-fn seal_answer(key: &DataKey, fence: u64, account: &AccountId, answer: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(crate) fn seal_answer(
+    key: &DataKey,
+    fence: u64,
+    account: &AccountId,
+    answer: &[u8],
+) -> Result<Vec<u8>, Fault> {
     let mut sealed = Vec::new();
     key.seal(&answer_aad(fence, account), answer, &mut sealed)?;
     Ok(sealed)
 }
 
-fn open_answer(key: &DataKey, fence: u64, account: &AccountId, sealed: &[u8]) -> Option<Secret<Vec<u8>>> {
+pub(crate) fn open_answer(
+    key: &DataKey,
+    fence: u64,
+    account: &AccountId,
+    sealed: &[u8],
+) -> Option<Secret<Vec<u8>>> {
     key.open(&answer_aad(fence, account), sealed).ok().map(Secret::new)
 }
 
@@ -416,6 +172,47 @@ fn answer_aad(fence: u64, account: &AccountId) -> Vec<u8> {
     aad.put_u64(fence);
     aad.extend_from_slice(account.as_str().as_bytes());
     aad
+}
+
+/// The next number of the epoch.
+pub(crate) fn raise_epoch(txn: &mut Txn<'_>) -> Result<u64, Fault> {
+    txn.core.epoch += 1;
+    let epoch = txn.core.epoch;
+    txn.note_fact(EPOCH, &epoch.to_be_bytes())?;
+    Ok(epoch)
+}
+
+/// Whether a refresh is under way, or its outcome unknown.
+pub(crate) fn is_unsettled(txn: &mut Txn<'_>, number: u32) -> Result<bool, Fault> {
+    Ok(txn.core.turns.contains_key(&number) || journal(txn, number)?.is_some())
+}
+
+/// Forgets what is under way with an account's tokens.
+pub(crate) fn drop_turn(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
+    txn.core.turns.remove(&number);
+    txn.tables.journal()?.remove(number)?;
+    Ok(())
+}
+
+pub(crate) fn close_entry(txn: &mut Txn<'_>, number: u32, entry: &Entry) -> Result<(), Fault> {
+    if entry.unsettled || entry.answer.is_some() {
+        return write_journal(txn, number, entry);
+    }
+    txn.tables.journal()?.remove(number)?;
+    Ok(())
+}
+
+pub(crate) fn journal(txn: &mut Txn<'_>, number: u32) -> Result<Option<Entry>, Fault> {
+    let table = txn.tables.journal()?;
+    let Some(value) = table.get(number)? else { return Ok(None) };
+    // One that can't be read says no more than that something may have been sent.
+    Ok(Entry::decode(number, value.value()).ok())
+}
+
+pub(crate) fn write_journal(txn: &mut Txn<'_>, number: u32, entry: &Entry) -> Result<(), Fault> {
+    let value = entry.encode(number);
+    txn.tables.journal()?.insert(number, value.as_slice())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Dead letters at the operator's word: replayed or dropped, in steps.
 
-use super::batch::Batch;
+use super::transaction::Txn;
+use super::{accounts, chunks, devices, keys, off_queue, routing};
 use crate::domain::cloudevent::Mark;
+use crate::domain::event::Event;
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::store::command::{Class, LetterFilter, LetterId, LettersDone};
@@ -15,88 +17,6 @@ use crate::store::rows::codec::Aside;
 pub(crate) enum LetterAction {
     Replay,
     Drop,
-}
-
-impl Batch<'_> {
-    /// Goes over at most `limit` letters from `after` on.
-    pub(crate) fn letters_step(
-        &mut self,
-        action: LetterAction,
-        filter: &LetterFilter,
-        after: Option<LetterId>,
-        limit: usize,
-    ) -> Result<LettersDone, Fault> {
-        let mut out = LettersDone::default();
-        let keys = if filter.ids.is_empty() {
-            self.letter_keys(after, limit)?
-        } else {
-            filter.ids.iter().map(|&id| letter_key(id)).collect()
-        };
-        if filter.ids.is_empty() && keys.len() == limit {
-            out.next = keys.last().and_then(|&key| letter_id(key));
-        }
-        for key in keys {
-            let Some(id) = letter_id(key) else { continue };
-            let queue = self.queue_name(id.queue);
-            if !filter.covers(id.class, queue.as_ref()) {
-                continue;
-            }
-            let done = match action {
-                LetterAction::Drop => self.remove_letter(key)?.is_some(),
-                LetterAction::Replay => self.replay(key, id)?,
-            };
-            if done { out.done += 1 } else { out.refused += 1 }
-        }
-        Ok(out)
-    }
-
-    /// Puts a letter back into the queue it left, or routes it anew when it was in none.
-    fn replay(&mut self, key: AsideKey, id: LetterId) -> Result<bool, Fault> {
-        let Some(aside) = self.read_aside(key)? else { return Ok(false) };
-        if id.class == Class::Quarantined {
-            return Ok(false);
-        }
-        let Aside { seq, account, .. } = aside;
-        let mut event = match self.open_event(seq, account, &aside.sealed) {
-            Ok(Some(event)) => event,
-            Ok(None) => return Ok(false),
-            Err(fault) => return fault.of_one_record().map(|_| false),
-        };
-        event.marks.insert(Mark::Replayed);
-        let (mut account, mut user) = (account, aside.user);
-        let queues = if id.queue == 0 {
-            // Never was in a queue. Whose it was when it was accepted it stays; else the account, which its device may
-            // tell by now, has the user who has it now.
-            if account == NO_ACCOUNT {
-                account = self.account_of_devices(event.device.iter())?;
-                event.account = self.read_account(account)?.and_then(|row| row.id);
-            }
-            if user == NO_USER && account != NO_ACCOUNT {
-                let (row, at) = (self.read_account(account)?, self.plausible(event.time));
-                user = row.map_or(NO_USER, |row| row.tenure.whose(&event.kind, at).user());
-            }
-            event.user = self.user_name(user);
-            self.queues_for(&event, &aside.queues)
-        } else {
-            self.core.routes.iter().map(|(n, _)| *n).filter(|&n| n == id.queue).collect()
-        };
-        if queues.is_empty() {
-            return Ok(false);
-        }
-        self.remove_letter(key)?;
-        let seq = self.append(account, user, &event, queues.clone())?;
-        self.publish(seq, &queues, &event);
-        Ok(true)
-    }
-
-    fn letter_keys(&mut self, after: Option<LetterId>, limit: usize) -> Result<Vec<AsideKey>, Fault> {
-        let table = self.tables.aside()?;
-        letter_keys(&*table, after, limit)
-    }
-
-    fn queue_name(&self, number: u16) -> Option<QueueName> {
-        self.shared.queues().get(&number).map(|q| q.name.clone())
-    }
 }
 
 /// Keys of letters behind `after`, in order.
@@ -121,4 +41,106 @@ pub(crate) fn letter_key(id: LetterId) -> AsideKey {
 pub(crate) fn letter_id(key: AsideKey) -> Option<LetterId> {
     let class = Class::ALL.into_iter().find(|c| *c as u8 == key.0)?;
     Some(LetterId { class, buried_at: Millis(key.1), seq: key.2, queue: u16::try_from(key.3).ok()? })
+}
+
+pub(crate) fn put_letter(
+    txn: &mut Txn<'_>,
+    class: Class,
+    account: u32,
+    user: u32,
+    event: &Event,
+    why: &str,
+) -> Result<u64, Fault> {
+    let seq = chunks::sequence_aside(txn);
+    let sealed = chunks::seal(txn, seq, account, event)?;
+    let aside = Aside {
+        seq,
+        account,
+        user,
+        at: txn.now,
+        queues: Vec::new(),
+        failures: 0,
+        detail: why.to_owned(),
+        sealed,
+    };
+    off_queue::bury(txn, class, 0, &aside)?;
+    Ok(seq)
+}
+
+/// Goes over at most `limit` letters from `after` on.
+pub(crate) fn letters_step(
+    txn: &mut Txn<'_>,
+    action: LetterAction,
+    filter: &LetterFilter,
+    after: Option<LetterId>,
+    limit: usize,
+) -> Result<LettersDone, Fault> {
+    let mut out = LettersDone::default();
+    let keys = if filter.ids.is_empty() {
+        {
+            let table = txn.tables.aside()?;
+            letter_keys(&*table, after, limit)?
+        }
+    } else {
+        filter.ids.iter().map(|&id| letter_key(id)).collect()
+    };
+    if filter.ids.is_empty() && keys.len() == limit {
+        out.next = keys.last().and_then(|&key| letter_id(key));
+    }
+    for key in keys {
+        let Some(id) = letter_id(key) else { continue };
+        let queue = queue_name(txn, id.queue);
+        if !filter.covers(id.class, queue.as_ref()) {
+            continue;
+        }
+        let done = match action {
+            LetterAction::Drop => off_queue::remove_letter(txn, key)?.is_some(),
+            LetterAction::Replay => replay(txn, key, id)?,
+        };
+        if done { out.done += 1 } else { out.refused += 1 }
+    }
+    Ok(out)
+}
+
+/// Puts a letter back into the queue it left, or routes it anew when it was in none.
+fn replay(txn: &mut Txn<'_>, key: AsideKey, id: LetterId) -> Result<bool, Fault> {
+    let Some(aside) = off_queue::read_aside(txn, key)? else { return Ok(false) };
+    if id.class == Class::Quarantined {
+        return Ok(false);
+    }
+    let Aside { seq, account, .. } = aside;
+    let mut event = match keys::open_event(txn, seq, account, &aside.sealed) {
+        Ok(Some(event)) => event,
+        Ok(None) => return Ok(false),
+        Err(fault) => return fault.of_one_record().map(|_| false),
+    };
+    event.marks.insert(Mark::Replayed);
+    let (mut account, mut user) = (account, aside.user);
+    let queues = if id.queue == 0 {
+        // Never was in a queue. Whose it was when it was accepted it stays; else the account, which its device may
+        // tell by now, has the user who has it now.
+        if account == NO_ACCOUNT {
+            account = devices::account_of_devices(txn, event.device.iter())?;
+            event.account = accounts::read_account(txn, account)?.and_then(|row| row.id);
+        }
+        if user == NO_USER && account != NO_ACCOUNT {
+            let (row, at) = (accounts::read_account(txn, account)?, txn.plausible(event.time));
+            user = row.map_or(NO_USER, |row| row.tenure.whose(&event.kind, at).user());
+        }
+        event.user = accounts::user_name(txn, user);
+        routing::queues_for(txn, &event, &aside.queues)
+    } else {
+        txn.core.routes.iter().map(|(n, _)| *n).filter(|&n| n == id.queue).collect()
+    };
+    if queues.is_empty() {
+        return Ok(false);
+    }
+    off_queue::remove_letter(txn, key)?;
+    let seq = chunks::append(txn, account, user, &event, queues.clone())?;
+    routing::publish(txn, seq, &queues, &event);
+    Ok(true)
+}
+
+fn queue_name(txn: &Txn<'_>, number: u16) -> Option<QueueName> {
+    txn.shared.queues().get(&number).map(|q| q.name.clone())
 }

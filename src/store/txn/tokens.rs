@@ -6,8 +6,8 @@ use bytes::{Buf, BufMut};
 use redb::ReadableTable;
 use zeroize::Zeroizing;
 
-use super::batch::{Batch, Staged};
-use super::journal::Opened;
+use super::transaction::{Staged, Txn};
+use super::{accounts, journal, keys};
 use crate::domain::ids::AccountId;
 use crate::domain::refresh::{End, Notice, Proof, Record};
 use crate::domain::secret::Secret;
@@ -16,6 +16,14 @@ use crate::domain::tokens::{Pair, Span};
 use crate::store::kv::error::Fault;
 use crate::store::rows::codec::{Damaged, stamp, stamped};
 use crate::vault::{DataKey, Purpose, SEAL_OVERHEAD};
+
+pub(crate) struct Opened {
+    pub row: TokenRow,
+    pub key: DataKey,
+    pub account: AccountId,
+    pub pair: Pair,
+    pub others: Others,
+}
 
 const VERSION: u8 = 1;
 /// Length that says "no such field".
@@ -222,148 +230,6 @@ fn pair_aad(generation: u64, account: &AccountId) -> Vec<u8> {
     aad
 }
 
-impl Batch<'_> {
-    /// Gives an account tokens that somebody put in. Whether they are others than it has.
-    pub(crate) fn put_tokens(
-        &mut self,
-        number: u32,
-        account: &AccountId,
-        pair: &Pair,
-        span: Span,
-        proof: Proof,
-    ) -> Result<bool, Fault> {
-        // What does not open is of no use any more, and is replaced here.
-        let before = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
-        let present = self.sound_tokens(number)?;
-        let is_same = |known: &Secret<String>| known.expose() == pair.refresh_token.expose();
-        let lives = before.as_ref().is_some_and(|row| row.end.is_none());
-        if let Some(present) = present.as_ref().filter(|_| lives) {
-            let was_exchanged = !present.row.predecessor.was_put_aside();
-            let previous = present.others.first().filter(|_| was_exchanged);
-            if is_same(&present.pair.refresh_token) || previous.is_some_and(is_same) {
-                // Put in again, after it may have been exchanged: what OAuth gave for it is what lives.
-                return Ok(false);
-            }
-        }
-        self.replace_tokens(number, account, New { pair, span, proof }, before.as_ref(), present)?;
-        Ok(true)
-    }
-
-    /// Gives an account tokens that OAuth gave for it elsewhere in the store. What it gave last is tried first, and nothing is thrown
-    /// away that may live, until OAuth has said so. Whether they are its tokens now.
-    pub(crate) fn add_tokens(
-        &mut self,
-        number: u32,
-        account: &AccountId,
-        given: Opened,
-    ) -> Result<bool, Fault> {
-        let present = self.sound_tokens(number)?;
-        let Some(older) =
-            present.as_ref().filter(|present| present.row.span.renewed_at > given.row.span.renewed_at)
-        else {
-            let before = self.token_row(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
-            self.replace_tokens(
-                number,
-                account,
-                New { pair: &given.pair, span: given.row.span, proof: Proof::Honoured },
-                before.as_ref(),
-                present,
-            )?;
-            return Ok(true);
-        };
-        let row = &older.row;
-        let mut others: Others = older.others.iter().map(copy).collect();
-        let mut predecessor = row.predecessor;
-        if predecessor.may_be_tried() {
-            others.push(given.pair.refresh_token);
-        } else {
-            others = vec![given.pair.refresh_token];
-            predecessor = beside(row.span, given.row.span);
-        }
-        others.truncate(MOST_OTHERS);
-        let Some(key) = self.token_key(number)? else { return Ok(false) };
-        let sealed = seal_pair(&key, account, row.generation, &older.pair, &others)?;
-        self.write_token_row(number, &TokenRow { predecessor, sealed, ..row.clone() })?;
-        Ok(false)
-    }
-
-    fn replace_tokens(
-        &mut self,
-        number: u32,
-        account: &AccountId,
-        New { pair, span, proof }: New<'_>,
-        before: Option<&TokenRow>,
-        present: Option<Opened>,
-    ) -> Result<(), Fault> {
-        let key = match self.token_key(number) {
-            Ok(Some(key)) => key,
-            Ok(None) => self.fresh_key(number, Purpose::Tokens)?,
-            Err(fault) => fault.of_one_record().and_then(|_| self.fresh_key(number, Purpose::Tokens))?,
-        };
-        let (mut others, mut predecessor) = (Others::new(), Predecessor::None);
-        if let Some(Opened { row, pair, others: aside, .. }) = present {
-            predecessor = beside(row.span, span);
-            others.push(pair.refresh_token);
-            // Where it was exchanged, the one before it is dead.
-            let exchanged = usize::from(!row.predecessor.was_put_aside());
-            others.extend(aside.into_iter().skip(exchanged));
-            others.truncate(MOST_OTHERS);
-        }
-        let generation = self.next_generation(before)?;
-        let sealed = seal_pair(&key, account, generation, pair, &others)?;
-        let told = before.map_or(Notice::Fresh, |row| row.told);
-        let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
-        self.write_token_row(number, &row)?;
-        self.drop_turn(number)?;
-        self.staged.push(Staged::Tokens { account: number });
-        Ok(())
-    }
-
-    /// OAuth refuses the first of the others: the next one is tried in its place.
-    pub(crate) fn drop_other(&mut self, number: u32, opened: Opened) -> Result<(), Fault> {
-        let Opened { row, key, account, pair, mut others } = opened;
-        others.drain(..others.len().min(1));
-        let next =
-            if row.predecessor == Predecessor::Rival { Predecessor::Rival } else { Predecessor::PutAside };
-        let predecessor = if others.is_empty() { Predecessor::Tried } else { next };
-        let sealed = seal_pair(&key, &account, row.generation, &pair, &others)?;
-        self.write_token_row(number, &TokenRow { predecessor, sealed, ..row })
-    }
-
-    /// Destroys tokens and their key, and what was under way with them.
-    pub(crate) fn destroy_tokens(&mut self, number: u32) -> Result<(), Fault> {
-        self.tables.tokens()?.remove(number)?;
-        self.tables.keys()?.remove((number, Purpose::Tokens as u8))?;
-        self.drop_turn(number)?;
-        self.staged.push(Staged::Tokens { account: number });
-        Ok(())
-    }
-
-    pub(crate) fn token_row(&mut self, number: u32) -> Result<Option<TokenRow>, Fault> {
-        let table = self.tables.tokens()?;
-        let Some(value) = table.get(number)? else { return Ok(None) };
-        Ok(Some(TokenRow::decode(number, value.value())?))
-    }
-
-    pub(crate) fn write_token_row(&mut self, number: u32, row: &TokenRow) -> Result<(), Fault> {
-        let value = row.encode(number);
-        self.tables.tokens()?.insert(number, value.as_slice())?;
-        Ok(())
-    }
-
-    /// The key of an account's tokens.
-    pub(crate) fn token_key(&mut self, number: u32) -> Result<Option<DataKey>, Fault> {
-        let Some(wrapped) = self.wrapped_key(number, Purpose::Tokens)? else { return Ok(None) };
-        Ok(Some(self.shared.vault.unwrap(number, Purpose::Tokens, &wrapped)?))
-    }
-
-    /// Never one that the account had before: the epoch grows over all accounts, also past tokens that were destroyed.
-    pub(crate) fn next_generation(&mut self, before: Option<&TokenRow>) -> Result<u64, Fault> {
-        let epoch = self.raise_epoch()?;
-        Ok(before.map_or(epoch, |row| epoch.max(row.generation + 1)))
-    }
-}
-
 /// A pair that takes the place of another.
 struct New<'p> {
     pair: &'p Pair,
@@ -379,6 +245,158 @@ fn beside(one: Span, other: Span) -> Predecessor {
 
 fn copy(token: &Secret<String>) -> Secret<String> {
     Secret::new(token.expose().clone())
+}
+
+/// The account's tokens; none where they do not open, which is no reason to give up everybody else's commit.
+pub(crate) fn sound_tokens(txn: &mut Txn<'_>, number: u32) -> Result<Option<Opened>, Fault> {
+    open_tokens(txn, number).or_else(|fault| {
+        let error = fault.of_one_record()?;
+        tracing::error!(account_number = number, %error, "the account's tokens do not open");
+        crate::store::memory::shared::bump(&txn.shared.stats.damaged);
+        Ok(None)
+    })
+}
+
+fn open_tokens(txn: &mut Txn<'_>, number: u32) -> Result<Option<Opened>, Fault> {
+    let Some(row) = token_row(txn, number)? else { return Ok(None) };
+    let Some(account) = accounts::read_account(txn, number)?.and_then(|row| row.id) else { return Ok(None) };
+    let Some(key) = keys::token_key(txn, number)? else { return Err(Damaged("keys").into()) };
+    let (pair, others) = row.open(&key, &account)?;
+    Ok(Some(Opened { row, key, account, pair, others }))
+}
+
+/// Gives an account tokens that somebody put in. Whether they are others than it has.
+pub(crate) fn put_tokens(
+    txn: &mut Txn<'_>,
+    number: u32,
+    account: &AccountId,
+    pair: &Pair,
+    span: Span,
+    proof: Proof,
+) -> Result<bool, Fault> {
+    // What does not open is of no use any more, and is replaced here.
+    let before = token_row(txn, number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+    let present = sound_tokens(txn, number)?;
+    let is_same = |known: &Secret<String>| known.expose() == pair.refresh_token.expose();
+    let lives = before.as_ref().is_some_and(|row| row.end.is_none());
+    if let Some(present) = present.as_ref().filter(|_| lives) {
+        let was_exchanged = !present.row.predecessor.was_put_aside();
+        let previous = present.others.first().filter(|_| was_exchanged);
+        if is_same(&present.pair.refresh_token) || previous.is_some_and(is_same) {
+            // Put in again, after it may have been exchanged: what OAuth gave for it is what lives.
+            return Ok(false);
+        }
+    }
+    replace_tokens(txn, number, account, New { pair, span, proof }, before.as_ref(), present)?;
+    Ok(true)
+}
+
+/// Gives an account tokens that OAuth gave for it elsewhere in the store. What it gave last is tried first, and nothing is thrown
+/// away that may live, until OAuth has said so. Whether they are its tokens now.
+pub(crate) fn add_tokens(
+    txn: &mut Txn<'_>,
+    number: u32,
+    account: &AccountId,
+    given: Opened,
+) -> Result<bool, Fault> {
+    let present = sound_tokens(txn, number)?;
+    let Some(older) =
+        present.as_ref().filter(|present| present.row.span.renewed_at > given.row.span.renewed_at)
+    else {
+        let before = token_row(txn, number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+        replace_tokens(
+            txn,
+            number,
+            account,
+            New { pair: &given.pair, span: given.row.span, proof: Proof::Honoured },
+            before.as_ref(),
+            present,
+        )?;
+        return Ok(true);
+    };
+    let row = &older.row;
+    let mut others: Others = older.others.iter().map(copy).collect();
+    let mut predecessor = row.predecessor;
+    if predecessor.may_be_tried() {
+        others.push(given.pair.refresh_token);
+    } else {
+        others = vec![given.pair.refresh_token];
+        predecessor = beside(row.span, given.row.span);
+    }
+    others.truncate(MOST_OTHERS);
+    let Some(key) = keys::token_key(txn, number)? else { return Ok(false) };
+    let sealed = seal_pair(&key, account, row.generation, &older.pair, &others)?;
+    write_token_row(txn, number, &TokenRow { predecessor, sealed, ..row.clone() })?;
+    Ok(false)
+}
+
+fn replace_tokens(
+    txn: &mut Txn<'_>,
+    number: u32,
+    account: &AccountId,
+    New { pair, span, proof }: New<'_>,
+    before: Option<&TokenRow>,
+    present: Option<Opened>,
+) -> Result<(), Fault> {
+    let key = match keys::token_key(txn, number) {
+        Ok(Some(key)) => key,
+        Ok(None) => keys::fresh_key(txn, number, Purpose::Tokens)?,
+        Err(fault) => fault.of_one_record().and_then(|_| keys::fresh_key(txn, number, Purpose::Tokens))?,
+    };
+    let (mut others, mut predecessor) = (Others::new(), Predecessor::None);
+    if let Some(Opened { row, pair, others: aside, .. }) = present {
+        predecessor = beside(row.span, span);
+        others.push(pair.refresh_token);
+        // Where it was exchanged, the one before it is dead.
+        let exchanged = usize::from(!row.predecessor.was_put_aside());
+        others.extend(aside.into_iter().skip(exchanged));
+        others.truncate(MOST_OTHERS);
+    }
+    let generation = next_generation(txn, before)?;
+    let sealed = seal_pair(&key, account, generation, pair, &others)?;
+    let told = before.map_or(Notice::Fresh, |row| row.told);
+    let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
+    write_token_row(txn, number, &row)?;
+    journal::drop_turn(txn, number)?;
+    txn.staged.push(Staged::Tokens { account: number });
+    Ok(())
+}
+
+/// OAuth refuses the first of the others: the next one is tried in its place.
+pub(crate) fn drop_other(txn: &mut Txn<'_>, number: u32, opened: Opened) -> Result<(), Fault> {
+    let Opened { row, key, account, pair, mut others } = opened;
+    others.drain(..others.len().min(1));
+    let next = if row.predecessor == Predecessor::Rival { Predecessor::Rival } else { Predecessor::PutAside };
+    let predecessor = if others.is_empty() { Predecessor::Tried } else { next };
+    let sealed = seal_pair(&key, &account, row.generation, &pair, &others)?;
+    write_token_row(txn, number, &TokenRow { predecessor, sealed, ..row })
+}
+
+/// Destroys tokens and their key, and what was under way with them.
+pub(crate) fn destroy_tokens(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
+    txn.tables.tokens()?.remove(number)?;
+    txn.tables.keys()?.remove((number, Purpose::Tokens as u8))?;
+    journal::drop_turn(txn, number)?;
+    txn.staged.push(Staged::Tokens { account: number });
+    Ok(())
+}
+
+pub(crate) fn token_row(txn: &mut Txn<'_>, number: u32) -> Result<Option<TokenRow>, Fault> {
+    let table = txn.tables.tokens()?;
+    let Some(value) = table.get(number)? else { return Ok(None) };
+    Ok(Some(TokenRow::decode(number, value.value())?))
+}
+
+pub(crate) fn write_token_row(txn: &mut Txn<'_>, number: u32, row: &TokenRow) -> Result<(), Fault> {
+    let value = row.encode(number);
+    txn.tables.tokens()?.insert(number, value.as_slice())?;
+    Ok(())
+}
+
+/// Never one that the account had before: the epoch grows over all accounts, also past tokens that were destroyed.
+pub(crate) fn next_generation(txn: &mut Txn<'_>, before: Option<&TokenRow>) -> Result<u64, Fault> {
+    let epoch = journal::raise_epoch(txn)?;
+    Ok(before.map_or(epoch, |row| epoch.max(row.generation + 1)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::domain::actor::Actor;
 use crate::domain::clock_trust::{ClockTrust, Watch};
 use crate::domain::time::Millis;
+use crate::store::txn::retention;
 
 /// Commands that may wait for the writer. Beyond that the store says `Busy`.
 pub(crate) const QUEUE: usize = 4096;
@@ -77,7 +78,7 @@ pub(crate) fn tick(writer: &mut Writer, now: Millis, may_expire: bool) -> bool {
         return false;
     }
     let (reply, done) = oneshot::channel();
-    let run = move |batch: &mut crate::store::txn::batch::Batch<'_>| batch.maintain(may_expire);
+    let run = move |txn: &mut crate::store::txn::transaction::Txn<'_>| retention::maintain(txn, may_expire);
     let job = JobOf { run, by: Actor::Daemon, value: None, reply };
     writer.commit(now, vec![Command::Job(Box::new(job))]);
     done.blocking_recv().is_ok_and(|more| more.unwrap_or(false))

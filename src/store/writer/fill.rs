@@ -5,7 +5,8 @@ use crate::domain::ids::{AccountId, DeviceId};
 use crate::store::Store;
 use crate::store::command::Import;
 use crate::store::kv::error::StoreError;
-use crate::store::txn::batch::Batch;
+use crate::store::txn::transaction::Txn;
+use crate::store::txn::{devices, ids, import, keys};
 
 impl Store {
     /// Remembers ids as if their events had come and gone, all in one commit.
@@ -15,7 +16,7 @@ impl Store {
     #[doc(hidden)]
     pub async fn fill_ids(&self, ids: Vec<Identity>) -> Result<(), StoreError> {
         self.handle
-            .submit(move |batch: &mut Batch<'_>| ids.iter().try_for_each(|id| batch.remember(id)))
+            .submit(move |txn: &mut Txn<'_>| ids.iter().try_for_each(|id| ids::remember(txn, id)))
             .await
     }
 
@@ -25,8 +26,9 @@ impl Store {
     /// When it could not be made durable.
     #[doc(hidden)]
     pub async fn fill_accounts(&self, imports: Vec<Import>) -> Result<(), StoreError> {
-        let fill =
-            move |batch: &mut Batch<'_>| imports.iter().try_for_each(|import| batch.import(import).map(drop));
+        let fill = move |txn: &mut Txn<'_>| {
+            imports.iter().try_for_each(|import| import::import(txn, import).map(drop))
+        };
         self.handle.submit(fill).await
     }
 
@@ -36,11 +38,11 @@ impl Store {
     /// When it could not be made durable.
     #[doc(hidden)]
     pub async fn fill_devices(&self, devices: Vec<(AccountId, DeviceId)>) -> Result<(), StoreError> {
-        let fill = move |batch: &mut Batch<'_>| {
+        let fill = move |txn: &mut Txn<'_>| {
             devices.iter().try_for_each(|(account, device)| {
-                let Some(number) = batch.core.accounts.find(account) else { return Ok(()) };
-                batch.event_key(number)?;
-                batch.note_device(device, number, None)
+                let Some(number) = txn.core.accounts.find(account) else { return Ok(()) };
+                keys::event_key(txn, number)?;
+                devices::note_device(txn, device, number, None)
             })
         };
         self.handle.submit(fill).await

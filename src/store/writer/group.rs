@@ -2,6 +2,8 @@
 //!
 //! A plain function of its input and of the time it is given; `committer` runs it in a thread of its own.
 
+use crate::store::kv::caught;
+use crate::store::txn::commit;
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,16 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::clock;
 use crate::domain::actor::Actor;
 use crate::domain::clock_trust::Jump;
 use crate::domain::ids::UserId;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
-use crate::failpoint;
 use crate::logging::audit;
 use crate::store::command::{Accepted, Class, Incoming, Published};
-use crate::store::kv::caught;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file::Opened;
 use crate::store::kv::tables::{Tables, begin_write};
@@ -27,16 +26,19 @@ use crate::store::memory::core::Core;
 use crate::store::memory::index::seconds;
 use crate::store::memory::load::{load, verify};
 use crate::store::memory::shared::{Counts, Health, QueueState, Shared, bump, moved, set};
-use crate::store::txn::batch::{Batch, Finished, Left, Staged, to_u32};
+use crate::store::rows::codec::to_u32;
+use crate::store::txn::accept;
+use crate::store::txn::transaction::{Finished, Left, Staged, Txn};
+use crate::{clock, failpoint};
 
 /// A command other than an accept: does its part in the transaction, and answers once it is durable.
 pub(crate) trait Job: Send {
-    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault>;
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), Fault>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 pub(crate) enum Command {
-    /// Its answer comes with what it was about, see [`Batch::accept`].
+    /// Its answer comes with what it was about, see [`Txn::accept`].
     Accept(Box<Incoming>, oneshot::Sender<(Result<Accepted, StoreError>, Box<Incoming>)>),
     Job(Box<dyn Job>),
 }
@@ -61,12 +63,12 @@ pub(crate) struct JobOf<F, T> {
 
 impl<F, T> Job for JobOf<F, T>
 where
-    F: FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send,
+    F: FnMut(&mut Txn<'_>) -> Result<T, Fault> + Send,
     T: Send,
 {
-    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        batch.by = self.by.clone();
-        self.value = Some((self.run)(batch)?);
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), Fault> {
+        txn.by = self.by.clone();
+        self.value = Some((self.run)(txn)?);
         Ok(())
     }
 
@@ -230,21 +232,21 @@ impl Writer {
     ) -> Result<Committed, Fault> {
         let Self { shared, core, wal, .. } = self;
         shared.with_db(|db| {
-            let txn = begin_write(db)?;
-            let mut batch = Batch::new(core, shared, Tables::new(&txn, wal.changes()), now);
+            let write = begin_write(db)?;
+            let mut txn = Txn::new(core, shared, Tables::new(&write, wal.changes()), now);
             for command in commands {
                 match command {
                     Command::Accept(_, _) if low_disk => accepted.push(Err(StoreError::LowDisk)),
                     Command::Accept(incoming, _) => {
-                        batch.by = Actor::Ring;
-                        accepted.push(batch.accept(incoming)?);
+                        txn.by = Actor::Ring;
+                        accepted.push(accept::accept(&mut txn, incoming)?);
                     }
-                    Command::Job(job) => job.run(&mut batch)?,
+                    Command::Job(job) => job.run(&mut txn)?,
                 }
             }
-            let Finished { staged, users, counts, published, changes, notes } = batch.finish()?;
+            let Finished { staged, users, counts, published, changes, notes } = commit::finish(txn)?;
             failpoint!("store.before_commit");
-            wal.commit(txn, changes)?;
+            wal.commit(write, changes)?;
             Ok(Committed { staged, users, counts, published, notes })
         })
     }

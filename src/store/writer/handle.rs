@@ -11,7 +11,7 @@ use crate::domain::actor::Actor;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::memory::shared::Shared;
 use crate::store::read::readers::Readers;
-use crate::store::txn::batch::Batch;
+use crate::store::txn::transaction::Txn;
 
 /// How often, and at which distance, a command is offered to a writer that is behind.
 const OFFERS: usize = 200;
@@ -37,7 +37,7 @@ impl Handle {
     /// Runs a command in the next group commit; waits a little when the writer is behind.
     pub(crate) async fn submit<T: Send + 'static>(
         &self,
-        run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+        run: impl FnMut(&mut Txn<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.submit_by(Actor::Daemon, run).await
     }
@@ -46,7 +46,7 @@ impl Handle {
     pub(crate) async fn submit_by<T: Send + 'static>(
         &self,
         by: Actor,
-        run: impl FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+        run: impl FnMut(&mut Txn<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let mut command = Command::Job(Box::new(JobOf { run, by, value: None, reply }));
