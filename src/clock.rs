@@ -46,7 +46,7 @@ impl RingClock {
     /// An answer came that Ring dated so; its request was `asked` then.
     pub fn answered(&self, date: Millis, asked: Duration) {
         let now = self.asked();
-        self.estimate().answered(date, asked, now);
+        self.estimate().answered(date, asked, self::now(), now);
     }
 
     /// A webhook came that Ring sent at `sent`.
@@ -64,6 +64,12 @@ impl RingClock {
     pub fn when(&self, wall: Millis) -> RingTime {
         let ticks = self.asked();
         self.estimate().now(wall, ticks)
+    }
+
+    /// The time at Ring for schedules, which a sleep of the machine does not stop.
+    pub fn awake(&self) -> Millis {
+        let (wall, ticks) = (now(), self.asked());
+        self.estimate().awake(wall, ticks)
     }
 
     /// How far Ring's clock is ahead of ours; nothing before it was heard of.

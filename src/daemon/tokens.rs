@@ -47,7 +47,7 @@ pub(super) async fn service(
         codes_per_second: config.linking.codes_per_second,
         guard: Guard::new(&config.tokens.guard_folder, &store.identity().store),
         metrics: metrics.clone(),
-        clock: Clock::of_the_machine(),
+        clock: Clock::of_the_machine(store.ring_clock()),
     };
     Ok(TokenService::new(parts).await?)
 }

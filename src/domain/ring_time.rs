@@ -24,6 +24,8 @@ pub struct Estimate {
     most: Option<i64>,
     heard_at: Duration,
     dated_at: Duration,
+    /// Our wall clock minus the monotonic one, when the last answer came.
+    wall_lead: i64,
 }
 
 /// A time at Ring.
@@ -62,8 +64,8 @@ pub struct Offset {
 }
 
 impl Estimate {
-    /// An answer that says `date` came at `now`; its request left at `asked`.
-    pub fn answered(&mut self, date: Millis, asked: Duration, now: Duration) {
+    /// An answer that says `date` came at `now`, when our wall clock said `wall`; its request left at `asked`.
+    pub fn answered(&mut self, date: Millis, asked: Duration, wall: Millis, now: Duration) {
         let date = to_i64(date.0);
         let (least, most) = (date - ticks(now), date + DATE_STEP - ticks(asked));
         self.drift(now);
@@ -75,6 +77,7 @@ impl Estimate {
         self.least = Some(self.least.map_or(least, |known| known.max(least)));
         self.most = Some(self.most.map_or(most, |known| known.min(most)));
         self.dated_at = now;
+        self.wall_lead = to_i64(wall.0) - ticks(now);
     }
 
     /// A webhook that Ring sent at `sent` came at `now`.
@@ -108,6 +111,17 @@ impl Estimate {
             likely,
             latest: latest.unwrap_or(Millis(u64::MAX)),
         }
+    }
+
+    /// The likely time at Ring where the machine may have slept since the last answer: what our wall clock gained on the monotonic
+    /// one since then is time that passed. For schedules, which would rather be early.
+    pub fn awake(&self, wall: Millis, now: Duration) -> Millis {
+        if self.most.is_none() {
+            return self.now(wall, now).likely;
+        }
+        let gained = to_i64(wall.0) - ticks(now) - self.wall_lead;
+        let slept = Duration::from_millis(u64::try_from(gained).unwrap_or(0));
+        self.now(wall, now + slept).likely
     }
 
     /// How far Ring's clock is ahead of ours; nothing before it was heard of.
@@ -148,6 +162,7 @@ mod tests {
 
     const T0: u64 = 1_700_000_000_000;
     const MINUTE: i64 = 60_000;
+    const HOUR_MS: i64 = 3_600_000;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -163,7 +178,7 @@ mod tests {
         let mut estimate = Estimate::default();
         assert_eq!(estimate.now(wall(0, 0), ms(0)), RingTime::unknown(wall(0, 0)));
         assert_eq!(estimate.offset(wall(0, 0), ms(0)), None);
-        estimate.answered(Millis(T0 - T0 % 1000), ms(10), ms(30));
+        estimate.answered(Millis(T0 - T0 % 1000), ms(10), wall(0, 0), ms(30));
         let now = estimate.now(wall(50, 0), ms(50));
         assert_eq!(now.likely, wall(50, 0));
         assert!(now.earliest < now.likely && now.likely < now.latest);
@@ -174,7 +189,7 @@ mod tests {
     fn a_clock_that_is_a_minute_wrong_is_found_out_by_one_answer() {
         for wrong in [-MINUTE, MINUTE] {
             let mut estimate = Estimate::default();
-            estimate.answered(Millis(T0), ms(0), ms(20));
+            estimate.answered(Millis(T0), ms(0), wall(0, 0), ms(20));
             let now = estimate.now(wall(20, wrong), ms(20));
             let off = now.likely.0.abs_diff(T0 + 20);
             assert!(off <= 520, "{wrong}: {off}");
@@ -199,7 +214,7 @@ mod tests {
     #[test]
     fn a_webhook_with_an_impossible_time_moves_nothing_that_answers_bound() {
         let mut estimate = Estimate::default();
-        estimate.answered(Millis(T0), ms(0), ms(20));
+        estimate.answered(Millis(T0), ms(0), wall(0, 0), ms(20));
         let before = estimate.now(wall(30, 0), ms(30));
         for at in [u64::MAX, T0 * 1000, T0 + 3_600_000] {
             estimate.sent(Millis(at), ms(30));
@@ -210,11 +225,27 @@ mod tests {
     #[test]
     fn after_a_machine_slept_the_next_answer_is_believed() {
         let mut estimate = Estimate::default();
-        estimate.answered(Millis(T0), ms(0), ms(20));
+        estimate.answered(Millis(T0), ms(0), wall(0, 0), ms(20));
         // An hour passed that the monotonic clock did not count.
-        estimate.answered(Millis(T0 + 3_601_000), ms(1000), ms(1020));
+        estimate.answered(Millis(T0 + 3_601_000), ms(1000), wall(0, 0), ms(1020));
         let now = estimate.now(Millis(T0), ms(1020));
         assert!(now.likely.0.abs_diff(T0 + 3_601_020) <= 520);
+    }
+
+    #[test]
+    fn a_schedule_counts_the_sleep_that_only_the_wall_clock_saw() {
+        const HOURS: u64 = 8 * 3_600_000;
+        for wrong in [-HOUR_MS, -MINUTE, 0, MINUTE, HOUR_MS] {
+            let mut estimate = Estimate::default();
+            assert_eq!(estimate.awake(wall(0, wrong), ms(0)), wall(0, wrong), "nothing was heard of Ring");
+            estimate.answered(Millis(T0), ms(0), wall(20, wrong), ms(20));
+            let after = estimate.awake(wall(1000, wrong), ms(1000));
+            assert!(after.0.abs_diff(T0 + 1000) <= 520, "{wrong}: {after:?}");
+            let slept = estimate.awake(wall(1000 + HOURS, wrong), ms(1000));
+            assert!(slept.0.abs_diff(T0 + 1000 + HOURS) <= 12_000, "{wrong}: {slept:?}");
+            let set_back = estimate.awake(wall(1000, -20 * 24 * HOUR_MS), ms(1000));
+            assert!(set_back.0.abs_diff(T0 + 1000) <= 520, "{wrong}: {set_back:?}");
+        }
     }
 
     proptest! {
@@ -230,7 +261,7 @@ mod tests {
                 let made = T0 + at + there;
                 let came = ms(at + there + back);
                 if is_answer {
-                    estimate.answered(Millis(made - made % 1000), ms(at), came);
+                    estimate.answered(Millis(made - made % 1000), ms(at), wall(0, 0), came);
                 } else {
                     estimate.sent(Millis(made), came);
                 }

@@ -58,7 +58,7 @@ impl Refreshes {
             return LONGEST_NAP;
         };
         loop {
-            let next = self.schedule.planner().next(self.schedule.moment());
+            let next = self.schedule.next();
             let number = match next {
                 Next::Wait(wait) => return wait,
                 Next::Refresh(number) => number,

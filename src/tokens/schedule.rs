@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::clock;
+use crate::clock::{self, RingClock};
 use crate::domain::heard::Heard;
-use crate::domain::refresh::{Decision, Moment, Planner, Policy, Rounds};
+use crate::domain::refresh::{Decision, Moment, Next, Planner, Policy, Rounds};
 use crate::domain::time::Millis;
 use crate::randomness::random;
 use crate::store::{Access, Store, StoreError};
@@ -20,18 +20,29 @@ const PAGE: usize = 4096;
 const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 
 /// Both clocks, as the token service reads them.
-pub struct Clock(Box<dyn Fn() -> Moment + Send + Sync>);
+pub struct Clock {
+    read: Box<dyn Fn() -> Moment + Send + Sync>,
+    /// Nothing where the wall clock is right beyond doubt.
+    ring: Option<RingClock>,
+}
 
 impl Clock {
     /// Another one than the machine's, for tests. Its ticks never go back.
     pub fn new(read: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
-        Self(Box::new(read))
+        Self { read: Box::new(read), ring: None }
     }
 
-    /// The machine's, whose ticks begin now.
-    pub fn of_the_machine() -> Self {
-        let started = clock::ticks();
-        Self::new(move || Moment { wall: clock::now(), ticks: clock::ticks() - started })
+    /// The machine's, whose ticks begin now. The wall clock is set right by what is heard of Ring's, because a record on disk that was
+    /// dated by a wrong clock would look young to another one, and its token would die unnoticed.
+    pub fn of_the_machine(ring: RingClock) -> Self {
+        let (started, right) = (clock::ticks(), ring.clone());
+        let read = move || Moment { wall: right.awake(), ticks: clock::ticks() - started };
+        Self { ring: Some(ring), ..Self::new(read) }
+    }
+
+    /// Whether nothing in this run has told the time but the machine.
+    fn is_unproven(&self) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.offset().is_none())
     }
 }
 
@@ -72,7 +83,7 @@ impl Schedule {
     }
 
     pub(super) fn moment(&self) -> Moment {
-        (self.clock.0)()
+        (self.clock.read)()
     }
 
     pub(super) fn now(&self) -> Millis {
@@ -85,6 +96,15 @@ impl Schedule {
 
     pub(super) fn rounds(&self) -> MutexGuard<'_, Rounds> {
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to do now.
+    pub(super) fn next(&self) -> Next {
+        let (now, mut planner) = (self.moment(), self.planner());
+        if self.clock.is_unproven() {
+            planner.ask_the_time(now);
+        }
+        planner.next(now)
     }
 
     /// There may be something to tell of the account.

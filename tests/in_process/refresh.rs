@@ -50,11 +50,11 @@ fn no_link_of_thousands_is_lost_when_old_tokens_die_at_once() {
     }
 }
 
-/// Known gap: with seed 1 a start whose clock is 18 days ahead falls between outages of 21 and 15 days, and an account that is planned for
-/// the next day then misses the 90 minutes between them.
+/// With seed 1 a start whose clock is 18 days ahead falls into the 90 minutes between outages of 21 and 15 days: a token that was dated by
+/// a clock 39 days ahead looks a day old then.
 #[test]
 fn no_link_of_thousands_is_lost_when_old_tokens_have_a_grace_time() {
-    for seed in seeds(2..3) {
+    for seed in seeds(1..2) {
         Year::new(Setting {
             accounts: share("accounts in a large simulated year"),
             days: DAYS,

@@ -106,7 +106,7 @@ async fn token_service(store: &Store, guard: &Path, metrics: &Metrics) -> Arc<To
         codes_per_second: 1,
         guard: Guard::new(guard, &store.identity().store),
         metrics: metrics.clone(),
-        clock: Clock::of_the_machine(),
+        clock: Clock::of_the_machine(store.ring_clock()),
     };
     TokenService::new(parts).await.unwrap()
 }

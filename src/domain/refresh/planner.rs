@@ -32,6 +32,8 @@ const RARELY: Duration = Duration::from_hours(24);
 const SET_BACK: Duration = Duration::from_secs(10);
 /// A wall clock that has gained more than this at once may be wrong by it; less may be a night's sleep.
 const LEAP: Duration = Duration::from_hours(24);
+/// So long after the start Ring may tell the time unasked, by a webhook or by a refresh that is due.
+const LISTEN: Duration = Duration::from_mins(5);
 /// Requests that may go out at once.
 const BURST: u32 = 5;
 
@@ -185,6 +187,24 @@ impl Planner {
         }
         self.hasten(account, now);
         Ok(())
+    }
+
+    /// Nothing has told the time at Ring since the start, so how old any token is rests on a clock that may have been set while
+    /// nobody looked: the account that comes due next is refreshed, because any answer tells the time.
+    pub fn ask_the_time(&mut self, now: Moment) {
+        self.read_clocks(now);
+        self.queue.come_due(seconds(now.wall));
+        let waits = now.ticks < LISTEN || !self.queue.is_idle() || self.queue.in_flight() > 0;
+        if waits || !self.breaker.is_closed() || self.client_pause.left(now.ticks).is_some() {
+            return;
+        }
+        let next = self
+            .queue
+            .waiting()
+            .find(|&account| self.queue.get(account).is_some_and(ScheduleEntry::is_clean));
+        if let Some(account) = next {
+            self.queue.change(account, seconds(now.wall), |entry| entry.place = Place::Ready);
+        }
     }
 
     /// What to do at `now`.

@@ -8,6 +8,7 @@ use ringhookd::domain::heard::Objection;
 use ringhookd::domain::refresh::{
     Decision, End, Gain, Moment, Next, Notice, Outcome, Planner, Policy as Limits, Proof, Record,
 };
+use ringhookd::domain::ring_time::Estimate;
 use ringhookd::domain::time::Millis;
 
 use super::oauth::{OAuth, Policy, Weather};
@@ -42,6 +43,7 @@ struct Kept {
 struct Coming {
     at: Duration,
     account: usize,
+    asked: Duration,
     /// Nothing when it never comes; then the client's timeout does.
     token: Option<u64>,
     what: u8,
@@ -70,6 +72,8 @@ pub(crate) struct Year {
     weather: Weather,
     weather_until: Duration,
     planner: Planner,
+    /// What the daemon knows of Ring's clock since its start.
+    ring: Estimate,
     disk: Vec<Kept>,
     coming: BinaryHeap<Reverse<Coming>>,
     /// Of the last second.
@@ -99,6 +103,7 @@ impl Year {
             weather: Weather::Fine,
             weather_until: HOUR,
             planner: Planner::new(Limits::default()),
+            ring: Estimate::default(),
             disk: vec![kept; setting.accounts],
             coming: BinaryHeap::new(),
             sent: VecDeque::new(),
@@ -115,6 +120,10 @@ impl Year {
         let end = DAY * u32::try_from(self.setting.days).unwrap();
         while self.now < end {
             self.happen();
+            if self.ring.offset(Millis(0), self.ticks()).is_none() {
+                let now = self.moment();
+                self.planner.ask_the_time(now);
+            }
             match self.planner.next(self.moment()) {
                 Next::Refresh(account) => self.send(usize::try_from(account).unwrap()),
                 Next::Wait(wait) => {
@@ -167,12 +176,13 @@ impl Year {
         self.sent.push_back(self.now);
         assert!(self.sent.len() <= 55, "seed {}: {} in a second", self.setting.seed, self.sent.len());
         let latency = Duration::from_millis(30 + self.below(300));
-        let mut coming = Coming { at: self.now + latency, account, token: None, what: NOT_SENT };
+        let asked = self.ticks();
+        let mut coming = Coming { at: self.now + latency, account, asked, token: None, what: NOT_SENT };
         let throttled = self.below(4) > 0;
         match self.weather {
             Weather::Unreachable => {}
             Weather::Silent => (coming.at, coming.what) = (self.now + TIMEOUT, UNKNOWN),
-            Weather::Failing => coming.what = UNKNOWN,
+            Weather::Failing => coming.what = FAILED,
             Weather::Throttling if throttled => coming.what = THROTTLED,
             Weather::Mad => coming.what = REFUSED,
             Weather::Estranged => coming.what = CLIENT,
@@ -197,9 +207,13 @@ impl Year {
     fn receive(&mut self) {
         while let Some(Reverse(coming)) = self.coming.peek().copied().filter(|Reverse(c)| c.at <= self.now) {
             self.coming.pop();
+            if !matches!(coming.what, NOT_SENT | UNKNOWN) {
+                let (date, ticks, wall) = (START.plus(self.now), self.ticks(), self.wall());
+                self.ring.answered(Millis(date.0 - date.0 % 1000), coming.asked, wall, ticks);
+            }
             let answer = match coming.what {
                 RENEWED => Outcome::Answer(Gain::Renewed { expires_in: EXPIRES_IN }),
-                UNKNOWN => Outcome::SILENT,
+                UNKNOWN | FAILED => Outcome::SILENT,
                 THROTTLED => Outcome::throttled(Some(Duration::from_secs(self.below(5)))),
                 REFUSED => Outcome::Refused(Objection::Grant),
                 CLIENT => Outcome::Refused(Objection::Client),
@@ -222,7 +236,7 @@ impl Year {
                 };
                 self.counts.renewed += 1;
             }
-            kept.record.unsettled |= coming.what == UNKNOWN;
+            kept.record.unsettled |= matches!(coming.what, UNKNOWN | FAILED);
             let account = u32::try_from(coming.account).unwrap();
             if let Some(Decision::Ended(end)) = self.planner.answered(account, answer, now, random) {
                 self.ended(coming.account, end);
@@ -294,7 +308,7 @@ impl Year {
 
     fn start(&mut self) {
         self.started = self.now;
-        self.planner = Planner::new(Limits::default());
+        (self.planner, self.ring) = (Planner::new(Limits::default()), Estimate::default());
         for account in 0..self.disk.len() {
             let (record, now, random) = (self.disk[account].record, self.moment(), self.draw());
             self.planner.plan(u32::try_from(account).unwrap(), &record, now, random);
@@ -302,11 +316,18 @@ impl Year {
     }
 
     fn moment(&self) -> Moment {
+        let ticks = self.ticks();
+        Moment { wall: self.ring.awake(self.wall(), ticks), ticks }
+    }
+
+    /// The machine's, however wrong.
+    fn wall(&self) -> Millis {
         let right = i64::try_from(START.plus(self.now).0).unwrap();
-        Moment {
-            wall: Millis(u64::try_from(right + self.wall_error).unwrap()),
-            ticks: self.now.saturating_sub(self.started),
-        }
+        Millis(u64::try_from(right + self.wall_error).unwrap())
+    }
+
+    fn ticks(&self) -> Duration {
+        self.now.saturating_sub(self.started)
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -329,3 +350,5 @@ const THROTTLED: u8 = 2;
 const REFUSED: u8 = 3;
 const CLIENT: u8 = 4;
 const RENEWED: u8 = 5;
+/// 503, as far as anybody knows without effect.
+const FAILED: u8 = 6;

@@ -591,3 +591,23 @@ proptest! {
         prop_assert_eq!(planner.counts().0 + ended, 6);
     }
 }
+
+#[test]
+fn while_nobody_has_told_the_time_the_next_to_come_due_is_refreshed_and_no_other() {
+    let at = |ticks| Moment { wall: START.plus(ticks), ticks };
+    let (start, listened) = (at(Duration::ZERO), at(LISTEN));
+    let mut planner = Planner::new(Policy::default());
+    for (account, ago) in (0..).zip([1, 9, 5]) {
+        planner.plan(account, &renewed(ago * HOUR), start, 0);
+    }
+    planner.ask_the_time(start);
+    assert!(matches!(planner.next(start), Next::Wait(_)), "Ring may tell it unasked");
+    // What has no answer told the time no more than silence: the next one is asked, not again the one that failed.
+    for asked in [1, 2, 0] {
+        planner.ask_the_time(listened);
+        assert_eq!(planner.next(listened), Next::Refresh(asked));
+        planner.ask_the_time(listened);
+        assert!(matches!(planner.next(listened), Next::Wait(_)), "one at a time");
+        planner.answered(asked, Outcome::SILENT, listened, 0);
+    }
+}
