@@ -3,32 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use ringhookd::clock;
-use ringhookd::domain::signature::sign;
 use ringhookd::logging::audit::PER_MINUTE;
 use serde_json::{Value, json};
 
 use crate::support::api::Door_;
+use crate::support::configuration::{Configuration, SOCKET, signature};
 use crate::support::process::Running;
-
-const KEY: &str = "a-made-up-key-for-tests";
 
 fn config(dir: &Path, queues: &[&str]) -> PathBuf {
     let queue =
         |name: &&str| format!("[[queue]]\nname = \"{name}\"\nkind = \"embedded\"\nmax_attempts = 1\n");
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{}/data\"\ncreate = true\nreserve = \"1 MiB\"\n\
-         [log]\nlevel = \"info\"\nformat = \"json\"\n{}",
-        dir.display(),
-        queues.iter().map(queue).collect::<String>(),
-    );
-    let file = dir.join("config.toml");
-    std::fs::write(&file, text).unwrap();
-    file
+    let queues: String = queues.iter().map(queue).collect();
+    Configuration::of("[log]\nlevel = \"info\"\nformat = \"json\"").with(SOCKET).with(&queues).write(dir)
 }
 
 /// The daemon's admin socket.
 fn admin(dir: &Path) -> Door_ {
-    Door_ { path: dir.join("data/admin.sock") }
+    Door_ { path: dir.join("admin.sock") }
 }
 
 /// A call that must be fine.
@@ -44,7 +35,7 @@ fn webhook(daemon: &Running, id: &str, account: &str, kind: &str) {
         "data": {"type": kind, "attributes": {"source": account, "timestamp": clock::now().0 + 60_000}},
     });
     let body = event.to_string().into_bytes();
-    assert_eq!(daemon.post(&format!("X-Signature: {}\r\n", sign(KEY.as_bytes(), &body)), &body), 200);
+    assert_eq!(daemon.post(&signature(&body), &body), 200);
 }
 
 /// The lines of the log with this message.
@@ -95,7 +86,7 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
         assert_eq!(line["level"], "INFO");
         line
     };
-    let caller = format!("uid {} on {}/data/admin.sock", rustix::process::getuid().as_raw(), dir.display());
+    let caller = format!("uid {} on {}/admin.sock", rustix::process::getuid().as_raw(), dir.display());
     for (message, account, by) in [
         ("a link is made", shown, caller.as_str()),
         ("a link has moved to another user", shown, &caller),

@@ -9,7 +9,6 @@
 mod daemon;
 mod event;
 mod histories;
-mod http;
 mod kills;
 mod ledger;
 mod line;

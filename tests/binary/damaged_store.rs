@@ -7,6 +7,7 @@ use std::process::Command;
 
 use ringhookd::store::{Identity, LOG_BYTES, Store};
 
+use crate::support::configuration::Configuration;
 use crate::support::process::{Stranger, open_to_all};
 use crate::support::rng::{Rng, seed};
 use crate::support::{event, link, spec, store, vault};
@@ -37,12 +38,7 @@ impl Place {
         let key = place.file("master.key");
         fs::write(&key, "ab".repeat(32)).unwrap();
         fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-        let text = format!(
-            "listen = \"127.0.0.1:0\"\nhmac_keys = [\"a-made-up-signing-key\"]\n[store]\nfolder = \"{}\"\nenvironment = \"test\"\n\
-             create = true\nmin_free = \"1 MiB\"\n[[queue]]\nname = \"all\"\nkind = \"embedded\"\n",
-            folder.display()
-        );
-        fs::write(place.config(), text).unwrap();
+        Configuration::of("[[queue]]\nname = \"all\"\nkind = \"embedded\"").write(place.dir.path());
         place
     }
 

@@ -1,8 +1,9 @@
 //! The demo as a newcomer plays with it: it goes on, shows what is sent, and leaves nothing behind.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 
+use crate::support::http::{exchange, request};
 use crate::support::process::ringhookd;
 use ringhookd::domain::signature::sign;
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,22 +15,16 @@ fn a_demo_that_goes_on_shows_every_event_that_is_played() {
     let mut said = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
     let curl = said.find(|line| line.trim_start().starts_with("curl ")).unwrap();
     let (_, rest) = curl.split_once("http://").unwrap();
-    let (address, _) = rest.split_once('/').unwrap();
+    let address: SocketAddr = rest.split_once('/').unwrap().0.parse().unwrap();
     // More than any buffer between the reader and the screen holds.
     for n in 0..100 {
         let body = format!(
             r#"{{"meta":{{"request_id":"{n}","account_id":"ava1.ring.account.DEMO1"}},"data":{{"type":"button_press","attributes":{{"source":"front-door"}}}}}}"#
         );
         let signature = sign(b"made-up-signing-key-for-the-demo", body.as_bytes());
-        let request = format!(
-            "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Signature: {signature}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let signature = format!("X-Signature: {signature}\r\n");
+        let answer = exchange(address, &request("POST", "/webhooks/ring", &signature, body));
+        assert_eq!(answer.status(), 200, "{answer:?}");
         let shown = said.find(|line| !line.trim().is_empty()).unwrap();
         assert_eq!(shown.trim(), "queue user-1: com.ring.button_press from front-door");
     }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use self::schema::{complaints, resolved};
 use crate::linking::house::House;
+use crate::support::http::request;
 
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const ALL: &str = "admin.sock";
@@ -142,11 +143,7 @@ impl Walk {
 fn exchange(socket: &Path, method: &str, target: &str, body: &str, endless: bool) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-    let length = body.len();
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-    );
-    stream.write_all((head + body).as_bytes()).unwrap();
+    stream.write_all(&request(method, target, "", body)).unwrap();
     let (mut said, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         match stream.read(&mut piece).unwrap() {

@@ -12,11 +12,10 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 
 use crate::support::api::{Api, Door_};
+use crate::support::configuration::{Configuration, OPEN_QUEUE, SOCKET, signature};
 use crate::support::process::{Running, run};
 use crate::support::*;
-use ringhookd::domain::signature::sign;
 
-const KEY: &str = "made-up-key-of-a-test-that-is-long-enough";
 /// Far more than anything takes; only a hang meets it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -412,31 +411,18 @@ async fn usage_is_checked_before_anything_is_taken() {
     assert_eq!(world.left().await, []);
 }
 
-/// A daemon of its own process, whose queue takes every event.
-fn configuration(folder: &Path) -> PathBuf {
-    let file = folder.join("config.toml");
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{}\"\ncreate = true\n\
-         [[queue]]\nname = \"all\"\nkind = \"embedded\"\nunclaimed = \"deliver\"\n",
-        folder.join("data").display(),
-    );
-    fs::write(&file, text).unwrap();
-    file
-}
-
 fn post(daemon: &Running, id: &str, account: &str) {
     let body = format!(
         r#"{{"meta":{{"request_id":"{id}","account_id":"{account}"}},"data":{{"type":"button_press","attributes":{{}}}}}}"#
     );
-    let header = format!("X-Signature: {}\r\n", sign(KEY.as_bytes(), body.as_bytes()));
-    assert_eq!(daemon.post(&header, body.as_bytes()), 200);
+    assert_eq!(daemon.post(&signature(body.as_bytes()), body.as_bytes()), 200);
 }
 
 #[test]
 fn a_daemon_that_is_killed_and_comes_back_finds_its_reader_at_work() {
     let dir = tempfile::tempdir().unwrap();
-    let (folder, config) = (dir.path(), configuration(dir.path()));
-    let socket = folder.join("data/admin.sock");
+    let (folder, config) = (dir.path(), Configuration::of(OPEN_QUEUE).with(SOCKET).write(dir.path()));
+    let socket = folder.join("admin.sock");
     let daemon = Running::start(&config);
     for (id, account) in [("1", "a"), ("2", "b"), ("3", "a")] {
         post(&daemon, id, account);

@@ -1,26 +1,18 @@
 //! Log lines of the real binary: whose webhook each is about, and text from outside that can't forge, hide or flood them.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use crate::support::configuration::{Configuration, OPEN_QUEUE, SOCKET, signature};
+use crate::support::http::{Answer, exchange, request};
 use crate::support::process::Running;
-use ringhookd::domain::signature::sign;
 use serde_json::{Value, json};
 
-const KEY: &str = "a-made-up-key-for-tests";
 /// What a line of JSON may be long with two texts of 256 bytes in it, escaped once more.
 const LONGEST: usize = 2048;
 
-fn config(dir: &Path, store: &str, log: &str) -> PathBuf {
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{}/data\"\ncreate = true\nreserve = \"1 MiB\"\n\
-         {store}\n[[queue]]\nname = \"all\"\nkind = \"embedded\"\nunclaimed = \"deliver\"\n[log]\n{log}\n",
-        dir.display()
-    );
-    let file = dir.join("config.toml");
-    std::fs::write(&file, text).unwrap();
-    file
+fn config(dir: &Path, min_free: &str, log: &str) -> PathBuf {
+    let store = format!("min_free = \"{min_free}\"");
+    Configuration::of(OPEN_QUEUE).with(SOCKET).with(&format!("[log]\n{log}")).store(&store).write(dir)
 }
 
 fn event(id: &str, account: &str, kind: &str, device: &str) -> Vec<u8> {
@@ -32,7 +24,7 @@ fn event(id: &str, account: &str, kind: &str, device: &str) -> Vec<u8> {
 }
 
 fn post(daemon: &Running, body: &[u8], more: &str) -> u16 {
-    daemon.post(&format!("X-Signature: {}\r\n{more}", sign(KEY.as_bytes(), body)), body)
+    daemon.post(&(signature(body) + more), body)
 }
 
 fn log_of(daemon: Running) -> String {
@@ -93,15 +85,14 @@ fn send_nasty(daemon: &Running) {
         assert!(matches!(post(daemon, &event(&id, &account, "odd", "dev"), &headers), 200 | 431));
         assert!(matches!(daemon.post(&format!("X-Signature: {header}\r\n"), b"{}"), 401));
         let target: String = header.chars().filter(char::is_ascii_alphanumeric).collect();
-        let get = format!("GET /%1b%5b2J{target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        assert_eq!(daemon.send(get.as_bytes()), 404);
+        assert_eq!(daemon.send(&request("GET", &format!("/%1b%5b2J{target}"), "", "")), 404);
     }
 }
 
 #[test]
 fn every_line_about_a_known_webhook_says_which_and_whose() {
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Running::start(&config(dir.path(), "", "format = \"json\"\nlevel = \"debug\""));
+    let daemon = Running::start(&config(dir.path(), "1 MiB", "format = \"json\"\nlevel = \"debug\""));
     let first = event("id-1", "account-1", "device_added", "dev-1");
     assert_eq!((post(&daemon, &first, ""), post(&daemon, &first, "")), (200, 200));
     assert_eq!(post(&daemon, &event("id-2", "account-2", "app_integration_added", "x"), ""), 200);
@@ -132,7 +123,7 @@ fn every_line_about_a_known_webhook_says_which_and_whose() {
 fn a_webhook_that_could_not_be_kept_is_named_at_the_usual_level() {
     // In memory, where there never is as much room as the configuration asks for.
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let daemon = Running::start(&config(dir.path(), "min_free = \"1 TiB\"", "format = \"json\""));
+    let daemon = Running::start(&config(dir.path(), "1 TiB", "format = \"json\""));
     assert_eq!(post(&daemon, &event("id-1", "account-1", "button_press", "dev"), ""), 503);
     let lines = lines(&log_of(daemon));
     let warned = lines.iter().find(|line| line["verdict"] == "low_disk").unwrap();
@@ -145,7 +136,7 @@ fn a_webhook_that_could_not_be_kept_is_named_at_the_usual_level() {
 #[test]
 fn text_from_outside_stays_on_its_line_of_json() {
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Running::start(&config(dir.path(), "", "format = \"json\"\nlevel = \"trace\""));
+    let daemon = Running::start(&config(dir.path(), "1 MiB", "format = \"json\"\nlevel = \"trace\""));
     send_nasty(&daemon);
     let lines = lines(&log_of(daemon));
     assert!(lines.iter().all(|line| line["message"] != "forged" && line["level"] != "ERROR"));
@@ -158,7 +149,7 @@ fn text_from_outside_stays_on_its_line_of_json() {
 #[test]
 fn text_from_outside_stays_on_its_line_for_people() {
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Running::start(&config(dir.path(), "", "format = \"human\"\nlevel = \"trace\""));
+    let daemon = Running::start(&config(dir.path(), "1 MiB", "format = \"human\"\nlevel = \"trace\""));
     send_nasty(&daemon);
     let log = log_of(daemon);
     for line in log.lines() {
@@ -173,8 +164,8 @@ fn text_from_outside_stays_on_its_line_for_people() {
 #[test]
 fn lines_that_nobody_takes_are_counted_and_hold_up_no_webhook() {
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Running::start(&config(dir.path(), "", "level = \"debug\""));
-    let lost = || metric(&dir.path().join("data/admin.sock"), "ringhookd_log_lines_lost_total");
+    let daemon = Running::start(&config(dir.path(), "1 MiB", "level = \"debug\""));
+    let lost = || metric(&dir.path().join("admin.sock"), "ringhookd_log_lines_lost_total");
     assert_eq!(lost(), 0);
     daemon.stop_reading();
     // The reader leaves with the first line that it still takes, and the log's thread writes in its own time.
@@ -186,10 +177,7 @@ fn lines_that_nobody_takes_are_counted_and_hold_up_no_webhook() {
 }
 
 fn metric(socket: &Path, name: &str) -> u64 {
-    let mut socket = UnixStream::connect(socket).unwrap();
-    socket.write_all(b"GET /v1/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    socket.read_to_string(&mut text).unwrap();
+    let Answer(text) = exchange(&socket, &request("GET", "/v1/metrics", "", ""));
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim().parse().unwrap()
 }

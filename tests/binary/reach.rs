@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group};
 
+use crate::support::configuration::Configuration;
 use crate::support::process::{Running, Stranger, open_to_all, run};
 
 fn folder(path: &Path, mode: u32, gid: u32) {
@@ -24,14 +25,7 @@ fn group() -> (u32, String) {
 }
 
 fn configuration(dir: &Path, lines: &str) -> PathBuf {
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"a-made-up-signing-key\"]\n[store]\nfolder = \"{0}/data\"\ncreate = true\n\
-         min_free = \"1 MiB\"\n[[socket]]\npath = \"{0}/data/admin.sock\"\n{lines}",
-        dir.display()
-    );
-    let file = dir.join("config.toml");
-    fs::write(&file, text).unwrap();
-    file
+    Configuration::of("[[socket]]\npath = \"FOLDER/data/admin.sock\"").with(lines).write(dir)
 }
 
 fn check(config: &Path) -> (bool, String) {

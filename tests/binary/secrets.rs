@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use self::scan::Secret;
 use self::show::{Show, files_in};
+use crate::support::http::request;
 use crate::support::process::{Running, run};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -97,12 +98,7 @@ fn webhooks(show: &mut Show, daemon: &Running) {
     assert!(matches!(daemon.post(&headers, forged.as_bytes()), 401 | 503));
     assert_eq!(daemon.post(&format!("X-Signature: {}!\r\n", show.secret("a bad header")), b"{}"), 401);
     let query = show.secret("a query");
-    assert_eq!(
-        daemon.send(
-            format!("GET /callback?code={query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()
-        ),
-        404
-    );
+    assert_eq!(daemon.send(&request("GET", &format!("/callback?code={query}"), "", "")), 404);
     assert_eq!(daemon.send(format!("{query}\r\n\r\n").as_bytes()), 400);
 }
 

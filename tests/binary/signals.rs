@@ -3,13 +3,13 @@
 use std::fs;
 use std::thread;
 
-use ringhookd::domain::signature::sign;
 use ringhookd::sim::{Options, Place as Called, Plan, Ring};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::json;
 
+use crate::support::configuration::signature;
 use crate::support::process::Running;
-use crate::tokens_cli::place::{Place, SECRET, soon};
+use crate::tokens_cli::place::{Place, soon};
 
 /// Signals whose default would end the process, and that say nothing of a fault in it.
 const HARMLESS: [Signal; 14] = [
@@ -86,7 +86,7 @@ fn event(daemon: &Running, n: usize) -> u16 {
     let body = format!(
         r#"{{"meta":{{"request_id":"{n}","account_id":"acc"}},"data":{{"type":"motion_detected","filler":"{filler}"}}}}"#
     );
-    daemon.post(&format!("X-Signature: {}\r\n", sign(SECRET.as_bytes(), body.as_bytes())), body.as_bytes())
+    daemon.post(&signature(body.as_bytes()), body.as_bytes())
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::support::http::{exchange, request};
 use crate::support::process::ringhookd;
 use ringhookd::domain::signature::sign;
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,16 +37,11 @@ impl Simulation {
     /// Status and body; nothing when the connection is closed without an answer.
     fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, Value)> {
         let address = self.banner["api_url"].as_str().unwrap().trim_start_matches("http://");
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
-        let request = format!("{head}{headers}Content-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Some((status, serde_json::from_str(body).unwrap_or_else(|_| body.into())))
+        let address: SocketAddr = address.parse().unwrap();
+        let answer = exchange(address, &request(method, path, headers, body));
+        let body = answer.body();
+        (answer.status() > 0)
+            .then(|| (answer.status(), serde_json::from_str(body).unwrap_or_else(|_| body.into())))
     }
 
     fn exchange(&self, grant: &str) -> Option<(u16, Value)> {

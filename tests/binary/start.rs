@@ -1,44 +1,16 @@
 //! That a store has one daemon, and that one whose doors are taken leaves it alone.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use ringhookd::domain::signature::sign;
-
+use crate::support::configuration::{Configuration, OPEN_QUEUE, signature};
 use crate::support::process::{Running, run};
 
-const KEY: &str = "a-made-up-key-for-tests";
-
-/// A configuration over the store in `folder`, with doors of its own.
-fn config(folder: &Path, name: &str, listen: &str, socket: &str, more: &str) -> PathBuf {
-    let text = format!(
-        r#"
-        listen = "{listen}"
-        hmac_keys = ["{KEY}"]
-        [store]
-        folder = "{0}/store"
-        create = true
-        environment = "test"
-        reserve = "1 MiB"
-        min_free = "1 MiB"
-        [[queue]]
-        name = "all"
-        kind = "embedded"
-        unclaimed = "deliver"
-        [[socket]]
-        path = "{0}/{socket}"
-        [log]
-        level = "info"
-        {more}
-        "#,
-        folder.display()
-    );
-    let path = folder.join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-    path
+/// A configuration over the store in `folder`, with sockets of its own.
+fn config(folder: &Path, name: &str, listen: &str, socket: &str) -> PathBuf {
+    let socket = format!("[[socket]]\npath = \"FOLDER/{socket}\"\n");
+    Configuration::of(OPEN_QUEUE).with(&socket).listen(listen).write_as(folder, name)
 }
 
 fn serve(config: &Path) -> (Option<i32>, String) {
@@ -49,17 +21,17 @@ fn serve(config: &Path) -> (Option<i32>, String) {
 fn post(daemon: &Running, id: &str) -> u16 {
     let body =
         format!(r#"{{"meta":{{"request_id":"{id}","account_id":"a"}},"data":{{"type":"motion_detected"}}}}"#);
-    daemon.post(&format!("X-Signature: {}\r\n", sign(KEY.as_bytes(), body.as_bytes())), body.as_bytes())
+    daemon.post(&signature(body.as_bytes()), body.as_bytes())
 }
 
 #[test]
 fn a_second_daemon_is_refused_whatever_was_deleted_beside_the_store_file() {
     let dir = tempfile::tempdir().unwrap();
-    let first = config(dir.path(), "first.toml", "127.0.0.1:0", "first.sock", "");
-    let second = config(dir.path(), "second.toml", "127.0.0.1:0", "second.sock", "");
+    let first = config(dir.path(), "first.toml", "127.0.0.1:0", "first.sock");
+    let second = config(dir.path(), "second.toml", "127.0.0.1:0", "second.sock");
     let daemon = Running::start(&first);
     assert_eq!(post(&daemon, "1"), 200);
-    let store = dir.path().join("store");
+    let store = dir.path().join("data");
     for name in ["holder", "identity.json", "reserve"] {
         let file = store.join(name);
         let before = fs::read(&file).unwrap();
@@ -79,14 +51,14 @@ fn a_second_daemon_is_refused_whatever_was_deleted_beside_the_store_file() {
 #[test]
 fn a_daemon_whose_door_is_taken_leaves_the_store_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let first = config(dir.path(), "first.toml", "127.0.0.1:0", "first.sock", "");
+    let first = config(dir.path(), "first.toml", "127.0.0.1:0", "first.sock");
     let daemon = Running::start(&first);
     // The store is in use, which would be 75: it is not even looked at.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, said) = serve(&config(dir.path(), "second.toml", &address, "second.sock", ""));
+    let (code, said) = serve(&config(dir.path(), "second.toml", &address, "second.sock"));
     assert!(code == Some(1) && said.contains(&address), "{code:?}: {said}");
-    let (code, said) = serve(&config(dir.path(), "third.toml", "127.0.0.1:0", "first.sock", ""));
+    let (code, said) = serve(&config(dir.path(), "third.toml", "127.0.0.1:0", "first.sock"));
     assert!(code == Some(1) && said.contains("first.sock"), "{code:?}: {said}");
     assert_eq!(post(&daemon, "1"), 200);
     assert!(daemon.stop().0.success());

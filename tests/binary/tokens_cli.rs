@@ -4,7 +4,8 @@ pub(crate) mod place;
 
 use std::time::Duration;
 
-use self::place::{Place, Ran, SECRET, soon};
+use self::place::{Place, Ran, soon};
+use crate::support::configuration::KEY;
 use crate::support::process::run;
 use ringhookd::clock;
 use ringhookd::domain::signature::sign;
@@ -212,7 +213,7 @@ fn a_user_who_removes_the_app_ends_its_tokens_at_once() {
     assert_eq!(place.lend("A", &[]).code, 0);
     place.ring().revoke("A");
     let removed = body("app_integration_removed", "r-1", "A", "", clock::now());
-    let signature = sign(SECRET.as_bytes(), &removed);
+    let signature = sign(KEY.as_bytes(), &removed);
     assert_eq!(daemon.post(&format!("X-Signature: {signature}\r\n"), &removed), 200);
     place.lend("A", &[]).is_refused("its user removed the app");
     let account = place.json(&["accounts", "list"]);

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::support::configuration::Configuration;
 use ringhookd::config::{self, ConfigError, MasterKey, QueueKind, SecretSource, Unclaimed};
 use ringhookd::daemon;
 use ringhookd::domain::rights::Rights;
@@ -183,15 +184,10 @@ fn a_file_that_cannot_be_read_is_named() {
 #[test]
 fn a_master_key_without_its_store_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let (folder, key) = (dir.path().join("store"), dir.path().join("master.key"));
+    let (folder, key) = (dir.path().join("data"), dir.path().join("master.key"));
     fs::write(&key, "ab".repeat(32)).unwrap();
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"a-made-up-key-for-tests\"]\n[store]\nfolder = \"{}\"\ncreate = true\nenvironment = \"test\"\n\
-         [keys]\nmaster = \"{}\"\n",
-        folder.display(),
-        key.display()
-    );
-    let refused = daemon::create_store(&config::parse(&text).unwrap()).unwrap_err();
+    let config = Configuration::of("[keys]\nmaster = \"FOLDER/master.key\"").parse(dir.path());
+    let refused = daemon::create_store(&config).unwrap_err();
     assert!(matches!(&refused, daemon::Error::Store(StoreError::Partial { .. })), "{refused}");
     assert_eq!(refused.exit_code(), 78);
     assert!(!folder.exists(), "nothing was made");

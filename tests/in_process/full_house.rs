@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ringhookd::config;
+use crate::support::configuration::{Configuration, KEY, OPEN_QUEUE, SOCKET};
 use ringhookd::daemon::Daemon;
 use ringhookd::domain::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
 
-const KEY: &str = "a-made-up-key-for-tests";
 /// More than [http] `max_connections`, which is 1024 when left out, and more slow bodies than its `max_requests`.
 const SILENT: usize = 1100;
 const SLOW: usize = 600;
@@ -67,13 +66,9 @@ async fn slow(address: SocketAddr, begun: Arc<Barrier>, mut done: watch::Receive
 async fn every_genuine_event_is_acknowledged_at_its_first_try_beside_silent_and_slow_connections() {
     let dir = tempfile::tempdir().unwrap();
     // Silent connections end by eviction alone.
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[http]\nheader_timeout = \"1m\"\n[store]\ncreate = true\n\
-         folder = \"{0}/store\"\nenvironment = \"test\"\nreserve = \"1 MiB\"\nmin_free = \"1 MiB\"\n\
-         [[queue]]\nname = \"all\"\nkind = \"embedded\"\nunclaimed = \"deliver\"\n[[socket]]\npath = \"{0}/admin.sock\"\n",
-        dir.path().display()
-    );
-    let daemon = Arc::new(Daemon::start(config::parse(&text).unwrap()).await.unwrap());
+    let config =
+        Configuration::of(OPEN_QUEUE).with(SOCKET).with("[http]\nheader_timeout = \"1m\"").parse(dir.path());
+    let daemon = Arc::new(Daemon::start(config).await.unwrap());
     let address = daemon.address();
     let mut silent = Vec::new();
     for _ in 0..SILENT {

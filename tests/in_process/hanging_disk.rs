@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use redb::StorageBackend;
-use ringhookd::config;
 use ringhookd::daemon::{self, Daemon};
 use ringhookd::store::{Import, Options, Store};
 use serde_json::json;
@@ -82,8 +81,8 @@ impl StorageBackend for Hanging {
 /// A daemon over a store on such a disk; redb keeps next to nothing of it in memory.
 async fn daemon(folder: &Path, gate: &Arc<Gate>) -> Daemon {
     let more = "[webhook]\nanswer_within = \"500ms\"\nbody_timeout = \"400ms\"";
-    let config = config::parse(&webhooks::configuration(folder, more)).unwrap();
-    let of = folder.join("store");
+    let config = webhooks::configuration(folder, more);
+    let of = folder.join("data");
     create(&of);
     let image = Image::from_bytes(&std::fs::read(of.join("store.redb")).unwrap());
     let disk = Hanging { disk: Disk::holding(image), gate: Arc::clone(gate) };

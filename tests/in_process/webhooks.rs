@@ -3,64 +3,36 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::configuration::{Configuration, KEY, OPEN_QUEUE, SOCKET, signature};
+use crate::support::http::{exchange_beside, request};
 use crate::support::*;
-use ringhookd::config;
+use ringhookd::config::Config;
 use ringhookd::daemon::Daemon;
 use ringhookd::domain::cloudevent::Mark;
 use ringhookd::domain::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
-const KEY: &str = "a-made-up-key-for-tests";
-
-pub(crate) fn configuration(folder: &Path, more: &str) -> String {
-    format!(
-        r#"
-        listen = "127.0.0.1:0"
-        hmac_keys = ["{KEY}"]
-        [store]
-        folder = "{0}/store"
-        create = true
-        environment = "test"
-        reserve = "1 MiB"
-        min_free = "1 MiB"
-        [[queue]]
-        name = "all"
-        kind = "embedded"
-        unclaimed = "deliver"
-        [[socket]]
-        path = "{0}/admin.sock"
-        {more}
-        "#,
-        folder.display()
-    )
+pub(crate) fn configuration(folder: &Path, more: &str) -> Config {
+    Configuration::of(OPEN_QUEUE).with(SOCKET).with(more).parse(folder)
 }
 
 async fn daemon(folder: &Path, more: &str) -> Daemon {
-    Daemon::start(config::parse(&configuration(folder, more)).unwrap()).await.unwrap()
+    Daemon::start(configuration(folder, more)).await.unwrap()
 }
 
 /// Sends one request as it stands and returns the status line's code and the whole answer.
 async fn send(daemon: &Daemon, request: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
-    stream.write_all(request).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    (status, answer)
+    let answer = exchange_beside(daemon.address(), request.to_owned()).await;
+    (answer.status(), answer.0)
 }
 
 async fn post(daemon: &Daemon, body: &[u8], headers: &str) -> (u16, String) {
-    let head = format!(
-        "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
-        body.len()
-    );
-    send(daemon, &[head.as_bytes(), body].concat()).await
+    send(daemon, &request("POST", "/webhooks/ring", headers, body)).await
 }
 
 pub(crate) async fn signed(daemon: &Daemon, body: &[u8]) -> u16 {
-    post(daemon, body, &format!("X-Signature: {}\r\n", sign(KEY.as_bytes(), body))).await.0
+    post(daemon, body, &signature(body)).await.0
 }
 
 fn body(id: &str) -> Vec<u8> {
@@ -180,9 +152,9 @@ async fn signed_text_that_is_not_an_event_is_kept_and_200() {
 async fn other_paths_methods_and_sizes_have_their_status() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = daemon(dir.path(), "[webhook]\nmax_body = \"64 KiB\"").await;
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    assert_eq!(send(&daemon, get("/").as_bytes()).await.0, 404);
-    let (status, answer) = send(&daemon, get("/webhooks/ring").as_bytes()).await;
+    let get = |path: &str| request("GET", path, "", "");
+    assert_eq!(send(&daemon, &get("/")).await.0, 404);
+    let (status, answer) = send(&daemon, &get("/webhooks/ring")).await;
     assert_eq!((status, answer.to_lowercase().contains("allow: post")), (405, true));
     assert_eq!(signed(&daemon, &vec![b' '; (64 << 10) + 1]).await, 413);
     assert_eq!(signed(&daemon, &vec![b' '; 64 << 10]).await, 200);
@@ -195,24 +167,14 @@ async fn other_paths_methods_and_sizes_have_their_status() {
 async fn a_slash_at_the_end_is_taken_and_other_paths_leave_a_trace() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = daemon(dir.path(), "").await;
-    let signature = sign(KEY.as_bytes(), &body("1"));
-    let to = async |path: &str| {
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Signature: {signature}\r\nContent-Length: {}\r\n\r\n",
-            body("1").len()
-        );
-        send(&daemon, &[head.as_bytes(), &body("1")].concat()).await.0
-    };
+    let to =
+        async |path: &str| send(&daemon, &request("POST", path, &signature(&body("1")), body("1"))).await.0;
     assert_eq!(to("/webhooks/ring/").await, 200);
     // Without [ring] a code can't be taken, but it has come to the right place.
     assert_eq!(to("/ring/token/").await, 400);
     assert_eq!(to("/webhooks/rings").await, 404);
-    let mut own = UnixStream::connect(dir.path().join("admin.sock")).await.unwrap();
-    own.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut status = String::new();
-    own.read_to_string(&mut status).await.unwrap();
-    let (_, status) = status.split_once("\r\n\r\n").unwrap();
-    let status: serde_json::Value = serde_json::from_str(status).unwrap();
+    let own = dir.path().join("admin.sock");
+    let status = exchange_beside(&own, request("GET", "/v1/status", "", "")).await.json();
     let unmatched = &status["unmatched_posts"];
     assert_eq!((&unmatched["count"], &unmatched["last_path"]), (&1.into(), &"/webhooks/rings".into()));
     assert!(daemon.metrics().render().contains("\nringhookd_unmatched_posts_total 1\n"));
@@ -323,11 +285,9 @@ async fn readers_that_fill_their_socket_keep_nobody_from_another() {
         assert!(polls.len() < 1000, "it takes any number");
     };
     assert_eq!(&refused, b"HTTP/1.1 503");
-    let mut own = UnixStream::connect(dir.path().join("admin.sock")).await.unwrap();
-    own.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    own.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let own = dir.path().join("admin.sock");
+    let answer = exchange_beside(&own, request("GET", "/v1/status", "", "")).await;
+    assert_eq!(answer.status(), 200, "{answer:?}");
     drop(polls);
     daemon.stop().await;
 }

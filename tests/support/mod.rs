@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each of the two binaries uses its part")]
 
 pub(crate) mod api;
+pub(crate) mod configuration;
 pub(crate) mod disk;
+pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod rng;
 pub(crate) mod whole;

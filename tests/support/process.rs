@@ -1,7 +1,7 @@
 //! Runs the real binary: a daemon in a folder of its own, commands beside it, and webhooks over its socket.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::http::{exchange, request};
 
 /// Far more than anything takes; only a hang meets it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -78,20 +80,11 @@ impl Running {
 
     /// The status of the answer to a POST on the webhook path.
     pub(crate) fn post(&self, headers: &str, body: &[u8]) -> u16 {
-        let head = format!(
-            "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
-            body.len()
-        );
-        self.send(&[head.as_bytes(), body].concat())
+        self.send(&request("POST", "/webhooks/ring", headers, body))
     }
 
     pub(crate) fn send(&self, request: &[u8]) -> u16 {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+        exchange(self.address, request).status()
     }
 
     /// Waits until `find` finds something in the log so far.

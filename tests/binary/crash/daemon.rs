@@ -14,7 +14,7 @@ use ringhookd::sim::Ring;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::event::HMAC_KEY;
+use crate::support::configuration::{Configuration, SOCKET};
 
 /// Longer than any start on a busy machine takes.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
@@ -35,47 +35,34 @@ pub(crate) struct Daemon {
 impl Site {
     /// Writes the configuration: `queues` are its `[[queue]]` entries and whatever else follows the store's.
     pub(crate) fn new(queues: &str) -> Self {
+        Self::of(&Configuration::of(queues))
+    }
+
+    fn of(configuration: &Configuration) -> Self {
+        let site = Self::empty();
+        site.write(configuration);
+        site
+    }
+
+    fn write(&self, configuration: &Configuration) {
+        configuration.clone().with("[log]\nformat = \"json\"").with(SOCKET).write(self.folder());
+    }
+
+    fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ready = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        let site = Self { dir, ready };
-        site.configure(queues);
-        site
+        Self { dir, ready }
     }
 
     /// Before a simulated Ring, with a queue that takes everything.
     pub(crate) fn before(ring: &Ring, settings: &str) -> Self {
-        let client = ring.client();
-        Self::new(&format!(
-            "[ring]\nclient_id = \"{}\"\nclient_secret = \"{}\"\noauth_url = \"{}\"\napi_url = \"{}\"\n{settings}\n\
-             [[queue]]\nname = \"all\"\nkind = \"embedded\"\n",
-            client.id,
-            client.secret,
-            ring.oauth_url(),
-            ring.url()
-        ))
+        let queue = "[[queue]]\nname = \"all\"\nkind = \"embedded\"\n";
+        Self::of(&Configuration::new().ring(ring, settings).with(queue))
     }
 
     /// Writes the configuration anew.
     pub(crate) fn configure(&self, queues: &str) {
-        let folder = self.folder().display();
-        let text = format!(
-            r#"
-            listen = "127.0.0.1:0"
-            hmac_keys = ["{HMAC_KEY}"]
-            [store]
-            folder = "{folder}/store"
-            create = true
-            environment = "test"
-            reserve = "1 MiB"
-            min_free = "1 MiB"
-            [log]
-            format = "json"
-            [[socket]]
-            path = "{folder}/admin.sock"
-            {queues}
-            "#
-        );
-        fs::write(self.config(), text).unwrap();
+        self.write(&Configuration::of(queues));
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -87,7 +74,7 @@ impl Site {
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        self.folder().join("store")
+        self.folder().join("data")
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

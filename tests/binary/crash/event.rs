@@ -1,9 +1,9 @@
 //! The events that are sent: each is a function of its account and its number there, so that nothing need be remembered.
 
-use ringhookd::domain::signature::sign;
 use serde_json::Value;
 
-pub(crate) const HMAC_KEY: &str = "a-made-up-key-for-the-crash-harness";
+use crate::support::configuration;
+
 /// Every so many of an account's events is a button press, the others are motion.
 pub(crate) const BUTTON_EVERY: u32 = 3;
 const USERS: u32 = 5;
@@ -36,7 +36,7 @@ impl Event {
 
     /// The header line.
     pub(crate) fn signature(self) -> String {
-        format!("X-Signature: {}\r\n", sign(HMAC_KEY.as_bytes(), self.body().as_bytes()))
+        configuration::signature(self.body().as_bytes())
     }
 }
 

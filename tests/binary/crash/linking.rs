@@ -9,9 +9,9 @@ use ringhookd::sim::{LinkState, Options, Place, Ring, Visit};
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, Site};
-use super::event::HMAC_KEY;
-use super::http::Client;
 use super::points::{CLAIMING, CODES};
+use crate::support::configuration::KEY;
+use crate::support::http::Client;
 
 const A: &str = "ava1.ring.account.A";
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -24,7 +24,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let ring = Ring::start(Options { hmac_key: HMAC_KEY.into(), ..Options::default() }).unwrap();
+        let ring = Ring::start(Options { hmac_key: KEY.into(), ..Options::default() }).unwrap();
         let site = Site::before(&ring, "");
         Self { site, ring }
     }

@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use super::daemon::{Daemon, Site};
 use super::event::BUTTON_EVERY;
-use super::http::Client;
 use super::ledger::Queue;
 use super::random::Random;
 use super::world::{EndOnDrop, World};
 use super::{reader, sender};
+use crate::support::http::Client;
 
 const SENDERS: u64 = 10;
 const PACE_MS: u64 = 8;

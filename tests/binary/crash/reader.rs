@@ -10,11 +10,11 @@ use ringhookd::clock;
 use serde_json::{Value, json};
 
 use super::event::{Event, Seen};
-use super::http::Client;
 use super::ledger::Ledger;
 use super::line::Holder;
 use super::random::Random;
 use super::world::World;
+use crate::support::http::Client;
 
 const PAUSE: Duration = Duration::from_millis(5);
 /// Longer than a lease is ever held here.

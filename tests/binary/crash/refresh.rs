@@ -14,9 +14,9 @@ use ringhookd::vault::Vault;
 use serde_json::{Value, json};
 
 use super::daemon::Site;
-use super::http::Client;
 use super::points::{ARRIVING, REFRESHING};
 use super::random::Random;
+use crate::support::http::Client;
 
 const GRACE: Policy = Policy::Grace(Duration::from_mins(10));
 const PATIENCE: Duration = Duration::from_mins(1);

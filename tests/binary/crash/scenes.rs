@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::daemon::{Daemon, Site};
 use super::event::Event;
-use super::http::Client;
 use super::points::{CREATING, EXPIRING, REWRAPPING};
 use super::sender::user_entry;
+use crate::support::configuration::OPEN_QUEUE;
+use crate::support::http::Client;
 
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
-const OPEN_QUEUE: &str = "[[queue]]\nname = \"all\"\nkind = \"embedded\"\nunclaimed = \"deliver\"\n";
 
 #[test]
 fn a_creation_that_was_cut_off_is_begun_anew() {

@@ -5,9 +5,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::event::{Event, account_name, user_of};
-use super::http::Client;
 use super::random::Random;
 use super::world::World;
+use crate::support::http::Client;
 
 /// Accounts that one sender goes around with.
 const ACCOUNTS: usize = 4;

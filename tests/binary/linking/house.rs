@@ -1,14 +1,11 @@
 //! A daemon with its store in a temporary folder, before a simulated Ring, and what its partner's web app asks.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringhookd::clock;
-use ringhookd::config;
 use ringhookd::daemon::Daemon;
 use ringhookd::domain::time::Millis;
 use ringhookd::randomness;
@@ -16,10 +13,10 @@ use ringhookd::sim::{CodeSender, CodeShape, Options, Partner, Peer, Plan, Ring, 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::configuration::{Configuration, KEY, SOCKET};
 use crate::support::drain;
+use crate::support::http::{Answer, To, exchange_beside, request};
 
-/// What Ring signs with.
-pub(crate) const KEY: &str = "a-signing-key-for-the-tests-of-linking";
 /// Far more than anything takes; only a hang meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -52,44 +49,15 @@ impl House {
 
     /// The daemon again, over the same store.
     pub(crate) async fn start(&mut self) {
-        let (folder, client) = (self.dir.path().to_str().unwrap(), self.ring.client());
-        let text = format!(
-            r#"listen = "127.0.0.1:0"
-hmac_keys = ["{KEY}"]
-[store]
-folder = "FOLDER/data"
-create = true
-reserve = "1 MiB"
-min_free = "1 MiB"
-[ring]
-client_id = "{}"
-client_secret = "{}"
-oauth_url = "{}"
-api_url = "{}"
-connect_timeout = "1s"
-call_timeout = "2s"
-[[queue]]
-name = "ann"
-kind = "embedded"
-users = ["ann"]
-[[queue]]
-name = "bob"
-kind = "embedded"
-users = ["bob"]
-[[queue]]
-name = "news"
-kind = "embedded"
-types = ["link.*"]
-[[socket]]
-path = "FOLDER/admin.sock"
-{}"#,
-            client.id,
-            client.secret,
-            self.ring.oauth_url(),
-            self.ring.url(),
-            self.settings,
-        );
-        let config = config::parse(&text.replace("FOLDER", folder)).unwrap();
+        let queues =
+            [("ann", "users = [\"ann\"]"), ("bob", "users = [\"bob\"]"), ("news", "types = [\"link.*\"]")];
+        let queue = |(name, filter)| format!("[[queue]]\nname = \"{name}\"\nkind = \"embedded\"\n{filter}\n");
+        let configuration = Configuration::new()
+            .ring(&self.ring, "connect_timeout = \"1s\"\ncall_timeout = \"2s\"")
+            .with(&queues.map(queue).concat())
+            .with(SOCKET)
+            .with(&self.settings);
+        let config = configuration.parse(self.dir.path());
         self.daemon = Some(Daemon::start(config).await.unwrap());
     }
 
@@ -142,7 +110,7 @@ path = "FOLDER/admin.sock"
         let address = self.daemon().address();
         let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
         let request = request("POST", "/ring/token", kind, &format!("code={code}"));
-        blocking(move || heard(&exchange(TcpStream::connect(address).unwrap(), &request)))
+        heard(exchange_beside(address, request))
     }
 
     /// A claim, for many at once.
@@ -154,13 +122,13 @@ path = "FOLDER/admin.sock"
         let claim = json!({"nonce": visit.nonce, "time": visit.time, "user": user});
         let (socket, request) =
             (self.socket("admin.sock"), request("POST", "/v1/claims", "", &claim.to_string()));
-        blocking(move || heard(&exchange(UnixStream::connect(socket).unwrap(), &request)))
+        heard(exchange_beside(To::Socket(socket), request))
     }
 
     pub(crate) async fn call_public(&self, method: &str, path: &str, kind: &str, body: &str) -> Heard {
         let address = self.daemon().address();
         let request = request(method, path, &format!("Content-Type: {kind}\r\n"), body);
-        blocking(move || heard(&exchange(TcpStream::connect(address).unwrap(), &request))).await
+        heard(exchange_beside(address, request)).await
     }
 
     /// Waits until the account is there, in this state.
@@ -222,7 +190,7 @@ path = "FOLDER/admin.sock"
 
     pub(crate) async fn call(&self, socket: &str, method: &str, path: &str, body: &str) -> Heard {
         let (socket, request) = (self.socket(socket), request(method, path, "", body));
-        blocking(move || heard(&exchange(UnixStream::connect(socket).unwrap(), &request))).await
+        heard(exchange_beside(To::Socket(socket), request)).await
     }
 
     /// Ring sends an event of now.
@@ -261,32 +229,13 @@ where
     tasks.join_all().await
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
-}
-
-fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-    )
-}
-
-fn exchange(mut stream: impl Read + Write, request: &str) -> String {
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn heard(answer: &str) -> Heard {
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+async fn heard(answer: impl Future<Output = Answer>) -> Heard {
+    let answer = answer.await;
+    (answer.status(), answer.json())
 }
 
 /// An answer of the public listener, head and all.
 pub(crate) async fn raw(address: SocketAddr, method: &'static str, path: &str) -> String {
     let request = request(method, path, "", "");
-    blocking(move || exchange(TcpStream::connect(address).unwrap(), &request)).await
+    exchange_beside(address, request).await.0
 }

@@ -10,6 +10,7 @@ use ringhookd::sim::{self, Client, Options, Plan, Policy, Ring};
 use serde_json::{Value, json};
 
 use super::show::{Show, files_in};
+use crate::support::http::request;
 use crate::support::process::Running;
 
 /// What the simulated Ring draws its tokens from.
@@ -168,10 +169,8 @@ fn link(show: &mut Show, ring: &Ring, daemon: &Running) {
     show.guard("code", &code);
     let made_up = show.secret("a code that was made up");
     let bring = |query: &str, kind: &str, body: &str| {
-        let length = body.len();
-        let head = format!("POST /ring/token{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
-        daemon
-            .send(format!("{head}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())
+        let kind = format!("Content-Type: {kind}\r\n");
+        daemon.send(&request("POST", &format!("/ring/token{query}"), &kind, body))
     };
     let (form, json) = ("application/x-www-form-urlencoded", "application/json");
     for (status, query, kind, body) in [

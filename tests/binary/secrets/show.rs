@@ -1,9 +1,8 @@
 //! A full run with a canary for every secret, and all that it printed, logged and wrote.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use ringhookd::domain::signature::sign;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::scan::{Scan, Secret};
+use crate::support::http::{Answer, exchange, request};
 use crate::support::process::{Running, ringhookd, run};
 
 /// Something to look through.
@@ -181,26 +181,17 @@ format = "{format}"
     }
 
     pub(crate) fn metrics(&mut self) {
-        let mut socket = UnixStream::connect(self.path("data/admin.sock")).unwrap();
-        socket.write_all(b"GET /v1/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = Vec::new();
-        socket.read_to_end(&mut text).unwrap();
-        assert!(String::from_utf8_lossy(&text).contains("ringhookd_webhooks_total"));
-        self.heard("metrics", text, false);
+        let Answer(text) = exchange(&self.path("data/admin.sock"), &request("GET", "/v1/metrics", "", ""));
+        assert!(text.contains("ringhookd_webhooks_total"));
+        self.heard("metrics", text.into_bytes(), false);
     }
 
     /// The answer to a claim, head and all.
     pub(crate) fn claim(&mut self, claim: &Value) -> String {
-        let (body, mut answer) = (claim.to_string(), Vec::new());
-        let head = format!(
-            "POST /v1/claims HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let mut socket = UnixStream::connect(self.path("data/admin.sock")).unwrap();
-        socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
-        socket.read_to_end(&mut answer).unwrap();
-        self.heard("the answer to a claim", answer.clone(), false);
-        String::from_utf8(answer).unwrap()
+        let request = request("POST", "/v1/claims", "", claim.to_string());
+        let Answer(answer) = exchange(&self.path("data/admin.sock"), &request);
+        self.heard("the answer to a claim", answer.clone().into_bytes(), false);
+        answer
     }
 
     /// What others on the machine could see of the process. Its environment only root may read by now.

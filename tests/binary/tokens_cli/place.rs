@@ -1,8 +1,6 @@
 //! A folder with a configuration, a simulated Ring before it, and the real commands beside the daemon there.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -12,10 +10,10 @@ use ringhookd::sim::Ring;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::configuration::{Configuration, SOCKET};
+use crate::support::http::{exchange, request};
 use crate::support::process::{Running, run};
 
-/// What Ring signs with.
-pub(crate) const SECRET: &str = "a-signing-key-for-the-tests-of-tokens";
 /// Far more than anything takes; only a hang meets it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -59,43 +57,25 @@ impl Ran {
 pub(crate) struct Place {
     dir: TempDir,
     ring: Option<Ring>,
-    addresses: String,
 }
 
 impl Place {
     /// Before `ring`, with its secret and the open socket besides those in `sockets`, where FOLDER is the place's own.
     pub(crate) fn new(ring: Ring, sockets: &str) -> Self {
-        let addresses = format!("oauth_url = \"{}\"\napi_url = \"{}\"\n", ring.oauth_url(), ring.url());
         let secret = ring.client().secret.clone();
-        let place = Self { dir: tempfile::tempdir().unwrap(), ring: Some(ring), addresses };
+        let place = Self { dir: tempfile::tempdir().unwrap(), ring: Some(ring) };
         place.configure(&secret, sockets);
         place
     }
 
     pub(crate) fn configure(&self, client_secret: &str, sockets: &str) {
-        let (id, addresses) = (&self.ring().client().id, &self.addresses);
-        let text = format!(
-            r#"listen = "127.0.0.1:0"
-hmac_keys = ["{SECRET}"]
-[store]
-folder = "FOLDER/data"
-create = true
-reserve = "1 MiB"
-min_free = "1 MiB"
-[ring]
-client_id = "{id}"
-client_secret = "{client_secret}"
-connect_timeout = "1s"
-call_timeout = "4s"
-{addresses}[[queue]]
-name = "all"
-kind = "embedded"
-[[socket]]
-path = "FOLDER/admin.sock"
-{sockets}"#
-        );
-        let folder = self.dir.path().to_str().unwrap();
-        fs::write(self.path("config.toml"), text.replace("FOLDER", folder)).unwrap();
+        let queue = "[[queue]]\nname = \"all\"\nkind = \"embedded\"\n";
+        let configuration = Configuration::new()
+            .ring_with(self.ring(), client_secret, "connect_timeout = \"1s\"\ncall_timeout = \"4s\"\n")
+            .with(queue)
+            .with(SOCKET)
+            .with(sockets);
+        configuration.write(self.dir.path());
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -166,17 +146,8 @@ path = "FOLDER/admin.sock"
 
     /// The status and body of a call over a socket.
     pub(crate) fn call(&self, socket: &str, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.path(socket)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-        );
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        let answer = exchange(&self.path(socket), &request(method, path, "", body));
+        (answer.status(), answer.body().to_owned())
     }
 
     /// Copies the store, which nobody has open.

@@ -1,14 +1,97 @@
-//! A blocking HTTP/1.1 client of one kept-alive connection, over TCP or a Unix socket.
+//! Blocking HTTP/1.1 over TCP or a Unix socket: a request on a connection of its own, and a client that keeps its connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde_json::Value;
 
 /// Ring gives up after 5 s; the daemon answers within 4.
 const RING_WAITS: Duration = Duration::from_secs(5);
 const ADMIN_WAITS: Duration = Duration::from_secs(20);
+
+/// Far more than anything takes; only a hang meets it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Where requests go.
+#[derive(Debug, Clone)]
+pub(crate) enum To {
+    Address(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl From<SocketAddr> for To {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl<P: AsRef<Path>> From<&P> for To {
+    fn from(path: &P) -> Self {
+        Self::Socket(path.as_ref().to_owned())
+    }
+}
+
+/// An answer as it came, head and all.
+#[derive(Debug)]
+pub(crate) struct Answer(pub(crate) String);
+
+impl Answer {
+    /// 0 where none came.
+    pub(crate) fn status(&self) -> u16 {
+        self.0.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    pub(crate) fn body(&self) -> &str {
+        self.0.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+
+    /// The body, which is nothing where it is no JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(self.body()).unwrap_or_default()
+    }
+}
+
+/// A request after whose answer the connection is closed; `headers` are whole lines.
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Sends bytes on a connection of their own, and reads until it is closed.
+pub(crate) fn exchange(to: impl Into<To>, request: &[u8]) -> Answer {
+    match to.into() {
+        To::Address(address) => {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            answer_to(stream, request)
+        }
+        To::Socket(path) => {
+            let stream = UnixStream::connect(path).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            answer_to(stream, request)
+        }
+    }
+}
+
+fn answer_to(mut stream: impl Read + Write, request: &[u8]) -> Answer {
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    Answer(String::from_utf8(answer).unwrap())
+}
+
+/// The same beside a runtime, which may be the daemon's own.
+pub(crate) async fn exchange_beside(to: impl Into<To>, request: Vec<u8>) -> Answer {
+    let to = to.into();
+    tokio::task::spawn_blocking(move || exchange(to, &request)).await.unwrap()
+}
 
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
