@@ -15,6 +15,7 @@ mod load;
 mod parts;
 mod report;
 mod servers;
+mod stores;
 
 use std::error::Error;
 

@@ -16,13 +16,15 @@ mod load;
 mod parts;
 mod report;
 mod servers;
+mod stores;
 
 use std::error::Error;
 
 use command::Command;
+use parts::Bench;
 use parts::full::{Wanted, full};
-use parts::{Bench, store::Content};
 use servers::Role;
+use stores::Content;
 
 fn main() -> Result<(), Box<dyn Error>> {
     command::run(measure)

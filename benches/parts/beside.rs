@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringhookd::clock;
 
 use super::rates::{Pair, Rates, with};
-use super::store::due::{let_refresh, make_due, used};
+use super::refreshing::{let_refresh, make_due, used};
 use super::{ACCOUNTS, Bench};
 use crate::load::Client;
 use crate::load::events::Source;

@@ -14,10 +14,10 @@ use ringhookd::sim::{Options, Ring};
 use ringhookd::store::Import;
 
 use super::Bench;
-use super::store::due::ring_settings;
-use super::store::{config, import_with, make, open};
 use crate::load::events::{HMAC_KEY, account};
 use crate::report::Figure;
+use crate::stores::due::ring_settings;
+use crate::stores::{config, import_with, make, open};
 
 /// Visits that nobody is found with, and such as are claimed.
 const MISSES: usize = 300;

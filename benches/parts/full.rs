@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::rates::compare;
-use super::store::{self, Content};
 use super::{ACCOUNTS, Bench, CONNECTIONS};
 use crate::load::Client;
 use crate::load::events::Source;
 use crate::report::{Figure, median};
 use crate::servers::{Role, Server};
+use crate::stores::{self, Content};
 
 /// Starts of which the median is told.
 const STARTS: usize = 5;
@@ -31,17 +31,17 @@ pub(crate) fn full(bench: &mut Bench, folder: &Path, wanted: Wanted) -> Result<(
     let (empty, full) = (folder.join("empty"), folder.join("full"));
     let Content { accounts, ids, .. } = wanted.content;
     for folder in [&empty, &full] {
-        store::make(folder)?;
+        stores::make(folder)?;
     }
     if wanted.sizes {
         sizes(bench, &empty, "empty")?;
     }
-    store::add(&full, Content { accounts, ..Content::default() })?;
+    stores::add(&full, Content { accounts, ..Content::default() })?;
     let before = if wanted.sizes { sizes(bench, &full, &format!("{accounts} accounts"))? } else { 0.0 };
-    let file_before = store::file_bytes(&full)?;
-    store::add(&full, Content { ids, ..Content::default() })?;
+    let file_before = stores::file_bytes(&full)?;
+    stores::add(&full, Content { ids, ..Content::default() })?;
     if wanted.sizes {
-        let file = store::file_bytes(&full)?.saturating_sub(file_before) as f64 / MIB;
+        let file = stores::file_bytes(&full)?.saturating_sub(file_before) as f64 / MIB;
         let memory = sizes(bench, &full, &format!("{accounts} accounts, {ids} ids"))? - before;
         let millions = ids as f64 / 1e6;
         for (what, value) in [("memory", memory), ("file", file)] {
@@ -54,7 +54,7 @@ pub(crate) fn full(bench: &mut Bench, folder: &Path, wanted: Wanted) -> Result<(
 }
 
 fn rates(bench: &mut Bench, empty: &Path, full: &Path, accounts: u64) -> Result<(), Box<dyn Error>> {
-    store::add(empty, Content { accounts: ACCOUNTS, ..Content::default() })?;
+    stores::add(empty, Content { accounts: ACCOUNTS, ..Content::default() })?;
     let (empty, full) = (Server::start(Role::Durable, empty)?, Server::start(Role::Durable, full)?);
     for connections in CONNECTIONS {
         let mut events = bench.events(ACCOUNTS);
@@ -93,7 +93,7 @@ fn sizes(bench: &mut Bench, folder: &Path, content: &str) -> Result<f64, Box<dyn
         server.stop()?;
     }
     let resident = median(&mut memory);
-    let file = store::file_bytes(folder)? as f64 / MIB;
+    let file = stores::file_bytes(folder)? as f64 / MIB;
     let empty = content == "empty";
     let figures = [
         ("memory at rest", resident, "MiB", empty.then_some("16")),

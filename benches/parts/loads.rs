@@ -6,12 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::rates::{Pair, once};
-use super::store::{self, Content};
 use super::{ACCOUNTS, Bench};
 use crate::load::Client;
 use crate::load::events::{Events, Population, REPEATED, Source};
 use crate::report::Figure;
 use crate::servers::{Role, Server};
+use crate::stores::{self, Content};
 
 const MANY: u64 = 20_000;
 const DEVICES: u64 = 3;
@@ -52,9 +52,9 @@ struct Load {
 impl Load {
     /// With the first events accepted, so that they can come again, and nearly every device heard of.
     fn start(bench: &mut Bench, folder: &Path, population: Population) -> Result<Self, Box<dyn Error>> {
-        store::make(folder)?;
+        stores::make(folder)?;
         let Population { accounts, devices, .. } = population;
-        store::add(folder, Content { accounts, devices, ..Content::default() })?;
+        stores::add(folder, Content { accounts, devices, ..Content::default() })?;
         let server = Server::start(Role::Durable, folder)?;
         let mut client = Client::connect(&server.address, CONNECTIONS)?;
         bench.seed += 1;

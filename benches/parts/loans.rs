@@ -4,11 +4,11 @@ use std::error::Error;
 use std::path::Path;
 
 use super::rates::compare_at;
-use super::store::due::{let_refresh, make_due, used};
-use super::store::{self, Content};
+use super::refreshing::{let_refresh, make_due, used};
 use super::{ACCOUNTS, Bench};
 use crate::load::events::Loans;
 use crate::servers::{Role, Server};
+use crate::stores::{self, Content};
 
 const CLIENTS: [usize; 2] = [1, 16];
 /// Refreshes a second beside the loans.
@@ -16,8 +16,8 @@ const PER_SECOND: u32 = 90;
 
 /// Of accounts with tokens that serve.
 pub(crate) fn over_baseline(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Error>> {
-    store::make(folder)?;
-    store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
+    stores::make(folder)?;
+    stores::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     run(bench, folder, ACCOUNTS, "loans: token / bare server")
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn while_refreshing(bench: &mut Bench, folder: &Path) -> Result<(), B
     let seconds = (bench.effort.rounds as u64 + 1) * (bench.effort.span.as_secs() + 1) * 2 * 2 + 30;
     let mut ring = make_due(folder, seconds * u64::from(PER_SECOND))?;
     // Over the first of those that are due: these have tokens that serve.
-    store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
+    stores::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     let_refresh(folder, &ring, PER_SECOND)?;
     let before = used(&mut ring)?.granted;
     run(bench, folder, ACCOUNTS, &format!("loans: the same at {PER_SECOND} refreshes/s"))?;

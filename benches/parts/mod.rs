@@ -9,8 +9,8 @@ pub(crate) mod loads;
 pub(crate) mod loans;
 pub(crate) mod pace;
 pub(crate) mod rates;
+pub(crate) mod refreshing;
 pub(crate) mod schedule;
-pub(crate) mod store;
 
 use std::error::Error;
 use std::path::Path;
@@ -19,9 +19,9 @@ use crate::load::Client;
 use crate::load::events::Events;
 use crate::report::{Figure, Report, median};
 use crate::servers::{Role, Server};
+use crate::stores::{self, Content};
 use disk::fdatasync;
 use rates::{Effort, Pair, compare, once};
-use store::Content;
 
 /// Numbers of connections.
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
@@ -67,8 +67,8 @@ impl Bench {
 /// The HTTP room alone, and durable accepts, over the bare server.
 pub(crate) fn over_baseline(bench: &mut Bench, folder: &Path, role: Role) -> Result<(), Box<dyn Error>> {
     if role == Role::Durable {
-        store::make(folder)?;
-        store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
+        stores::make(folder)?;
+        stores::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     }
     let (ours, theirs) = (Server::start(role, folder)?, Server::start(Role::Baseline, folder)?);
     for connections in CONNECTIONS {
@@ -85,8 +85,8 @@ pub(crate) fn over_baseline(bench: &mut Bench, folder: &Path, role: Role) -> Res
 
 /// One durable answer over one sync of the disk.
 pub(crate) fn latency(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Error>> {
-    store::make(folder)?;
-    store::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
+    stores::make(folder)?;
+    stores::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     let server = Server::start(Role::Durable, folder)?;
     let mut client = Client::connect(&server.address, 1)?;
     let mut events = bench.events(ACCOUNTS);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringhookd::clock;
 
 use super::Bench;
-use super::store::due::{let_refresh, make_due, used};
+use super::refreshing::{let_refresh, make_due, used};
 use crate::report::Figure;
 use crate::servers::{Role, Server};
 

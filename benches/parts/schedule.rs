@@ -12,10 +12,10 @@ use ringhookd::domain::refresh::{
 use ringhookd::domain::tokens::ACCESS_LIFE;
 
 use super::Bench;
-use super::store::{self, Content};
 use crate::load::events::mix;
 use crate::report::{Figure, median};
 use crate::servers::{Role, Server, resident};
+use crate::stores::{self, Content};
 
 /// Accounts that the daemon reads at once at start.
 const PAGE: usize = 4096;
@@ -97,15 +97,15 @@ pub(crate) fn in_memory(bench: &mut Bench, accounts: u64) -> Result<(), Box<dyn 
 
 /// The same out of a store, as the daemon does at start.
 pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Result<(), Box<dyn Error>> {
-    store::make(folder)?;
+    stores::make(folder)?;
     let start = clock::instant();
-    store::add(folder, Content { accounts, ..Content::default() })?;
+    stores::add(folder, Content { accounts, ..Content::default() })?;
     let filled = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (mut opens, mut builds) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let start = clock::instant();
-        let store = store::open(folder)?;
+        let store = stores::open(folder)?;
         opens.push(start.elapsed().as_secs_f64());
         let (mut planner, mut after, mut accounts_read) = (planner(), 0, 0);
         let start = clock::instant();
@@ -125,7 +125,7 @@ pub(crate) fn from_store(bench: &mut Bench, folder: &Path, accounts: u64) -> Res
             return Err(format!("{accounts_read} of {accounts} were read").into());
         }
     }
-    let file = store::file_bytes(folder)? as f64 / 1_048_576.0;
+    let file = stores::file_bytes(folder)? as f64 / 1_048_576.0;
     let from = format!(
         "behind {:.2} s to open the store; {file:.0} MiB in it, written in {:.0} s",
         median(&mut opens),

@@ -22,8 +22,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_blocking;
 
 use super::Role;
-use crate::parts::store;
-use crate::parts::store::due;
+use crate::stores;
+use crate::stores::due;
 
 /// The first argument of a child.
 pub(crate) const ARGUMENT: &str = "--role";
@@ -37,7 +37,7 @@ pub(crate) fn run(role: Role, folder: &Path) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         if role == Role::Durable {
-            let daemon = Daemon::start(store::config(folder)?).await?;
+            let daemon = Daemon::start(stores::config(folder)?).await?;
             accepting(&daemon.address())?;
             parent_is_done().await;
             daemon.stop().await;
@@ -106,7 +106,7 @@ async fn local(listener: UnixListener) {
 
 /// As long as the answer to a worker.
 async fn read_and_lend(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    static ANSWER: [u8; store::TOKENS / 2 + 130] = [b'x'; store::TOKENS / 2 + 130];
+    static ANSWER: [u8; stores::TOKENS / 2 + 130] = [b'x'; stores::TOKENS / 2 + 130];
     let mut body = request.into_body();
     while let Some(Ok(_)) = body.frame().await {}
     Ok(Response::new(Full::new(Bytes::from_static(&ANSWER))))
