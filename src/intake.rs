@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::HeaderValue;
+use hyper::{Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tracing::field::{DisplayValue, display};
 use tracing::{Level, enabled};
@@ -23,7 +23,7 @@ use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::failpoint;
 use crate::http::body::{BodyError, Received};
-use crate::http::routes::is_at;
+use crate::http::routes::Route;
 use crate::http::{Answer, Body, answer};
 use crate::logging::text;
 use crate::store::{Accepted, Inbox, Incoming, StoreError};
@@ -73,18 +73,14 @@ impl Intake {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner).all().to_vec()
     }
 
-    /// Whether requests to `path` are for here.
-    pub fn is_for(&self, path: &str) -> bool {
-        is_at(path, &self.settings.path)
+    /// The webhooks' place in the route table.
+    pub fn route(self: &Arc<Self>) -> Route {
+        let intake = Arc::clone(self);
+        Route::new(&self.settings.path, &["POST"], move |request| Arc::clone(&intake).handle(request))
     }
 
-    /// Answers one request at the webhooks' path.
-    pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
-        if request.method() != Method::POST {
-            let mut refusal = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
-            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            return refusal;
-        }
+    /// Answers one webhook.
+    async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
         let verdict = self.webhook(request).await.unwrap_or_else(|verdict| verdict);
         self.metrics.webhook(verdict);
         reply(verdict)

@@ -164,7 +164,7 @@ impl Admin {
         let path = segments(head.uri.path())?;
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let query = Query::parse(head.uri.query().unwrap_or_default())?;
-        let by = &session.caller(body.uid());
+        let by = &session.caller(body.peer().uid);
         match (head.method.as_str(), path.as_slice()) {
             ("GET", [""]) => description::root(),
             ("GET", ["v1", "openapi.json"]) => description::openapi(),

@@ -17,7 +17,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::{Request, StatusCode};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
@@ -28,10 +27,10 @@ use crate::config::{Config, MasterKey, Secrets};
 use crate::delivery::Dispatcher;
 use crate::delivery::sinks::spool::Spool;
 use crate::domain::signature::Keys;
-use crate::http::routes::Unmatched;
-use crate::http::{Body, Handler, Limits, Server, answer};
+use crate::http::routes::{Routes, Unmatched};
+use crate::http::{Limits, Server};
 use crate::intake::{self, Intake, Settings};
-use crate::linking::{Endpoint, Linking};
+use crate::linking::Linking;
 use crate::store::{Inbox, Store};
 use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
@@ -58,10 +57,9 @@ pub struct Prepared {
     doors: Doors,
     store: Store,
     server: Arc<Server>,
-    endpoint: Endpoint,
+    routes: Routes,
     dispatchers: Vec<Dispatcher<Spool>>,
     intake: Arc<Intake>,
-    unmatched: Arc<Unmatched>,
     metrics: Metrics,
     admin: Arc<Admin>,
     tokens: Arc<TokenService>,
@@ -93,8 +91,10 @@ impl Prepared {
         let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let tokens = tokens::service(&config, &store, api.clone(), &metrics).await?;
-        let endpoint = linking::endpoint(&config, &tokens, &metrics);
+        let endpoint = Arc::new(linking::endpoint(&config, &tokens, &metrics));
         let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
+        let table = endpoint.routes().into_iter().chain([intake.route()]).collect();
+        let routes = Routes::new(table, Arc::clone(&unmatched));
         let dispatchers = queues::dispatchers(&config, &store);
         let linking = linking::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let behind = doors::Behind {
@@ -112,10 +112,9 @@ impl Prepared {
             doors,
             store,
             server,
-            endpoint,
+            routes,
             dispatchers,
             intake,
-            unmatched,
             metrics,
             admin,
             tokens,
@@ -129,8 +128,7 @@ impl Prepared {
         let stopping = || stopping(stopped.clone());
         let mut tasks = JoinSet::new();
         let Doors { listener, address, sockets } = self.doors;
-        let handler = public_handler(&self.intake, Arc::new(self.endpoint), &self.unmatched);
-        let serving = self.server.serve(listener, handler, stopping());
+        let serving = self.server.serve(listener, self.routes, stopping());
         tasks.spawn(async move {
             let _ = serving.await;
         });
@@ -283,26 +281,6 @@ async fn make_intake(config: &Config, secrets: &Secrets, store: &Store, metrics:
     let keys = Keys::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice()));
     let noted = intake::noted(store.inbox()).await;
     Intake::new(settings, keys, &noted, store.inbox().clone(), metrics.clone())
-}
-
-/// Webhooks, and what belongs to linking.
-fn public_handler(intake: &Arc<Intake>, endpoint: Arc<Endpoint>, unmatched: &Arc<Unmatched>) -> impl Handler {
-    let (intake, unmatched) = (Arc::clone(intake), Arc::clone(unmatched));
-    move |request: Request<Body>| {
-        let (intake, endpoint, unmatched) =
-            (Arc::clone(&intake), Arc::clone(&endpoint), Arc::clone(&unmatched));
-        async move {
-            let path = request.uri().path();
-            if endpoint.is_for(path) {
-                endpoint.handle(request).await
-            } else if intake.is_for(path) {
-                intake.handle(request).await
-            } else {
-                unmatched.note(request.method(), path);
-                answer::empty(StatusCode::NOT_FOUND)
-            }
-        }
-    }
 }
 
 /// Resolves to the drain's deadline when the daemon shall stop.

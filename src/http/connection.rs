@@ -20,6 +20,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::answer::NOT_NOW;
 use super::framing::Length;
+use super::listener::{Peer, Setup};
 use super::registry::Place;
 use super::request::{Body, Line};
 use super::watch::{Expiry, Watch, Watched};
@@ -61,20 +62,19 @@ enum Ended {
     Evicted,
 }
 
-/// Serves `stream` until it ends, is cut off or evicted, or `stopping` says true and the request in flight is answered.
-pub(super) async fn run<S, H>(
+/// Sets a connection up and serves it until it ends, is cut off or evicted, or `stopping` says true and the request in flight is
+/// answered.
+pub(super) async fn run<T: Setup, H: Handler>(
     server: Arc<Server>,
     handler: Arc<H>,
-    stream: S,
-    (watch, _place, uid): (Arc<Watch>, Place, Option<u32>),
+    accepted: T,
+    (watch, _place): (Arc<Watch>, Place),
     mut stopping: signal::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handler,
-{
+) {
     let _up = Up::new(&server.metrics.connections);
+    let Some((stream, peer)) = set_up(accepted, &watch, &mut stopping).await else { return };
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch)));
-    let line = Arc::new(Line { server: Arc::clone(&server), watch: Arc::clone(&watch), uid });
+    let line = Arc::new(Line { server: Arc::clone(&server), watch: Arc::clone(&watch), peer });
     let service = service_fn(move |request| {
         // Here, not in the future: the next bytes that hyper reads belong to the body.
         let framed = line.watch.begin(length(&request));
@@ -128,8 +128,31 @@ pub(super) async fn run<S, H>(
     }
 }
 
+/// The setup shares the time of the first head. A connection that is not set up is evicted like a silent one, and ends with the
+/// server.
+async fn set_up<T: Setup>(
+    accepted: T,
+    watch: &Watch,
+    stopping: &mut signal::Receiver<bool>,
+) -> Option<(T::Stream, Peer)> {
+    tokio::select! {
+        biased;
+        ready = accepted.set_up() => ready.ok(),
+        () = poll_fn(|cx| if watch.gone(cx) { Poll::Ready(()) } else { Poll::Pending }) => None,
+        () = sleep_until(watch.deadline()) => None,
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+    }
+}
+
+/// Refuses a connection for which there is no room.
+pub(super) async fn reject<T: Setup>(accepted: T, server: &Server) {
+    if let Ok(Ok((stream, _))) = timeout(server.limits.header_timeout, accepted.set_up()).await {
+        refuse(stream, server).await;
+    }
+}
+
 /// Tells the peer to come again, before it has asked or instead of reading what it asks.
-pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: &Server) {
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: &Server) {
     let refusal = format!(
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
          Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{NOT_NOW}",

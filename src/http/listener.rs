@@ -1,4 +1,4 @@
-//! Where connections come from: TCP, Unix sockets, and pipes in tests under virtual time.
+//! The sources of connections: TCP, Unix sockets, and pipes in tests under virtual time.
 
 use std::future::Future;
 use std::io;
@@ -8,37 +8,58 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A source of connections.
 pub trait Listener: Send + 'static {
+    type Accepted: Setup;
+
+    /// The next connection. Must be cancel safe, and must not wait for the peer, because all others wait meanwhile.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
+}
+
+/// An accepted connection that can't be read yet. A TLS handshake belongs here.
+pub trait Setup: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection. Must be cancel safe.
-    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Makes the connection ready for its first request. Runs in the connection's own task, under its limits.
+    fn set_up(self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
 
-    /// The user that the peer runs as, where the system tells.
-    fn uid(_: &Self::Stream) -> Option<u32> {
-        None
-    }
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peer {
+    /// The user that the peer runs as; only of a Unix socket.
+    pub uid: Option<u32>,
 }
 
 impl Listener for TcpListener {
-    type Stream = TcpStream;
+    type Accepted = TcpStream;
 
     async fn accept(&mut self) -> io::Result<TcpStream> {
-        let (stream, _) = Self::accept(self).await?;
+        Ok(Self::accept(self).await?.0)
+    }
+}
+
+impl Setup for TcpStream {
+    type Stream = Self;
+
+    async fn set_up(self) -> io::Result<(Self, Peer)> {
         // Only costs latency where it fails.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+        let _ = self.set_nodelay(true);
+        Ok((self, Peer::default()))
     }
 }
 
 impl Listener for UnixListener {
-    type Stream = UnixStream;
+    type Accepted = UnixStream;
 
     async fn accept(&mut self) -> io::Result<UnixStream> {
-        let (stream, _) = Self::accept(self).await?;
-        Ok(stream)
+        Ok(Self::accept(self).await?.0)
     }
+}
 
-    fn uid(stream: &UnixStream) -> Option<u32> {
-        stream.peer_cred().ok().map(|peer| peer.uid())
+impl Setup for UnixStream {
+    type Stream = Self;
+
+    async fn set_up(self) -> io::Result<(Self, Peer)> {
+        let uid = self.peer_cred().ok().map(|peer| peer.uid());
+        Ok((self, Peer { uid }))
     }
 }

@@ -31,7 +31,7 @@ use tracing::warn;
 
 pub use answer::{Answer, Content};
 pub use limits::Limits;
-pub use listener::Listener;
+pub use listener::{Listener, Peer, Setup};
 pub use request::{Body, Connection};
 
 use self::watch::Watch;
@@ -136,19 +136,17 @@ impl Server {
                 Some(_) = connections.join_next() => {}
                 Some(_) = refusing.join_next() => {}
                 accepted = next, if has_room => match accepted {
-                    Ok(stream) if self.registry.has_room() => {
+                    Ok(accepted) if self.registry.has_room() => {
                         let watch = Arc::new(Watch::new(Arc::clone(&self.limits)));
                         let place = self.registry.enter(Arc::clone(&watch));
                         let (server, handler) = (Arc::clone(self), Arc::clone(&handler));
                         let stopped = stopped.clone();
-                        let uid = L::uid(&stream);
-                        let of = (watch, place, uid);
-                        connections.spawn(connection::run(server, handler, stream, of, stopped));
+                        connections.spawn(connection::run(server, handler, accepted, (watch, place), stopped));
                     }
-                    Ok(stream) => {
+                    Ok(accepted) => {
                         self.metrics.refused(HttpRefusal::Connections);
                         let server = Arc::clone(self);
-                        refusing.spawn(async move { connection::refuse(stream, &server).await });
+                        refusing.spawn(async move { connection::reject(accepted, &server).await });
                     }
                     Err(error) if of_the_peer(&error) => {}
                     Err(error) => {

@@ -1,4 +1,4 @@
-//! What a handler is given of a request beside its head: the body, still to be read, and the connection.
+//! The context of a request: its body, the budgets that the body is read under, the peer, and the connection.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Server;
 use super::body::{self, BodyError, Received};
+use super::listener::Peer;
 use super::watch::Watch;
 use crate::telemetry::HttpRefusal;
 
@@ -15,7 +16,7 @@ use crate::telemetry::HttpRefusal;
 pub(super) struct Line {
     pub(super) server: Arc<Server>,
     pub(super) watch: Arc<Watch>,
-    pub(super) uid: Option<u32>,
+    pub(super) peer: Peer,
 }
 
 impl Line {
@@ -33,7 +34,7 @@ impl Line {
     }
 }
 
-/// The body of a request: read at most once, by its handler.
+/// The context of a request, for its handler. The body is read once at most, under the server's budget of bytes.
 #[derive(Debug)]
 pub struct Body {
     incoming: Incoming,
@@ -57,9 +58,9 @@ impl Body {
         if line.work() { Ok(received) } else { Err(BodyError::Busy) }
     }
 
-    /// The user that the peer runs as; only of a Unix socket.
-    pub fn uid(&self) -> Option<u32> {
-        self.line.uid
+    /// The other end of the connection.
+    pub fn peer(&self) -> Peer {
+        self.line.peer
     }
 
     /// The connection that the request came by.

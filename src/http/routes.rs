@@ -1,10 +1,15 @@
-//! Paths: whether a request is for one, and what POSTs to all others leave behind for the operator to see.
+//! The route table of a listener: path, methods, handler; and the trace that POSTs to unknown paths leave for the operator.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use hyper::Method;
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use prometheus_client::metrics::counter::Counter;
 
+use super::{Answer, Body, Handler, answer};
 use crate::clock;
 use crate::domain::limiter::Limiter;
 use crate::domain::time::Millis;
@@ -13,10 +18,78 @@ use crate::logging::text;
 /// Lines a minute.
 const LINES: u32 = 6;
 
-/// Whether a request to `asked` is for the configured path. A slash at the end makes no difference, because one is easily written
-/// into Ring's form or added by a proxy, and Ring never retries a 404.
-pub fn is_at(asked: &str, configured: &str) -> bool {
-    asked.trim_end_matches('/') == configured.trim_end_matches('/')
+/// An answer that is being made. It is on the heap, so that a connection without a request does not carry the room for it.
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// One path, the methods that it takes, and the handler of its requests.
+pub struct Route {
+    path: String,
+    methods: &'static [&'static str],
+    handler: Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>,
+}
+
+impl Route {
+    pub fn new<F>(
+        path: &str,
+        methods: &'static [&'static str],
+        handler: impl Fn(Request<Body>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let handler = Box::new(move |request| Box::pin(handler(request)) as Answering);
+        Self { path: path.to_owned(), methods, handler }
+    }
+
+    /// A slash at the end makes no difference, because one is easily written into Ring's form or added by a proxy, and Ring never
+    /// retries a 404.
+    fn is_at(&self, path: &str) -> bool {
+        path.trim_end_matches('/') == self.path.trim_end_matches('/')
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.methods.join("|"), self.path)
+    }
+}
+
+/// The routes of one listener. Other paths are answered 404, other methods 405.
+#[derive(Debug)]
+pub struct Routes {
+    table: Vec<Route>,
+    unmatched: Arc<Unmatched>,
+}
+
+impl Routes {
+    /// Of two routes with one path, the first counts.
+    pub fn new(table: Vec<Route>, unmatched: Arc<Unmatched>) -> Self {
+        Self { table, unmatched }
+    }
+
+    fn find(&self, method: &Method, path: &str) -> Result<&Route, Answer> {
+        let Some(route) = self.table.iter().find(|route| route.is_at(path)) else {
+            self.unmatched.note(method, path);
+            return Err(answer::empty(StatusCode::NOT_FOUND));
+        };
+        if route.methods.contains(&method.as_str()) {
+            return Ok(route);
+        }
+        let mut refusal = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
+        if let Ok(allowed) = HeaderValue::from_str(&route.methods.join(", ")) {
+            refusal.headers_mut().insert(ALLOW, allowed);
+        }
+        Err(refusal)
+    }
+}
+
+impl Handler for Routes {
+    async fn handle(&self, request: Request<Body>) -> Answer {
+        match self.find(request.method(), request.uri().path()) {
+            Ok(route) => (route.handler)(request).await,
+            Err(refusal) => refusal,
+        }
+    }
 }
 
 /// POSTs to paths where nothing is: Ring's, if an address is registered wrongly.
@@ -71,14 +144,39 @@ impl Unmatched {
 mod tests {
     use super::*;
 
+    fn route(path: &str, methods: &'static [&'static str]) -> Route {
+        Route::new(path, methods, async |_| answer::empty(StatusCode::OK))
+    }
+
     #[test]
     fn a_slash_at_the_end_makes_no_difference() {
         for (asked, configured) in [("/a/b", "/a/b"), ("/a/b/", "/a/b"), ("/a/b", "/a/b/"), ("/", "/")] {
-            assert!(is_at(asked, configured), "{asked} {configured}");
+            assert!(route(configured, &[]).is_at(asked), "{asked} {configured}");
         }
         for asked in ["/a", "/a/b/c", "/a//b", "/A/b", "a/b", "/a/b/.", ""] {
-            assert!(!is_at(asked, "/a/b"), "{asked}");
+            assert!(!route("/a/b", &[]).is_at(asked), "{asked}");
         }
+    }
+
+    #[test]
+    fn another_method_is_told_those_of_the_path_and_leaves_no_trace() {
+        let unmatched = Arc::new(Unmatched::new(Counter::default()));
+        let table = vec![route("/a", &["POST", "PUT"]), route("/b", &["GET"])];
+        let routes = Routes::new(table, Arc::clone(&unmatched));
+        assert_eq!(routes.find(&Method::PUT, "/a/").unwrap().path, "/a");
+        assert_eq!(routes.find(&Method::GET, "/b").unwrap().path, "/b");
+        for (method, path, status, allowed) in [
+            (Method::GET, "/a", 405, Some("POST, PUT")),
+            (Method::POST, "/b", 405, Some("GET")),
+            (Method::GET, "/c", 404, None),
+        ] {
+            let refusal = routes.find(&method, path).unwrap_err();
+            let told = refusal.headers().get(ALLOW).map(|value| value.to_str().unwrap());
+            assert_eq!((refusal.status().as_u16(), told), (status, allowed), "{method} {path}");
+        }
+        assert_eq!(unmatched.count(), 0);
+        assert_eq!(routes.find(&Method::POST, "/c").unwrap_err().status(), 404);
+        assert_eq!(unmatched.count(), 1);
     }
 
     #[test]

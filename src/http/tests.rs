@@ -125,13 +125,21 @@ async fn tcp(limits: Limits) -> (Running, std::net::SocketAddr) {
 struct Pipes(mpsc::Receiver<DuplexStream>);
 
 impl Listener for Pipes {
-    type Stream = DuplexStream;
+    type Accepted = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<DuplexStream> {
         match self.0.recv().await {
             Some(pipe) => Ok(pipe),
             None => std::future::pending().await,
         }
+    }
+}
+
+impl Setup for DuplexStream {
+    type Stream = Self;
+
+    async fn set_up(self) -> io::Result<(Self, Peer)> {
+        Ok((self, Peer::default()))
     }
 }
 

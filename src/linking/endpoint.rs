@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, REFERRER_POLICY};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, REFERRER_POLICY};
+use hyper::{Request, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
@@ -16,7 +16,7 @@ use crate::domain::code::{Grant, NoRoom};
 use crate::domain::limiter::Limiter;
 use crate::domain::visit::Visit;
 use crate::http::body::BodyError;
-use crate::http::routes::is_at;
+use crate::http::routes::Route;
 use crate::http::{Answer, Body, answer};
 use crate::telemetry::{CodeRequest as Answered, Metrics};
 use crate::tokens::TokenService;
@@ -56,21 +56,20 @@ impl Endpoint {
         Self { settings, tokens, metrics, room, lines }
     }
 
-    /// Whether requests to `path` are for here.
-    pub fn is_for(&self, path: &str) -> bool {
-        is_at(path, &self.settings.code_path)
-            || is_at(path, &self.settings.link_path) && self.settings.sign_in_url.is_some()
+    /// The place of both URLs in the route table. Ring does not say how it calls, so a code is taken by three methods.
+    pub fn routes(self: &Arc<Self>) -> Vec<Route> {
+        let taker = Arc::clone(self);
+        let take = move |request| Arc::clone(&taker).take_code(request);
+        let mut routes = vec![Route::new(&self.settings.code_path, &["POST", "PUT", "GET"], take)];
+        if let Some(page) = self.settings.sign_in_url.clone() {
+            let lead_on = move |request: Request<Body>| std::future::ready(lead_on(&page, &request));
+            routes.push(Route::new(&self.settings.link_path, &["GET", "HEAD"], lead_on));
+        }
+        routes
     }
 
-    /// Answers one request on the public listener.
-    pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
-        if !is_at(request.uri().path(), &self.settings.code_path) {
-            return self.lead_on(&request);
-        }
-        // Ring does not say how it calls.
-        if !matches!(*request.method(), Method::POST | Method::PUT | Method::GET) {
-            return not_allowed("POST, PUT, GET");
-        }
+    /// Answers one call of the token exchange URL.
+    async fn take_code(self: Arc<Self>, request: Request<Body>) -> Answer {
         let answered = match self.code(request).await {
             Ok(()) => Answered::Taken,
             Err(answered) => answered,
@@ -127,32 +126,6 @@ impl Endpoint {
         }
     }
 
-    /// To the partner's own page: nowhere else, whatever the request says, and with nothing of it but a visit's two fields.
-    fn lead_on(&self, request: &Request<Body>) -> Answer {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return not_allowed("GET, HEAD");
-        }
-        let visit = Visit::of_query(request.uri().query().unwrap_or_default());
-        let to = self.settings.sign_in_url.as_deref().zip(visit.ok()).and_then(|(page, visit)| {
-            let joint = if page.contains('?') { '&' } else { '?' };
-            HeaderValue::from_str(&format!("{page}{joint}{}", visit.to_query())).ok()
-        });
-        let mut answer = match to {
-            Some(to) => {
-                let mut answer = answer::empty(StatusCode::SEE_OTHER);
-                answer.headers_mut().insert(LOCATION, to);
-                answer
-            }
-            None => answer::text(
-                StatusCode::BAD_REQUEST,
-                "This link is not complete. Begin again in the Ring app.\n",
-            ),
-        };
-        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        answer.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        answer
-    }
-
     /// Says how a call was answered, a few times a minute for each way, with its shape and never a value.
     fn say(&self, answered: Answered, why: &dyn Display, shape: Option<&dyn Display>) {
         let passed = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pass(answered, clock::now());
@@ -166,8 +139,24 @@ impl Endpoint {
     }
 }
 
-fn not_allowed(allowed: &'static str) -> Answer {
-    let mut refusal = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
-    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    refusal
+/// To the partner's own page: nowhere else, whatever the request says, and with nothing of it but a visit's two fields.
+fn lead_on(page: &str, request: &Request<Body>) -> Answer {
+    let visit = Visit::of_query(request.uri().query().unwrap_or_default());
+    let to = visit.ok().and_then(|visit| {
+        let joint = if page.contains('?') { '&' } else { '?' };
+        HeaderValue::from_str(&format!("{page}{joint}{}", visit.to_query())).ok()
+    });
+    let mut answer = match to {
+        Some(to) => {
+            let mut answer = answer::empty(StatusCode::SEE_OTHER);
+            answer.headers_mut().insert(LOCATION, to);
+            answer
+        }
+        None => {
+            answer::text(StatusCode::BAD_REQUEST, "This link is not complete. Begin again in the Ring app.\n")
+        }
+    };
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
 }

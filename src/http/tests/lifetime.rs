@@ -214,7 +214,7 @@ struct Exhausted {
 }
 
 impl Listener for Exhausted {
-    type Stream = DuplexStream;
+    type Accepted = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<DuplexStream> {
         self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -238,4 +238,58 @@ async fn a_failing_accept_is_tried_again_without_spinning() {
     until(&mut stream, "got").await;
     assert!(began.elapsed() >= 5 * ACCEPT_PAUSE);
     assert!(asked.load(std::sync::atomic::Ordering::Relaxed) <= 10);
+}
+
+/// Connections that are set up once the peer has said hello, as by a handshake.
+struct Shaking(Pipes);
+struct Unready(DuplexStream);
+
+impl Listener for Shaking {
+    type Accepted = Unready;
+
+    async fn accept(&mut self) -> io::Result<Unready> {
+        self.0.accept().await.map(Unready)
+    }
+}
+
+impl Setup for Unready {
+    type Stream = DuplexStream;
+
+    async fn set_up(mut self) -> io::Result<(DuplexStream, Peer)> {
+        self.0.read_exact(&mut [0; 5]).await?;
+        Ok((self.0, Peer::default()))
+    }
+}
+
+fn shaking(limits: Limits) -> (Running, Dialer) {
+    let (sender, receiver) = mpsc::channel(16);
+    (start(limits, Shaking(Pipes(receiver))), Dialer(sender))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_set_up_holds_up_no_other_and_has_the_time_of_a_head() {
+    let (running, dialer) = shaking(limits());
+    let began = clock::ticks();
+    let mut silent = dialer.dial().await;
+    let mut other = dialer.dial().await;
+    other.write_all(format!("hello{GET}").as_bytes()).await.unwrap();
+    until(&mut other, "got").await;
+    assert!(began.elapsed() < limits().header_timeout);
+    assert_eq!(until_closed(&mut silent).await, "");
+    assert!((limits().header_timeout..2 * limits().header_timeout).contains(&began.elapsed()));
+    let _silent = dialer.dial().await;
+    assert_eq!(running.stop(Duration::from_secs(2)).await, 0, "a stop does not wait for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_set_up_gives_way_to_another() {
+    let (_running, dialer) = shaking(Limits { max_connections: 1, ..limits() });
+    let began = clock::ticks();
+    let mut silent = dialer.dial().await;
+    tokio::task::yield_now().await;
+    let mut other = dialer.dial().await;
+    other.write_all(format!("hello{GET}").as_bytes()).await.unwrap();
+    until(&mut other, "got").await;
+    assert_eq!(until_closed(&mut silent).await, "");
+    assert!(began.elapsed() < limits().header_timeout);
 }
