@@ -96,7 +96,7 @@ impl Linking {
                 end = &mut stop => break end,
                 () = changes.changed() => {}
                 Some((item, done)) = driver.ended() => match (item, done) {
-                    (Item::Claim(number), Some(())) => ended = Some(number),
+                    (Item::Claim(number), Ok(())) => ended = Some(number),
                     _ => look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN),
                 },
                 () = tokio::time::sleep_until(look_at_all) => {}

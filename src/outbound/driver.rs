@@ -6,7 +6,11 @@ use tokio::task::{Id, JoinSet};
 
 use super::under_way::{InFlight, Item};
 
-/// The tasks of one kind of work. They end with it.
+/// The work on an item ended in a panic; what it left is on disk, and is taken up again.
+#[derive(Debug)]
+pub struct Panicked;
+
+/// Tasks that work on items. They end with it.
 #[derive(Debug)]
 pub struct Driver<T> {
     tasks: JoinSet<T>,
@@ -30,13 +34,13 @@ impl<T: Send + 'static> Driver<T> {
         self.items.insert(task.id(), item);
     }
 
-    /// The next item whose work ended, and what it brought; nothing of it where that panicked. Nothing at all while none is worked on.
-    pub async fn ended(&mut self) -> Option<(Item, Option<T>)> {
+    /// The next item whose work ended, and what it brought. Nothing while none is worked on.
+    pub async fn ended(&mut self) -> Option<(Item, Result<T, Panicked>)> {
         let (id, brought) = match self.tasks.join_next_with_id().await? {
-            Ok((id, brought)) => (id, Some(brought)),
+            Ok((id, brought)) => (id, Ok(brought)),
             Err(error) => {
-                tracing::error!(%error, "work on what goes to Ring ended in a panic; what it left is on disk, and is taken up again");
-                (error.id(), None)
+                tracing::error!(%error, "work on what goes to Ring ended in a panic; it is taken up again");
+                (error.id(), Err(Panicked))
             }
         };
         Some((self.items.remove(&id)?, brought))

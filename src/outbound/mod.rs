@@ -15,6 +15,6 @@ mod rate;
 mod under_way;
 
 pub use attempt::{Attempt, Outbound};
-pub use driver::Driver;
+pub use driver::{Driver, Panicked};
 pub use rate::RateLimiter;
 pub use under_way::{InFlight, Item};

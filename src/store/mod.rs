@@ -50,7 +50,7 @@ pub use self::memory::shared::{Health, Stats};
 pub use self::ports::{Claimable, Inbox, Links, Outbox, Queues};
 pub use self::txn::claims::{Claim, Claimed};
 pub use self::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
-pub use self::txn::journal::{Access, NoTurn, TokenRecord, Turn, Which};
+pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord, Which};
 pub use self::txn::unidentified::{Arrived, Identified};
 #[doc(hidden)]
 pub use self::writer::inline::Inline;

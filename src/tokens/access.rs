@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::guard::Guard;
-use super::schedule::Schedule;
+use super::context::Context;
 use crate::clock;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::refresh::{Decision, End};
 use crate::domain::time::Millis;
-use crate::store::{Access, Store};
-use crate::telemetry::{AccessOutcome, Metrics};
+use crate::store::Access;
+use crate::telemetry::AccessOutcome;
 
 /// An answer comes within this.
 const PATIENCE: Duration = Duration::from_millis(9500);
@@ -24,12 +23,7 @@ const SOON: Duration = Duration::from_secs(5);
 /// The access tokens of all accounts.
 #[derive(Debug)]
 pub struct AccessTokens {
-    pub(super) store: Store,
-    pub(super) metrics: Metrics,
-    pub(super) schedule: Arc<Schedule>,
-    pub(super) guard: Arc<Guard>,
-    /// The configuration says who we are at Ring.
-    pub(super) refreshes: bool,
+    pub(super) context: Arc<Context>,
 }
 
 impl AccessTokens {
@@ -39,7 +33,7 @@ impl AccessTokens {
     /// Why there is none, and when to ask again.
     pub async fn get(&self, ask: &AccessRequest) -> Result<AccessToken, Denied> {
         let lent = self.find(ask).await;
-        self.metrics.access_asked(match &lent {
+        self.context.metrics.access_asked(match &lent {
             Ok(_) => AccessOutcome::Given,
             Err(Denied { retry_after: Some(_), .. }) => AccessOutcome::Later,
             Err(_) => AccessOutcome::Denied,
@@ -51,14 +45,14 @@ impl AccessTokens {
         let until = clock::ticks() + PATIENCE;
         let mut renewed = false;
         loop {
-            let access = match self.store.links().access(ask.account.clone()).await {
+            let access = match self.context.store.links().access(ask.account.clone()).await {
                 Ok(Some(access)) => access,
                 Ok(None) => return Err(Denied::for_good(Reason::NoTokens)),
                 Err(_) => return Err(Denied::for_now(Reason::Store, SOON)),
             };
             let number = access.number;
-            let good_for = self.schedule.access_left(&access);
-            let access = match serve(ask, access, good_for, self.schedule.now()) {
+            let good_for = self.context.schedule.access_left(&access);
+            let access = match serve(ask, access, good_for, self.context.schedule.now()) {
                 Ok(lent) => return Ok(lent),
                 Err(access) => access,
             };
@@ -66,10 +60,10 @@ impl AccessTokens {
                 return Err(Denied::for_good(Reason::TooLong));
             }
             self.may_refresh(ask, &access, good_for)?;
-            let outcome = self.schedule.wait_for(number);
-            let planned = self.schedule.plan_if_new(number).await;
+            let outcome = self.context.schedule.wait_for(number);
+            let planned = self.context.schedule.plan_if_new(number).await;
             planned.map_err(|_| Denied::for_now(Reason::Store, SOON))?;
-            let asked = self.schedule.ask(number);
+            let asked = self.context.schedule.ask(number);
             asked.map_err(|wait| Denied::for_now(Reason::Failing, wait))?;
             match tokio::time::timeout_at(until, outcome).await {
                 Ok(Ok(Some(Decision::Retry { within }))) => return Err(self.why_later(within)),
@@ -87,14 +81,14 @@ impl AccessTokens {
             Some(End::Revoked) => return Err(Denied::for_good(Reason::Revoked)),
             None => {}
         }
-        if !self.refreshes {
+        if self.context.api.is_none() {
             return Err(Denied::for_good(Reason::NotConfigured));
         }
-        if self.guard.is_guarded() {
+        if self.context.guard.is_guarded() {
             return Err(Denied::for_good(Reason::Guarded));
         }
-        not_again(ask, access, left, self.schedule.now())?;
-        let standing = self.schedule.planner().trouble(self.schedule.moment());
+        not_again(ask, access, left, self.context.schedule.now())?;
+        let standing = self.context.schedule.trouble();
         match standing {
             Some((reason, wait)) => Err(Denied::for_now(reason, wait)),
             None => Ok(()),
@@ -102,11 +96,8 @@ impl AccessTokens {
     }
 
     fn why_later(&self, within: Duration) -> Denied {
-        let reason = self
-            .schedule
-            .planner()
-            .trouble(self.schedule.moment())
-            .map_or(Reason::Failing, |(reason, _)| reason);
+        let trouble = self.context.schedule.trouble();
+        let reason = trouble.map_or(Reason::Failing, |(reason, _)| reason);
         Denied::for_now(reason, within.max(Duration::from_secs(1)))
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+use super::context::Context;
 use super::record::{RECORD_AGAIN, Recorder};
-use super::schedule::Schedule;
 use super::unidentified::Unidentified;
 use crate::clock;
 use crate::domain::backoff::Throttle;
@@ -17,11 +17,10 @@ use crate::domain::limiter::Limiter;
 use crate::domain::refresh::Bucket;
 use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::failpoint;
-use crate::outbound::{Attempt, Driver, InFlight, Item, Outbound, RateLimiter};
+use crate::outbound::{Attempt, Driver, InFlight, Item, RateLimiter};
 use crate::randomness::random;
 use crate::ring_api::{RingApi, Said};
-use crate::store::{CodeId, Exchanged, KeptCode, Store, StoreError, WaitingCode};
-use crate::telemetry::Metrics;
+use crate::store::{CodeId, Exchanged, KeptCode, StoreError, WaitingCode};
 
 /// Codes that OAuth has at a time: each may take minutes, and anybody can make codes up.
 const AT_OAUTH: usize = 128;
@@ -37,29 +36,11 @@ const IDENTIFY: [Duration; 6] = [
     Duration::from_secs(30),
 ];
 
-/// What codes work on.
-#[derive(Debug)]
-pub(super) struct Parts {
-    pub store: Store,
-    pub api: Option<RingApi>,
-    pub metrics: Metrics,
-    pub schedule: Arc<Schedule>,
-    pub recorder: Arc<Recorder>,
-    pub outbound: Arc<Outbound>,
-    pub unidentified: Arc<Unidentified>,
-    /// Codes that are taken, and sent, a second.
-    pub per_second: u32,
-}
-
 /// Codes on their way.
 #[derive(Debug)]
 pub(super) struct Codes {
-    store: Store,
-    api: Option<RingApi>,
-    metrics: Metrics,
-    schedule: Arc<Schedule>,
+    context: Arc<Context>,
     recorder: Arc<Recorder>,
-    outbound: Arc<Outbound>,
     unidentified: Arc<Unidentified>,
     /// What is taken a second: whoever knows the address can make codes up.
     share: Mutex<Bucket>,
@@ -83,15 +64,16 @@ enum Line {
 }
 
 impl Codes {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts { store, api, metrics, schedule, recorder, outbound, unidentified, per_second } = parts;
+    /// Of which so many are taken, and sent, a second.
+    pub(super) fn new(
+        context: Arc<Context>,
+        recorder: Arc<Recorder>,
+        unidentified: Arc<Unidentified>,
+        per_second: u32,
+    ) -> Self {
         Self {
-            store,
-            api,
-            metrics,
-            schedule,
+            context,
             recorder,
-            outbound,
             unidentified,
             share: Mutex::new(Bucket::full(per_second, per_second)),
             limiter: RateLimiter::with_burst(per_second, 1),
@@ -107,10 +89,10 @@ impl Codes {
     /// # Errors
     /// [`NoRoom`]: it may be kept all the same where the store's word is missing, and may come again.
     pub(super) async fn take(self: &Arc<Self>, grant: Grant) -> Result<(), NoRoom> {
-        if self.api.is_none() {
+        if self.context.api.is_none() {
             return Err(NoRoom::NotConfigured);
         }
-        let ticks = self.schedule.moment().ticks;
+        let ticks = self.context.schedule.moment().ticks;
         let share = self.share.lock().unwrap_or_else(PoisonError::into_inner).take(ticks);
         share.map_err(|_| NoRoom::TooMany)?;
         // A task of its own: what is kept has to be exchanged, whether or not somebody still waits for this.
@@ -122,8 +104,8 @@ impl Codes {
     }
 
     async fn keep(&self, grant: Grant) -> Result<(), StoreError> {
-        let received_at = self.schedule.now();
-        let kept = self.store.outbox().keep_code(grant).await?;
+        let received_at = self.context.schedule.now();
+        let kept = self.context.store.outbox().keep_code(grant).await?;
         failpoint!("code.kept");
         match kept {
             KeptCode::New(id) => self.expect(WaitingCode { id, received_at, tries: 0 }),
@@ -136,15 +118,15 @@ impl Codes {
     }
 
     fn expect(&self, code: WaitingCode) {
-        if let Some(in_flight) = self.outbound.enter(Item::Code(code.id)) {
+        if let Some(in_flight) = self.context.outbound.enter(Item::Code(code.id)) {
             self.new_ones().push((in_flight, code));
-            self.schedule.wake.notify_one();
+            self.context.schedule.wake.notify_one();
         }
     }
 
     /// Reads what a run before left on its way, or this one after a commit that nobody knows of.
     pub(super) async fn read(&self) -> Result<(), StoreError> {
-        for code in self.store.outbox().waiting_codes().await? {
+        for code in self.context.store.outbox().waiting_codes().await? {
             self.expect(code);
         }
         Ok(())
@@ -155,7 +137,7 @@ impl Codes {
         for (in_flight, code) in self.new_ones().drain(..) {
             let codes = Arc::clone(self);
             driver.start(in_flight, async move {
-                match &codes.api {
+                match &codes.context.api {
                     Some(api) => codes.exchange(api, code).await,
                     // Taken when there was one.
                     None => codes.end(code.id, CodeEnd::Expired).await,
@@ -167,7 +149,7 @@ impl Codes {
 
     /// Until the code is at its end, or the daemon stops between two tries: the next start goes on then.
     async fn exchange(&self, api: &RingApi, code: WaitingCode) {
-        let age = self.schedule.now().since(code.received_at).min(LIFE);
+        let age = self.context.schedule.now().since(code.received_at).min(LIFE);
         // By this clock, because the other may be set; the answer tells the time at Ring.
         let came = clock::ticks().checked_sub(age).unwrap_or_else(clock::ticks);
         let attempt = CodeAttempt { of: self, api, id: code.id, until: came + LIFE };
@@ -176,7 +158,7 @@ impl Codes {
             if let Some(end) = tries.end() {
                 break end;
             }
-            let Said { heard, why } = match self.outbound.send_once(&attempt).await {
+            let Said { heard, why } = match self.context.outbound.send_once(&attempt).await {
                 End::Said(said) => said,
                 End::TooLate => break tries.too_late(),
                 End::Over => return,
@@ -198,7 +180,7 @@ impl Codes {
             if clock::ticks() + wait >= attempt.until {
                 break tries.too_late();
             }
-            if self.outbound.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
+            if self.context.outbound.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
         };
@@ -206,7 +188,7 @@ impl Codes {
     }
 
     async fn end(&self, id: CodeId, end: CodeEnd) {
-        self.metrics.code(end);
+        self.context.metrics.code(end);
         let outcome = end.as_str();
         if end == CodeEnd::Refused {
             self.say(Line::Refused, |silent_before| {
@@ -225,11 +207,11 @@ impl Codes {
                 );
             });
         }
-        while let Err(error) = self.store.outbox().end_code(id, end).await {
+        while let Err(error) = self.context.store.outbox().end_code(id, end).await {
             self.say(Line::Unrecorded, |silent_before| {
                 tracing::warn!(%error, silent_before, "what became of a code could not be noted; trying again");
             });
-            if self.outbound.unless_stopping(tokio::time::sleep(RECORD_AGAIN)).await.is_none() {
+            if self.context.outbound.unless_stopping(tokio::time::sleep(RECORD_AGAIN)).await.is_none() {
                 return;
             }
         }
@@ -238,13 +220,13 @@ impl Codes {
     /// Does not come back before the tokens are on disk, also when the daemon is to stop: they are in memory alone.
     async fn take_in(&self, api: &RingApi, id: CodeId, pair: TokenPair, came: Instant) {
         let Some(refresh_token) = pair.refresh_token else { return };
-        let span = Span::from_now(self.schedule.now(), pair.expires_in);
+        let span = Span::from_now(self.context.schedule.now(), pair.expires_in);
         let pair = Pair { access_token: Some(pair.access_token), refresh_token, scope: pair.scope };
-        let came = self.store.ring_clock().when(clock::now()).minus(came.elapsed());
+        let came = self.context.store.ring_clock().when(clock::now()).minus(came.elapsed());
         let exchanged = Arc::new(Exchanged { pair, span, came });
         let mut waits = None;
         let number = loop {
-            let error = match self.store.outbox().exchanged_code(id, Arc::clone(&exchanged)).await {
+            let error = match self.context.store.outbox().exchanged_code(id, Arc::clone(&exchanged)).await {
                 Ok(number) => break number,
                 Err(error) => error,
             };
@@ -255,10 +237,10 @@ impl Codes {
         drop(waits);
         self.recorder.note_what_is_on_disk().await;
         failpoint!("code.recorded");
-        self.metrics.code(CodeEnd::Exchanged);
+        self.context.metrics.code(CodeEnd::Exchanged);
         self.unidentified.expect(number).await;
         for wait in IDENTIFY {
-            if self.outbound.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
+            if self.context.outbound.unless_stopping(tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
             self.unidentified.identify(api, number).await;
@@ -270,7 +252,7 @@ impl Codes {
 
     /// Whoever knows the address can have as many lines of a kind as come, so only a few a minute are written.
     fn say(&self, line: Line, write: impl FnOnce(u64)) {
-        let now = self.schedule.now();
+        let now = self.context.schedule.now();
         let passed = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pass(line, now);
         if let Some(silent_before) = passed {
             write(silent_before);
@@ -330,7 +312,7 @@ impl<'a> Attempt for CodeAttempt<'a> {
             codes.limiter.pass().await;
             place
         };
-        match codes.outbound.unless_stopping(timeout_at(self.until, place)).await {
+        match codes.context.outbound.unless_stopping(timeout_at(self.until, place)).await {
             Some(Ok(place)) => place.map_err(|_| End::Over),
             Some(Err(_)) => Err(End::TooLate),
             None => Err(End::Over),
@@ -338,7 +320,7 @@ impl<'a> Attempt for CodeAttempt<'a> {
     }
 
     async fn intend(&self) -> Result<Grant, End> {
-        let grant = match self.of.store.outbox().send_code(self.id).await {
+        let grant = match self.of.context.store.outbox().send_code(self.id).await {
             Ok(Some(grant)) => grant,
             Ok(None) => return Err(End::Over),
             Err(error) => return Err(End::Said(Said::new(Heard::WITHHELD, error.to_string()))),
@@ -367,7 +349,7 @@ impl<'a> Attempt for CodeAttempt<'a> {
             ),
             heard if may_be_spent(heard) => {}
             _ => {
-                if let Err(error) = self.of.store.outbox().unsend_code(self.id).await {
+                if let Err(error) = self.of.context.store.outbox().unsend_code(self.id).await {
                     tracing::warn!(%error, "that a code was not sent could not be noted");
                 }
             }

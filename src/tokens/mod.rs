@@ -12,6 +12,7 @@
 
 mod access;
 mod codes;
+mod context;
 mod guard;
 mod notifier;
 mod record;

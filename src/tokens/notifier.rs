@@ -6,13 +6,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::guard::Guard;
-use super::schedule::Schedule;
+use super::context::Context;
 use crate::domain::actor::Actor;
 use crate::domain::refresh::{LIFE, Notice, SLICES};
 use crate::logging::audit::{self, Entry, What};
-use crate::store::Store;
-use crate::telemetry::Metrics;
 
 /// How long a round over all accounts takes: some of what there is to tell comes with time alone.
 const ROUND: Duration = Duration::from_secs(20);
@@ -25,19 +22,16 @@ const SAY_AGAIN: Duration = Duration::from_hours(1);
 /// Tells people of links.
 #[derive(Debug)]
 pub(super) struct Notifier {
-    pub store: Store,
-    pub metrics: Metrics,
-    pub schedule: Arc<Schedule>,
-    pub guard: Arc<Guard>,
+    pub context: Arc<Context>,
 }
 
 impl Notifier {
     /// Says that nothing is refreshed, until it is accepted.
     pub(super) async fn complain(self: Arc<Self>) {
-        while self.guard.is_guarded() {
-            let noted_epoch = self.guard.noted_epoch().await;
-            let store_epoch = self.store.outbox().epoch().await.ok();
-            let guard_folder = self.guard.folder().display();
+        while self.context.guard.is_guarded() {
+            let noted_epoch = self.context.guard.noted_epoch().await;
+            let store_epoch = self.context.store.outbox().epoch().await.ok();
+            let guard_folder = self.context.guard.folder().display();
             tracing::error!(
                 %guard_folder,
                 noted_epoch,
@@ -51,15 +45,15 @@ impl Notifier {
 
     /// Runs until it is dropped.
     pub(super) async fn run(self: Arc<Self>) {
-        self.schedule.rounds().all();
+        self.context.schedule.rounds().all();
         let mut slices = tokio::time::interval(ROUND / SLICES);
         slices.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // After a long outage there may be very many.
             while self.tell_some().await {}
             tokio::select! {
-                _ = slices.tick() => self.schedule.rounds().tick(),
-                () = self.schedule.news.notified() => {}
+                _ = slices.tick() => self.context.schedule.rounds().tick(),
+                () = self.context.schedule.news.notified() => {}
             }
         }
     }
@@ -67,8 +61,11 @@ impl Notifier {
     /// Returns whether there was something to tell. What could not be told is found again in the next round.
     async fn tell_some(self: &Arc<Self>) -> bool {
         let news = {
-            let (now, mut rounds, planner) =
-                (self.schedule.moment(), self.schedule.rounds(), self.schedule.planner());
+            let (now, mut rounds, planner) = (
+                self.context.schedule.moment(),
+                self.context.schedule.rounds(),
+                self.context.schedule.planner(),
+            );
             rounds.look(planner.numbers(), AT_ONCE, |account| planner.news_of(account, now))
         };
         let any = !news.is_empty();
@@ -81,24 +78,24 @@ impl Notifier {
     }
 
     async fn tell(self: Arc<Self>, number: u32, notice: Notice) {
-        let Some(lapses_at) = self.schedule.planner().lapses_at(number) else { return };
-        let account = match self.store.links().tell(number, lapses_at.minus(LIFE), notice).await {
+        let Some(lapses_at) = self.context.schedule.planner().lapses_at(number) else { return };
+        let account = match self.context.store.links().tell(number, lapses_at.minus(LIFE), notice).await {
             Ok(account) => account,
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "a change of a link's state could not be noted");
                 return;
             }
         };
-        let now = self.schedule.moment();
+        let now = self.context.schedule.moment();
         // Other tokens, or a clock that was set back: they are planned anew, and told of as they are.
         let Some(account) = account else {
-            if let Err(error) = self.schedule.replan(number).await {
+            if let Err(error) = self.context.schedule.replan(number).await {
                 tracing::warn!(account_number = number, %error, "an account can't be planned anew");
             }
             return;
         };
-        self.schedule.planner().told(number, notice, now);
-        self.metrics.link_is(notice.health());
+        self.context.schedule.planner().told(number, notice, now);
+        self.context.metrics.link_is(notice.health());
         let days_left = lapses_at.since(now.wall).as_secs() / 86_400;
         let named = account;
         let (account, state) = (crate::logging::text(named.as_str()), notice.as_str());

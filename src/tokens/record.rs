@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::guard::{Guard, Waiting};
+use super::context::Context;
+use super::guard::Waiting;
 use crate::domain::heard::Heard;
 use crate::domain::time::Millis;
 use crate::domain::tokens::Granted;
-use crate::outbound::Outbound;
-use crate::store::{Store, Turn};
+use crate::store::RefreshIntent;
 
 /// Between two tries to record an answer.
 pub(super) const RECORD_AGAIN: Duration = Duration::from_secs(1);
@@ -20,16 +20,14 @@ pub(super) const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// Records answers, and the epoch they belong to.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    store: Store,
-    pub guard: Arc<Guard>,
-    outbound: Arc<Outbound>,
+    context: Arc<Context>,
     /// Answers of OAuth that the store has not taken yet.
     waiting: AtomicUsize,
 }
 
 impl Recorder {
-    pub(super) fn new(store: Store, guard: Arc<Guard>, outbound: Arc<Outbound>) -> Self {
-        Self { store, guard, outbound, waiting: AtomicUsize::new(0) }
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, waiting: AtomicUsize::new(0) }
     }
 
     /// How many answers of OAuth the store has not taken yet.
@@ -44,35 +42,39 @@ impl Recorder {
     }
 
     /// Does not return before what holds tokens is on disk: in the store, or at least, when the daemon stops, in the guard folder.
-    pub(super) async fn record(&self, turn: &Turn, at: Millis, heard: Heard<Granted>) {
+    pub(super) async fn record(&self, intent: &RefreshIntent, at: Millis, heard: Heard<Granted>) {
         let heard = Arc::new(heard);
         let (mut waits, mut keeping, mut kept_aside) = (None, None, false);
         loop {
-            let settling =
-                self.store.outbox().settle_refresh(turn.number, turn.fence, at, Arc::clone(&heard));
+            let settling = self.context.store.outbox().settle_refresh(
+                intent.number,
+                intent.fence,
+                at,
+                Arc::clone(&heard),
+            );
             let Err(error) = settling.await else { break };
             let Some(answer) = precious(&heard) else {
-                tracing::warn!(account = %turn.account, %error, "how the refresh came out could not be noted");
+                tracing::warn!(account = %intent.account, %error, "how the refresh came out could not be noted");
                 return;
             };
             waits.get_or_insert_with(|| self.unrecorded());
             if !kept_aside {
                 // No longer than that: where this folder hangs, the store may be well again.
-                let task = keeping.get_or_insert_with(|| tokio::spawn(self.keep_aside(turn, &answer)));
+                let task = keeping.get_or_insert_with(|| tokio::spawn(self.keep_aside(intent, &answer)));
                 if let Ok(kept) = tokio::time::timeout(RECORD_AGAIN, task).await {
                     (keeping, kept_aside) = (None, kept.unwrap_or(false));
                 }
             }
-            tracing::error!(account = %turn.account, %error, kept_aside, "the store can't take new tokens; trying again");
-            if kept_aside && self.outbound.is_stopping() {
-                tracing::warn!(account = %turn.account, "the next start takes its new tokens from the guard folder");
+            tracing::error!(account = %intent.account, %error, kept_aside, "the store can't take new tokens; trying again");
+            if kept_aside && self.context.outbound.is_stopping() {
+                tracing::warn!(account = %intent.account, "the next start takes its new tokens from the guard folder");
                 return;
             }
             tokio::time::sleep(RECORD_AGAIN).await;
         }
         if waits.is_some() {
-            tracing::info!(account = %turn.account, "the store has the new tokens now");
-            let (guard, number, fence) = (Arc::clone(&self.guard), turn.number, turn.fence);
+            tracing::info!(account = %intent.account, "the store has the new tokens now");
+            let (guard, number, fence) = (Arc::clone(&self.context.guard), intent.number, intent.fence);
             tokio::spawn(async move {
                 if let Some(task) = keeping {
                     let _ = task.await;
@@ -86,10 +88,14 @@ impl Recorder {
         }
     }
 
-    fn keep_aside(&self, turn: &Turn, answer: &[u8]) -> impl Future<Output = bool> + Send + 'static {
+    fn keep_aside(
+        &self,
+        intent: &RefreshIntent,
+        answer: &[u8],
+    ) -> impl Future<Output = bool> + Send + 'static {
         let (guard, account, sealed) =
-            (Arc::clone(&self.guard), turn.account.clone(), turn.seal_answer(answer));
-        let (number, fence) = (turn.number, turn.fence);
+            (Arc::clone(&self.context.guard), intent.account.clone(), intent.seal_answer(answer));
+        let (number, fence) = (intent.number, intent.fence);
         async move {
             let Ok(sealed) = sealed else { return false };
             let kept = guard.keep_answer(Waiting { number, fence, sealed }).await;
@@ -103,8 +109,8 @@ impl Recorder {
     /// Notes the store's epoch after new tokens are on disk: a copy from before them would send again what they replaced. The store's
     /// own word, since a commit that was said to have failed may have been durable.
     pub(super) async fn note_what_is_on_disk(&self) {
-        match self.store.outbox().epoch().await {
-            Ok(epoch) => drop(self.outbound.until_the_end(self.note_epoch(epoch)).await),
+        match self.context.store.outbox().epoch().await {
+            Ok(epoch) => drop(self.context.outbound.until_the_end(self.note_epoch(epoch)).await),
             Err(error) => {
                 tracing::warn!(%error, "the store's epoch can't be read; the next refresh notes it");
             }
@@ -112,9 +118,9 @@ impl Recorder {
     }
 
     pub(super) async fn note_epoch(&self, epoch: u64) {
-        if let Err(error) = self.guard.note(epoch).await {
+        if let Err(error) = self.context.guard.note(epoch).await {
             // The guard is for the operator's mistakes; the link is worth more.
-            tracing::error!(%error, folder = %self.guard.folder().display(), "the guard folder can't be written");
+            tracing::error!(%error, folder = %self.context.guard.folder().display(), "the guard folder can't be written");
         }
     }
 }

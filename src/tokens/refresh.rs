@@ -4,23 +4,24 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::context::Context;
 use super::record::Recorder;
-use super::schedule::Schedule;
+use super::unidentified::Unidentified;
 use crate::domain::heard::{Heard, Hindrance, Objection};
 use crate::domain::refresh::{Decision, Gain, LONGEST_NAP, Next, Outcome};
 use crate::domain::tokens::{Granted, TokenPair};
 use crate::failpoint;
-use crate::outbound::{Attempt, Driver, Item, Outbound};
+use crate::outbound::{Attempt, Driver, Item};
 use crate::randomness::random;
 use crate::ring_api::{RingApi, Said, may_hold_tokens, read_pair};
-use crate::store::{NoTurn, Store, Turn, Which};
-use crate::telemetry::{Metrics, Refresh};
+use crate::store::{NoRefresh, RefreshIntent, Which};
+use crate::telemetry::Refresh;
 
 /// How a refresh came out, for the schedule.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refreshed {
     which: Which,
-    pub outcome: Outcome,
+    outcome: Outcome,
     /// Whether the token before is still to be tried, where OAuth refuses this one; nothing where that can't be read.
     predecessor: Option<bool>,
     /// Whether OAuth gave another token at about the same time, so that this one may be the dead one of the two.
@@ -36,13 +37,9 @@ impl Refreshed {
 /// All refreshes of one daemon.
 #[derive(Debug)]
 pub(super) struct Refreshes {
-    pub store: Store,
-    /// Without it nothing is refreshed.
-    pub api: Option<RingApi>,
-    pub metrics: Metrics,
-    pub schedule: Arc<Schedule>,
+    pub context: Arc<Context>,
     pub recorder: Arc<Recorder>,
-    pub outbound: Arc<Outbound>,
+    pub unidentified: Arc<Unidentified>,
     /// Until somebody else may begin a refresh of the account.
     pub lease: Duration,
     /// How long after an answer that can't be read, and may hold the tokens that live, the old token is sent again.
@@ -54,17 +51,17 @@ pub(super) struct Refreshes {
 impl Refreshes {
     /// Sends off whatever may go now; returns how long nothing else will.
     pub(super) fn start_due(self: &Arc<Self>, driver: &mut Driver<Option<Refreshed>>) -> Duration {
-        let Some(api) = self.api.as_ref().filter(|_| !self.recorder.guard.is_guarded()) else {
+        let Some(api) = self.context.api.as_ref().filter(|_| !self.context.guard.is_guarded()) else {
             return LONGEST_NAP;
         };
         loop {
-            let next = self.schedule.next();
+            let next = self.context.schedule.next();
             let number = match next {
                 Next::Wait(wait) => return wait,
                 Next::Refresh(number) => number,
             };
-            let Some(in_flight) = self.outbound.enter(Item::Refresh(number)) else {
-                let (now, mut planner) = (self.schedule.moment(), self.schedule.planner());
+            let Some(in_flight) = self.context.outbound.enter(Item::Refresh(number)) else {
+                let (now, mut planner) = (self.context.schedule.moment(), self.context.schedule.planner());
                 planner.answered(number, Heard::WITHHELD, now, random());
                 continue;
             };
@@ -77,8 +74,8 @@ impl Refreshes {
 
     async fn refresh(&self, api: &RingApi, number: u32, which: Which) -> Refreshed {
         let attempt = RefreshAttempt { of: self, api, number, which };
-        let End { which, outcome, counted } = self.outbound.send_once(&attempt).await;
-        self.metrics.refreshed(counted);
+        let End { which, outcome, counted } = self.context.outbound.send_once(&attempt).await;
+        self.context.metrics.refreshed(counted);
         let others = match outcome {
             Heard::Refused(Objection::Grant) => self.others(number).await,
             _ => Some((false, false)),
@@ -87,10 +84,10 @@ impl Refreshes {
         Refreshed { which, outcome, predecessor: others.map(|(predecessor, _)| predecessor), rival }
     }
 
-    /// Tells the schedule, and whoever waits. Nothing where the account is tried once more at once, with another token.
-    pub(super) async fn ended(&self, number: u32, refreshed: Refreshed) -> Option<Option<Decision>> {
+    /// Tells the schedule, and whoever waits; unless the account is tried once more at once, with another token.
+    pub(super) async fn ended(&self, number: u32, refreshed: Refreshed) {
         let Refreshed { which, outcome, predecessor, rival } = refreshed;
-        let now = self.schedule.moment();
+        let now = self.context.schedule.moment();
         if which == Which::Predecessor
             && matches!(outcome, Heard::NotSent(_) | Heard::Refused(Objection::Client))
         {
@@ -98,25 +95,25 @@ impl Refreshes {
         }
         let decision = {
             // Held to the end, so that nobody is told of an end that is not one.
-            let mut planner = self.schedule.planner();
+            let mut planner = self.context.schedule.planner();
             let decision = planner.answered(number, outcome, now, random());
             let is_refused = outcome == Heard::Refused(Objection::Grant) && rival;
             if (is_refused || matches!(decision, Some(Decision::Ended(_))))
                 && self.may_be_made_good(number, predecessor)
             {
                 planner.reconsider(number, now);
-                return None;
+                return;
             }
             decision
         };
         if decision.is_none()
-            && let Err(error) = self.schedule.replan(number).await
+            && let Err(error) = self.context.schedule.replan(number).await
         {
             tracing::warn!(account_number = number, %error, "an account can't be planned anew");
         }
-        self.schedule.tell_waiters(number, decision);
-        self.schedule.changed(number);
-        Some(decision)
+        self.context.schedule.tell_waiters(number, decision);
+        self.context.schedule.changed(number);
+        tokio::spawn(Arc::clone(&self.unidentified).refreshed(number, outcome, decision));
     }
 
     /// The account has other tokens, or none.
@@ -142,7 +139,7 @@ impl Refreshes {
     /// Whether the account has a token that its present one replaced and that was never tried in its place, and whether OAuth gave
     /// that at about the same time as the present one; nothing where it can't be read.
     async fn others(&self, number: u32) -> Option<(bool, bool)> {
-        match self.store.links().token_record(number).await {
+        match self.context.store.links().token_record(number).await {
             Ok(found) => Some(found.map_or((false, false), |found| (found.predecessor, found.rival))),
             Err(error) => {
                 tracing::warn!(account_number = number, %error, "an account is not given up while the store can't be read");
@@ -152,25 +149,25 @@ impl Refreshes {
     }
 
     /// How long the token must not be sent again, since a kept answer may hold those that replaced it.
-    fn must_wait(&self, turn: &Turn) -> Option<Duration> {
-        let (_, sent_at) = turn.kept.as_ref().filter(|(answer, _)| may_hold_tokens(answer.expose()))?;
-        let wait = self.repeat_unreadable.saturating_sub(self.schedule.now().since(*sent_at));
+    fn must_wait(&self, intent: &RefreshIntent) -> Option<Duration> {
+        let (_, sent_at) = intent.kept.as_ref().filter(|(answer, _)| may_hold_tokens(answer.expose()))?;
+        let wait = self.repeat_unreadable.saturating_sub(self.context.schedule.now().since(*sent_at));
         Some(wait).filter(|wait| !wait.is_zero())
     }
 
     /// An answer to an earlier attempt can be read after all.
-    async fn adopt(&self, turn: &Turn, pair: TokenPair) {
-        let asked_at = turn.kept.as_ref().map_or_else(|| self.schedule.now(), |(_, at)| *at);
-        tracing::info!(account = %turn.account, "an answer that was kept is taken now");
-        self.recorder.record(turn, asked_at, Heard::Answer(Granted::Pair(pair))).await;
-        if let Err(error) = self.schedule.replan(turn.number).await {
-            tracing::warn!(account = %turn.account, %error, "the account is planned anew at the next start");
+    async fn adopt(&self, intent: &RefreshIntent, pair: TokenPair) {
+        let asked_at = intent.kept.as_ref().map_or_else(|| self.context.schedule.now(), |(_, at)| *at);
+        tracing::info!(account = %intent.account, "an answer that was kept is taken now");
+        self.recorder.record(intent, asked_at, Heard::Answer(Granted::Pair(pair))).await;
+        if let Err(error) = self.context.schedule.replan(intent.number).await {
+            tracing::warn!(account = %intent.account, %error, "the account is planned anew at the next start");
         }
     }
 
     /// Says what was heard. Returns what it means for the schedule and for the metrics.
-    fn meaning(&self, turn: &Turn, heard: &Heard<Granted>, why: &str) -> (Outcome, Refresh) {
-        let account = &turn.account;
+    fn meaning(&self, intent: &RefreshIntent, heard: &Heard<Granted>, why: &str) -> (Outcome, Refresh) {
+        let account = &intent.account;
         match heard {
             Heard::Answer(Granted::Pair(pair)) if pair.damaged => {
                 tracing::warn!(%account, "OAuth's answer was damaged; its tokens could be read all the same");
@@ -245,7 +242,7 @@ impl RefreshAttempt<'_> {
 impl Attempt for RefreshAttempt<'_> {
     /// The schedule bounds how many there are.
     type Place = ();
-    type Intent = Turn;
+    type Intent = RefreshIntent;
     type Given = Granted;
     type End = End;
 
@@ -253,56 +250,57 @@ impl Attempt for RefreshAttempt<'_> {
         Ok(())
     }
 
-    async fn intend(&self) -> Result<Turn, End> {
-        let Refreshes { store, recorder, outbound, schedule, lease, .. } = self.of;
-        let turn = match store.outbox().begin_refresh(self.number, self.which, *lease).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(NoTurn::NoToken | NoTurn::Taken)) => return Err(self.withheld()),
+    async fn intend(&self) -> Result<RefreshIntent, End> {
+        let Refreshes { context, recorder, lease, .. } = self.of;
+        let Context { store, outbound, schedule, .. } = &**context;
+        let intent = match store.outbox().begin_refresh(self.number, self.which, *lease).await {
+            Ok(Ok(intent)) => intent,
+            Ok(Err(NoRefresh::NoToken | NoRefresh::Taken)) => return Err(self.withheld()),
             Err(error) => {
                 tracing::warn!(account_number = self.number, %error, "no refresh without a store to note it in");
                 return Err(self.withheld());
             }
         };
         failpoint!("refresh.intent");
-        if outbound.until_the_end(recorder.note_epoch(turn.fence)).await.is_none() {
-            recorder.record(&turn, schedule.now(), Heard::WITHHELD).await;
+        if outbound.until_the_end(recorder.note_epoch(intent.fence)).await.is_none() {
+            recorder.record(&intent, schedule.now(), Heard::WITHHELD).await;
             return Err(self.withheld());
         }
         failpoint!("refresh.guarded");
-        let which = turn.which;
-        if let Some(pair) = turn.kept.as_ref().and_then(|(answer, _)| read_pair(answer.expose())) {
-            self.of.adopt(&turn, pair).await;
+        let which = intent.which;
+        if let Some(pair) = intent.kept.as_ref().and_then(|(answer, _)| read_pair(answer.expose())) {
+            self.of.adopt(&intent, pair).await;
             return Err(End { which, outcome: Heard::WITHHELD, counted: Refresh::Renewed });
         }
-        if let Some(wait) = self.of.must_wait(&turn) {
-            recorder.record(&turn, schedule.now(), Heard::WITHHELD).await;
+        if let Some(wait) = self.of.must_wait(&intent) {
+            recorder.record(&intent, schedule.now(), Heard::WITHHELD).await;
             let outcome = Heard::Answer(Gain::Kept { wait });
             return Err(End { which, outcome, counted: Refresh::Withheld });
         }
-        Ok(turn)
+        Ok(intent)
     }
 
-    async fn send(&self, turn: &Turn) -> Said<Granted> {
-        self.api.refresh(&turn.token).await
+    async fn send(&self, intent: &RefreshIntent) -> Said<Granted> {
+        self.api.refresh(&intent.token).await
     }
 
     /// Others need not wait for it, and nobody asks OAuth with a token that may still be good.
-    fn late(&self, turn: &Turn) {
-        tracing::warn!(account = %turn.account, "OAuth has not answered a refresh in time; its answer is awaited");
-        let schedule = &self.of.schedule;
-        schedule.planner().late(turn.number, schedule.moment(), random());
+    fn late(&self, intent: &RefreshIntent) {
+        tracing::warn!(account = %intent.account, "OAuth has not answered a refresh in time; its answer is awaited");
+        let schedule = &self.of.context.schedule;
+        schedule.planner().late(intent.number, schedule.moment(), random());
         schedule.wake.notify_one();
     }
 
-    async fn settle(&self, turn: Turn, said: Said<Granted>) -> End {
+    async fn settle(&self, intent: RefreshIntent, said: Said<Granted>) -> End {
         failpoint!("refresh.answered");
         let Said { heard, why } = said;
-        let (outcome, counted) = self.of.meaning(&turn, &heard, &why);
-        self.of.recorder.record(&turn, self.of.schedule.now(), heard).await;
-        if turn.again {
-            self.of.metrics.repeated(counted);
+        let (outcome, counted) = self.of.meaning(&intent, &heard, &why);
+        self.of.recorder.record(&intent, self.of.context.schedule.now(), heard).await;
+        if intent.again {
+            self.of.context.metrics.repeated(counted);
         }
         failpoint!("refresh.recorded");
-        End { which: turn.which, outcome, counted }
+        End { which: intent.which, outcome, counted }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{self, RingClock};
+use crate::domain::access_token::Reason;
 use crate::domain::heard::Heard;
 use crate::domain::refresh::{Decision, Moment, Next, Planner, Policy, Rounds};
 use crate::domain::time::Millis;
@@ -191,6 +192,11 @@ impl Schedule {
                 Err(wait) => tokio::time::sleep(wait).await,
             }
         }
+    }
+
+    /// Why nobody's tokens are refreshed at present, if so, and how long that lasts at least.
+    pub(super) fn trouble(&self) -> Option<(Reason, Duration)> {
+        self.planner().trouble(self.moment())
     }
 
     /// Ring asks us to send nothing for a while, and may say for how long.

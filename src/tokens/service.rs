@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::access::AccessTokens;
-use super::codes::{self, Codes};
+use super::codes::Codes;
+use super::context::Context;
 use super::guard::Guard;
 use super::notifier::Notifier;
 use super::record::Recorder;
@@ -19,7 +20,7 @@ use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::refresh::{LONGEST_NAP, Overview, Policy};
 use crate::domain::time::Millis;
-use crate::outbound::{Driver, Item, Outbound};
+use crate::outbound::{Driver, Item, Outbound, Panicked};
 use crate::ring_api::RingApi;
 use crate::store::{Changed, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -64,11 +65,7 @@ pub struct TokenStatus {
 /// Everything about tokens in one daemon.
 #[derive(Debug)]
 pub struct TokenService {
-    store: Store,
-    api: Option<RingApi>,
-    guard: Arc<Guard>,
-    outbound: Arc<Outbound>,
-    schedule: Arc<Schedule>,
+    context: Arc<Context>,
     recorder: Arc<Recorder>,
     refreshes: Arc<Refreshes>,
     unidentified: Arc<Unidentified>,
@@ -91,64 +88,30 @@ impl TokenService {
         guarded.map_err(|error| {
             StoreError::Unavailable(format!("[tokens] guard_folder {}: {error}", guard.folder().display()))
         })?;
-        let outbound = Arc::new(Outbound::new(policy.per_second, late_after));
-        let schedule = Arc::new(Schedule::new(store.clone(), policy, clock));
-        let recorder = Arc::new(Recorder::new(store.clone(), Arc::clone(&guard), Arc::clone(&outbound)));
+        let context = Arc::new(Context {
+            schedule: Schedule::new(store.clone(), policy, clock),
+            outbound: Arc::new(Outbound::new(policy.per_second, late_after)),
+            store,
+            api,
+            metrics,
+            guard,
+        });
+        let shared = || Arc::clone(&context);
+        let recorder = Arc::new(Recorder::new(shared()));
+        let unidentified = Arc::new(Unidentified::new(shared()));
         let refreshes = Arc::new(Refreshes {
-            store: store.clone(),
-            api: api.clone(),
-            metrics: metrics.clone(),
-            schedule: Arc::clone(&schedule),
+            context: shared(),
             recorder: Arc::clone(&recorder),
-            outbound: Arc::clone(&outbound),
+            unidentified: Arc::clone(&unidentified),
             lease: answer_timeout + LEASE_MARGIN,
             repeat_unreadable: policy.repeat_unreadable,
             last_resort: Mutex::new(HashSet::new()),
         });
-        let unidentified = Arc::new(Unidentified {
-            store: store.clone(),
-            api: api.clone(),
-            schedule: Arc::clone(&schedule),
-            guard: Arc::clone(&guard),
-            outbound: Arc::clone(&outbound),
-            waiting: tokio::sync::Mutex::default(),
-        });
-        let codes = Arc::new(Codes::new(codes::Parts {
-            store: store.clone(),
-            api: api.clone(),
-            metrics: metrics.clone(),
-            schedule: Arc::clone(&schedule),
-            recorder: Arc::clone(&recorder),
-            outbound: Arc::clone(&outbound),
-            unidentified: Arc::clone(&unidentified),
-            per_second: codes_per_second,
-        }));
-        let notifier = Arc::new(Notifier {
-            store: store.clone(),
-            metrics: metrics.clone(),
-            schedule: Arc::clone(&schedule),
-            guard: Arc::clone(&guard),
-        });
-        let access = AccessTokens {
-            store: store.clone(),
-            metrics,
-            schedule: Arc::clone(&schedule),
-            guard: Arc::clone(&guard),
-            refreshes: api.is_some(),
-        };
-        Ok(Arc::new(Self {
-            store,
-            api,
-            guard,
-            outbound,
-            schedule,
-            recorder,
-            refreshes,
-            unidentified,
-            codes,
-            notifier,
-            access,
-        }))
+        let (of_codes, arrived) = (Arc::clone(&recorder), Arc::clone(&unidentified));
+        let codes = Arc::new(Codes::new(shared(), of_codes, arrived, codes_per_second));
+        let notifier = Arc::new(Notifier { context: shared() });
+        let access = AccessTokens { context: shared() };
+        Ok(Arc::new(Self { context, recorder, refreshes, unidentified, codes, notifier, access }))
     }
 
     /// Access tokens for workers.
@@ -158,17 +121,17 @@ impl TokenService {
 
     /// The way to Ring, for what else must not be lost or sent twice.
     pub fn outbound(&self) -> &Arc<Outbound> {
-        &self.outbound
+        &self.context.outbound
     }
 
     /// Waits until the schedule has room for a call to Ring; whether it has.
     pub async fn permit_call(&self) -> bool {
-        self.schedule.permit_call().await
+        self.context.schedule.permit_call().await
     }
 
     /// Ring asks us to send nothing for a while, and may say for how long.
     pub fn throttled(&self, retry_after: Option<Duration>) {
-        self.schedule.throttled(retry_after);
+        self.context.schedule.throttled(retry_after);
     }
 
     /// Takes a code, which is durable when this returns, and will be exchanged. One that came before is not exchanged again.
@@ -181,7 +144,7 @@ impl TokenService {
 
     /// Whether an account may be about to come of which nobody knows yet.
     pub fn expects_accounts(&self) -> bool {
-        self.outbound.codes() > 0
+        self.context.outbound.codes() > 0
     }
 
     /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].
@@ -195,26 +158,26 @@ impl TokenService {
     /// How it stands now. Looks at every account.
     pub fn status(&self) -> TokenStatus {
         TokenStatus {
-            configured: self.api.is_some(),
-            guarded: self.guard.is_guarded(),
-            overview: self.schedule.planner().overview(self.schedule.moment()),
+            configured: self.context.api.is_some(),
+            guarded: self.context.guard.is_guarded(),
+            overview: self.context.schedule.planner().overview(self.context.schedule.moment()),
             unrecorded: self.recorder.count(),
-            codes: self.outbound.codes(),
+            codes: self.context.outbound.codes(),
         }
     }
 
     /// When an account's tokens are tried next.
     pub fn next_try(&self, number: u32) -> Option<Millis> {
-        let now = self.schedule.moment();
-        self.api.as_ref().and_then(|_| self.schedule.planner().next_try(number, now))
+        let now = self.context.schedule.moment();
+        self.context.api.as_ref().and_then(|_| self.context.schedule.planner().next_try(number, now))
     }
 
     /// Reads the clocks at once, for tests that move them; the machine's are read once a minute at least.
     #[doc(hidden)]
     pub fn look_at_the_clock(&self) {
-        self.schedule.wake.notify_one();
-        self.schedule.rounds().all();
-        self.schedule.news.notify_one();
+        self.context.schedule.wake.notify_one();
+        self.context.schedule.rounds().all();
+        self.context.schedule.news.notify_one();
     }
 
     /// The operator says that this store is the one to go on with, though it is an older copy.
@@ -222,15 +185,15 @@ impl TokenService {
     /// # Errors
     /// When it could not be made durable.
     pub async fn accept_restored(&self) -> Result<(), StoreError> {
-        let seen = self.guard.noted_epoch().await.unwrap_or(0);
-        let epoch = self.store.outbox().raise_epoch(seen).await?;
-        let noted = self.guard.note(epoch).await;
+        let seen = self.context.guard.noted_epoch().await.unwrap_or(0);
+        let epoch = self.context.store.outbox().raise_epoch(seen).await?;
+        let noted = self.context.guard.note(epoch).await;
         noted.map_err(|error| {
-            StoreError::Unavailable(format!("{}: {error}", self.guard.folder().display()))
+            StoreError::Unavailable(format!("{}: {error}", self.context.guard.folder().display()))
         })?;
-        self.guard.lift().await;
+        self.context.guard.lift().await;
         tracing::warn!("the restored store was accepted; refreshes go on");
-        self.schedule.wake.notify_one();
+        self.context.schedule.wake.notify_one();
         Ok(())
     }
 
@@ -238,9 +201,9 @@ impl TokenService {
     /// answered by the time that `stop` says stays in the journal as unknown.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
-        self.outbound.go_on();
+        self.context.outbound.go_on();
         // Before anything is read, so that no change is missed.
-        let mut changes = self.store.links().token_changes();
+        let mut changes = self.context.store.links().token_changes();
         let opened = async {
             while let Err(error) = self.open().await {
                 tracing::error!(%error, "the tokens can't be read; trying again");
@@ -279,13 +242,13 @@ impl TokenService {
             tokio::select! {
                 end = &mut stop => break end,
                 () = tokio::time::sleep(wait) => {}
-                () = self.schedule.wake.notified() => {}
+                () = self.context.schedule.wake.notified() => {}
                 () = changes.changed() => {}
                 Some((item, done)) = driver.ended() => reload |= self.ended(item, done).await,
             }
         };
         drop(beside);
-        self.outbound.stop(end);
+        self.context.outbound.stop(end);
         if !driver.is_empty() {
             tracing::info!(under_way = driver.len(), "waiting for what is under way at Ring");
         }
@@ -295,26 +258,24 @@ impl TokenService {
     }
 
     /// Returns whether what is on disk has to be read anew.
-    async fn ended(&self, item: Item, done: Option<Option<Refreshed>>) -> bool {
-        let Item::Refresh(number) = item else { return done.is_none() };
-        let refreshed = done.flatten().unwrap_or(Refreshed::LOST);
-        if let Some(decision) = self.refreshes.ended(number, refreshed).await {
-            tokio::spawn(Arc::clone(&self.unidentified).refreshed(number, refreshed.outcome, decision));
-        }
+    async fn ended(&self, item: Item, brought: Result<Option<Refreshed>, Panicked>) -> bool {
+        let Item::Refresh(number) = item else { return brought.is_err() };
+        let refreshed = brought.ok().flatten().unwrap_or(Refreshed::LOST);
+        self.refreshes.ended(number, refreshed).await;
         false
     }
 
     /// Reads the schedule, and what a run before left to be done.
     async fn open(&self) -> Result<(), StoreError> {
-        for answer in self.guard.answers().await {
+        for answer in self.context.guard.answers().await {
             let (number, fence) = (answer.number, answer.fence);
-            let taken = self.store.outbox().take_back_answer(number, fence, answer.sealed).await?;
+            let taken = self.context.store.outbox().take_back_answer(number, fence, answer.sealed).await?;
             tracing::warn!(
                 account_number = number,
                 taken,
                 "an answer of OAuth was found in the guard folder"
             );
-            self.guard.drop_answer(number, fence).await;
+            self.context.guard.drop_answer(number, fence).await;
         }
         self.read_all().await
     }
@@ -322,15 +283,15 @@ impl TokenService {
     async fn read_all(&self) -> Result<(), StoreError> {
         self.codes.read().await?;
         self.unidentified.read().await?;
-        self.schedule.plan_all().await
+        self.context.schedule.plan_all().await
     }
 
     /// Accounts whose tokens others changed.
     async fn catch_up(&self, unread: &mut BTreeSet<u32>) {
         for number in std::mem::take(unread) {
             self.refreshes.forget(number);
-            let planned = self.schedule.replan(number).await;
-            self.schedule.tell_waiters(number, None);
+            let planned = self.context.schedule.replan(number).await;
+            self.context.schedule.tell_waiters(number, None);
             if planned.is_err() {
                 unread.insert(number);
             }

@@ -14,8 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
 
-use super::guard::Guard;
-use super::schedule::Schedule;
+use super::context::Context;
 use crate::clock;
 use crate::domain::access_token::Reason;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
@@ -24,9 +23,8 @@ use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::refresh::{Decision, Gain, Outcome};
 use crate::failpoint;
-use crate::outbound::Outbound;
 use crate::ring_api::RingApi;
-use crate::store::{AccountRefusal, Arrived, Bound, Identified, Store, StoreError};
+use crate::store::{AccountRefusal, Arrived, Bound, Identified, StoreError};
 
 /// How long whoever brings a token waits for its account.
 const PATIENCE: Duration = Duration::from_millis(9500);
@@ -36,18 +34,14 @@ const ROUND: Duration = Duration::from_secs(10);
 /// Tokens whose account at Ring is not known yet.
 #[derive(Debug)]
 pub(super) struct Unidentified {
-    pub store: Store,
-    pub api: Option<RingApi>,
-    pub schedule: Arc<Schedule>,
-    pub guard: Arc<Guard>,
-    pub outbound: Arc<Outbound>,
+    context: Arc<Context>,
     /// By the number that stands for their account.
-    pub waiting: Mutex<HashMap<u32, Waiting>>,
+    waiting: Mutex<HashMap<u32, Waiting>>,
 }
 
 /// What is known of one of them.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+struct Waiting {
     /// OAuth has not been asked since it came.
     untried: bool,
     /// Who brought it.
@@ -57,15 +51,19 @@ pub(super) struct Waiting {
 }
 
 impl Unidentified {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, waiting: Mutex::default() }
+    }
+
     /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].
     ///
     /// # Errors
     /// Why it is not taken.
     pub(super) async fn take_in(&self, arrival: Arrival) -> Result<Welcome, Unwelcome> {
-        if self.api.is_none() {
+        if self.context.api.is_none() {
             return Err(Unwelcome::NotConfigured);
         }
-        if self.guard.is_guarded() {
+        if self.context.guard.is_guarded() {
             return Err(Unwelcome::Guarded);
         }
         let until = clock::ticks() + PATIENCE;
@@ -73,7 +71,7 @@ impl Unidentified {
         // Held until it is noted here, so that nobody finds it in the store before and takes it for an older one.
         let mut waiting = self.waiting.lock().await;
         let (number, is_new) =
-            match self.store.links().arrive(arrival).await.map_err(|error| unkept(&error))? {
+            match self.context.store.links().arrive(arrival).await.map_err(|error| unkept(&error))? {
                 Arrived::Arriving { number, is_new } => (number, is_new),
                 Arrived::Known(account, Ok(bound)) => {
                     let Bound { created, released } = bound;
@@ -92,12 +90,12 @@ impl Unidentified {
         drop(waiting);
         failpoint!("arrival.noted");
         // It may have been refreshed before we waited for it.
-        if let Some(api) = &self.api
+        if let Some(api) = &self.context.api
             && self.is_refreshed(number).await
         {
             self.identify(api, number).await;
         }
-        let trouble = || self.schedule.planner().trouble(self.schedule.moment()).map(|(reason, _)| reason);
+        let trouble = || self.context.schedule.trouble().map(|(reason, _)| reason);
         if let Some(why) = trouble() {
             return Ok(Welcome::Pending(why));
         }
@@ -118,7 +116,7 @@ impl Unidentified {
 
     /// Reads what a run before left unidentified.
     pub(super) async fn read(&self) -> Result<(), StoreError> {
-        let numbers = self.store.links().arriving().await?;
+        let numbers = self.context.store.links().arriving().await?;
         let mut waiting = self.waiting.lock().await;
         for number in numbers {
             waiting.entry(number).or_default();
@@ -130,7 +128,7 @@ impl Unidentified {
     pub(super) async fn identify_all(self: Arc<Self>) {
         loop {
             let numbers: Vec<u32> = self.waiting.lock().await.keys().copied().collect();
-            if let Some(api) = self.api.as_ref().filter(|_| !self.guard.is_guarded()) {
+            if let Some(api) = self.context.api.as_ref().filter(|_| !self.context.guard.is_guarded()) {
                 for number in numbers {
                     self.identify(api, number).await;
                 }
@@ -151,12 +149,12 @@ impl Unidentified {
         let ended = matches!(decision, Some(Decision::Ended(_) | Decision::StillEnded));
         match (decision, answer) {
             (Some(Decision::Renewed), _) => {
-                if let Some(api) = &self.api {
+                if let Some(api) = &self.context.api {
                     self.identify(api, number).await;
                 }
             }
             (_, Heard::Refused(Objection::Grant)) if untried || ended => {
-                let gone = self.store.links().turn_away(number).await;
+                let gone = self.context.store.links().turn_away(number).await;
                 let outcome = gone.map_err(|error| unkept(&error)).and(Err(Unwelcome::NotHonoured));
                 self.tell(number, &outcome, true).await;
             }
@@ -167,7 +165,7 @@ impl Unidentified {
     }
 
     async fn is_refreshed(&self, number: u32) -> bool {
-        let access = self.store.links().access_of(number).await;
+        let access = self.context.store.links().access_of(number).await;
         access.is_ok_and(|access| access.is_some_and(|access| access.token.is_some()))
     }
 
@@ -176,7 +174,7 @@ impl Unidentified {
         let Ok(Some(account)) = self.whose(api, number).await else { return };
         failpoint!("arrival.known");
         let shown = crate::logging::text(account.as_str()).to_string();
-        match self.store.links().identify(number, account.clone()).await {
+        match self.context.store.links().identify(number, account.clone()).await {
             Ok(Identified::Given(Ok(bound))) => {
                 tracing::info!(account = shown, "tokens that arrived have their account");
                 let (created, released) = (bound.created, bound.released);
@@ -206,22 +204,22 @@ impl Unidentified {
     }
 
     async fn whose(&self, api: &RingApi, number: u32) -> Result<Option<AccountId>, StoreError> {
-        let Some(access) = self.store.links().access_of(number).await? else {
+        let Some(access) = self.context.store.links().access_of(number).await? else {
             self.is_gone(number).await;
             return Ok(None);
         };
-        let left = self.schedule.access_left(&access);
+        let left = self.context.schedule.access_left(&access);
         let Some(token) = access.token else { return Ok(None) };
         if left.is_zero() {
             // Where the last try failed, its time comes.
-            let _ = self.schedule.ask(number);
+            let _ = self.context.schedule.ask(number);
             return Ok(None);
         }
-        if !self.may_ask(number).await || !self.schedule.permit_call().await {
+        if !self.may_ask(number).await || !self.context.schedule.permit_call().await {
             self.goes_on(number, Reason::OauthDown).await;
             return Ok(None);
         }
-        self.outbound.pass().await;
+        self.context.outbound.pass().await;
         let said = api.me(&token).await;
         // Also where it is refused: Ring says so before a link is confirmed, and another token would fare no better.
         if !matches!(said.heard, Heard::Answer(_)) {
@@ -229,7 +227,9 @@ impl Unidentified {
         }
         match said.heard {
             Heard::Answer(account) => return Ok(Some(account)),
-            Heard::NotSent(Hindrance::Throttled { retry_after }) => self.schedule.throttled(retry_after),
+            Heard::NotSent(Hindrance::Throttled { retry_after }) => {
+                self.context.schedule.throttled(retry_after);
+            }
             Heard::Unknown(Doubt::Failed { retry_after: Some(wait) }) => self.ask_later(number, wait).await,
             _ => {}
         }

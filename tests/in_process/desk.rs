@@ -151,8 +151,8 @@ async fn what_could_not_be_read_is_kept_sealed_and_taken_once_it_can_be() {
     let number = room.import_number("a").await;
     soon("the answer is kept", || room.ring.counts("a").granted == 1).await;
     room.stop().await;
-    let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
-    let (kept, _) = turn.kept.unwrap();
+    let intent = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    let (kept, _) = intent.kept.unwrap();
     let live = room.ring.live("a").unwrap();
     assert!(String::from_utf8_lossy(kept.expose()).contains(&live), "the pair is in there");
     let files = fs::read(room.folder().join("store/store.redb")).unwrap();
@@ -371,11 +371,15 @@ async fn an_arrival_is_not_given_away_while_its_refresh_is_under_way() {
     };
     let arrived = room.store.links().arrive(arrival).await.unwrap();
     let Arrived::Arriving { number, is_new: true } = arrived else { panic!("{arrived:?}") };
-    let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    let intent = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
     let busy = room.store.links().identify(number, account("X")).await.unwrap();
     assert!(matches!(busy, Identified::Busy), "{busy:?}");
     let not_sent = Arc::new(Heard::WITHHELD);
-    room.store.outbox().settle_refresh(number, turn.fence, ringhookd::clock::now(), not_sent).await.unwrap();
+    room.store
+        .outbox()
+        .settle_refresh(number, intent.fence, ringhookd::clock::now(), not_sent)
+        .await
+        .unwrap();
     let given = room.store.links().identify(number, account("X")).await.unwrap();
     assert!(matches!(given, Identified::Given(Ok(_))), "{given:?}");
     let gone = room.store.links().identify(number, account("X")).await.unwrap();
@@ -390,8 +394,8 @@ async fn a_mistyped_import_can_be_corrected() {
         room.import_pair("a", None, token).await;
     }
     let number = room.store.links().access(account("a")).await.unwrap().unwrap().number;
-    let turn = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
-    assert_eq!(turn.token.expose(), "right");
+    let intent = room.store.outbox().begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    assert_eq!(intent.token.expose(), "right");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -199,14 +199,14 @@ async fn of_two_codes_the_one_exchanged_last_is_tried_first_and_the_other_kept_u
     let access = async || house.store.links().access(account("a")).await.unwrap().unwrap().token.unwrap();
     assert_eq!(access().await.expose(), "at-first");
     let outbox = house.store.outbox();
-    let turn = outbox.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
-    assert_eq!(turn.token.expose(), "rt-first");
-    outbox.settle_refresh(number, turn.fence, clock::now(), refused()).await.unwrap();
+    let intent = outbox.begin_refresh(number, Which::Current, HOUR).await.unwrap().unwrap();
+    assert_eq!(intent.token.expose(), "rt-first");
+    outbox.settle_refresh(number, intent.fence, clock::now(), refused()).await.unwrap();
     let record = house.store.links().token_record(number).await.unwrap().unwrap();
     assert!(record.predecessor && record.rival);
-    let turn = outbox.begin_refresh(number, Which::Predecessor, HOUR).await.unwrap().unwrap();
-    assert_eq!(turn.token.expose(), "rt-second");
-    outbox.settle_refresh(number, turn.fence, clock::now(), refused()).await.unwrap();
+    let intent = outbox.begin_refresh(number, Which::Predecessor, HOUR).await.unwrap().unwrap();
+    assert_eq!(intent.token.expose(), "rt-second");
+    outbox.settle_refresh(number, intent.fence, clock::now(), refused()).await.unwrap();
     assert!(!house.store.links().token_record(number).await.unwrap().unwrap().predecessor);
 }
 

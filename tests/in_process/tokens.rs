@@ -1,4 +1,4 @@
-//! The journal of refreshes: one turn at a time, nothing of it lost, and nothing of it for the wrong account.
+//! The journal of refreshes: one attempt at a time, nothing of it lost, and nothing of it for the wrong account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ringhookd::domain::refresh::{End, Notice};
 use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::tokens::{ACCESS_LIFE, Granted, TokenPair};
-use ringhookd::store::{Changed, Import, NoTurn, QueueSpec, Store, Turn, Which};
+use ringhookd::store::{Changed, Import, NoRefresh, QueueSpec, RefreshIntent, Store, Which};
 use serde_json::{Value, json};
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -47,12 +47,12 @@ async fn import(store: &Store, id: &str, refresh: &str) -> u32 {
     store.links().access(account(id)).await.unwrap().unwrap().number
 }
 
-async fn begin(store: &Store, number: u32, which: Which) -> Result<Turn, NoTurn> {
+async fn begin(store: &Store, number: u32, which: Which) -> Result<RefreshIntent, NoRefresh> {
     store.outbox().begin_refresh(number, which, LEASE).await.unwrap()
 }
 
-async fn settle(store: &Store, turn: &Turn, heard: Heard<Granted>) -> Option<u64> {
-    store.outbox().settle_refresh(turn.number, turn.fence, clock::now(), Arc::new(heard)).await.unwrap()
+async fn settle(store: &Store, intent: &RefreshIntent, heard: Heard<Granted>) -> Option<u64> {
+    store.outbox().settle_refresh(intent.number, intent.fence, clock::now(), Arc::new(heard)).await.unwrap()
 }
 
 async fn access(store: &Store, id: &str) -> String {
@@ -69,18 +69,18 @@ async fn a_renewed_pair_is_there_after_a_restart_and_the_one_before_can_be_tried
     let folder = dir.path().join("store");
     let first = store(&folder, vec![]);
     let number = import(&first, "a", "rt-0").await;
-    let turn = begin(&first, number, Which::Current).await.unwrap();
-    assert_eq!((turn.token.expose().as_str(), turn.account.as_str()), ("rt-0", "a"));
-    assert!(settle(&first, &turn, renewed("at-1", "rt-1")).await.is_some());
+    let intent = begin(&first, number, Which::Current).await.unwrap();
+    assert_eq!((intent.token.expose().as_str(), intent.account.as_str()), ("rt-0", "a"));
+    assert!(settle(&first, &intent, renewed("at-1", "rt-1")).await.is_some());
     first.close();
 
     let again = open(&folder, options(vec![])).unwrap();
     assert_eq!(access(&again, "a").await, "at-1");
     assert!(!is_unsettled(&again, number).await);
-    let turn = begin(&again, number, Which::Predecessor).await.unwrap();
-    assert_eq!(turn.token.expose(), "rt-0");
-    settle(&again, &turn, REFUSED).await;
-    assert_eq!(begin(&again, number, Which::Predecessor).await.unwrap_err(), NoTurn::NoToken);
+    let intent = begin(&again, number, Which::Predecessor).await.unwrap();
+    assert_eq!(intent.token.expose(), "rt-0");
+    settle(&again, &intent, REFUSED).await;
+    assert_eq!(begin(&again, number, Which::Predecessor).await.unwrap_err(), NoRefresh::NoToken);
     assert_eq!(begin(&again, number, Which::Current).await.unwrap().token.expose(), "rt-1");
 }
 
@@ -90,7 +90,7 @@ async fn a_turn_is_taken_until_it_is_settled_and_its_word_counts_no_more_afterwa
     let store_ = store(&dir.path().join("store"), vec![]);
     let number = import(&store_, "a", "rt-0").await;
     let first = begin(&store_, number, Which::Current).await.unwrap();
-    assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoTurn::Taken);
+    assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoRefresh::Taken);
     settle(&store_, &first, Heard::SILENT).await;
     let second = begin(&store_, number, Which::Current).await.unwrap();
     assert!(second.fence > first.fence);
@@ -116,19 +116,19 @@ async fn what_nobody_knows_the_outcome_of_is_unsettled_until_an_answer_settles_i
     let folder = dir.path().join("store");
     let store_ = store(&folder, vec![]);
     let number = import(&store_, "a", "rt-0").await;
-    let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, Heard::WITHHELD).await;
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &intent, Heard::WITHHELD).await;
     assert!(!is_unsettled(&store_, number).await, "nothing was sent");
     begin(&store_, number, Which::Current).await.unwrap();
     store_.close();
 
     let store_ = open(&folder, options(vec![])).unwrap();
     assert!(is_unsettled(&store_, number).await, "it may have been sent");
-    let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, Heard::WITHHELD).await;
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &intent, Heard::WITHHELD).await;
     assert!(is_unsettled(&store_, number).await, "the one before may still have been");
-    let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, REFUSED).await;
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &intent, REFUSED).await;
     assert!(!is_unsettled(&store_, number).await);
 }
 
@@ -138,18 +138,18 @@ async fn an_answer_that_nobody_could_read_is_handed_to_every_turn_until_one_rene
     let folder = dir.path().join("store");
     let store_ = store(&folder, vec![]);
     let number = import(&store_, "a", "rt-0").await;
-    let turn = begin(&store_, number, Which::Current).await.unwrap();
-    assert!(turn.kept.is_none());
-    settle(&store_, &turn, Heard::Answer(Granted::Unreadable(Secret::new(b"<html>".to_vec())))).await;
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
+    assert!(intent.kept.is_none());
+    settle(&store_, &intent, Heard::Answer(Granted::Unreadable(Secret::new(b"<html>".to_vec())))).await;
     store_.close();
     let store_ = open(&folder, options(vec![])).unwrap();
     for heard in [Heard::SILENT, Heard::WITHHELD, Heard::Refused(Objection::Client), REFUSED] {
-        let turn = begin(&store_, number, Which::Current).await.unwrap();
-        assert_eq!(turn.kept.as_ref().unwrap().0.expose(), b"<html>");
-        settle(&store_, &turn, heard).await;
+        let intent = begin(&store_, number, Which::Current).await.unwrap();
+        assert_eq!(intent.kept.as_ref().unwrap().0.expose(), b"<html>");
+        settle(&store_, &intent, heard).await;
     }
-    let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, renewed("at-1", "rt-1")).await;
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &intent, renewed("at-1", "rt-1")).await;
     assert!(begin(&store_, number, Which::Current).await.unwrap().kept.is_none());
 }
 
@@ -159,17 +159,17 @@ async fn an_answer_from_outside_the_store_is_taken_back_only_by_its_own_turn() {
     let folder = dir.path().join("store");
     let store_ = store(&folder, vec![]);
     let (one, other) = (import(&store_, "a", "rt-a").await, import(&store_, "b", "rt-b").await);
-    let turn = begin(&store_, one, Which::Current).await.unwrap();
+    let intent = begin(&store_, one, Which::Current).await.unwrap();
     let of_other = begin(&store_, other, Which::Current).await.unwrap();
-    let sealed = turn.seal_answer(b"answer").unwrap();
+    let sealed = intent.seal_answer(b"answer").unwrap();
     assert!(!String::from_utf8_lossy(&sealed).contains("answer"));
     store_.close();
 
     let store_ = open(&folder, options(vec![])).unwrap();
     let back =
         async |number, fence| store_.outbox().take_back_answer(number, fence, sealed.clone()).await.unwrap();
-    assert!(!back(other, of_other.fence).await && !back(one, turn.fence + 9).await);
-    assert!(back(one, turn.fence).await);
+    assert!(!back(other, of_other.fence).await && !back(one, intent.fence + 9).await);
+    assert!(back(one, intent.fence).await);
     let next = begin(&store_, one, Which::Current).await.unwrap();
     assert_eq!(next.kept.unwrap().0.expose(), b"answer");
 }
@@ -181,22 +181,22 @@ async fn other_tokens_or_none_make_an_answer_that_is_under_way_worthless() {
     let mut changes = store_.links().token_changes();
     let number = import(&store_, "a", "rt-0").await;
     assert_eq!(changes.take(), Changed::Accounts([number].into()));
-    let turn = begin(&store_, number, Which::Current).await.unwrap();
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
     import(&store_, "a", "rt-new").await;
-    assert_eq!(settle(&store_, &turn, renewed("at-1", "rt-1")).await, None);
+    assert_eq!(settle(&store_, &intent, renewed("at-1", "rt-1")).await, None);
     assert_eq!(begin(&store_, number, Which::Current).await.unwrap().token.expose(), "rt-new");
 
-    let turn = begin_anew(&store_, number).await;
+    let intent = begin_anew(&store_, number).await;
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
     removed.time = Some(later(HOUR));
     store_.inbox().accept(removed).await.unwrap();
-    assert_eq!(settle(&store_, &turn, renewed("at-1", "rt-1")).await, None);
+    assert_eq!(settle(&store_, &intent, renewed("at-1", "rt-1")).await, None);
     assert!(store_.links().access(account("a")).await.unwrap().is_none());
-    assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoTurn::NoToken);
+    assert_eq!(begin(&store_, number, Which::Current).await.unwrap_err(), NoRefresh::NoToken);
     assert_eq!(changes.take(), Changed::Accounts([number].into()));
 }
 
-async fn begin_anew(store: &Store, number: u32) -> Turn {
+async fn begin_anew(store: &Store, number: u32) -> RefreshIntent {
     import(store, "a", "rt-newer").await;
     begin(store, number, Which::Current).await.unwrap()
 }
@@ -206,10 +206,10 @@ async fn without_a_new_refresh_token_the_old_one_stays() {
     let dir = tempfile::tempdir().unwrap();
     let store_ = store(&dir.path().join("store"), vec![]);
     let number = import(&store_, "a", "rt-0").await;
-    let turn = begin(&store_, number, Which::Current).await.unwrap();
-    settle(&store_, &turn, pair("at-1", None)).await;
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
+    settle(&store_, &intent, pair("at-1", None)).await;
     assert_eq!(access(&store_, "a").await, "at-1");
-    assert_eq!(begin(&store_, number, Which::Predecessor).await.unwrap_err(), NoTurn::NoToken);
+    assert_eq!(begin(&store_, number, Which::Predecessor).await.unwrap_err(), NoRefresh::NoToken);
     assert_eq!(begin(&store_, number, Which::Current).await.unwrap().token.expose(), "rt-0");
 }
 
@@ -232,8 +232,8 @@ async fn records_come_in_pages_and_epochs_grow_over_restarts() {
     store_.close();
     let store_ = open(&folder, options(vec![])).unwrap();
     assert_eq!(store_.outbox().epoch().await.unwrap(), before);
-    let turn = begin(&store_, numbers[0], Which::Current).await.unwrap();
-    assert_eq!((turn.fence, store_.outbox().epoch().await.unwrap()), (before + 1, before + 1));
+    let intent = begin(&store_, numbers[0], Which::Current).await.unwrap();
+    assert_eq!((intent.fence, store_.outbox().epoch().await.unwrap()), (before + 1, before + 1));
     assert_eq!(store_.outbox().raise_epoch(before + 100).await.unwrap(), before + 101);
 }
 
@@ -290,8 +290,8 @@ async fn an_account_that_is_forgotten_answers_nothing_at_once_and_anew_only_with
     assert!(store_.links().account(account("a")).await.unwrap().is_none());
     let again = import(&store_, "a", "rt-a").await;
     assert!(!numbers.contains(&again));
-    let turn = begin(&store_, again, Which::Current).await.unwrap();
-    settle(&store_, &turn, renewed("at-1", "rt-1")).await;
+    let intent = begin(&store_, again, Which::Current).await.unwrap();
+    settle(&store_, &intent, renewed("at-1", "rt-1")).await;
     assert_eq!((access(&store_, "a").await, access(&store_, "b").await), ("at-1".into(), "at-0".into()));
     assert_eq!(store_.links().access(account("a")).await.unwrap().unwrap().number, again);
     assert_eq!(store_.links().access(account("b")).await.unwrap().unwrap().number, numbers[1]);

@@ -89,7 +89,7 @@ pub(crate) struct Core {
     /// See [`crate::store::txn::journal`]; the highest that was ever noted.
     pub epoch: u64,
     /// Accounts whose refresh is under way: its fence, and until when nobody else may begin one.
-    pub turns: HashMap<u32, (u64, Millis)>,
+    pub refreshing: HashMap<u32, (u64, Millis)>,
     /// When codes that are too old were looked for last.
     pub codes_cleaned_at: Millis,
     /// The chunk that a transaction collects; empty between two.
@@ -127,7 +127,7 @@ impl Core {
             devices: Recent::new(DEVICES_AT_HAND),
             routes: Vec::new(),
             epoch: 0,
-            turns: HashMap::new(),
+            refreshing: HashMap::new(),
             codes_cleaned_at: Millis(0),
             chunk: ChunkBuilder::default(),
             plain: Vec::new(),

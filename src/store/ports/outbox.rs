@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::store::read::reader;
 use crate::store::txn::claims::Claim;
 use crate::store::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
-use crate::store::txn::journal::{EPOCH, NoTurn, Turn, Which, read_epoch};
+use crate::store::txn::journal::{EPOCH, NoRefresh, RefreshIntent, Which, read_epoch};
 use crate::store::txn::transaction::Txn;
 use crate::store::txn::{claims, codes, journal, refresh};
 use crate::store::writer::handle::Handle;
@@ -24,7 +24,7 @@ pub struct Outbox(pub(crate) Arc<Handle>);
 impl Outbox {
     // ── refreshes ──
 
-    /// Begins a refresh: the intent is durable when this returns. No other turn of the account begins before it is
+    /// Begins a refresh: the intent is durable when this returns. No other attempt of the account begins before it is
     /// settled, or `lease` is over.
     ///
     /// # Errors
@@ -34,12 +34,12 @@ impl Outbox {
         number: u32,
         which: Which,
         lease: Duration,
-    ) -> Result<Result<Turn, NoTurn>, StoreError> {
+    ) -> Result<Result<RefreshIntent, NoRefresh>, StoreError> {
         self.0.submit(move |txn| refresh::begin_refresh(txn, number, which, lease)).await
     }
 
-    /// Records what was heard of a turn, at that time, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
-    /// was given other tokens, or lost them, since the turn began.
+    /// Records what was heard of an attempt, at that time, durably. Returns the new pair's generation, if there is one; nothing is recorded when the account
+    /// was given other tokens, or lost them, since the attempt began.
     ///
     /// # Errors
     /// When it could not be made durable; it may be said again.
@@ -53,7 +53,7 @@ impl Outbox {
         self.0.submit(move |txn| refresh::settle_refresh(txn, number, fence, at, &heard)).await
     }
 
-    /// Puts an answer that lay outside the store beside its turn, where the next turn finds it. Returns whether it still matters.
+    /// Puts an answer that lay outside the store beside its attempt, where the next attempt finds it. Returns whether it still matters.
     ///
     /// # Errors
     /// When it could not be made durable.

@@ -28,22 +28,22 @@ pub enum Which {
 
 /// The right to send one refresh token, once, which is noted on disk.
 #[derive(Debug)]
-pub struct Turn {
+pub struct RefreshIntent {
     pub number: u32,
     pub account: AccountId,
-    /// Of this turn alone. It is the store's epoch since it began.
+    /// Of this attempt alone. It is the store's epoch since it began.
     pub fence: u64,
     /// What was sent before is sent again until it is answered, whatever was asked for.
     pub which: Which,
     /// It was sent before, and nobody knows what came of that.
     pub again: bool,
     pub token: Secret<String>,
-    /// An answer to an earlier turn that nobody could read, with the time of its request.
+    /// An answer to an earlier attempt that nobody could read, with the time of its request.
     pub kept: Option<(Secret<Vec<u8>>, Millis)>,
     pub(crate) key: DataKey,
 }
 
-impl Turn {
+impl RefreshIntent {
     /// An answer as it may lie outside the store until [`super::Outbox::take_back_answer`].
     ///
     /// # Errors
@@ -55,10 +55,10 @@ impl Turn {
 
 /// Why nothing may be sent for an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoTurn {
+pub enum NoRefresh {
     /// It has no such token, or none that opens.
     NoToken,
-    /// Somebody else's turn has not ended.
+    /// Somebody else's attempt has not ended.
     Taken,
 }
 
@@ -95,11 +95,11 @@ pub(crate) struct Entry {
     pub generation: u64,
     pub which: Which,
     pub sent_at: Millis,
-    /// What came of the turn before is not known either.
+    /// What came of the attempt before is not known either.
     pub again: bool,
     /// What came of it is not known.
     pub unsettled: bool,
-    /// The turn that the kept answer is to, and when its request was sent.
+    /// The attempt that the kept answer is to, and when its request was sent.
     pub answer_fence: u64,
     pub answered_for: Millis,
     pub answer: Option<Vec<u8>>,
@@ -166,7 +166,7 @@ pub(crate) fn open_answer(
     key.open(&answer_aad(fence, account), sealed).ok().map(Secret::new)
 }
 
-/// What an answer is sealed together with: its account and its turn.
+/// What an answer is sealed together with: its account and its attempt.
 fn answer_aad(fence: u64, account: &AccountId) -> Vec<u8> {
     let mut aad = b"ringhookd/answer/v1\0".to_vec();
     aad.put_u64(fence);
@@ -184,12 +184,12 @@ pub(crate) fn raise_epoch(txn: &mut Txn<'_>) -> Result<u64, Fault> {
 
 /// Whether a refresh is under way, or its outcome unknown.
 pub(crate) fn is_unsettled(txn: &mut Txn<'_>, number: u32) -> Result<bool, Fault> {
-    Ok(txn.core.turns.contains_key(&number) || journal(txn, number)?.is_some())
+    Ok(txn.core.refreshing.contains_key(&number) || journal(txn, number)?.is_some())
 }
 
 /// Forgets what is under way with an account's tokens.
-pub(crate) fn drop_turn(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
-    txn.core.turns.remove(&number);
+pub(crate) fn drop_refresh(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
+    txn.core.refreshing.remove(&number);
     txn.tables.journal()?.remove(number)?;
     Ok(())
 }

@@ -8,11 +8,11 @@
 //!                                         └── refused, or not sent: entry gone
 //! ```
 //!
-//! An entry that is found when the next turn begins means that nobody knows what came of the one before.
+//! An entry that is found when the next attempt begins means that nobody knows what came of the one before.
 
 use std::time::Duration;
 
-use super::journal::{Entry, NoTurn, Turn, Which, open_answer, seal_answer};
+use super::journal::{Entry, NoRefresh, RefreshIntent, Which, open_answer, seal_answer};
 use super::tokens::{Opened, Predecessor, TokenRow, seal_pair};
 use super::transaction::Txn;
 use super::{accounts, journal, routing, tokens};
@@ -30,16 +30,16 @@ pub(crate) fn begin_refresh(
     number: u32,
     which: Which,
     lease: Duration,
-) -> Result<Result<Turn, NoTurn>, Fault> {
-    if let Some(&(_, until)) = txn.core.turns.get(&number) {
+) -> Result<Result<RefreshIntent, NoRefresh>, Fault> {
+    if let Some(&(_, until)) = txn.core.refreshing.get(&number) {
         // Further off than it can be: the clock was set back since.
         let left = until.since(txn.now);
         if !left.is_zero() && left <= lease {
-            return Ok(Err(NoTurn::Taken));
+            return Ok(Err(NoRefresh::Taken));
         }
     }
     let Some(Opened { row, key, account, pair, others }) = tokens::sound_tokens(txn, number)? else {
-        return Ok(Err(NoTurn::NoToken));
+        return Ok(Err(NoRefresh::NoToken));
     };
     let before = journal::journal(txn, number)?.filter(|entry| entry.generation == row.generation);
     // What was sent is sent again until OAuth has answered it.
@@ -49,7 +49,7 @@ pub(crate) fn begin_refresh(
         Which::Current => pair.refresh_token,
         Which::Predecessor => match others.into_iter().next().filter(|_| row.predecessor.may_be_tried()) {
             Some(token) => token,
-            None => return Ok(Err(NoTurn::NoToken)),
+            None => return Ok(Err(NoRefresh::NoToken)),
         },
     };
     let answer = before.as_ref().and_then(|entry| entry.answer.clone());
@@ -71,8 +71,8 @@ pub(crate) fn begin_refresh(
         answer,
     };
     journal::write_journal(txn, number, &entry)?;
-    txn.core.turns.insert(number, (fence, txn.now.plus(lease)));
-    Ok(Ok(Turn { number, account, fence, which, again: open.is_some(), token, kept, key }))
+    txn.core.refreshing.insert(number, (fence, txn.now.plus(lease)));
+    Ok(Ok(RefreshIntent { number, account, fence, which, again: open.is_some(), token, kept, key }))
 }
 
 pub(crate) fn settle_refresh(
@@ -82,8 +82,8 @@ pub(crate) fn settle_refresh(
     at: Millis,
     heard: &Heard<Granted>,
 ) -> Result<Option<u64>, Fault> {
-    if txn.core.turns.get(&number).is_some_and(|&(of, _)| of == fence) {
-        txn.core.turns.remove(&number);
+    if txn.core.refreshing.get(&number).is_some_and(|&(of, _)| of == fence) {
+        txn.core.refreshing.remove(&number);
     }
     if matches!(heard, Heard::Unknown(_)) {
         return Ok(None);

@@ -357,7 +357,7 @@ fn replace_tokens(
     let told = before.map_or(Notice::Fresh, |row| row.told);
     let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
     write_token_row(txn, number, &row)?;
-    journal::drop_turn(txn, number)?;
+    journal::drop_refresh(txn, number)?;
     txn.staged.push(Staged::Tokens { account: number });
     Ok(())
 }
@@ -376,7 +376,7 @@ pub(crate) fn drop_other(txn: &mut Txn<'_>, number: u32, opened: Opened) -> Resu
 pub(crate) fn destroy_tokens(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
     txn.tables.tokens()?.remove(number)?;
     txn.tables.keys()?.remove((number, Purpose::Tokens as u8))?;
-    journal::drop_turn(txn, number)?;
+    journal::drop_refresh(txn, number)?;
     txn.staged.push(Staged::Tokens { account: number });
     Ok(())
 }
