@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -13,6 +12,7 @@ use tracing::field::{DisplayValue, display};
 use tracing::{Level, enabled};
 
 use crate::clock::{self, RingClock};
+use crate::config::Webhook;
 use crate::domain::cloudevent::{Mark, Marks};
 use crate::domain::dedup::Identity;
 use crate::domain::envelope::{self, Envelope};
@@ -32,25 +32,10 @@ use crate::telemetry::Metrics;
 /// Lines a minute for each reason of a refusal.
 const WARNINGS: u32 = 6;
 
-/// What the operator decides about webhooks.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub path: String,
-    /// Bytes.
-    pub max_body: usize,
-    pub body_timeout: Duration,
-    /// Budget of a whole answer.
-    pub answer_within: Duration,
-    /// An event further in the past is marked.
-    pub late_after: Duration,
-    /// An event further in the future is marked.
-    pub early_after: Duration,
-}
-
 /// Takes Ring's webhooks.
 #[derive(Debug)]
 pub struct Intake {
-    settings: Settings,
+    settings: Webhook,
     keys: Keys,
     proofs: Mutex<Proofs>,
     inbox: Inbox,
@@ -61,7 +46,7 @@ pub struct Intake {
 
 impl Intake {
     /// `noted` is what was known of the keys when [`Intake::proofs`] was noted last.
-    pub fn new(settings: Settings, keys: Keys, noted: &[Proof], inbox: Inbox, metrics: Metrics) -> Self {
+    pub fn new(settings: Webhook, keys: Keys, noted: &[Proof], inbox: Inbox, metrics: Metrics) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let warnings = Mutex::new(Limiter::new(WARNINGS));
         let ring_clock = inbox.ring_clock();

@@ -20,8 +20,10 @@ use tokio::time::{Instant, sleep_until};
 use super::refusal::{Refusal, Reply};
 use super::request::{self, no_such_queue, ok, queue_name, user_id};
 use super::session::Session;
-use super::{Admin, MAX_WAIT, QueueFacts};
+use super::{Admin, MAX_WAIT};
 use crate::clock;
+use crate::config::{Queue, QueueKind};
+use crate::domain::format::Format;
 use crate::domain::ids::{QueueName, UserId};
 use crate::domain::json_line::one_line;
 use crate::domain::rights::Call;
@@ -91,7 +93,7 @@ struct Wish {
     max_bytes: u64,
     visibility: Duration,
     user: Option<UserId>,
-    raw: bool,
+    format: Format,
 }
 
 /// A lease that goes back when this is dropped.
@@ -172,7 +174,7 @@ impl Admin {
     ) -> Result<Option<(Held, String)>, Refusal> {
         let scope = session.scope(&self.store, wish.user.as_ref()).await?;
         let now = clock::now();
-        let &Wish { max_events, max_bytes, visibility, raw, .. } = wish;
+        let &Wish { max_events, max_bytes, visibility, format, .. } = wish;
         let request = LeaseRequest { max_events, max_bytes, until: now.plus(visibility), scope };
         let Some(lease) = self.store.queues().lease(queue, &request, now).await? else { return Ok(None) };
         let held = Held { queues: self.store.queues().clone(), queue: queue.clone(), lease: Some(lease.id) };
@@ -183,7 +185,7 @@ impl Admin {
         }
         let name = self.seal.name(session, queue, lease.id);
         // Megabytes of text are not made where webhooks wait.
-        let written = spawn_blocking(move || document(&name, &lease, raw)).await;
+        let written = spawn_blocking(move || document(&name, &lease, format)).await;
         let document = written.map_err(|_| Refusal::internal("writing the events ended in a panic"))?;
         Ok(Some((held, document)))
     }
@@ -218,7 +220,7 @@ impl Admin {
     pub(super) async fn extend(&self, session: &Session, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
         session.may(Call::QueueRead, Some(&queue))?;
-        let own = self.readable(&queue)?.visibility;
+        let (_, own) = self.readable(&queue)?;
         let ExtendBody { lease, visibility_ms } = request::json(body).await?;
         let lease = self.seal.open(session, &queue, &lease)?;
         let until = clock::now().plus(visibility(visibility_ms, own));
@@ -228,23 +230,27 @@ impl Admin {
         Err(Refusal::conflict("the lease has run out, or all of it is settled"))
     }
 
-    /// A configured queue that is read here.
-    fn readable(&self, queue: &QueueName) -> Result<&QueueFacts, Refusal> {
-        match self.queue_facts(queue) {
-            Some(facts) if facts.visibility.is_some() => Ok(facts),
-            Some(facts) => Err(Refusal::conflict(format!(
-                "the queue is of kind {}: its events go out by themselves and are not read here",
-                facts.kind
+    /// A configured queue that is read here, and how long its leases last.
+    fn readable(&self, queue: &QueueName) -> Result<(&Queue, Duration), Refusal> {
+        let Some(configured) = self.configured(queue) else {
+            return Err(match self.store.queues().wake(queue) {
+                Some(_) => Refusal::conflict(
+                    "the configuration does not name this queue any more: put it back to read it, or remove it",
+                ),
+                None => no_such_queue(),
+            });
+        };
+        match configured.kind {
+            QueueKind::Embedded { visibility } => Ok((configured, visibility)),
+            QueueKind::Spool(_) => Err(Refusal::conflict(format!(
+                "the queue is of kind {}: the daemon delivers its events, and they are not read here",
+                configured.kind.as_str()
             ))),
-            None if self.store.queues().wake(queue).is_some() => Err(Refusal::conflict(
-                "the configuration does not name this queue any more: put it back to read it, or remove it",
-            )),
-            None => Err(no_such_queue()),
         }
     }
 }
 
-fn wish(body: &LeaseBody, facts: &QueueFacts, session: &Session) -> Result<Wish, Refusal> {
+fn wish(body: &LeaseBody, (queue, own): (&Queue, Duration), session: &Session) -> Result<Wish, Refusal> {
     let user = body.user.as_deref().map(user_id).transpose()?;
     if let Some(user) = &user
         && !session.sees_user(user)
@@ -254,22 +260,22 @@ fn wish(body: &LeaseBody, facts: &QueueFacts, session: &Session) -> Result<Wish,
     Ok(Wish {
         max_events: body.max.unwrap_or(10).clamp(1, MAX_EVENTS),
         max_bytes: body.max_bytes.unwrap_or(1 << 20).clamp(1, MAX_BYTES),
-        visibility: visibility(body.visibility_ms, facts.visibility),
+        visibility: visibility(body.visibility_ms, own),
         user,
-        raw: facts.raw,
+        format: queue.format,
     })
 }
 
-fn visibility(asked_ms: Option<u64>, own: Option<Duration>) -> Duration {
-    let asked = asked_ms.map(Duration::from_millis).or(own).unwrap_or_default();
+fn visibility(asked_ms: Option<u64>, own: Duration) -> Duration {
+    let asked = asked_ms.map_or(own, Duration::from_millis);
     asked.clamp(Duration::from_millis(1), MAX_VISIBILITY)
 }
 
-fn document(name: &str, lease: &Lease, as_raw: bool) -> String {
+fn document(name: &str, lease: &Lease, format: Format) -> String {
     let mut out = format!("{{\"lease\":\"{name}\",\"events\":[");
     for (n, leased) in lease.events.iter().enumerate() {
         let (seq, attempt) = (leased.seq, leased.attempt);
-        let event = if as_raw { leased.event.raw() } else { leased.event.cloudevent(seq, attempt) };
+        let event = format.line(&leased.event, seq, attempt);
         let comma = if n == 0 { "" } else { "," };
         let account = leased.event.account.as_ref();
         let account =

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use self::refusal::{Refusal, Reply};
 use self::request::{Query, segments};
 use self::session::{LeaseSeal, Session};
+use crate::config::Queue;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::time::Millis;
@@ -66,22 +67,10 @@ impl fmt::Debug for Reporter {
 pub struct Parts {
     pub store: Store,
     pub metrics: Metrics,
-    pub queues: Vec<QueueFacts>,
+    pub queues: Vec<Queue>,
     pub facts: Reporter,
     pub tokens: Arc<TokenService>,
     pub links: Arc<Linking>,
-}
-
-/// What the configuration says of a queue.
-#[derive(Debug, Clone)]
-pub struct QueueFacts {
-    pub name: QueueName,
-    /// The kind's word in the configuration.
-    pub kind: &'static str,
-    /// How long a lease lasts; only of a queue that is read through this API.
-    pub visibility: Option<Duration>,
-    /// Whether its events leave as raw bodies.
-    pub raw: bool,
 }
 
 /// What only the rest of the daemon knows.
@@ -118,7 +107,7 @@ pub struct Delivery {
 pub struct Admin {
     store: Store,
     metrics: Metrics,
-    queues: Vec<QueueFacts>,
+    queues: Vec<Queue>,
     facts: Reporter,
     tokens: Arc<TokenService>,
     links: Arc<Linking>,

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::refusal::{Refusal, Reply};
 use super::request::{no_such_queue, ok, queue_name};
 use super::session::Session;
-use super::{Admin, Facts, QueueFacts};
+use super::{Admin, Facts};
+use crate::config::Queue;
 use crate::domain::actor::Actor;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
@@ -46,7 +47,7 @@ impl Admin {
         let delivery = facts.deliveries.iter().find(|delivery| delivery.queue == view.name);
         json!({
             "name": view.name.as_str(),
-            "kind": self.queue_facts(&view.name).map(|queue| queue.kind),
+            "kind": self.configured(&view.name).map(|queue| queue.kind.as_str()),
             "configured": view.configured,
             "delivery": delivery.map(|delivery| delivery.state),
             "why": delivery.and_then(|delivery| delivery.why.as_deref()),
@@ -64,7 +65,7 @@ impl Admin {
         })
     }
 
-    pub(super) fn queue_facts(&self, name: &QueueName) -> Option<&QueueFacts> {
+    pub(super) fn configured(&self, name: &QueueName) -> Option<&Queue> {
         self.queues.iter().find(|queue| queue.name == *name)
     }
 
@@ -72,7 +73,7 @@ impl Admin {
         let name = queue_name(name)?;
         session.may(Call::QueueManage, Some(&name))?;
         session.must_see_all("removing a queue would drop the events of others")?;
-        if self.queue_facts(&name).is_some() {
+        if self.configured(&name).is_some() {
             return Err(Refusal::conflict(
                 "the configuration names this queue; take it out there and restart, then remove what is left",
             ));

@@ -11,6 +11,7 @@ use super::refusal::Reply;
 use super::request::{Query, no_such_queue, queue_name};
 use super::session::Session;
 use crate::domain::event::Event;
+use crate::domain::format::Format;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
 use crate::http::answer;
@@ -96,7 +97,5 @@ impl Tail {
 }
 
 fn line(event: &Event, seq: u64, attempt: u32) -> Bytes {
-    let mut line = event.cloudevent(seq, attempt);
-    line.push('\n');
-    line.into()
+    Format::CloudEvents.content(event, seq, attempt)
 }

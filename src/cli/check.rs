@@ -14,7 +14,7 @@ use super::output::Output;
 use super::serve::needed;
 use crate::access;
 use crate::clock::RingClock;
-use crate::config::{Config, MasterKey, QueueKind, Secrets};
+use crate::config::{Config, MasterKey, QueueKind, Secrets, Spool};
 use crate::daemon::{self, Error};
 use crate::store::{Folder, StoreError};
 
@@ -64,7 +64,7 @@ impl Findings {
         }
         self.writable("tokens.guard_folder", &config.tokens.guard_folder);
         for queue in &config.queues {
-            if let QueueKind::Spool { folder, .. } = &queue.kind {
+            if let QueueKind::Spool(Spool { folder, .. }) = &queue.kind {
                 let what = format!("queue {}: folder", queue.name);
                 self.writable(&what, folder);
                 self.read_by_others(&what, reach::spool(folder));

@@ -34,7 +34,7 @@ pub use doc::Key;
 pub use files::{ClientSecret, MasterKey, Secrets, Sources};
 pub use model::{
     Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Pace, Quarantine, Queue,
-    QueueKind, Ring, Seen, Socket, Store, Tokens, Unclaimed, Unrouted, Webhook,
+    QueueKind, Ring, Seen, Socket, Spool, Store, Tokens, Unclaimed, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

@@ -10,6 +10,7 @@ use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::routing::Filter;
 
+pub use crate::domain::format::Format;
 pub use crate::domain::refresh::Pace;
 
 /// Everything the operator decides. Paths are as written, so relative to the working directory.
@@ -200,9 +201,19 @@ pub struct Queue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueKind {
     /// Read through the admin socket; `visibility` is how long a lease lasts.
-    Embedded { visibility: Duration },
-    /// One file an event in `folder`, which waits for its reader at either bound.
-    Spool { folder: PathBuf, max_files: u64, spool_bytes: u64 },
+    Embedded {
+        visibility: Duration,
+    },
+    Spool(Spool),
+}
+
+/// One file an event in `folder`, which waits for its reader at either bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    pub folder: PathBuf,
+    pub max_files: u64,
+    /// `spool_bytes`: of all files.
+    pub max_bytes: u64,
 }
 
 impl QueueKind {
@@ -210,7 +221,7 @@ impl QueueKind {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Embedded { .. } => "embedded",
-            Self::Spool { .. } => "spool",
+            Self::Spool(_) => "spool",
         }
     }
 }
@@ -222,14 +233,7 @@ pub enum Unclaimed {
     Deliver,
 }
 
-/// How events leave a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    CloudEvents,
-    Raw,
-}
-
-/// One `[[socket]]`: a door to the admin API with rights of its own.
+/// One `[[socket]]` of the admin API, with its own rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
     pub path: PathBuf,

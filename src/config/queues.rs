@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::common::{AGES, SIZES, lies_in, path, selection};
-use super::model::{Format, Queue, QueueKind, Unclaimed};
+use super::model::{Format, Queue, QueueKind, Spool, Unclaimed};
 use super::raw::{Echo, Section};
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
@@ -73,15 +73,15 @@ fn spool(
     s.only_where(kind.map(|kind| kind == Kind::Spool), "kind = \"spool\"");
     let folder = s.required("folder", "/var/spool/ringhookd/alerts", text(path));
     let max_files = s.get("max_files", 10_000_u64, count(1..=10_000_000));
-    let spool_bytes = s.get("spool_bytes", "256 MiB", bytes(SIZES));
+    let max_bytes = s.get("spool_bytes", "256 MiB", bytes(SIZES));
     let folder = folder?;
-    let shares = |other: &Queue| matches!(&other.kind, QueueKind::Spool { folder: f, .. } if *f == folder);
+    let shares = |other: &Queue| matches!(&other.kind, QueueKind::Spool(spool) if spool.folder == folder);
     if let Some((path, _)) = earlier.iter().find(|(_, other)| shares(other)) {
         s.refuse("folder", format!("is the folder of {path} already"));
     } else if lies_in(&folder, store) {
         s.refuse("folder", "lies in store.folder, which no reader can enter; name a folder beside it".into());
     }
-    Some(QueueKind::Spool { folder, max_files, spool_bytes })
+    Some(QueueKind::Spool(Spool { folder, max_files, max_bytes }))
 }
 
 fn filter(s: &mut Section<'_>) -> Filter {

@@ -1,4 +1,4 @@
-//! The `[[socket]]` entries: where the admin API listens, and what may be asked through which door.
+//! The `[[socket]]` entries: where the admin API listens, and which calls each socket allows.
 
 use std::path::{Path, PathBuf};
 

@@ -1,16 +1,14 @@
-//! The daemon as a timeline: bind every door, open the store, say READY, serve, and on SIGTERM finish what is in flight.
+//! The daemon as a timeline: bind every listener, open the store, say READY, serve, and on SIGTERM finish the requests in flight.
 
 mod descriptors;
-mod doors;
 mod error;
 mod hardening;
-mod linking;
-mod queues;
+mod listeners;
+mod services;
 mod setup;
 mod signals;
 mod sockets;
 mod supervisor;
-mod tokens;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,24 +22,25 @@ use tokio::time::Instant;
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, MasterKey, Secrets};
-use crate::delivery::Dispatcher;
-use crate::delivery::sinks::spool::Spool;
+use crate::delivery::sinks::QueueSink;
+use crate::delivery::{self, Dispatcher};
 use crate::domain::signature::Keys;
+use crate::failpoint;
 use crate::http::routes::{Routes, Unmatched};
 use crate::http::{Limits, Server};
-use crate::intake::{self, Intake, Settings};
-use crate::linking::Linking;
+use crate::intake::{self, Intake};
+use crate::linking::{Endpoint, Linking};
 use crate::store::{Inbox, Store};
 use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
 use self::signals::Signals;
-use doors::Doors;
+use listeners::Listeners;
 
 pub use error::Error;
 pub use hardening::forbid_dumps;
+pub use services::ring_api;
 pub use setup::{create_store, examine, inspect_store, load, load_to_create, options};
-pub use tokens::ring_api;
 
 /// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -50,15 +49,15 @@ const ANSWERS: Duration = Duration::from_secs(20);
 /// How often what is known of the webhook keys is kept.
 const NOTE_PROOFS: Duration = Duration::from_mins(1);
 
-/// A daemon that has all it needs: every door is bound, and the store is open. Nothing runs yet, and whoever connects waits.
+/// A daemon before READY: every listener is bound, and the store is open. Nothing runs yet, and connections wait in the kernel.
 #[derive(Debug)]
 pub struct Prepared {
     config: Arc<Config>,
-    doors: Doors,
+    listeners: Listeners,
     store: Store,
     server: Arc<Server>,
     routes: Routes,
-    dispatchers: Vec<Dispatcher<Spool>>,
+    dispatchers: Vec<Dispatcher<QueueSink>>,
     intake: Arc<Intake>,
     metrics: Metrics,
     admin: Arc<Admin>,
@@ -67,7 +66,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Binds every door, then opens the store: a daemon whose doors are taken leaves the store alone.
+    /// Binds every listener, then opens the store: a daemon whose addresses are taken leaves the store alone.
     ///
     /// # Errors
     /// What is wrong with configuration, store or addresses, in words that say what to do.
@@ -81,7 +80,7 @@ impl Prepared {
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
         setup::make_folder(&config)?;
-        let doors = Doors::bind(&config).await?;
+        let listeners = Listeners::bind(&config).await?;
         let of = Arc::clone(&config);
         let opened = spawn_blocking(move || open(&of)).await;
         let (store, secrets) = opened.map_err(io::Error::other)??;
@@ -90,26 +89,31 @@ impl Prepared {
         let server = Server::new(public_limits(&config), metrics.http(ListenerName::Public));
         let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
-        let tokens = tokens::service(&config, &store, api.clone(), &metrics).await?;
-        let endpoint = Arc::new(linking::endpoint(&config, &tokens, &metrics));
+        let tokens = services::tokens(&config, &store, api.clone(), &metrics).await?;
+        let endpoint = Arc::new(Endpoint::new(
+            config.linking.clone(),
+            config.webhook.clone(),
+            Arc::clone(&tokens),
+            metrics.clone(),
+        ));
         let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
         let table = endpoint.routes().into_iter().chain([intake.route()]).collect();
         let routes = Routes::new(table, Arc::clone(&unmatched));
-        let dispatchers = queues::dispatchers(&config, &store);
-        let linking = linking::linking(&config, &secrets, &store, api, &tokens, &metrics);
-        let behind = doors::Behind {
+        let dispatchers = delivery::dispatchers(&config.queues, store.queues());
+        let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
+        let services = listeners::Services {
             store: &store,
             intake: &intake,
             unmatched: &unmatched,
-            deliveries: queues::states(&dispatchers),
+            deliveries: listeners::states(&dispatchers),
             tokens: &tokens,
             linking: &linking,
             metrics: &metrics,
         };
-        let admin = doors::admin(&config, behind)?;
+        let admin = listeners::admin(&config, services)?;
         Ok(Self {
             config,
-            doors,
+            listeners,
             store,
             server,
             routes,
@@ -127,7 +131,7 @@ impl Prepared {
         let (stop, stopped) = watch::channel(None);
         let stopping = || stopping(stopped.clone());
         let mut tasks = JoinSet::new();
-        let Doors { listener, address, sockets } = self.doors;
+        let Listeners { listener, address, sockets } = self.listeners;
         let serving = self.server.serve(listener, self.routes, stopping());
         tasks.spawn(async move {
             let _ = serving.await;
@@ -142,7 +146,7 @@ impl Prepared {
         let drained = stopping();
         tasks.spawn(Arc::clone(&self.tokens).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
         tasks.spawn(Arc::clone(&self.linking).run(stopping()));
-        doors::serve(&self.config, sockets, &self.admin, &self.metrics, &mut tasks, stopping);
+        listeners::serve(&self.config, sockets, &self.admin, &self.metrics, &mut tasks, stopping);
         if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }
@@ -242,6 +246,7 @@ impl Daemon {
 pub async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let prepared = Prepared::new(config).await?;
+    failpoint!("daemon.prepared");
     supervisor::notify(supervisor::READY);
     let daemon = prepared.serve();
     let signal = signals.ending().await;
@@ -270,17 +275,9 @@ fn public_limits(config: &Config) -> Limits {
 }
 
 async fn make_intake(config: &Config, secrets: &Secrets, store: &Store, metrics: &Metrics) -> Intake {
-    let settings = Settings {
-        path: config.webhook.path.clone(),
-        max_body: config.webhook.max_body,
-        body_timeout: config.webhook.body_timeout,
-        answer_within: config.webhook.answer_within,
-        late_after: config.webhook.late_after,
-        early_after: config.webhook.early_after,
-    };
     let keys = Keys::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice()));
     let noted = intake::noted(store.inbox()).await;
-    Intake::new(settings, keys, &noted, store.inbox().clone(), metrics.clone())
+    Intake::new(config.webhook.clone(), keys, &noted, store.inbox().clone(), metrics.clone())
 }
 
 /// Resolves to the drain's deadline when the daemon shall stop.

@@ -105,7 +105,7 @@ pub fn create_store(config: &Config) -> Result<Identity, Error> {
 pub(super) fn make_folder(config: &Config) -> Result<(), Error> {
     let folder = &config.store.folder;
     if folder.exists() {
-        // Before a door is bound in it: of a folder that can't be used, the store says more than the socket.
+        // Before a socket is bound in it, because the store's error says more than the socket's.
         Folder::is_empty(folder)?;
         return Ok(());
     }

@@ -17,6 +17,7 @@ pub mod dedup;
 pub mod envelope;
 pub mod event;
 mod flags;
+pub mod format;
 pub mod heard;
 pub mod ids;
 pub mod json_line;

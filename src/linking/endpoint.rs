@@ -3,7 +3,6 @@
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, REFERRER_POLICY};
 use hyper::{Request, StatusCode};
@@ -12,6 +11,7 @@ use tokio::time::timeout_at;
 
 use super::request::{self, CodeRequest};
 use crate::clock;
+use crate::config;
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::limiter::Limiter;
 use crate::domain::visit::Visit;
@@ -28,22 +28,11 @@ const AT_ONCE: usize = 32;
 /// Log lines a minute for each way to answer.
 const LINES: u32 = 6;
 
-/// What the operator decides about the URLs that Ring calls.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub code_path: String,
-    pub link_path: String,
-    /// The partner's page that signs users in; without it there is nothing at `link_path`.
-    pub sign_in_url: Option<String>,
-    pub body_timeout: Duration,
-    /// Budget of a whole answer.
-    pub answer_within: Duration,
-}
-
 /// Takes codes, and leads browsers on.
 #[derive(Debug)]
 pub struct Endpoint {
-    settings: Settings,
+    settings: config::Linking,
+    webhook: config::Webhook,
     tokens: Arc<TokenService>,
     metrics: Metrics,
     room: Semaphore,
@@ -51,9 +40,15 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(settings: Settings, tokens: Arc<TokenService>, metrics: Metrics) -> Self {
+    /// Codes have the time that webhooks have.
+    pub fn new(
+        settings: config::Linking,
+        webhook: config::Webhook,
+        tokens: Arc<TokenService>,
+        metrics: Metrics,
+    ) -> Self {
         let (room, lines) = (Semaphore::new(AT_ONCE), Mutex::new(Limiter::new(LINES)));
-        Self { settings, tokens, metrics, room, lines }
+        Self { settings, webhook, tokens, metrics, room, lines }
     }
 
     /// The place of both URLs in the route table. Ring does not say how it calls, so a code is taken by three methods.
@@ -88,7 +83,7 @@ impl Endpoint {
     async fn code(&self, request: Request<Body>) -> Result<(), Answered> {
         let started = clock::ticks();
         let (head, body) = request.into_parts();
-        let deadline = started + self.settings.body_timeout;
+        let deadline = started + self.webhook.body_timeout;
         let body = body.read(MAX_BODY, deadline).await.map_err(|error| {
             let answered = match error {
                 BodyError::TooLarge => Answered::TooLarge,
@@ -109,7 +104,7 @@ impl Endpoint {
             Answered::Unreadable
         })?;
         let taking = self.tokens.take_code(Grant { code, verifier });
-        let taken = timeout_at(started + self.settings.answer_within, taking).await;
+        let taken = timeout_at(started + self.webhook.answer_within, taking).await;
         match taken.unwrap_or_else(|_| Err(NoRoom::Store("it takes too long".to_owned()))) {
             Ok(()) => {
                 self.say(Answered::Taken, &"durable", Some(&shape));

@@ -32,7 +32,7 @@ use crate::tokens::TokenService;
 
 use self::waiting::Waiting;
 
-pub use endpoint::{Endpoint, Settings};
+pub use endpoint::Endpoint;
 
 /// Looks for a nonce that run at a time: each goes over every account that may be claimed.
 const SEARCHES: usize = 1;

@@ -9,11 +9,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ringhookd::admin::{Admin, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
+use ringhookd::admin::{Admin, Facts, KeyProof, Parts, Reporter, limits};
+use ringhookd::config::{Format, Queue, QueueKind, Spool, Unclaimed};
 use ringhookd::domain::nonce::Nonces;
 use ringhookd::domain::refresh::Policy;
 use ringhookd::domain::rights::{Grant, Rights};
-use ringhookd::domain::routing::Selection;
+use ringhookd::domain::routing::{Filter, Selection};
 use ringhookd::domain::time::Millis;
 use ringhookd::http::Server;
 use ringhookd::linking::{self, Linking};
@@ -62,13 +63,7 @@ impl Api {
         let store = store(&dir.path().join("store"), specs);
         let metrics = Metrics::default();
         let server = Server::new(limits(), metrics.http(ListenerName::Admin));
-        let facts = |name, kind, visibility, raw| QueueFacts { name: queue(name), kind, visibility, raw };
-        let lasting = Some(Duration::from_hours(1));
-        let queues = vec![
-            facts("all", "embedded", lasting, false),
-            facts("raws", "embedded", lasting, true),
-            facts("files", "spool", None, false),
-        ];
+        let queues = configured(&dir.path().join("files"));
         let proof = KeyProof { fingerprint: "f1".into(), set_at: Millis(0), verified_at: None };
         let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
         let facts = Reporter::new(report);
@@ -93,6 +88,27 @@ impl Api {
     pub(crate) fn leased(&self, name: &str) -> u64 {
         self.store.queues().list().iter().find(|view| view.name == queue(name)).unwrap().leased
     }
+}
+
+/// The queues as a configuration has them.
+fn configured(spool: &Path) -> Vec<Queue> {
+    let embedded = || QueueKind::Embedded { visibility: Duration::from_hours(1) };
+    let spool = Spool { folder: spool.to_owned(), max_files: 10, max_bytes: 1 << 20 };
+    let queue = |name, kind, format| Queue {
+        name: queue(name),
+        kind,
+        filter: Filter::default(),
+        unclaimed: Unclaimed::Hold,
+        format,
+        max_age: Duration::from_hours(1),
+        max_bytes: 1 << 20,
+        max_attempts: 3,
+    };
+    vec![
+        queue("all", embedded(), Format::CloudEvents),
+        queue("raws", embedded(), Format::Raw),
+        queue("files", QueueKind::Spool(spool), Format::CloudEvents),
+    ]
 }
 
 /// Tokens without a client of Ring: nothing is refreshed.

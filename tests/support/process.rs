@@ -52,7 +52,13 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `serve` and waits for its line that it is ready, so the log level must be `info` or finer.
     pub(crate) fn start(config: &Path) -> Self {
-        let mut child = ringhookd(&["serve", "--config", config.to_str().unwrap()]).spawn().unwrap();
+        Self::start_with(config, &[])
+    }
+
+    /// The same with more variables in its environment.
+    pub(crate) fn start_with(config: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = ringhookd(&["serve", "--config", config.to_str().unwrap()]);
+        let mut child = command.envs(variables.iter().copied()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (mut from, to) = (child.stderr.take().unwrap(), Arc::clone(&log));
         let reader = std::thread::spawn(move || {

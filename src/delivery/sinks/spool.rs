@@ -22,35 +22,21 @@
 
 mod folder;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use self::folder::{Folder, Stopped};
+use crate::config;
 use crate::delivery::{Sink, Verdict};
-use crate::domain::event::Event;
+use crate::domain::format::Format;
 use crate::store::Leased;
-
-/// Makes a file's content of an event, its sequence and the number of the attempt.
-pub type Format = fn(&Event, u64, u32) -> Bytes;
 
 /// How often a full folder is looked at.
 const FULL: Duration = Duration::from_secs(1);
 /// Longest part of an idempotency key in a name, in bytes.
 const KEY_BYTES: usize = 48;
-
-/// Where files go, and how many wait there for their reader.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub folder: PathBuf,
-    pub max_files: u64,
-    /// Bytes of all files.
-    pub max_bytes: u64,
-    pub format: Format,
-}
 
 /// The sink of one spool queue. It writes one batch at a time.
 #[derive(Debug)]
@@ -62,9 +48,8 @@ pub struct Spool {
 impl Spool {
     /// Makes the folder when it is missing, and clears away what a crash left half written. Where that fails, it is tried
     /// again with the first event. Blocks.
-    pub fn open(options: Options) -> Self {
-        let Options { folder, max_files, max_bytes, format } = options;
-        let folder = Folder::open(folder, max_files, max_bytes);
+    pub fn open(options: config::Spool, format: Format) -> Self {
+        let folder = Folder::open(options);
         Self { format, folder: Arc::new(Mutex::new(folder)) }
     }
 }
@@ -76,8 +61,9 @@ impl Sink for Spool {
         let mut folder = Arc::clone(&self.folder).lock_owned().await;
         let count = events.len();
         let write = move || {
-            let files =
-                events.iter().map(|e| (name(e.seq, &e.event.key), format(&e.event, e.seq, e.attempt)));
+            let files = events
+                .iter()
+                .map(|e| (name(e.seq, &e.event.key), format.content(&e.event, e.seq, e.attempt)));
             folder.write(files)
         };
         let written = tokio::task::spawn_blocking(write).await;

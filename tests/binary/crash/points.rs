@@ -17,7 +17,7 @@ pub(crate) const UNDER_LOAD: &[&str] = &[
     "delivery.delivered",
 ];
 
-/// Passed while a store is made, in this order.
+/// Passed by a start that makes its store, in this order.
 pub(crate) const CREATING: &[&str] = &[
     "create.marked",
     "create.identified",
@@ -26,6 +26,7 @@ pub(crate) const CREATING: &[&str] = &[
     "create.tables",
     "create.filled",
     "create.unmarked",
+    "daemon.prepared",
 ];
 
 /// Passed by each refresh of tokens, in this order.

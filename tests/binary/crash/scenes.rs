@@ -30,7 +30,7 @@ fn a_creation_that_was_cut_off_is_begun_anew() {
     let site = Site::new(OPEN_QUEUE);
     for point in CREATING.iter().rev() {
         // Once the marker is gone the store is whole; and a master key is made once.
-        if !matches!(*point, "create.unmarked" | "create.key" | "create.half_a_key") {
+        if !matches!(*point, "daemon.prepared" | "create.unmarked" | "create.key" | "create.half_a_key") {
             killed_at(&site, &format!("{point}:kill"));
         }
     }

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use bytes::Bytes;
-use ringhookd::delivery::sinks::spool::{Options, Spool};
-use ringhookd::domain::event::Event;
+use ringhookd::config;
+use ringhookd::delivery::sinks::spool::Spool;
+use ringhookd::domain::format::Format;
 use ringhookd::store::Store;
+use serde_json::Value;
 
 use super::harness::{Arrival, Faults, Kind, Worker, dispatch};
 
@@ -27,8 +28,8 @@ impl Files {
 impl Kind for Files {
     fn start(&self, store: &Store, name: &str, faults: Faults) -> Worker {
         // Few enough that the folder is full now and then.
-        let options = Options { folder: self.folder.join(name), max_files: 1000, max_bytes: 1 << 20, format };
-        dispatch(store, name, Spool::open(options), faults)
+        let options = config::Spool { folder: self.folder.join(name), max_files: 1000, max_bytes: 1 << 20 };
+        dispatch(store, name, Spool::open(options, Format::CloudEvents), faults)
     }
 
     fn arrived(&self, name: &str) -> Vec<Arrival> {
@@ -40,15 +41,12 @@ impl Kind for Files {
         files.sort();
         for file in files {
             let text = fs::read(&file).unwrap();
-            let (key, account, user) = serde_json::from_slice(&text).unwrap();
+            let event: Value = serde_json::from_slice(&text).unwrap();
+            let [key, account, user] = ["id", "ringaccount", "ringuser"]
+                .map(|name| event[name].as_str().unwrap_or_default().to_owned());
             arrivals.push(Arrival { key, account, user });
             fs::remove_file(file).unwrap();
         }
         arrivals.clone()
     }
-}
-
-fn format(event: &Event, _: u64, _: u32) -> Bytes {
-    let Arrival { key, account, user } = event.into();
-    serde_json::to_vec(&(key, account, user)).unwrap().into()
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::config::Spool;
 use crate::failpoint;
 
 /// Ends the name of a file that is being written; it begins with a dot.
@@ -26,9 +27,7 @@ pub(super) enum Stopped {
 
 #[derive(Debug)]
 pub(super) struct Folder {
-    path: PathBuf,
-    max_files: u64,
-    max_bytes: u64,
+    options: Spool,
     /// Whether it was there since the start: from then on it is not made again.
     seen: bool,
     /// What waits, at most: files that the reader took since are still counted. Nothing when it must be looked at.
@@ -53,8 +52,8 @@ struct Batch {
 }
 
 impl Folder {
-    pub(super) fn open(path: PathBuf, max_files: u64, max_bytes: u64) -> Self {
-        let mut folder = Self { path, max_files, max_bytes, seen: false, waiting: None };
+    pub(super) fn open(options: Spool) -> Self {
+        let mut folder = Self { options, seen: false, waiting: None };
         folder.waiting = folder.look().ok();
         folder
     }
@@ -88,7 +87,7 @@ impl Folder {
     fn begin(&mut self) -> io::Result<Batch> {
         let counted = self.waiting.take();
         let waiting = counted.map_or_else(|| self.look(), Ok)?;
-        let folder = File::open(&self.path)?;
+        let folder = File::open(&self.options.folder)?;
         let mode = folder.metadata()?.permissions().mode() & 0o444 | 0o600;
         Ok(Batch { folder, mode, waiting, looked: counted.is_none() })
     }
@@ -96,16 +95,16 @@ impl Folder {
     fn add(&mut self, batch: &mut Batch, name: &str, content: &[u8]) -> Result<(), Stopped> {
         let bytes = content.len() as u64;
         // Written before a crash or a failure, and not taken since.
-        let again = self.path.join(name).exists();
+        let again = self.options.folder.join(name).exists();
         if !again && !batch.looked && !self.has_room(batch.waiting, bytes) {
             batch.looked = true;
             batch.waiting = self.look().map_err(|error| self.disk(error))?;
         }
         if !again && !self.has_room(batch.waiting, bytes) {
             let Waiting { files, bytes } = batch.waiting;
-            return Err(Stopped::Full { folder: self.path.clone(), files, bytes });
+            return Err(Stopped::Full { folder: self.options.folder.clone(), files, bytes });
         }
-        put(&self.path, name, content, batch.mode).map_err(|error| self.disk(error))?;
+        put(&self.options.folder, name, content, batch.mode).map_err(|error| self.disk(error))?;
         if !again {
             batch.waiting.files += 1;
             batch.waiting.bytes += bytes;
@@ -114,17 +113,18 @@ impl Folder {
     }
 
     fn has_room(&self, waiting: Waiting, bytes: u64) -> bool {
-        let fits = waiting.files < self.max_files && waiting.bytes.saturating_add(bytes) <= self.max_bytes;
+        let fits = waiting.files < self.options.max_files
+            && waiting.bytes.saturating_add(bytes) <= self.options.max_bytes;
         fits || waiting.files == 0
     }
 
     /// Counts what waits, and removes what was left half written: nobody else writes here.
     fn look(&mut self) -> io::Result<Waiting> {
         if !self.seen {
-            make(&self.path)?;
+            make(&self.options.folder)?;
         }
         let mut waiting = Waiting::default();
-        for entry in fs::read_dir(&self.path)? {
+        for entry in fs::read_dir(&self.options.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
@@ -150,7 +150,7 @@ impl Folder {
     }
 
     fn disk(&self, error: io::Error) -> Stopped {
-        Stopped::Disk { folder: self.path.clone(), error }
+        Stopped::Disk { folder: self.options.folder.clone(), error }
     }
 }
 

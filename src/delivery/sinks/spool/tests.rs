@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 use super::*;
+use crate::domain::event::Event;
 use crate::domain::ids::AccountId;
 use crate::domain::time::Millis;
 
@@ -28,12 +31,13 @@ fn leased(seq: u64, body: &str) -> Leased {
     Leased { seq, attempt: 1, event }
 }
 
-fn body(event: &Event, _: u64, _: u32) -> Bytes {
-    event.body.clone()
+fn options(folder: &Path) -> config::Spool {
+    config::Spool { folder: folder.to_owned(), max_files: 1_000_000, max_bytes: 1 << 30 }
 }
 
-fn options(folder: &Path) -> Options {
-    Options { folder: folder.to_owned(), max_files: 1_000_000, max_bytes: 1 << 30, format: body }
+/// Of raw bodies.
+fn open(options: config::Spool) -> Spool {
+    Spool::open(options, Format::Raw)
 }
 
 async fn deliver(spool: &Spool, seqs: impl IntoIterator<Item = u64>) -> Vec<Verdict> {
@@ -70,7 +74,7 @@ fn names_sort_as_events_do_and_are_safe_in_a_shell() {
 async fn files_hold_the_content_and_no_part_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("deep").join("spool");
-    let spool = Spool::open(options(&folder));
+    let spool = open(options(&folder));
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let verdicts = spool.deliver([leased(1, "one"), leased(2, "two")].into()).await;
     assert_eq!(verdicts, [Verdict::Done, Verdict::Done]);
@@ -84,7 +88,7 @@ async fn files_hold_the_content_and_no_part_is_left() {
 async fn who_may_read_the_folder_may_read_its_files() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o2770)).unwrap();
-    deliver(&Spool::open(options(dir.path())), [1]).await;
+    deliver(&open(options(dir.path())), [1]).await;
     let mode = fs::metadata(dir.path().join(name(1, "key-1"))).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o640);
 }
@@ -92,8 +96,8 @@ async fn who_may_read_the_folder_may_read_its_files() {
 #[tokio::test]
 async fn the_same_event_again_is_the_same_file() {
     let dir = tempfile::tempdir().unwrap();
-    deliver(&Spool::open(options(dir.path())), [1]).await;
-    let again = Spool::open(options(dir.path()));
+    deliver(&open(options(dir.path())), [1]).await;
+    let again = open(options(dir.path()));
     assert_eq!(again.deliver([leased(1, "again")].into()).await, [Verdict::Done]);
     assert_eq!(names(dir.path()), [name(1, "key-1")]);
     assert_eq!(fs::read_to_string(dir.path().join(name(1, "key-1"))).unwrap(), "again");
@@ -105,7 +109,7 @@ async fn only_our_own_leftovers_are_cleared_at_the_start() {
     for name in [".00000000000000000001-k.json.part", ".hidden", "note.json.part", ".json"] {
         fs::write(dir.path().join(name), "x").unwrap();
     }
-    Spool::open(options(dir.path()));
+    open(options(dir.path()));
     assert_eq!(names(dir.path()), [".hidden", ".json", "note.json.part"]);
 }
 
@@ -135,7 +139,7 @@ async fn no_reader_ever_sees_a_part_of_a_file() {
             }
         }
     });
-    let spool = Spool::open(options(&folder));
+    let spool = open(options(&folder));
     // Longer than a page, so that a write has parts.
     let padding = "p".repeat(6000);
     for batch in (0..FILES).collect::<Vec<_>>().chunks(50) {
@@ -153,7 +157,7 @@ async fn no_reader_ever_sees_a_part_of_a_file() {
 #[tokio::test]
 async fn a_full_folder_waits_for_its_reader() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(Options { max_files: 3, ..options(dir.path()) });
+    let spool = open(config::Spool { max_files: 3, ..options(dir.path()) });
     let verdicts = deliver(&spool, 1..=5).await;
     assert_eq!(done(&verdicts), 3);
     let Verdict::Busy { retry_after: Some(_), why } = &verdicts[3] else { panic!("{verdicts:?}") };
@@ -161,14 +165,14 @@ async fn a_full_folder_waits_for_its_reader() {
     assert_eq!(done(&deliver(&spool, 4..=5).await), 0, "nothing was taken");
     fs::remove_file(dir.path().join(name(1, "key-1"))).unwrap();
     assert_eq!(done(&deliver(&spool, 4..=5).await), 1);
-    let restarted = Spool::open(Options { max_files: 3, ..options(dir.path()) });
+    let restarted = open(config::Spool { max_files: 3, ..options(dir.path()) });
     assert_eq!(done(&deliver(&restarted, [5]).await), 0, "what waits is counted at the start");
 }
 
 #[tokio::test]
 async fn bytes_are_bounded_but_a_large_file_gets_through_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(Options { max_bytes: 100, ..options(dir.path()) });
+    let spool = open(config::Spool { max_bytes: 100, ..options(dir.path()) });
     let large = |seq| leased(seq, &"x".repeat(150));
     let small = |seq| leased(seq, &"x".repeat(50));
     assert_eq!(done(&spool.deliver([small(1), small(2), small(3)].into()).await), 2);
@@ -182,7 +186,7 @@ async fn bytes_are_bounded_but_a_large_file_gets_through_alone() {
 #[tokio::test]
 async fn overwritten_and_taken_files_do_not_fill_the_folder() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(Options { max_files: 3, ..options(dir.path()) });
+    let spool = open(config::Spool { max_files: 3, ..options(dir.path()) });
     for _ in 0..10 {
         assert_eq!(done(&deliver(&spool, [1, 2]).await), 2, "two files in all");
     }
@@ -192,7 +196,7 @@ async fn overwritten_and_taken_files_do_not_fill_the_folder() {
 async fn a_folder_that_goes_missing_is_waited_for_not_made() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, away) = (dir.path().join("spool"), dir.path().join("away"));
-    let spool = Spool::open(options(&folder));
+    let spool = open(options(&folder));
     assert_eq!(done(&deliver(&spool, [1]).await), 1);
     fs::rename(&folder, &away).unwrap();
     let verdicts = deliver(&spool, [2]).await;
@@ -210,7 +214,7 @@ async fn a_folder_that_can_not_be_made_yet_is_made_later() {
     let blocker = dir.path().join("blocker");
     fs::write(&blocker, "a file").unwrap();
     let folder = blocker.join("spool");
-    let spool = Spool::open(options(&folder));
+    let spool = open(options(&folder));
     why_busy(&deliver(&spool, [1]).await[0]);
     fs::remove_file(&blocker).unwrap();
     assert_eq!(done(&deliver(&spool, [1]).await), 1);
@@ -221,7 +225,7 @@ async fn a_link_in_the_place_of_a_part_is_not_written_through() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, victim) = (dir.path().join("spool"), dir.path().join("victim"));
     fs::write(&victim, "precious").unwrap();
-    let spool = Spool::open(options(&folder));
+    let spool = open(options(&folder));
     let part = folder.join(".00000000000000000001-key-1.json.part");
     std::os::unix::fs::symlink(&victim, &part).unwrap();
     why_busy(&deliver(&spool, [1]).await[0]);
@@ -256,7 +260,7 @@ impl Drop for SmallDisk {
 async fn a_full_disk_is_waited_for_and_nothing_half_written_stays() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_disk) = SmallDisk::mount(dir.path()) else { return };
-    let spool = Spool::open(options(dir.path()));
+    let spool = open(options(dir.path()));
     let event = |seq| leased(seq, &"x".repeat(10_000));
     let verdicts = spool.deliver((1..=20).map(event).collect()).await;
     let fitted = done(&verdicts);

@@ -1,4 +1,4 @@
-//! Opens the token service: who we are at Ring, the guard of the store, and the schedule's policy.
+//! Makes the services that need Ring: its client, the token service with its guard and policy, and linking.
 
 use std::sync::Arc;
 
@@ -6,8 +6,10 @@ use super::error::Error;
 use crate::clock::RingClock;
 use crate::config::{Config, Secrets};
 use crate::domain::backoff::Backoff;
+use crate::domain::nonce::Nonces;
 use crate::domain::refresh::{Policy, Warnings};
 use crate::domain::secret::Secret;
+use crate::linking::{self, Linking};
 use crate::ring_api::{RingApi, Settings};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -17,7 +19,7 @@ use crate::tokens::{Clock, Guard, Parts, TokenService};
 const MAX_ANSWER: usize = 64 << 10;
 
 /// The token service of this store.
-pub(super) async fn service(
+pub(super) async fn tokens(
     config: &Config,
     store: &Store,
     api: Option<RingApi>,
@@ -72,4 +74,23 @@ pub fn ring_api(config: &Config, secrets: &Secrets, ring_clock: RingClock) -> Re
         ring_clock,
     })?;
     Ok(Some(api))
+}
+
+/// Linking over this store.
+pub(super) fn linking(
+    config: &Config,
+    secrets: &Secrets,
+    store: &Store,
+    api: Option<RingApi>,
+    tokens: &Arc<TokenService>,
+    metrics: &Metrics,
+) -> Arc<Linking> {
+    Linking::new(linking::Parts {
+        store: store.clone(),
+        api,
+        tokens: Arc::clone(tokens),
+        nonces: Nonces::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice())),
+        clock_skew: config.linking.clock_skew,
+        metrics: metrics.clone(),
+    })
 }

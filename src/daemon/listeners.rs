@@ -1,21 +1,23 @@
-//! The doors: all of them bound before the store is opened; behind each socket the admin API, and what the daemon tells it.
+//! The listeners: the address for webhooks and the admin sockets, bound before the store is opened; and the admin API's parts.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::error::Error;
-use super::queues::States;
 use super::sockets;
 use super::sockets::SocketFile;
-use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, QueueFacts, Reporter, limits};
+use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, Reporter, limits};
 use crate::clock;
-use crate::config::{self, Config, QueueKind};
-use crate::delivery::State;
+use crate::config::Config;
+use crate::delivery::sinks::QueueSink;
+use crate::delivery::{Dispatcher, State};
+use crate::domain::ids::QueueName;
 use crate::domain::signature::Proof;
 use crate::domain::time::Millis;
 use crate::http::Server;
@@ -26,16 +28,16 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
-/// What is bound and not served yet: connections wait in the kernel.
+/// Bound and not served yet: connections wait in the kernel.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct Listeners {
     pub listener: TcpListener,
     pub address: SocketAddr,
     /// In the configuration's order.
     pub sockets: Vec<(UnixListener, SocketFile)>,
 }
 
-impl Doors {
+impl Listeners {
     /// Binds the address for webhooks, and every socket of the admin API.
     pub(super) async fn bind(config: &Config) -> Result<Self, Error> {
         let listener = TcpListener::bind(config.listen).await;
@@ -47,8 +49,8 @@ impl Doors {
     }
 }
 
-/// What the doors open on.
-pub(super) struct Behind<'a> {
+/// The services that the admin API calls.
+pub(super) struct Services<'a> {
     pub store: &'a Store,
     pub intake: &'a Arc<Intake>,
     pub unmatched: &'a Arc<Unmatched>,
@@ -59,12 +61,12 @@ pub(super) struct Behind<'a> {
 }
 
 /// The admin API.
-pub(super) fn admin(config: &Config, behind: Behind<'_>) -> Result<Arc<Admin>, Error> {
-    let Behind { store, intake, unmatched, deliveries, tokens, linking, metrics } = behind;
+pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin>, Error> {
+    let Services { store, intake, unmatched, deliveries, tokens, linking, metrics } = services;
     let parts = Parts {
         store: store.clone(),
         metrics: metrics.clone(),
-        queues: config.queues.iter().map(queue_facts).collect(),
+        queues: config.queues.clone(),
         facts: reporter(Arc::clone(intake), Arc::clone(unmatched), deliveries),
         tokens: Arc::clone(tokens),
         links: Arc::clone(linking),
@@ -95,16 +97,11 @@ pub(super) fn serve<F>(
     }
 }
 
-fn queue_facts(queue: &config::Queue) -> QueueFacts {
-    QueueFacts {
-        name: queue.name.clone(),
-        kind: queue.kind.as_str(),
-        visibility: match queue.kind {
-            QueueKind::Embedded { visibility } => Some(visibility),
-            QueueKind::Spool { .. } => None,
-        },
-        raw: queue.format == config::Format::Raw,
-    }
+/// The state of each dispatched queue's delivery, now and later.
+pub(super) type States = Arc<Vec<(QueueName, watch::Receiver<State>)>>;
+
+pub(super) fn states(dispatchers: &[Dispatcher<QueueSink>]) -> States {
+    Arc::new(dispatchers.iter().map(|d| (d.queue().clone(), d.state())).collect())
 }
 
 fn reporter(intake: Arc<Intake>, unmatched: Arc<Unmatched>, deliveries: States) -> Reporter {
@@ -126,7 +123,7 @@ fn key_proof(proof: &Proof) -> KeyProof {
     }
 }
 
-fn delivery(queue: &crate::domain::ids::QueueName, state: &State) -> Delivery {
+fn delivery(queue: &QueueName, state: &State) -> Delivery {
     let why = match state {
         State::SinkBusy { since, why } | State::StoreFailing { since, why } => {
             Some(format!("{why} (since {})", since.rfc3339()))
