@@ -156,7 +156,7 @@ impl Drop for Running {
 fn address_in(log: &str) -> Option<SocketAddr> {
     let (whole, _) = log.rsplit_once('\n')?;
     let line = whole.lines().find(|line| line.contains("ready for webhooks"))?;
-    let address = &line[line.find("127.0.0.1:")?..];
+    let address = &line[line.find("127.")?..];
     let end = address.find(['"', ' ']).unwrap_or(address.len());
     address[..end].parse().ok()
 }
