@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, MasterKey, Secrets};
-use crate::delivery::sinks::QueueSink;
-use crate::delivery::{self, Dispatcher};
+use crate::delivery::Dispatcher;
+use crate::delivery::sinks::{self, QueueSink};
 use crate::domain::signature::Keys;
 use crate::failpoint;
 use crate::http::routes::{Routes, Unmatched};
@@ -99,7 +99,7 @@ impl Prepared {
         let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
         let table = endpoint.routes().into_iter().chain([intake.route()]).collect();
         let routes = Routes::new(table, Arc::clone(&unmatched));
-        let dispatchers = delivery::dispatchers(&config.queues, store.queues());
+        let dispatchers = sinks::dispatchers(&config.queues, store.queues());
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let services = listeners::Services {
             store: &store,

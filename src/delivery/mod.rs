@@ -18,14 +18,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config;
 use crate::domain::backoff::Backoff;
 use crate::domain::time::Millis;
 use crate::randomness;
-use crate::store::{Leased, Queues};
+use crate::store::Leased;
 
 pub use self::dispatcher::Dispatcher;
-use self::sinks::QueueSink;
 
 /// What became of one event at a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +48,6 @@ pub trait Sink: Send + Sync + 'static {
     /// Several calls run at once, never two with the same account. The future may be dropped at any await, when it takes
     /// too long or the daemon stops: its events come again.
     fn deliver(&self, events: Arc<[Leased]>) -> impl Future<Output = Vec<Verdict>> + Send;
-}
-
-/// A dispatcher for each queue that has a sink.
-pub fn dispatchers(configured: &[config::Queue], queues: &Queues) -> Vec<Dispatcher<QueueSink>> {
-    let with_sink = configured.iter().filter_map(|queue| Some((&queue.name, QueueSink::open(queue)?)));
-    with_sink
-        .map(|(name, sink)| Dispatcher::new(queues.clone(), name.clone(), sink, Options::default()))
-        .collect()
 }
 
 /// How a queue is dispatched.

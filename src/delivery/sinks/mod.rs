@@ -5,9 +5,17 @@ pub mod spool;
 use std::sync::Arc;
 
 use self::spool::Spool;
-use super::{Sink, Verdict};
+use super::{Dispatcher, Options, Sink, Verdict};
 use crate::config::{Queue, QueueKind};
-use crate::store::Leased;
+use crate::store::{Leased, Queues};
+
+/// A dispatcher for each queue that has a sink.
+pub fn dispatchers(configured: &[Queue], queues: &Queues) -> Vec<Dispatcher<QueueSink>> {
+    let with_sink = configured.iter().filter_map(|queue| Some((&queue.name, QueueSink::open(queue)?)));
+    with_sink
+        .map(|(name, sink)| Dispatcher::new(queues.clone(), name.clone(), sink, Options::default()))
+        .collect()
+}
 
 /// The sink of a configured queue.
 #[derive(Debug)]

@@ -247,10 +247,10 @@ pub(crate) async fn nothing_is_lost_when_it_is_killed_before_it_settled<K: Kind>
     eventually!("the lost one comes again", {
         scene.keys("all").iter().filter(|key| *key == "account-7/20").count() == 2
     });
+    eventually!("all is settled", scene.store.queues().list()[0].waiting == 0);
     worker.stop().await;
     let (firsts, most) = first_arrivals(&scene.kind.arrived("all"));
     assert_eq!((firsts, most), (all, 2), "under the same key, in order per account");
-    assert_eq!(scene.store.queues().list()[0].waiting, 0);
 }
 
 pub(crate) async fn what_a_stop_cuts_off_is_given_back<K: Kind>(make: fn(&Path) -> K) {
