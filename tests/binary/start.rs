@@ -137,7 +137,8 @@ fn nothing_runs_before_ready() {
     );
     // No other test binds or calls that address.
     let address = TcpListener::bind("127.83.19.7:0").unwrap().local_addr().unwrap();
-    let config = configuration(&address.to_string(), "second.sock").with(&ring).write_as(dir.path(), "second.toml");
+    let config =
+        configuration(&address.to_string(), "second.sock").with(&ring).write_as(dir.path(), "second.toml");
     let supervisor = Supervisor::at(Path::new(&path("notify")));
     // Time enough to answer in, if anything ran already.
     let variables =
