@@ -205,9 +205,10 @@ impl Intake {
                 Ok(match accepted {
                     Accepted::Duplicate => Verdict::Duplicate,
                     Accepted::Quarantined { .. } => Verdict::Quarantined,
-                    Accepted::Queued { .. } | Accepted::Held { .. } | Accepted::Unrouted { .. } => {
-                        Verdict::Accepted
-                    }
+                    Accepted::Queued { .. }
+                    | Accepted::Held { .. }
+                    | Accepted::Unrouted { .. }
+                    | Accepted::OfForgotten => Verdict::Accepted,
                 })
             }
             Err(error) => {

@@ -28,6 +28,7 @@ pub enum What {
     LinkLapsed,
     LinkRevoked,
     AccountForgotten,
+    LateEventDropped,
     EventDead,
     AccountsImported,
     LettersReplayed,
@@ -50,6 +51,7 @@ impl What {
             }
             Self::LinkRevoked => "the link was revoked: its user has to add the app in Ring again",
             Self::AccountForgotten => "an account is forgotten",
+            Self::LateEventDropped => "a late event of an account that was forgotten is dropped",
             Self::EventDead => "an event is a dead letter",
             Self::AccountsImported => "accounts are imported",
             Self::LettersReplayed => "dead letters are replayed",

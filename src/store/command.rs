@@ -46,6 +46,8 @@ pub enum Accepted {
     Unrouted { seq: u64 },
     /// Signed but not understood; kept.
     Quarantined { seq: u64 },
+    /// It is of an account that was forgotten since it happened, and dropped.
+    OfForgotten,
     /// It was accepted before.
     Duplicate,
 }
@@ -58,6 +60,7 @@ impl Accepted {
             Self::Held { .. } => "held",
             Self::Unrouted { .. } => "unrouted",
             Self::Quarantined { .. } => "quarantined",
+            Self::OfForgotten => "of a forgotten account",
             Self::Duplicate => "duplicate",
         }
     }
@@ -69,7 +72,7 @@ impl Accepted {
             | Self::Held { seq, .. }
             | Self::Unrouted { seq }
             | Self::Quarantined { seq } => Some(*seq),
-            Self::Duplicate => None,
+            Self::OfForgotten | Self::Duplicate => None,
         }
     }
 }

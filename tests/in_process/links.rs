@@ -90,6 +90,10 @@ impl Linked {
         events.into_iter().map(|e| (e.event.key, name(e.event.user))).collect()
     }
 
+    fn dropped(&self) -> u64 {
+        self.store.stats().dropped.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// The account that the map finds for an event of the device alone.
     async fn account_of(&self, id: &str, device: &str) -> Option<String> {
         let mut event = event_of(id, None, "motion_detected", Some(device));
@@ -227,4 +231,44 @@ async fn tokens_of_another_account_than_was_said_bind_nothing() {
     assert!(house.store.links().account(account("named")).await.unwrap().is_none());
     let view = house.store.links().account(account("a")).await.unwrap().unwrap();
     assert_eq!((view.user, view.tokens.is_some()), (None, true), "what may live is kept");
+}
+
+/// Ring's retries of what happened before `accounts forget` go to nobody, however late, and bring nothing of the account back.
+#[tokio::test]
+async fn late_events_of_a_user_who_was_forgotten_are_dropped_and_never_the_next_users() {
+    for restarts in [false, true] {
+        let mut house = Linked::new();
+        house.add_app("one", 10).await;
+        house.claim("ann", 20).await;
+        house.happens("1", "motion_detected", Some("front"), 30).await;
+        assert_eq!(house.whose().await, pairs(&[("1", "ann")]));
+        house.store.links().forget(account("a")).await.unwrap().unwrap();
+        // Before it is linked anew.
+        house.happens("2", "app_integration_removed", None, 40).await;
+        house.happens("3", "motion_detected", Some("front"), 41).await;
+        assert!(house.store.links().account(account("a")).await.unwrap().is_none(), "nothing brings it back");
+        let dropped = house.dropped();
+        if restarts {
+            house.store.close();
+            house.store = open(&house.dir.path().join("store"), options(vec![spec("all")])).unwrap();
+        }
+        // The story goes on after the forget, which was now.
+        let passed = clock::now().since(house.began).as_secs() + 10;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        house.began = clock::now().minus(Duration::from_secs(passed));
+        house.add_app("two", passed).await;
+        house.claim("bob", passed).await;
+        house.happens("4", "motion_detected", Some("front"), 50).await;
+        house.happens("5", "device_removed", Some("front"), 51).await;
+        house.happens("6", "app_integration_removed", None, 52).await;
+        house.happens("7", "motion_detected", Some("back"), passed).await;
+        assert_eq!(house.whose().await, pairs(&[("7", "bob")]), "after a restart: {restarts}");
+        let view = house.store.links().account(account("a")).await.unwrap().unwrap();
+        assert_eq!((view.user, view.state.name()), (Some(user("bob")), "claiming"));
+        let before = if restarts { 0 } else { dropped };
+        assert_eq!(house.dropped() - before, 3);
+        // Ring's repeat of one that was dropped is a duplicate like any other.
+        house.happens("4", "motion_detected", Some("front"), 50).await;
+        assert_eq!(house.whose().await, pairs(&[]));
+    }
 }

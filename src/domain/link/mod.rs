@@ -21,7 +21,7 @@ mod tenure;
 
 pub use claiming::{Claiming, LastClaim};
 pub use state::LinkState;
-pub use tenure::{NOBODY, Owner, Tenure, Term};
+pub use tenure::{KEPT, NOBODY, Owner, Tenure, Term};
 
 use std::time::Duration;
 
@@ -92,10 +92,11 @@ pub enum Answer {
 }
 
 impl Link {
-    /// Of an account that nobody has had.
-    pub fn unclaimed() -> Self {
+    /// Of an account that nobody has had, or whose user was forgotten at `forgotten_at`, by Ring's time.
+    pub fn unclaimed(forgotten_at: Option<Millis>) -> Self {
+        let fresh = || Tenure::new(LinkState::Unclaimed, NOBODY);
         Self {
-            tenure: Tenure::new(LinkState::Unclaimed, NOBODY),
+            tenure: forgotten_at.map_or_else(fresh, Tenure::after_forget),
             claiming: Claiming { open: true, last: None },
         }
     }

@@ -16,8 +16,10 @@ use crate::domain::time::Millis;
 
 /// The number of "no user".
 pub const NOBODY: u32 = 0;
+/// The number of "a user who was forgotten": never given to anybody.
+const FORGOTTEN: u32 = u32::MAX;
 /// Ring retries for 1 h 13 min and replays for 72 h; what happened before that does not come any more.
-const KEPT: Duration = Duration::from_hours(76);
+pub const KEPT: Duration = Duration::from_hours(76);
 /// Links of one account that are told apart within that time.
 const MOST_TERMS: usize = 16;
 /// Signs of an installed app that are kept.
@@ -42,6 +44,8 @@ pub enum Owner {
     NextOr(u32),
     /// Its link ended before anybody claimed it, or is too long ago to be known.
     Nobody,
+    /// Dropped: the account was forgotten since.
+    Forgotten,
 }
 
 impl Owner {
@@ -84,6 +88,13 @@ impl Tenure {
         }
     }
 
+    /// Of an account that was forgotten at `forgotten_at`, and comes anew.
+    pub(super) fn after_forget(forgotten_at: Millis) -> Self {
+        let mut tenure = Self::new(LinkState::Unclaimed, FORGOTTEN);
+        tenure.terms.push(Term { from: forgotten_at, user: NOBODY });
+        tenure
+    }
+
     fn last(&self) -> Term {
         self.terms.last().copied().unwrap_or(Term { from: Millis(0), user: NOBODY })
     }
@@ -100,7 +111,7 @@ impl Tenure {
     /// Who had it before a link that nobody has claimed.
     pub fn former(&self) -> u32 {
         let before = self.terms.len().checked_sub(2).and_then(|at| self.terms.get(at));
-        before.map_or(NOBODY, |term| term.user)
+        before.filter(|term| term.user != FORGOTTEN).map_or(NOBODY, |term| term.user)
     }
 
     /// Whether a link began after the removal that is known.
@@ -128,7 +139,11 @@ impl Tenure {
         };
         let Some(term) = found else { return Owner::Nobody };
         if term != last {
-            return if term.user == NOBODY { Owner::Nobody } else { Owner::User(term.user) };
+            return match term.user {
+                NOBODY => Owner::Nobody,
+                FORGOTTEN => Owner::Forgotten,
+                user => Owner::User(user),
+            };
         }
         let is_over = self.state == LinkState::Removed && term.from <= self.removed_at;
         let is_of_it = is_farewell(kind) || at.is_some_and(|at| at <= self.removed_at);

@@ -45,7 +45,7 @@ fn walk(link: Link, steps: impl IntoIterator<Item = (u64, Event)>) -> Link {
 /// Ann links at 10, removes at 100; Bob adds the app at 200 and claims at 210.
 fn handed_on() -> Link {
     walk(
-        Link::unclaimed(),
+        Link::unclaimed(None),
         [(10, code(10)), (20, claim(20, ANN)), (100, removed(100)), (200, code(200)), (210, claim(210, BOB))],
     )
 }
@@ -67,7 +67,7 @@ fn an_event_is_of_the_link_in_whose_time_it_happened() {
 
 #[test]
 fn what_happens_after_a_removal_waits_until_it_is_known_whose_it_is() {
-    let removed = walk(Link::unclaimed(), [(10, code(10)), (20, claim(20, ANN)), (100, removed(100))]);
+    let removed = walk(Link::unclaimed(None), [(10, code(10)), (20, claim(20, ANN)), (100, removed(100))]);
     assert_eq!(owner(&removed, "device_removed", 101), Owner::User(ANN));
     assert_eq!(owner(&removed, "motion_detected", 101), Owner::NextOr(ANN));
     let (next, effects) = removed.on(Event::DeviceAdded { at: at(190) }, now(191));
@@ -83,7 +83,7 @@ fn what_happens_after_a_removal_waits_until_it_is_known_whose_it_is() {
 #[test]
 fn a_link_that_nobody_claimed_is_never_the_next_ones() {
     let link = walk(
-        Link::unclaimed(),
+        Link::unclaimed(None),
         [(10, code(10)), (100, removed(100)), (200, code(200)), (210, claim(210, BOB))],
     );
     assert_eq!(owner(&link, "motion_detected", 50), Owner::Nobody);
@@ -92,7 +92,7 @@ fn a_link_that_nobody_claimed_is_never_the_next_ones() {
 
 #[test]
 fn a_late_removal_ends_the_link_before_and_a_real_one_the_present() {
-    let relinked = walk(Link::unclaimed(), [(10, code(10)), (20, claim(20, ANN)), (200, code(200))]);
+    let relinked = walk(Link::unclaimed(None), [(10, code(10)), (20, claim(20, ANN)), (200, code(200))]);
     let (late, effects) = relinked.on(removed(100), now(201));
     assert_eq!((late.tenure.state, effects.destroy_tokens), (LinkState::Unclaimed, false));
     assert_eq!(owner(&late, "motion_detected", 150), Owner::User(ANN));
@@ -106,19 +106,19 @@ fn a_late_removal_ends_the_link_before_and_a_real_one_the_present() {
 #[test]
 fn whoever_claimed_after_a_removal_keeps_the_account_when_it_is_told() {
     let again = walk(
-        Link::unclaimed(),
+        Link::unclaimed(None),
         [(10, code(10)), (20, claim(20, ANN)), (200, code(200)), (210, claim(210, ANN))],
     );
     let (kept, effects) = again.on(removed(100), now(220));
     assert_eq!((kept.tenure.holder(), effects.answer), (ANN, Answer::Old));
-    let given = walk(Link::unclaimed(), [(10, code(10)), (20, claim(20, ANN)), (200, code(200))]);
+    let given = walk(Link::unclaimed(None), [(10, code(10)), (20, claim(20, ANN)), (200, code(200))]);
     let given = walk(given, [(205, Event::Given { user: BOB }), (220, removed(100))]);
     assert_eq!((given.tenure.state, given.tenure.holder()), (LinkState::Linked, BOB));
 }
 
 #[test]
 fn a_code_that_surely_came_before_a_removal_revives_nothing() {
-    let gone = walk(Link::unclaimed(), [(10, code(10)), (20, claim(20, ANN)), (100, removed(100))]);
+    let gone = walk(Link::unclaimed(None), [(10, code(10)), (20, claim(20, ANN)), (100, removed(100))]);
     let (same, effects) = gone.clone().on(code(99), now(101));
     assert_eq!((same.tenure.state, effects.answer), (LinkState::Removed, Answer::Old));
     // One that may have come after it is not thrown away.
@@ -129,7 +129,7 @@ fn a_code_that_surely_came_before_a_removal_revives_nothing() {
 
 #[test]
 fn a_claim_is_refused_taken_again_and_confirmed() {
-    let link = walk(Link::unclaimed(), [(10, code(10)), (20, claim(20, ANN))]);
+    let link = walk(Link::unclaimed(None), [(10, code(10)), (20, claim(20, ANN))]);
     let refuse = |link: &Link| {
         let last = link.claiming.last.as_ref().unwrap();
         let to = Progress { step: Step::Refused(crate::domain::confirm::Refusal::Nonce), ..last.progress };
@@ -145,7 +145,7 @@ fn a_claim_is_refused_taken_again_and_confirmed() {
 
 #[test]
 fn a_past_is_bounded_and_what_is_older_is_nobodys() {
-    let mut link = Link::unclaimed();
+    let mut link = Link::unclaimed(None);
     for round in 0..100 {
         let start = 1000 * round;
         let user = if round % 2 == 0 { ANN } else { BOB };
@@ -174,7 +174,7 @@ proptest! {
     /// happened before the present link began is never of a user who has had it only since.
     #[test]
     fn no_order_of_events_crosses_two_users(steps in prop::collection::vec(event(), 1..60)) {
-        let (mut link, mut time) = (Link::unclaimed(), 10_000);
+        let (mut link, mut time) = (Link::unclaimed(None), 10_000);
         for (pause, kind, user, back) in steps {
             time += pause;
             let then = time - back;

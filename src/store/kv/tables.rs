@@ -34,6 +34,8 @@ pub(crate) const TOKENS: TableDefinition<u32, Bytes> = TableDefinition::new("tok
 pub(crate) const JOURNAL: TableDefinition<u32, Bytes> = TableDefinition::new("journal");
 /// Hash of a refresh token that came without its account to that account, and when it was given to it.
 pub(crate) const ARRIVED: TableDefinition<Bytes, Bytes> = TableDefinition::new("arrived");
+/// Hash of a forgotten account's id to when it was forgotten.
+pub(crate) const FORGOTTEN: TableDefinition<Bytes, Bytes> = TableDefinition::new("forgotten");
 /// Account to who may claim it, and how far its last claim is.
 pub(crate) const CLAIMS: TableDefinition<u32, Bytes> = TableDefinition::new("claims");
 /// Hash of an authorization code to what became of it.
@@ -197,6 +199,7 @@ tables! {
     tokens: TOKENS<u32>,
     journal: JOURNAL<u32>,
     arrived: ARRIVED<Bytes>,
+    forgotten: FORGOTTEN<Bytes>,
     claims: CLAIMS<u32>,
     codes: CODES<Bytes>,
     keys: KEYS<(u32, u8)>,

@@ -4,12 +4,13 @@ use std::mem::take;
 
 use super::routing::Destination;
 use super::transaction::Txn;
-use super::{accounts, chunks, devices, held, ids, keys, letters, links, routing};
+use super::{accounts, chunks, devices, held, ids, keys, letters, links, routing, tombstones};
 use crate::domain::cloudevent::Mark;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
-use crate::domain::ids::DeviceId;
+use crate::domain::ids::{AccountId, DeviceId};
 use crate::domain::link::{Event as Link, Owner};
+use crate::domain::time::Millis;
 use crate::store::command::{Accepted, Class, Incoming};
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::memory::index::{NO_ACCOUNT, NO_USER};
@@ -62,6 +63,12 @@ pub(crate) fn accept(
         None => whose(txn, &mut event, &incoming.related)?,
         Some(_) => Whose { account: NO_ACCOUNT, owner: Owner::Nobody },
     };
+    if whose.owner == Owner::Forgotten {
+        ids::remember(txn, &identity)?;
+        txn.counts.accepted += 1;
+        tombstones::drop_event(txn)?;
+        return Ok(Ok(Accepted::OfForgotten));
+    }
     if let Err(fault) = keys::event_key(txn, whose.account) {
         let error = fault.of_one_record()?;
         bump(&txn.shared.stats.damaged);
@@ -87,6 +94,10 @@ fn whose(txn: &mut Txn<'_>, event: &mut Event, related: &[DeviceId]) -> Result<W
     let number = match &event.account {
         Some(id) => match txn.core.accounts.find(id) {
             Some(number) => number,
+            // Nothing of a forgotten account comes back with an event from before.
+            None if is_of_forgotten(txn, id, event.time)? => {
+                return Ok(Whose { account: NO_ACCOUNT, owner: Owner::Forgotten });
+            }
             None => links::add_unclaimed(txn, id)?,
         },
         None => devices::account_of_devices(txn, event.device.iter().chain(related))?,
@@ -107,6 +118,11 @@ fn whose(txn: &mut Txn<'_>, event: &mut Event, related: &[DeviceId]) -> Result<W
     };
     event.user = accounts::user_name(txn, owner.user());
     Ok(Whose { account: number, owner })
+}
+
+fn is_of_forgotten(txn: &mut Txn<'_>, id: &AccountId, at: Option<Millis>) -> Result<bool, Fault> {
+    let forgotten_at = tombstones::find(txn, id)?;
+    Ok(forgotten_at.is_some_and(|forgotten_at| txn.plausible(at).is_some_and(|at| at < forgotten_at)))
 }
 
 /// Keeps the device map current, and destroys the tokens of an account whose user removed the app.

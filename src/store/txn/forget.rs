@@ -1,7 +1,7 @@
 //! An account is forgotten: its keys at once, its events step by step.
 
 use super::transaction::{Left, Txn};
-use super::{chunks, held, links};
+use super::{chunks, held, links, tombstones};
 use crate::domain::ids::AccountId;
 use crate::domain::link::Event;
 use crate::logging::audit::What;
@@ -21,6 +21,7 @@ pub(crate) fn forget(txn: &mut Txn<'_>, account: &AccountId) -> Result<Result<u3
     txn.core.accounts.forget(number);
     txn.tables.account_ids()?.remove(&hash(account)[..])?;
     if !account.as_str().starts_with(OURS) {
+        tombstones::put(txn, account, number)?;
         txn.note(What::AccountForgotten, |_, entry| Ok(entry.of(account)))?;
     }
     txn.core.forgotten.insert(number);

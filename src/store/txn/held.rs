@@ -5,7 +5,7 @@ use crate::domain::event::Event;
 use redb::ReadableTable;
 
 use super::transaction::Txn;
-use super::{accounts, chunks, keys, letters, off_queue, routing};
+use super::{accounts, chunks, keys, letters, off_queue, routing, tombstones};
 use crate::domain::cloudevent::Mark;
 use crate::domain::link::{Owner, Tenure};
 use crate::domain::released::Released;
@@ -111,6 +111,11 @@ pub(crate) fn release_one(
         }
         Owner::Nobody => {
             bury_held(txn, seq, "its link ended before anybody claimed it")?;
+            return Ok(false);
+        }
+        Owner::Forgotten => {
+            take_held(txn, number, seq)?;
+            tombstones::drop_event(txn)?;
             return Ok(false);
         }
         Owner::Next | Owner::NextOr(_) => return Ok(false),

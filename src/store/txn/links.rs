@@ -1,7 +1,7 @@
 //! A link is loaded, told an event, and written; its effects are performed. `domain::link` decides what they are.
 
 use super::transaction::Txn;
-use super::{accounts, claim_rows, held, routing, tokens};
+use super::{accounts, claim_rows, held, routing, tokens, tombstones};
 use crate::domain::ids::AccountId;
 use crate::domain::link::{Effects, Event, Link, LinkState, Tenure};
 use crate::logging::audit::{Entry, What};
@@ -65,7 +65,8 @@ fn note_link(txn: &mut Txn<'_>, id: &AccountId, before: &Tenure, after: &Tenure)
 
 /// A new account that nobody has.
 pub(crate) fn add_unclaimed(txn: &mut Txn<'_>, id: &AccountId) -> Result<u32, Fault> {
-    let Link { tenure, claiming } = Link::unclaimed();
+    let forgotten_at = tombstones::find(txn, id)?;
+    let Link { tenure, claiming } = Link::unclaimed(forgotten_at);
     let number = accounts::add_account(txn, &AccountRow::new(id, tenure, txn.now))?;
     claim_rows::write_claiming(txn, number, id, None, claiming, false)?;
     Ok(number)

@@ -22,5 +22,6 @@ pub(crate) mod retention;
 pub(crate) mod routing;
 pub(crate) mod settle;
 pub(crate) mod tokens;
+pub(crate) mod tombstones;
 pub(crate) mod transaction;
 pub(crate) mod unidentified;
