@@ -43,14 +43,14 @@ impl Admin {
         let account = account_id(id)?;
         let min_life = Duration::from_secs(min_life_s.unwrap_or(MIN_LIFE_S));
         let ask = AccessRequest { account, min_life, refused };
-        let lent = tokio::time::timeout(PATIENCE, self.lend(session, &ask)).await;
-        Ok(match lent.unwrap_or(Ok(Err(Denied::for_now(Reason::Store, SOON))))? {
-            Ok(lent) => given(&lent),
+        let given = tokio::time::timeout(PATIENCE, self.access_token(session, &ask)).await;
+        Ok(match given.unwrap_or(Ok(Err(Denied::for_now(Reason::Store, SOON))))? {
+            Ok(given) => shown(&given),
             Err(why) => denied(why),
         })
     }
 
-    async fn lend(
+    async fn access_token(
         &self,
         session: &Session,
         ask: &AccessRequest,
@@ -58,10 +58,10 @@ impl Admin {
         if !self.sees(session, &ask.account).await? {
             return Ok(Err(Denied::for_good(Reason::NoTokens)));
         }
-        let lent = self.tokens.access_tokens().get(ask).await;
+        let given = self.tokens.access_tokens().get(ask).await;
         // It may have been given to another user while this waited.
         let still = self.sees(session, &ask.account).await?;
-        Ok(lent.and_then(|lent| if still { Ok(lent) } else { Err(Denied::for_good(Reason::NoTokens)) }))
+        Ok(given.and_then(|given| if still { Ok(given) } else { Err(Denied::for_good(Reason::NoTokens)) }))
     }
 
     async fn sees(&self, session: &Session, account: &AccountId) -> Result<bool, Refusal> {
@@ -81,13 +81,13 @@ impl Admin {
     }
 }
 
-fn given(lent: &AccessToken) -> Answer {
+fn shown(given: &AccessToken) -> Answer {
     let document = json!({
-        "access_token": lent.token.expose(),
+        "access_token": given.token.expose(),
         "token_type": "Bearer",
-        "expires_at": lent.expires_at.rfc3339(),
-        "expires_in": lent.expires_at.since(clock::now()).as_secs(),
-        "generation": lent.generation,
+        "expires_at": given.expires_at.rfc3339(),
+        "expires_in": given.expires_at.since(clock::now()).as_secs(),
+        "generation": given.generation,
     });
     answer::json(StatusCode::OK, document.to_string())
 }

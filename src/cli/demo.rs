@@ -164,19 +164,19 @@ impl<'d> Stage<'d> {
                 min_life: Duration::from_hours(1),
                 refused: None,
             };
-            let lent = self
+            let given = self
                 .daemon
                 .tokens()
                 .access_tokens()
                 .get(&ask)
                 .await
                 .map_err(|denied| broken(denied.reason.words()))?;
-            if !self.oauth.honours_access(lent.token.expose()) {
+            if !self.oauth.honours_access(given.token.expose()) {
                 return Err(broken("Ring does not honour the access token"));
             }
             self.say(format_args!(
                 "  refreshed {account}: an access token for {user}'s workers, good until {}",
-                lent.expires_at.rfc3339()
+                given.expires_at.rfc3339()
             ))?;
         }
         self.say(format_args!(

@@ -20,8 +20,8 @@ pub(super) async fn token(
 ) -> Result<(), Failure> {
     let path = format!("/v1/accounts/{}/token", encoded(account));
     let wish = json!({"min_life_s": min_life.as_secs(), "refused": refused});
-    let lent: Value = daemon.post(&path, &wish).await?;
-    out.done(&lent, lent["access_token"].as_str().unwrap_or_default())
+    let token: Value = daemon.post(&path, &wish).await?;
+    out.done(&token, token["access_token"].as_str().unwrap_or_default())
 }
 
 pub(super) async fn restore(

@@ -32,13 +32,13 @@ impl AccessTokens {
     /// # Errors
     /// Why there is none, and when to ask again.
     pub async fn get(&self, ask: &AccessRequest) -> Result<AccessToken, Denied> {
-        let lent = self.find(ask).await;
-        self.context.metrics.access_asked(match &lent {
+        let token = self.find(ask).await;
+        self.context.metrics.access_asked(match &token {
             Ok(_) => AccessOutcome::Given,
             Err(Denied { retry_after: Some(_), .. }) => AccessOutcome::Later,
             Err(_) => AccessOutcome::Denied,
         });
-        lent
+        token
     }
 
     async fn find(&self, ask: &AccessRequest) -> Result<AccessToken, Denied> {
@@ -53,7 +53,7 @@ impl AccessTokens {
             let number = access.number;
             let good_for = self.context.schedule.access_left(&access);
             let access = match serve(ask, access, good_for, self.context.schedule.now()) {
-                Ok(lent) => return Ok(lent),
+                Ok(token) => return Ok(token),
                 Err(access) => access,
             };
             if renewed {
