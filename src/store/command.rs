@@ -14,6 +14,9 @@ use crate::domain::released::Released;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 
+/// Letters, keys or events that one step of a long command goes over.
+pub(crate) const STEP: usize = 500;
+
 /// A verified webhook, ready to be kept.
 #[derive(Debug, Clone)]
 pub struct Incoming {
@@ -181,6 +184,15 @@ pub struct TokensView {
     pub state: Notice,
     /// What OAuth last said of the refresh token.
     pub proof: Proof,
+}
+
+/// What a look at the accounts that may be claimed found.
+#[derive(Debug, Default)]
+pub struct Claimable {
+    /// The number and id of the account that was looked for.
+    pub found: Option<(u32, String)>,
+    /// Some that need not be looked at again, for [`super::Links::forget_claims`].
+    pub stale: Vec<u32>,
 }
 
 /// A queue as people see it.

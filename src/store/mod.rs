@@ -17,46 +17,47 @@ mod memory;
 mod ports;
 mod read;
 mod rows;
+#[cfg(feature = "testing")]
+mod testing;
 mod txn;
 mod writer;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use self::command::STEP;
 use self::writer::handle::Handle;
+use self::writer::{inspect, open};
 use crate::clock::RingClock;
 use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
 use crate::store::txn::keys;
 use crate::telemetry::Metrics;
+use crate::vault::Vault;
 
 pub use crate::domain::backlog::Scope;
 pub use crate::domain::link::LinkState;
 
 pub use self::command::{
-    Accepted, AccountRefusal, AccountView, Bound, Class, Import, Incoming, Lease, LeaseRequest, Leased,
-    Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals, QueueView,
-    Rewrapped, TokensView,
+    Accepted, AccountRefusal, AccountView, Bound, Claimable, Class, Import, Incoming, Lease, LeaseRequest,
+    Leased, Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals,
+    QueueView, Rewrapped, TokensView,
 };
 pub use self::kv::error::StoreError;
-#[doc(hidden)]
-pub use self::kv::file::LOG_BYTES;
 pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
 pub use self::memory::changes::{Changed, Subscription};
 pub use self::memory::follow::{Followed, Follower};
 pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
 pub use self::memory::shared::{Health, Stats};
-pub use self::ports::{Claimable, Inbox, Links, Outbox, Queues};
+pub use self::ports::{Inbox, Links, Outbox, Queues};
+#[cfg(feature = "testing")]
+pub use self::testing::{Inline, LOG_BYTES};
 pub use self::txn::claims::{Claim, Claimed};
 pub use self::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
 pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord, Which};
 pub use self::txn::unidentified::{Arrived, Identified};
-#[doc(hidden)]
-pub use self::writer::inline::Inline;
-
-/// Letters, keys or events that one step of a long command goes over.
-const STEP: usize = 500;
 
 /// A running store. Clones share it; the writer ends when the last is gone, with its ports, or [`Store::close`] was called.
 #[derive(Debug, Clone)]
@@ -70,6 +71,46 @@ pub struct Store {
 }
 
 impl Store {
+    /// Makes an empty store in `folder`; never over an existing one. `vault` is called once it is sure that there is
+    /// none, and may make the master key then; a creation that was interrupted is begun anew and calls it again.
+    ///
+    /// # Errors
+    /// [`StoreError::Partial`] when any part of one is there, or what `vault` or the disk says.
+    pub fn create(
+        folder: &Path,
+        identity: &Identity,
+        vault: impl FnOnce() -> Result<Vault, StoreError>,
+    ) -> Result<(), StoreError> {
+        open::create(folder, identity, vault)
+    }
+
+    /// Opens the store in `folder` and starts its writer. Never makes anything.
+    ///
+    /// # Errors
+    /// Each variant of [`StoreError`] says what is wrong and what helps.
+    pub fn open(
+        folder: &Path,
+        environment: &str,
+        vault: Vault,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::running(open::open(folder, environment, vault, options)?))
+    }
+
+    /// Checks the whole file, that it is this folder's, and that `vault` has its master key.
+    ///
+    /// # Errors
+    /// Each variant of [`StoreError`] says what is wrong and what helps. Blocks, for seconds where the file is large.
+    pub fn inspect(folder: &Path, environment: &str, vault: &Vault) -> Result<Identity, StoreError> {
+        inspect::inspect(folder, environment, vault)
+    }
+
+    fn running((handle, thread): open::Running) -> Self {
+        let store = Self::over(handle);
+        *store.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        store
+    }
+
     fn over(handle: Arc<Handle>) -> Self {
         Self {
             inbox: Inbox(Arc::clone(&handle)),

@@ -1,11 +1,12 @@
 //! Reads that may end in a panic: redb may panic over a damaged file, which for us is an error like another.
 
 use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic;
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Once;
 
-use super::error::{DISORDER, StoreError};
+use super::error::{DISORDER, Fault, StoreError};
 
 thread_local! {
     static HUSHED: Cell<bool> = const { Cell::new(false) };
@@ -25,12 +26,22 @@ pub(crate) fn reading<T>(file: &Path, read: impl FnOnce() -> Result<T, StoreErro
         }));
     });
     let before = HUSHED.replace(true);
-    let read = panic::catch_unwind(AssertUnwindSafe(read));
+    let read = catch_unwind(AssertUnwindSafe(read));
     HUSHED.set(before);
     read.unwrap_or_else(|_| Err(StoreError::Damaged(DISORDER.into()))).map_err(|error| match error {
         StoreError::Damaged(what) => StoreError::Damaged(format!("{}: {what}", file.display())),
         error => error,
     })
+}
+
+/// redb may panic over a damaged file.
+pub(crate) fn running<T>(run: impl FnOnce() -> Result<T, Fault> + UnwindSafe) -> Result<T, Fault> {
+    catch_unwind(run).unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]

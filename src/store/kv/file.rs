@@ -4,74 +4,27 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
+use super::disk::{Device, Disk, LOG_BYTES};
 use super::error::{Fault, StoreError};
 use super::folder::{Identity, write_new};
+use super::identity;
 use super::wal::Wal;
-use crate::store::memory::load;
-use crate::store::memory::shared::OpenFn;
 use crate::store::rows::codec::Damaged;
 
-/// Bytes of the log's room. redb's pages stay aligned behind it, and what gathers until it is full reaches the disk in
-/// a few milliseconds.
-pub const LOG_BYTES: usize = 2 << 20;
 const START: u64 = LOG_BYTES as u64;
-
-/// The file, for redb and for the log.
-pub(crate) type Disk = Arc<Device>;
-
-/// What the file lies on, until it is given up.
-#[derive(Debug)]
-pub(crate) struct Device {
-    file: Box<dyn StorageBackend>,
-    given_up: AtomicBool,
-}
-
-impl Device {
-    pub(crate) fn new(file: impl StorageBackend) -> Disk {
-        Arc::new(Self { file: Box::new(file), given_up: AtomicBool::new(false) })
-    }
-
-    /// From now on every call fails. After a failed sync of the log, redb's pages may be lost that it has written between its
-    /// commits; redb knows of no failure, and would commit when it is closed.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn len(&self) -> io::Result<u64> {
-        self.file()?.len()
-    }
-
-    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file()?.read(offset, out)
-    }
-
-    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file()?.write(offset, data)
-    }
-
-    pub(crate) fn sync_data(&self) -> io::Result<()> {
-        self.file()?.sync_data()
-    }
-
-    fn file(&self) -> io::Result<&dyn StorageBackend> {
-        if self.given_up.load(Ordering::Acquire) {
-            Err(io::Error::other("given up"))
-        } else {
-            Ok(&*self.file)
-        }
-    }
-}
 
 /// A file that was opened, and has all in redb that its log had.
 pub(crate) struct Opened {
     pub db: Database,
     pub wal: Wal,
 }
+
+/// Opens the file; tests put a failing disk here.
+pub(crate) type OpenFn = Box<dyn Fn(&Identity) -> Result<Opened, StoreError> + Send + Sync>;
 
 /// redb's part of the file.
 #[derive(Debug)]
@@ -129,6 +82,7 @@ pub(crate) fn readable(path: &Path) -> io::Result<Disk> {
 }
 
 /// Opens whatever `disk` gives, each time the store is opened.
+#[cfg(feature = "testing")]
 pub(crate) fn opening<D: StorageBackend>(
     cache_bytes: usize,
     check: bool,
@@ -149,7 +103,7 @@ pub(crate) fn open(
         return Err(StoreError::from(Fault::Damaged(Damaged("file: it is empty"))));
     }
     let db = database(Pages::of(Arc::clone(&disk)), cache_bytes, check)?;
-    load::identify(&db, identity)?;
+    identity::identify(&db, identity)?;
     let wal = Wal::recover(&db, disk)?;
     Ok(Opened { db, wal })
 }

@@ -1,9 +1,12 @@
 //! The file and what lies in it: redb, the write-ahead log, the folder.
 
 pub(crate) mod caught;
+pub(crate) mod changes;
+pub(crate) mod disk;
 pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod folder;
+pub(crate) mod identity;
 pub(crate) mod schema;
 pub(crate) mod tables;
 pub(crate) mod wal;

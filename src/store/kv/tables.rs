@@ -8,8 +8,8 @@ use redb::{
     WriteTransaction,
 };
 
+use super::changes::Changes;
 use super::error::Fault;
-use super::wal::Changes;
 use crate::store::rows::codec::Damaged;
 
 type Bytes = &'static [u8];

@@ -86,7 +86,7 @@ pub(crate) struct Core {
     pub devices: Recent<u64, u32>,
     /// The configured queues by number.
     pub routes: Vec<(u16, QueueSpec)>,
-    /// See [`crate::store::txn::journal`]; the highest that was ever noted.
+    /// Of the refresh journal, the highest that was ever noted.
     pub epoch: u64,
     /// Accounts whose refresh is under way: its fence, and until when nobody else may begin one.
     pub refreshing: HashMap<u32, (u64, Millis)>,

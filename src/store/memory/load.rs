@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::core::{Chunk, Core, HeldEvent};
 use super::index::{NO_ACCOUNT, Users, seconds};
@@ -15,97 +13,16 @@ use crate::clock;
 use crate::domain::backlog::{Backlog, Entry};
 use crate::domain::ids::{QueueName, UserId};
 use crate::domain::link::LinkState;
-use crate::failpoint;
 use crate::store::command::{Class, QueueTotals};
-use crate::store::kv::error::{Fault, StoreError};
-use crate::store::kv::folder::Identity;
-use crate::store::kv::schema;
+use crate::store::kv::error::Fault;
 use crate::store::kv::tables::{
     ACCOUNTS, ASIDE, ATTEMPTS, IDS, LOG, META, PROGRESS, QUEUES, USERS, aside_key_bytes, begin_read,
-    begin_write, create_all, progress_key_bytes,
+    begin_write, progress_key_bytes,
 };
 use crate::store::rows::account::AccountRow;
-use crate::store::rows::codec::{Aside, Damaged, chunk_head, stamp, stamped};
-use crate::store::rows::codec::{HELD, PARKED, to_u32};
-use crate::store::txn::journal::{EPOCH, read_epoch};
-use crate::store::txn::settle::Attempts;
-use crate::vault::{Purpose, Vault, VaultError};
-
-const STORE_KEY: &str = "store";
-pub(crate) const CANARY: &str = "canary";
-/// The same under the newer master key while keys are being put under it: from the first start with both, data keys
-/// are made that only the newer one opens.
-pub(crate) const NEXT_CANARY: &str = "next_canary";
-pub(crate) const PROOFS: &str = "hmac-proofs";
-
-/// Writes schema, identity and canary into a file that was just made.
-pub(crate) fn initialise(db: &Database, identity: &Identity, vault: &Vault) -> Result<(), Fault> {
-    let txn = begin_write(db)?;
-    create_all(&txn)?;
-    failpoint!("create.tables");
-    schema::note(&txn)?;
-    {
-        let mut meta = txn.open_table(META)?;
-        let mut name = identity.store.as_bytes().to_vec();
-        stamp("meta", STORE_KEY.as_bytes(), &mut name);
-        meta.insert(STORE_KEY, name.as_slice())?;
-        let (_, canary) = vault.fresh_key(0, Purpose::Canary)?;
-        meta.insert(CANARY, canary.as_slice())?;
-    }
-    Ok(txn.commit()?)
-}
-
-/// Checks that the file is this store, of a schema that we know, under a master key that we have.
-pub(crate) fn verify(db: &Database, identity: &Identity, vault: &Vault) -> Result<(), StoreError> {
-    schema::is_known(db)?;
-    let (name, canaries) = read_meta(db)?;
-    if name != identity.store {
-        return Err(StoreError::Foreign { found: name, expected: identity.store.clone() });
-    }
-    canaries.iter().try_for_each(|canary| opens(vault, canary))
-}
-
-fn opens(vault: &Vault, canary: &[u8]) -> Result<(), StoreError> {
-    match vault.unwrap(0, Purpose::Canary, canary) {
-        Ok(_) => Ok(()),
-        Err(VaultError::UnknownMaster(sealed)) => {
-            let configured: Vec<_> = vault.known().map(|id| id.to_string()).collect();
-            Err(StoreError::WrongKey { sealed: sealed.to_string(), configured: configured.join(", ") })
-        }
-        Err(_) => Err(StoreError::Damaged("the proof of the master key does not open".into())),
-    }
-}
-
-/// Checks without writing that the file is this store, of a schema that we know.
-pub(crate) fn identify(db: &impl ReadableDatabase, identity: &Identity) -> Result<(), StoreError> {
-    schema::is_known(db)?;
-    let (name, _) = read_meta(db)?;
-    if name == identity.store {
-        Ok(())
-    } else {
-        Err(StoreError::Foreign { found: name, expected: identity.store.clone() })
-    }
-}
-
-/// Notes the master key that data keys are made under from now on, so that a later start without it is refused.
-pub(crate) fn note_master(db: &Database, vault: &Vault) -> Result<(), Fault> {
-    let (_, canaries) = read_meta(db)?;
-    let Some(next) = vault.rewrap(0, Purpose::Canary, &canaries[0])? else { return Ok(()) };
-    let txn = begin_write(db)?;
-    txn.open_table(META)?.insert(NEXT_CANARY, next.as_slice())?;
-    Ok(txn.commit()?)
-}
-
-/// The store's name, and its canaries, the older first.
-fn read_meta(db: &impl ReadableDatabase) -> Result<(String, Vec<Vec<u8>>), Fault> {
-    let meta = begin_read(db)?.open_table(META)?;
-    let damaged = || Fault::Damaged(Damaged("meta"));
-    let name = meta.get(STORE_KEY)?.ok_or_else(damaged)?;
-    let name = stamped("meta", STORE_KEY.as_bytes(), name.value())?.to_vec();
-    let mut canaries = vec![meta.get(CANARY)?.ok_or_else(damaged)?.value().to_vec()];
-    canaries.extend(meta.get(NEXT_CANARY)?.map(|next| next.value().to_vec()));
-    Ok((String::from_utf8(name).map_err(|_| damaged())?, canaries))
-}
+use crate::store::rows::attempts::Attempts;
+use crate::store::rows::codec::{Aside, Damaged, HELD, PARKED, chunk_head, stamp, stamped, to_u32};
+use crate::store::rows::facts::{EPOCH, read_epoch};
 
 /// What is known of a file after reading it.
 pub(crate) struct Loaded {
@@ -181,7 +98,7 @@ fn load_accounts(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
 fn load_epoch(read: &ReadTransaction) -> Result<u64, Fault> {
     let meta = read.open_table(META)?;
     let Some(value) = meta.get(EPOCH)? else { return Ok(0) };
-    read_epoch(stamped("meta", EPOCH.as_bytes(), value.value())?)
+    Ok(read_epoch(stamped("meta", EPOCH.as_bytes(), value.value())?)?)
 }
 
 fn load_ids(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
@@ -372,36 +289,4 @@ fn load_attempts(read: &ReadTransaction, queues: &mut Queues) -> Result<(), Faul
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn database() -> Database {
-        let backend = redb::backends::InMemoryBackend::new();
-        Database::builder().create_with_backend(backend).unwrap()
-    }
-
-    fn vault() -> Vault {
-        Vault::from_hex("ab".repeat(32).as_bytes(), None).unwrap()
-    }
-
-    fn identity() -> Identity {
-        Identity { store: "one".into(), environment: "test".into(), created: "now".into() }
-    }
-
-    #[test]
-    fn a_wrong_master_key_and_a_foreign_file_are_named() {
-        let db = database();
-        initialise(&db, &identity(), &vault()).unwrap();
-        let other = Vault::from_hex("cd".repeat(32).as_bytes(), None).unwrap();
-        let StoreError::WrongKey { sealed, configured } = verify(&db, &identity(), &other).unwrap_err()
-        else {
-            panic!("must name the keys")
-        };
-        assert_eq!((sealed, configured), (vault().current().to_string(), other.current().to_string()));
-        let foreign = Identity { store: "two".into(), ..identity() };
-        assert!(matches!(verify(&db, &foreign, &vault()), Err(StoreError::Foreign { .. })));
-    }
 }

@@ -20,7 +20,7 @@ use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::store::command::QueueTotals;
 use crate::store::kv::error::{Fault, StoreError};
-use crate::store::kv::file::Opened;
+use crate::store::kv::file::{OpenFn, Opened};
 use crate::store::kv::folder::{Folder, Identity};
 use crate::telemetry::Metrics;
 use crate::vault::Vault;
@@ -135,8 +135,6 @@ pub(crate) struct QueueState {
 }
 
 pub(crate) type Queues = BTreeMap<u16, QueueState>;
-
-pub(crate) type OpenFn = Box<dyn Fn(&Identity) -> Result<Opened, StoreError> + Send + Sync>;
 
 pub(crate) struct Shared {
     /// Opens the file; tests put a failing disk here.

@@ -1,5 +1,6 @@
 //! The port of links: accounts, their users, their tokens, and claims.
 
+use crate::store::command::Claimable;
 use crate::store::txn::{forget, import};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use crate::domain::claim::Bid;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::refresh::Notice;
 use crate::domain::time::Millis;
+use crate::store::StoreError;
+use crate::store::command::STEP;
 use crate::store::command::{AccountRefusal, AccountView, Bound, Import};
 use crate::store::kv::error::Fault;
 use crate::store::memory::changes::Subscription;
@@ -22,20 +25,10 @@ use crate::store::txn::transaction::Txn;
 use crate::store::txn::unidentified::{Arrived, Identified};
 use crate::store::txn::{claim_rows, claims, refresh, unidentified};
 use crate::store::writer::handle::Handle;
-use crate::store::{STEP, StoreError};
 
 /// Where it is kept whose an account is, and with which tokens.
 #[derive(Debug, Clone)]
 pub struct Links(pub(crate) Arc<Handle>, pub(crate) Actor);
-
-/// What a look at the accounts that may be claimed found.
-#[derive(Debug, Default)]
-pub struct Claimable {
-    /// The number and id of the account that was looked for.
-    pub found: Option<(u32, String)>,
-    /// Some that need not be looked at again, for [`Links::forget_claims`].
-    pub stale: Vec<u32>,
-}
 
 impl Links {
     /// The same, for changes that `actor` causes.

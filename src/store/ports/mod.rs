@@ -9,6 +9,6 @@ mod outbox;
 mod queues;
 
 pub use inbox::Inbox;
-pub use links::{Claimable, Links};
+pub use links::Links;
 pub use outbox::Outbox;
 pub use queues::Queues;

@@ -10,9 +10,10 @@ use crate::domain::time::Millis;
 use crate::domain::tokens::Granted;
 use crate::store::StoreError;
 use crate::store::read::reader;
+use crate::store::rows::facts::{EPOCH, read_epoch};
 use crate::store::txn::claims::Claim;
 use crate::store::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
-use crate::store::txn::journal::{EPOCH, NoRefresh, RefreshIntent, Which, read_epoch};
+use crate::store::txn::journal::{NoRefresh, RefreshIntent, Which};
 use crate::store::txn::transaction::Txn;
 use crate::store::txn::{claims, codes, journal, refresh};
 use crate::store::writer::handle::Handle;
@@ -72,7 +73,7 @@ impl Outbox {
     /// When the file can't be read.
     pub async fn epoch(&self) -> Result<u64, StoreError> {
         let read = |shared: &crate::store::memory::shared::Shared| {
-            reader::fact(shared, EPOCH)?.as_deref().map_or(Ok(0), read_epoch)
+            reader::fact(shared, EPOCH)?.as_deref().map_or(Ok(0), |fact| Ok(read_epoch(fact)?))
         };
         self.0.read(read).await
     }

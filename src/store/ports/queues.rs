@@ -10,6 +10,7 @@ use crate::domain::backlog::{Taken, Want};
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::time::Millis;
 use crate::failpoint;
+use crate::store::command::STEP;
 use crate::store::command::{
     Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, QueueView,
 };
@@ -22,7 +23,7 @@ use crate::store::txn::settle::Settlement;
 use crate::store::txn::transaction::Txn;
 use crate::store::writer::group::{Command, JobOf};
 use crate::store::writer::handle::Handle;
-use crate::store::{STEP, Scope, StoreError};
+use crate::store::{Scope, StoreError};
 
 /// Where events wait for their consumers.
 #[derive(Debug, Clone)]

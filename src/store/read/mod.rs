@@ -1,5 +1,4 @@
 //! Reads of the file, on threads of the store.
 
-pub(crate) mod inspect;
 pub(crate) mod reader;
 pub(crate) mod readers;

@@ -7,8 +7,8 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::oneshot;
 
+use crate::store::kv::caught;
 use crate::store::kv::error::{Fault, StoreError};
-use crate::store::writer::group::caught;
 
 /// Reads at a time. A few, because one long read must not hold up the short ones.
 const THREADS: usize = 4;
@@ -17,14 +17,12 @@ const WAITING: usize = 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Where reads run.
-pub(crate) enum Readers {
-    Threads {
-        jobs: Mutex<Option<SyncSender<Job>>>,
-        threads: Mutex<Vec<JoinHandle<()>>>,
-    },
-    /// In the caller, for a store without threads of its own.
-    InPlace,
+/// Where reads run: in the caller for a store without threads of its own.
+pub(crate) struct Readers(Option<Threads>);
+
+struct Threads {
+    jobs: Mutex<Option<SyncSender<Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Readers {
@@ -37,7 +35,12 @@ impl Readers {
         };
         let threads: Result<Vec<_>, _> = (0..THREADS).map(start).collect();
         let threads = threads.map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        Ok(Self::Threads { jobs: Mutex::new(Some(jobs)), threads: Mutex::new(threads) })
+        Ok(Self(Some(Threads { jobs: Mutex::new(Some(jobs)), threads: Mutex::new(threads) })))
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn in_place() -> Self {
+        Self(None)
     }
 
     /// Runs `read` on a thread that may block. A read whose caller has gone before it began is skipped.
@@ -45,12 +48,12 @@ impl Readers {
         &self,
         read: impl FnOnce() -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Self::Threads { jobs, .. } = self else { return Ok(caught(AssertUnwindSafe(read))?) };
+        let Some(Threads { jobs, .. }) = &self.0 else { return Ok(caught::running(AssertUnwindSafe(read))?) };
         let (reply, answer) = oneshot::channel();
         let job = move || {
             if !reply.is_closed() {
                 // A caller that is gone wants no answer.
-                let _ = reply.send(caught(AssertUnwindSafe(read)));
+                let _ = reply.send(caught::running(AssertUnwindSafe(read)));
             }
         };
         match jobs.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
@@ -62,7 +65,7 @@ impl Readers {
 
     /// Waits until the reads that were asked for are done. Blocks.
     pub(crate) fn close(&self) {
-        let Self::Threads { jobs, threads } = self else { return };
+        let Some(Threads { jobs, threads }) = &self.0 else { return };
         jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

@@ -1,5 +1,6 @@
 //! The refresh journal: rows of refreshes that are under way, and the epoch that numbers them.
 
+use crate::store::rows::facts::EPOCH;
 use bytes::{Buf, BufMut};
 use redb::ReadableTable;
 
@@ -14,8 +15,6 @@ use crate::store::rows::codec::{Damaged, stamp, stamped};
 use crate::vault::DataKey;
 
 const VERSION: u8 = 1;
-/// Name of the epoch among the daemon's facts.
-pub(crate) const EPOCH: &str = "epoch";
 
 /// Which token of an account is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,10 +80,6 @@ pub struct Access {
     pub token: Option<Secret<String>>,
     pub span: Span,
     pub end: Option<End>,
-}
-
-pub(crate) fn read_epoch(fact: &[u8]) -> Result<u64, Fault> {
-    Ok(u64::from_be_bytes(fact.try_into().map_err(|_| Damaged("meta"))?))
 }
 
 /// A row of `journal`.

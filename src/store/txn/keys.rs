@@ -9,7 +9,7 @@ use crate::domain::event::Event;
 use crate::failpoint;
 use crate::store::command::Rewrapped;
 use crate::store::kv::error::Fault;
-use crate::store::memory::load::{CANARY, NEXT_CANARY};
+use crate::store::kv::identity::{CANARY, NEXT_CANARY};
 use crate::store::memory::shared::bump;
 use crate::store::rows::codec::Damaged;
 use crate::vault::{DataKey, Purpose, VaultError};

@@ -1,13 +1,13 @@
 //! Makes the outcome of a delivery durable: done, failed and to be tried again, or to the dead letters.
 
-use bytes::{Buf, BufMut};
+use crate::store::rows::attempts::Attempts;
 
 use super::transaction::{Left, Staged, Txn};
 use super::{chunks, off_queue};
 use crate::domain::time::Millis;
 use crate::store::command::{Class, Outcome};
 use crate::store::kv::error::Fault;
-use crate::store::rows::codec::{Aside, Damaged, get_text, put_text, stamp, stamped};
+use crate::store::rows::codec::Aside;
 
 /// Longest reason that is kept, in bytes.
 const WHY_BYTES: usize = 300;
@@ -18,48 +18,6 @@ pub(crate) struct Settlement {
     pub account: u32,
     pub seq: u64,
     pub outcome: Outcome,
-}
-
-/// Failed attempts of an event in a queue, as they rest on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attempts {
-    pub account: u32,
-    pub failures: u32,
-    pub due: Millis,
-    pub why: String,
-}
-
-impl Attempts {
-    pub(crate) fn encode(&self, queue: u16, seq: u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(40 + self.why.len());
-        out.put_u32(self.account);
-        out.put_u32(self.failures);
-        out.put_u64(self.due.0);
-        put_text(&mut out, Some(&self.why));
-        stamp("attempts", &key_bytes(queue, seq), &mut out);
-        out
-    }
-
-    pub(crate) fn decode(queue: u16, seq: u64, value: &[u8]) -> Result<Self, Damaged> {
-        let body = stamped("attempts", &key_bytes(queue, seq), value)?;
-        Self::read(body).ok_or(Damaged("attempts"))
-    }
-
-    fn read(mut from: &[u8]) -> Option<Self> {
-        Some(Self {
-            account: from.try_get_u32().ok()?,
-            failures: from.try_get_u32().ok()?,
-            due: Millis(from.try_get_u64().ok()?),
-            why: get_text(&mut from)??,
-        })
-    }
-}
-
-fn key_bytes(queue: u16, seq: u64) -> [u8; 10] {
-    let mut out = [0; 10];
-    out[..2].copy_from_slice(&queue.to_be_bytes());
-    out[2..].copy_from_slice(&seq.to_be_bytes());
-    out
 }
 
 fn cut(why: &str) -> String {

@@ -2,9 +2,8 @@
 //!
 //! A plain function of its input and of the time it is given; `committer` runs it in a thread of its own.
 
-use crate::store::kv::caught;
 use crate::store::txn::commit;
-use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,13 +17,15 @@ use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::logging::audit;
 use crate::store::command::{Accepted, Class, Incoming, Published};
+use crate::store::kv::caught;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file::Opened;
+use crate::store::kv::identity::verify;
 use crate::store::kv::tables::{Tables, begin_write};
 use crate::store::kv::wal::Wal;
 use crate::store::memory::core::Core;
 use crate::store::memory::index::seconds;
-use crate::store::memory::load::{load, verify};
+use crate::store::memory::load::load;
 use crate::store::memory::shared::{Counts, Health, QueueState, Shared, bump, moved, set};
 use crate::store::rows::codec::to_u32;
 use crate::store::txn::accept;
@@ -126,7 +127,7 @@ impl Writer {
         let mut accepted = Vec::with_capacity(commands.len());
         let low = matches!(self.shared.health(), Health::LowDisk { .. });
         let run = AssertUnwindSafe(|| self.transact(now, low, &mut commands, &mut accepted));
-        match caught(run) {
+        match caught::running(run) {
             Ok(Committed { staged, users, counts, published, notes }) => {
                 bump(&self.shared.stats.commits);
                 if let Some(metrics) = self.shared.metrics.get().filter(|_| !accepted.is_empty()) {
@@ -158,7 +159,7 @@ impl Writer {
         }
         let Self { shared, wal, .. } = self;
         let run = AssertUnwindSafe(|| shared.with_db(|db| wal.checkpoint(begin_write(db)?)));
-        if let Err(fault) = caught(run) {
+        if let Err(fault) = caught::running(run) {
             bump(&self.shared.stats.commit_failures);
             self.fail(now, fault);
         }
@@ -444,14 +445,4 @@ fn answer(commands: Vec<Command>, accepted: Vec<Result<Accepted, StoreError>>) {
             Command::Job(job) => job.answer(Ok(())),
         }
     }
-}
-
-/// redb may panic over a damaged file.
-pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, Fault> + UnwindSafe) -> Result<T, Fault> {
-    catch_unwind(run).unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))))
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_owned())
 }

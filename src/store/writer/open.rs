@@ -3,99 +3,77 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
-use redb::{Database, StorageBackend};
+use redb::Database;
 
 use super::committer;
 use super::group::{Command, Writer};
 use super::handle::Handle;
-use crate::store::Store;
 use crate::store::kv::error::{Fault, StoreError};
-use crate::store::kv::file::{Opened, Pages};
+use crate::store::kv::file::{OpenFn, Opened, Pages};
 use crate::store::kv::folder::{Folder, Identity, unavailable};
-use crate::store::kv::{caught, file, schema};
+use crate::store::kv::{caught, file, identity, schema};
 use crate::store::memory::load;
 use crate::store::memory::options::Options;
-use crate::store::memory::shared::{OpenFn, Shared};
+use crate::store::memory::shared::Shared;
 use crate::store::read::readers::Readers;
 use crate::vault::Vault;
 
 /// Below this size a file is checked whole when it is opened (about 5 ms a megabyte).
 const CHECK_WHOLE_BYTES: u64 = 64 << 20;
 
-impl Store {
-    /// Makes an empty store in `folder`; never over an existing one. `vault` is called once it is sure that there is
-    /// none, and may make the master key then; a creation that was interrupted is begun anew and calls it again.
-    ///
-    /// # Errors
-    /// [`StoreError::Partial`] when any part of one is there, or what `vault` or the disk says.
-    pub fn create(
-        folder: &Path,
-        identity: &Identity,
-        vault: impl FnOnce() -> Result<Vault, StoreError>,
-    ) -> Result<(), StoreError> {
-        let fill = |made: &Folder| {
-            let vault = vault()?;
-            file::create(&made.data())?;
-            let disk = file::disk(&made.data()).map_err(Fault::from)?;
-            let db = Database::builder().create_with_backend(Pages::of(disk)).map_err(Fault::from)?;
-            load::initialise(&db, identity, &vault)?;
-            drop(db);
-            std::fs::File::open(made.data())
-                .and_then(|file| file.sync_all())
-                .map_err(|e| unavailable(&made.data(), &e))
-        };
-        Folder::create(folder, identity, fill).map(drop)
-    }
+/// A store that runs, and the thread of its writer.
+pub(crate) type Running = (Arc<Handle>, JoinHandle<()>);
 
-    /// Opens the store in `folder` and starts its writer. Never makes anything.
-    ///
-    /// # Errors
-    /// Each variant of [`StoreError`] says what is wrong and what helps.
-    pub fn open(
-        folder: &Path,
-        environment: &str,
-        vault: Vault,
-        options: Options,
-    ) -> Result<Self, StoreError> {
-        let (folder, identity) = Folder::open(folder)?;
-        if identity.environment != environment {
-            let configured = environment.to_owned();
-            return Err(StoreError::Environment { found: identity.environment, configured });
-        }
-        look_first(&folder, &identity)?;
-        let (data, cache) = (folder.data(), options.cache_bytes);
-        let open = move |identity: &Identity| {
-            let disk = file::disk(&data).map_err(Fault::from)?;
-            let check = disk.len().map_err(Fault::from)? <= CHECK_WHOLE_BYTES;
-            file::open(disk, cache, check, identity)
-        };
-        start(folder, identity, vault, options, Box::new(open))
-    }
-
-    /// The same over whatever `disk` gives each time it is needed: for tests with failing disks. `check`: all of redb's
-    /// pages each time.
-    #[doc(hidden)]
-    pub fn open_with<D: StorageBackend>(
-        folder: &Path,
-        vault: Vault,
-        options: Options,
-        check: bool,
-        disk: impl Fn() -> D + Send + Sync + 'static,
-    ) -> Result<Self, StoreError> {
-        let (folder, identity) = Folder::open(folder)?;
-        let open = file::opening(options.cache_bytes, check, disk);
-        start(folder, identity, vault, options, open)
-    }
+/// Makes an empty store in `folder`; never over an existing one.
+pub(crate) fn create(
+    folder: &Path,
+    identity: &Identity,
+    vault: impl FnOnce() -> Result<Vault, StoreError>,
+) -> Result<(), StoreError> {
+    let fill = |made: &Folder| {
+        let vault = vault()?;
+        file::create(&made.data())?;
+        let disk = file::disk(&made.data()).map_err(Fault::from)?;
+        let db = Database::builder().create_with_backend(Pages::of(disk)).map_err(Fault::from)?;
+        identity::initialise(&db, identity, &vault)?;
+        drop(db);
+        std::fs::File::open(made.data())
+            .and_then(|file| file.sync_all())
+            .map_err(|e| unavailable(&made.data(), &e))
+    };
+    Folder::create(folder, identity, fill).map(drop)
 }
 
+/// Opens the store in `folder` and starts its writer.
+pub(crate) fn open(
+    folder: &Path,
+    environment: &str,
+    vault: Vault,
+    options: Options,
+) -> Result<Running, StoreError> {
+    let (folder, identity) = Folder::open(folder)?;
+    if identity.environment != environment {
+        let configured = environment.to_owned();
+        return Err(StoreError::Environment { found: identity.environment, configured });
+    }
+    look_first(&folder, &identity)?;
+    let (data, cache) = (folder.data(), options.cache_bytes);
+    let open = move |identity: &Identity| {
+        let disk = file::disk(&data).map_err(Fault::from)?;
+        let check = disk.len().map_err(Fault::from)? <= CHECK_WHOLE_BYTES;
+        file::open(disk, cache, check, identity)
+    };
+    start(folder, identity, vault, options, Box::new(open))
+}
 /// redb writes into whatever it opens: what is plainly not ours to write is refused before.
 pub(crate) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), StoreError> {
     let look = || {
         let file = file::readable(&folder.data()).map_err(Fault::from)?;
         let pages = Pages::of(file);
         match Database::builder().set_cache_size(1 << 20).open_read_only_with_backend(pages) {
-            Ok(db) => load::identify(&db, identity),
+            Ok(db) => identity::identify(&db, identity),
             // It was not closed, or is damaged: that is for the real opening to say.
             Err(_) => Ok(()),
         }
@@ -108,22 +86,21 @@ pub(crate) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), Sto
     }
 }
 
-fn start(
+pub(crate) fn start(
     folder: Folder,
     identity: Identity,
     vault: Vault,
     options: Options,
     open: OpenFn,
-) -> Result<Store, StoreError> {
-    let (store, writer, commands) = prepare(folder, identity, vault, options, open, Readers::start()?)?;
-    let state = Arc::clone(&store.handle.shared);
+) -> Result<Running, StoreError> {
+    let (handle, writer, commands) = prepare(folder, identity, vault, options, open, Readers::start()?)?;
+    let state = Arc::clone(&handle.shared);
     let healthy = move || state.unavailable().is_none();
     let thread = std::thread::Builder::new()
         .name("store".into())
         .spawn(move || committer::run(writer, &commands, healthy))
         .map_err(|e| StoreError::Unavailable(e.to_string()))?;
-    *store.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
-    Ok(store)
+    Ok((handle, thread))
 }
 
 /// A store that has been read, and what runs it.
@@ -134,13 +111,13 @@ pub(crate) fn prepare(
     options: Options,
     open: OpenFn,
     readers: Readers,
-) -> Result<(Store, Writer, Receiver<Command>), StoreError> {
+) -> Result<(Arc<Handle>, Writer, Receiver<Command>), StoreError> {
     let shared = Arc::new(Shared::new(open, folder, identity, vault, options));
     let read = || {
         let Opened { db, wal } = shared.opened()?;
-        load::verify(&db, &shared.identity, &shared.vault)?;
+        identity::verify(&db, &shared.identity, &shared.vault)?;
         schema::migrate(&db)?;
-        load::note_master(&db, &shared.vault)?;
+        identity::note_master(&db, &shared.vault)?;
         let loaded = load::load(&db, &shared.options)?;
         Ok((db, wal, loaded))
     };
@@ -152,5 +129,5 @@ pub(crate) fn prepare(
     writer.watch_disk();
     writer.count();
     let (commands, receiver) = sync_channel(committer::QUEUE);
-    Ok((Store::over(Handle::new(shared, commands, readers)), writer, receiver))
+    Ok((Handle::new(shared, commands, readers), writer, receiver))
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::Source;
 
 /// Rooms that have a ring still. One that has none any more must leave the list.
-const NOT_YET: &[&str] = &["domain", "store"];
+const NOT_YET: &[&str] = &["domain"];
 
 type Module = Vec<String>;
 

@@ -1,4 +1,4 @@
-//! A store without its thread: commits when it is told, at the time it is told. For tests with virtual time.
+//! For tests and benches only: a store without its thread, one over any disk, and one that is filled in bulk.
 
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -8,18 +8,27 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
-use super::committer;
-use super::group::{Command, Writer};
-use super::open::prepare;
 use crate::domain::clock_trust::Watch;
+use crate::domain::dedup::Identity;
+use crate::domain::ids::{AccountId, DeviceId};
 use crate::domain::time::Millis;
 use crate::store::Store;
+use crate::store::command::Import;
+use crate::store::kv::disk;
 use crate::store::kv::error::StoreError;
 use crate::store::kv::file;
 use crate::store::kv::folder::Folder;
 use crate::store::memory::options::Options;
 use crate::store::read::readers::Readers;
+use crate::store::txn::transaction::Txn;
+use crate::store::txn::{devices, ids, import, keys};
+use crate::store::writer::committer;
+use crate::store::writer::group::{Command, Writer};
+use crate::store::writer::open::{prepare, start};
 use crate::vault::Vault;
+
+/// Bytes of the room that the write-ahead log has at the start of the file.
+pub const LOG_BYTES: usize = disk::LOG_BYTES;
 
 /// A store whose writer runs only inside these calls.
 pub struct Inline {
@@ -49,8 +58,9 @@ impl Inline {
     ) -> Result<Self, StoreError> {
         let (folder, identity) = Folder::open(folder)?;
         let open = file::opening(options.cache_bytes, check, disk);
-        let (store, writer, commands) = prepare(folder, identity, vault, options, open, Readers::InPlace)?;
-        Ok(Self { store, writer, commands, watch: None })
+        let (handle, writer, commands) =
+            prepare(folder, identity, vault, options, open, Readers::in_place())?;
+        Ok(Self { store: Store::over(handle), writer, commands, watch: None })
     }
 
     /// Runs a call of the store to its end; what it sends is committed at `now`.
@@ -103,5 +113,60 @@ impl Inline {
     /// Tries to bring a failing store back. Returns whether it is usable.
     pub fn recover(&mut self, now: Millis) -> bool {
         self.writer.recover(now)
+    }
+}
+
+impl Store {
+    /// Opens a store over whatever `disk` gives each time it is needed: for tests with failing disks. `check`: all of redb's
+    /// pages each time.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with<D: StorageBackend>(
+        folder: &Path,
+        vault: Vault,
+        options: Options,
+        check: bool,
+        disk: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let (folder, identity) = Folder::open(folder)?;
+        let open = file::opening(options.cache_bytes, check, disk);
+        Ok(Self::running(start(folder, identity, vault, options, open)?))
+    }
+
+    /// Remembers ids as if their events had come and gone, all in one commit.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn fill_ids(&self, ids: Vec<Identity>) -> Result<(), StoreError> {
+        self.handle
+            .submit(move |txn: &mut Txn<'_>| ids.iter().try_for_each(|id| ids::remember(txn, id)))
+            .await
+    }
+
+    /// Imports accounts, all in one commit.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn fill_accounts(&self, imports: Vec<Import>) -> Result<(), StoreError> {
+        let fill = move |txn: &mut Txn<'_>| {
+            imports.iter().try_for_each(|import| import::import(txn, import).map(drop))
+        };
+        self.handle.submit(fill).await
+    }
+
+    /// Gives accounts the event key and the device that their first event would have, all in one commit.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn fill_devices(&self, devices: Vec<(AccountId, DeviceId)>) -> Result<(), StoreError> {
+        let fill = move |txn: &mut Txn<'_>| {
+            devices.iter().try_for_each(|(account, device)| {
+                let Some(number) = txn.core.accounts.find(account) else { return Ok(()) };
+                keys::event_key(txn, number)?;
+                devices::note_device(txn, device, number, None)
+            })
+        };
+        self.handle.submit(fill).await
     }
 }
