@@ -12,7 +12,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The whole content of a message or a file: a CloudEvent with its line end, or the body as Ring sent it.
+    /// The whole content of a message or a file: a `CloudEvent` with its line end, or the body as Ring sent it.
     pub fn content(self, event: &Event, sequence: u64, attempt: u32) -> Bytes {
         match self {
             Self::CloudEvents => {

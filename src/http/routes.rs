@@ -67,10 +67,10 @@ impl Routes {
         Self { table, unmatched }
     }
 
-    fn find(&self, method: &Method, path: &str) -> Result<&Route, Answer> {
+    fn find(&self, method: &Method, path: &str) -> Result<&Route, Box<Answer>> {
         let Some(route) = self.table.iter().find(|route| route.is_at(path)) else {
             self.unmatched.note(method, path);
-            return Err(answer::empty(StatusCode::NOT_FOUND));
+            return Err(Box::new(answer::empty(StatusCode::NOT_FOUND)));
         };
         if route.methods.contains(&method.as_str()) {
             return Ok(route);
@@ -79,7 +79,7 @@ impl Routes {
         if let Ok(allowed) = HeaderValue::from_str(&route.methods.join(", ")) {
             refusal.headers_mut().insert(ALLOW, allowed);
         }
-        Err(refusal)
+        Err(Box::new(refusal))
     }
 }
 
@@ -87,7 +87,7 @@ impl Handler for Routes {
     async fn handle(&self, request: Request<Body>) -> Answer {
         match self.find(request.method(), request.uri().path()) {
             Ok(route) => (route.handler)(request).await,
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         }
     }
 }
