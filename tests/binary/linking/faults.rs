@@ -224,3 +224,41 @@ async fn a_miss_is_answered_while_accounts_come_and_go() {
     };
     tokio::join!(coming, asking);
 }
+
+/// The first code got a 503 and is exchanged after the second, in either order of the claim: what OAuth gave last is the link.
+#[tokio::test]
+async fn a_claim_is_completed_where_the_first_of_two_codes_is_exchanged_after_the_second() {
+    for claims_first in [false, true] {
+        let house = House::new().await;
+        house.inject("oauth-503", Some(1));
+        let (first, second) = (house.ring.new_code(A), house.ring.new_code(A));
+        let visit = house.visit(A);
+        let claiming = house.claim_as_task(&visit, "ann");
+        let bringing = async {
+            assert_eq!(house.bring(&first).await.0, 200);
+            house.soon("OAuth has seen the first", async || house.ring.requests(Place::OAuth) >= 1).await;
+            assert_eq!(house.bring(&second).await.0, 200);
+            house.soon("both are exchanged", async || house.ring.counts(A).granted == 2).await;
+        };
+        let (status, told) = if claims_first {
+            tokio::join!(claiming, bringing).0
+        } else {
+            bringing.await;
+            claiming.await
+        };
+        let case = format!("claims first {claims_first}: {told}");
+        assert!(status == 200 || status == 202, "{case}");
+        house.is(A, "linked").await;
+        assert_eq!(house.outcome(&visit, "ann").await, "linked", "{case}");
+        assert_eq!(house.ring.link_state(A), Some(LinkState::Completed), "{case}");
+        // What OAuth gave last may be on its way to the account still.
+        house
+            .soon("the living token is given out", async || {
+                let path = format!("/v1/accounts/{A}/token");
+                let (_, given) = house.admin("POST", &path, &json!({})).await;
+                house.ring.honours_access(given["access_token"].as_str().unwrap_or_default())
+            })
+            .await;
+        assert!(house.ring.live(A).is_some_and(|live| house.ring.honours(&live)), "{case}");
+    }
+}
