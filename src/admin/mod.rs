@@ -4,6 +4,7 @@
 //! `Refusal`, which becomes `{"error": "…"}`.
 
 mod accounts;
+mod bearer;
 mod claims;
 mod description;
 mod import;
@@ -27,12 +28,14 @@ use std::time::Duration;
 use hyper::Request;
 use tokio::sync::watch;
 
+use self::bearer::Bearer;
 use self::refusal::{Refusal, Reply};
 use self::request::{Query, segments};
 use self::session::{LeaseSeal, Session};
 use crate::config::Queue;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
+use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::http::routes::LastUnmatched;
 use crate::http::{Body, Handler, Limits};
@@ -132,10 +135,31 @@ impl Admin {
     /// The handler of one socket. A lease that was taken through one socket can't be settled through another.
     /// `path` names it in the log.
     pub fn handler(self: Arc<Self>, path: &str, rights: Rights) -> impl Handler {
+        self.serving(path, rights, None)
+    }
+
+    /// The same on an address, for callers who bring the token.
+    pub fn handler_with_token(
+        self: Arc<Self>,
+        address: &str,
+        rights: Rights,
+        token: &Secret<String>,
+    ) -> impl Handler {
+        self.serving(address, rights, Some(Arc::new(Bearer::new(address, token))))
+    }
+
+    fn serving(self: Arc<Self>, path: &str, rights: Rights, bearer: Option<Arc<Bearer>>) -> impl Handler {
         let session = Arc::new(Session::new(path, rights, self.sessions.fetch_add(1, Ordering::Relaxed)));
-        move |request| {
-            let (admin, session) = (Arc::clone(&self), Arc::clone(&session));
-            async move { admin.answer(&session, request).await.unwrap_or_else(Refusal::into_answer) }
+        move |request: Request<Body>| {
+            let (admin, session, bearer) = (Arc::clone(&self), Arc::clone(&session), bearer.clone());
+            async move {
+                let allowed = bearer.map_or(Ok(()), |bearer| bearer.check(request.headers()));
+                let answer = match allowed {
+                    Ok(()) => admin.answer(&session, request).await,
+                    Err(refusal) => Err(refusal),
+                };
+                answer.unwrap_or_else(Refusal::into_answer)
+            }
         }
     }
 

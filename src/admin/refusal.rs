@@ -1,7 +1,7 @@
 //! Why a call was not done, as a status and words that a person can act on.
 
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
 use crate::domain::claim::Unanswered;
@@ -32,6 +32,11 @@ impl Refusal {
     /// 400: the request itself is wrong.
     pub(super) fn bad(words: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, words)
+    }
+
+    /// 401.
+    pub(super) fn unknown_caller(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, words)
     }
 
     /// 404.
@@ -78,6 +83,9 @@ impl Refusal {
         let mut answer = answer::json(self.status, json!({"error": self.words}).to_string());
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(SOON_S));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         answer
     }

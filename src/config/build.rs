@@ -65,7 +65,7 @@ fn config(mut root: Section<'_>) -> Config {
     let quarantine = quarantine(root.section("quarantine"));
     let unrouted = unrouted(root.section("unrouted"));
     let queues = queues::queues(&mut root, &store.folder);
-    let sockets = sockets::sockets(&mut root, &store_section, &store.folder);
+    let api = sockets::sockets(&mut root, &store_section, &store.folder);
     let log = log(root.section("log"));
 
     let mut kept = vec![
@@ -83,7 +83,15 @@ fn config(mut root: Section<'_>) -> Config {
         file: PathBuf::new(),
         // Not written is a problem, so this address is never used.
         listen: listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()),
-        sources: Sources { hmac_keys, hmac_key_files, master, previous, client, ca_file },
+        sources: Sources {
+            hmac_keys,
+            hmac_key_files,
+            master,
+            previous,
+            client,
+            ca_file,
+            api_tokens: api.tokens,
+        },
         webhook,
         http,
         store,
@@ -96,7 +104,8 @@ fn config(mut root: Section<'_>) -> Config {
         quarantine,
         unrouted,
         queues: queues.into_iter().map(|(_, queue): (String, Queue)| queue).collect(),
-        sockets,
+        sockets: api.sockets,
+        api_listeners: api.listeners,
         log,
     }
 }

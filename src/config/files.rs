@@ -12,6 +12,8 @@ use crate::domain::secret::Secret;
 
 /// Shortest key for HMAC-SHA256 that is taken, in bytes; a shorter one is a typing error.
 const MIN_HMAC_KEY: usize = 16;
+/// Shortest token for the admin API on an address, in bytes.
+const MIN_API_TOKEN: usize = 32;
 
 /// The secrets as they are written: inline, or as the file that holds one.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Sources {
     pub client: Option<ClientSecret>,
     /// A certificate authority that is trusted beside the public ones, as PEM. No secret, but a file like the others.
     pub ca_file: Option<NamedFile>,
+    /// Of each of [`Config::api_listeners`](super::Config), in their order.
+    pub api_tokens: Vec<NamedFile>,
 }
 
 /// The app's secret, or where it is.
@@ -52,6 +56,8 @@ pub struct Secrets {
     pub previous: Option<Secret<Vec<u8>>>,
     pub client_secret: Option<Secret<String>>,
     pub ca_pem: Option<Vec<u8>>,
+    /// One for each listener of the admin API, in the configuration's order.
+    pub api_tokens: Vec<Secret<String>>,
 }
 
 impl Sources {
@@ -88,8 +94,10 @@ impl Sources {
             None => None,
         };
         let ca_pem = self.ca_file.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
+        let api_tokens =
+            self.api_tokens.iter().filter_map(|file| file.api_token().map_err(&mut keep).ok()).collect();
         if problems.is_empty() {
-            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem })
+            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem, api_tokens })
         } else {
             Err(problems)
         }
@@ -99,6 +107,7 @@ impl Sources {
 const MASTER: &str = "it has to hold the master key of the store, 64 hex digits: put it back from the copy that you keep elsewhere";
 const PREVIOUS: &str = "it has to hold the master key before, 64 hex digits; where no rotation is under way, take [keys] previous out";
 const CLIENT: &str = "it has to hold the client secret as Ring shows it";
+const API_TOKEN: &str = "it has to hold the token that callers send: one line of at least 32 letters, digits and -._~+/=, such as `openssl rand -hex 32` makes";
 const AUTHORITY: &str =
     "it has to hold certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE";
 
@@ -140,6 +149,18 @@ impl NamedFile {
         let text = str::from_utf8(bytes.expose()).ok().and_then(|text| word(text).ok());
         text.map(Secret::new)
             .ok_or_else(|| self.problem(format!("is no client secret; {CLIENT}, one line of text")))
+    }
+
+    /// What RFC 6750 allows in a bearer token, and long enough that nobody guesses it.
+    fn api_token(&self) -> Result<Secret<String>, Problem> {
+        let bytes = self.read(API_TOKEN)?;
+        let text = str::from_utf8(bytes.expose().trim_ascii()).unwrap_or_default();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+        if text.len() >= MIN_API_TOKEN && text.chars().all(allowed) {
+            Ok(Secret::new(text.to_owned()))
+        } else {
+            Err(self.problem(format!("is no such token; {API_TOKEN}")))
+        }
     }
 
     fn certificates(&self) -> Result<Vec<u8>, Problem> {

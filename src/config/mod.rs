@@ -33,8 +33,8 @@ use crate::access;
 pub use doc::Key;
 pub use files::{ClientSecret, MasterKey, Secrets, Sources};
 pub use model::{
-    Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Pace, Quarantine, Queue,
-    QueueKind, Ring, Seen, Socket, Spool, Store, Tokens, Unclaimed, Unrouted, Webhook,
+    ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Pace,
+    Quarantine, Queue, QueueKind, Ring, Seen, Socket, Spool, Store, Tokens, Unclaimed, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

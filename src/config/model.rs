@@ -35,6 +35,8 @@ pub struct Config {
     pub queues: Vec<Queue>,
     /// At least one.
     pub sockets: Vec<Socket>,
+    /// The `[[socket]]` entries with `listen`.
+    pub api_listeners: Vec<ApiListener>,
     pub log: Log,
 }
 
@@ -240,6 +242,14 @@ pub struct Socket {
     pub group: Option<String>,
     /// Permission bits, within 0o777.
     pub mode: u32,
+    pub rights: Rights,
+}
+
+/// One `[[socket]]` with `listen`: the admin API on a loopback address. Each call brings the token of its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiListener {
+    /// Always of the loopback interface.
+    pub address: SocketAddr,
     pub rights: Rights,
 }
 

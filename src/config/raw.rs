@@ -177,8 +177,12 @@ impl<'a> Section<'a> {
 
     /// The line of `key`, or of the section where it isn't written.
     pub(super) fn line_of(&self, key: &str) -> usize {
+        self.line_if_written(key).unwrap_or(self.line)
+    }
+
+    pub(super) fn line_if_written(&self, key: &str) -> Option<usize> {
         let written = self.table.and_then(|table| table.get(key));
-        written.map_or(self.line, |value| self.doc.line(value.span().start))
+        written.map(|value| self.doc.line(value.span().start))
     }
 
     /// A file of a secret that was read from `key`, or that stands in for it.

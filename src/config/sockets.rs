@@ -1,10 +1,12 @@
 //! The `[[socket]]` entries: where the admin API listens, and which calls each socket allows.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::common::{lies_in, path, selection};
-use super::model::Socket;
+use super::model::{ApiListener, Socket};
 use super::raw::{Echo, Section};
+use super::secrets::{NamedFile, SecretSource};
 use super::value::{Wrong, because, text};
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::rights::{Grant, Rights};
@@ -12,50 +14,96 @@ use crate::domain::rights::{Grant, Rights};
 /// `sun_path` has 108 bytes; the rest is room for a temporary name beside it.
 const MAX_PATH: usize = 100;
 
-/// The sockets as written, or the default one in the store's folder.
-pub(super) fn sockets(root: &mut Section<'_>, store: &Section<'_>, folder: &Path) -> Vec<Socket> {
-    let mut sockets: Vec<Socket> = Vec::new();
+/// Where the admin API is served.
+pub(super) struct Read {
+    /// As written, or the default one in the store's folder.
+    pub(super) sockets: Vec<Socket>,
+    pub(super) listeners: Vec<ApiListener>,
+    /// The files of the listeners' tokens, in the same order.
+    pub(super) tokens: Vec<NamedFile>,
+}
+
+pub(super) fn sockets(root: &mut Section<'_>, store: &Section<'_>, folder: &Path) -> Read {
+    let mut read = Read { sockets: Vec::new(), listeners: Vec::new(), tokens: Vec::new() };
     let sections = root.each("socket");
     let none_written = sections.is_empty();
     for section in sections {
-        sockets.extend(socket(section, &sockets, folder));
+        read.add(section, folder);
     }
     if none_written {
         let path = folder.join("admin.sock");
         if path.as_os_str().len() > MAX_PATH {
             store.refuse("folder", format!("is too long for its admin.sock ({MAX_PATH} bytes at most); write a [[socket]] with a shorter path"));
         }
-        sockets.push(Socket { path, group: None, mode: 0o600, rights: Rights::all() });
+        read.sockets.push(Socket { path, group: None, mode: 0o600, rights: Rights::all() });
     }
-    sockets
+    read
 }
 
-fn socket(mut s: Section<'_>, earlier: &[Socket], store: &Path) -> Option<Socket> {
-    let path = s.required("path", "/run/ringhookd/admin.sock", text(socket_path));
-    if earlier.iter().any(|other| Some(&other.path) == path.as_ref()) {
-        s.refuse("path", "is the path of another socket already".into());
+impl Read {
+    fn add(&mut self, mut s: Section<'_>, store: &Path) {
+        let address = s.optional("listen", "127.0.0.1:8481", Echo::Shown, text(loopback));
+        let in_file_system = s.line_if_written("listen").is_none();
+        if self.listeners.iter().any(|other| other.address.port() != 0 && Some(other.address) == address) {
+            s.refuse("listen", "is the address of another socket already".into());
+        }
+        s.only_where(Some(in_file_system), "a socket without listen");
+        let path = s.required("path", "/run/ringhookd/admin.sock", text(socket_path));
+        if self.sockets.iter().any(|other| Some(&other.path) == path.as_ref()) {
+            s.refuse("path", "is the path of another socket already".into());
+        }
+        let group = s.optional("group", "ring-readers", Echo::Shown, text(group));
+        let mode = s.get("mode", "0600", text(mode));
+        let for_others = group.is_some() || mode & 0o077 != 0;
+        if for_others && path.as_deref().is_some_and(|path| lies_in(path, store)) {
+            s.refuse(
+                "path",
+                "lies in store.folder, which only the daemon's own user can enter; put a socket for others into a folder that \
+                 they can enter"
+                    .into(),
+            );
+        }
+        // A file's mode protects a socket. An address has nothing but the token, so there is none without.
+        s.only_where(Some(!in_file_system), "a socket with listen");
+        let source = text(|text| SecretSource::parse(text).map_err(because));
+        let token = s.required("token_file", "/etc/ringhookd/api.token", source);
+        let token = token.map(|source| s.named("token_file", source));
+        s.only_where(Some(true), "");
+        let rights = rights(&mut s);
+        s.finish();
+        match (path, address, token) {
+            (Some(path), _, _) => self.sockets.push(Socket { path, group, mode, rights }),
+            (None, Some(address), Some(token)) => {
+                self.listeners.push(ApiListener { address, rights });
+                self.tokens.push(token);
+            }
+            _ => {}
+        }
     }
-    let group = s.optional("group", "ring-readers", Echo::Shown, text(group));
-    let mode = s.get("mode", "0600", text(mode));
+}
+
+fn rights(s: &mut Section<'_>) -> Rights {
     let grants = s.list("calls", &["*"], Echo::Shown, |text| Grant::parse(text).map_err(because));
     let grants = grants.into_iter().map(|grant| grant.value).collect();
-    let accounts = selection(&mut s, "accounts", &["*"], |id| AccountId::new(id).map(drop));
-    let users = selection(&mut s, "users", &["*"], |id| UserId::new(id).map(drop));
-    let for_others = group.is_some() || mode & 0o077 != 0;
-    if for_others && path.as_deref().is_some_and(|path| lies_in(path, store)) {
-        s.refuse(
-            "path",
-            "lies in store.folder, which only the daemon's own user can enter; put a socket for others into a folder that they can \
-             enter"
-                .into(),
-        );
-    }
+    let accounts = selection(s, "accounts", &["*"], |id| AccountId::new(id).map(drop));
+    let users = selection(s, "users", &["*"], |id| UserId::new(id).map(drop));
     for key in ["calls", "accounts", "users"] {
         // Elsewhere an empty list means any; read so here, a slip would open what should be shut.
         s.refuse_empty(key, "lists nothing; write [\"*\"] for all");
     }
-    s.finish();
-    Some(Socket { path: path?, group, mode, rights: Rights::new(grants, accounts, users) })
+    Rights::new(grants, accounts, users)
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, Wrong> {
+    let address: SocketAddr = text.parse().map_err(|_| Wrong::Form("a loopback address with a port"))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(Wrong::Value(
+            "is no loopback address: what is sent there is not encrypted, so it must not leave this machine"
+                .into(),
+        ))
+    }
 }
 
 fn socket_path(text: &str) -> Result<PathBuf, Wrong> {

@@ -14,10 +14,11 @@ use super::sockets;
 use super::sockets::SocketFile;
 use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, Reporter, limits};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{ApiListener, Config};
 use crate::delivery::sinks::QueueSink;
 use crate::delivery::{Dispatcher, State};
 use crate::domain::ids::QueueName;
+use crate::domain::secret::Secret;
 use crate::domain::signature::Proof;
 use crate::domain::time::Millis;
 use crate::http::Server;
@@ -35,18 +36,27 @@ pub(super) struct Listeners {
     pub address: SocketAddr,
     /// In the configuration's order.
     pub sockets: Vec<(UnixListener, SocketFile)>,
+    /// The same API on addresses, in the configuration's order.
+    pub api_listeners: Vec<TcpListener>,
 }
 
 impl Listeners {
     /// Binds the address for webhooks, and every socket of the admin API.
     pub(super) async fn bind(config: &Config) -> Result<Self, Error> {
-        let listener = TcpListener::bind(config.listen).await;
-        let listener = listener
-            .map_err(|error| Error::Bind { what: format!("listen = \"{}\"", config.listen), error })?;
+        let listener = bind(config.listen, "").await?;
         let address = listener.local_addr()?;
+        let mut api_listeners = Vec::new();
+        for ApiListener { address, .. } in &config.api_listeners {
+            api_listeners.push(bind(*address, "[[socket]] ").await?);
+        }
         let sockets = config.sockets.iter().map(sockets::bind).collect::<Result<_, _>>()?;
-        Ok(Self { listener, address, sockets })
+        Ok(Self { listener, address, sockets, api_listeners })
     }
+}
+
+async fn bind(address: SocketAddr, section: &str) -> Result<TcpListener, Error> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| Error::Bind { what: format!("{section}listen = \"{address}\""), error })
 }
 
 /// The services that the admin API calls.
@@ -74,10 +84,17 @@ pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin
     Ok(Admin::new(parts).map_err(StoreError::from)?)
 }
 
-/// Serves the admin API on each socket with its rights, until `stop` resolves.
+/// Everything on which the admin API is served, and what each lets in.
+pub(super) struct AdminListeners<'a> {
+    pub config: &'a Config,
+    pub sockets: Vec<(UnixListener, SocketFile)>,
+    pub api_listeners: Vec<TcpListener>,
+    pub tokens: Vec<Secret<String>>,
+}
+
+/// Serves the admin API on each socket and address with its rights, until `stop` resolves.
 pub(super) fn serve<F>(
-    config: &Config,
-    sockets: Vec<(UnixListener, SocketFile)>,
+    listeners: AdminListeners<'_>,
     admin: &Arc<Admin>,
     metrics: &Metrics,
     tasks: &mut JoinSet<()>,
@@ -85,14 +102,24 @@ pub(super) fn serve<F>(
 ) where
     F: Future<Output = Instant> + Send + 'static,
 {
+    let AdminListeners { config, sockets, api_listeners, tokens } = listeners;
+    // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
+    let server = || Server::new(limits(), metrics.http(ListenerName::Admin));
     for ((listener, file), socket) in sockets.into_iter().zip(&config.sockets) {
         let handler = Arc::clone(admin).handler(&socket.path.to_string_lossy(), socket.rights.clone());
-        // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
-        let server = Server::new(limits(), metrics.http(ListenerName::Admin));
-        let serving = server.serve(listener, handler, stop());
+        let serving = server().serve(listener, handler, stop());
         tasks.spawn(async move {
             let _ = serving.await;
             drop(file);
+        });
+    }
+    for ((listener, of), token) in api_listeners.into_iter().zip(&config.api_listeners).zip(tokens) {
+        let address = listener.local_addr().unwrap_or(of.address).to_string();
+        tracing::info!(address, "the admin API listens");
+        let handler = Arc::clone(admin).handler_with_token(&address, of.rights.clone(), &token);
+        let serving = server().serve(listener, handler, stop());
+        tasks.spawn(async move {
+            let _ = serving.await;
         });
     }
 }

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::config::{Config, MasterKey, Secrets};
 use crate::delivery::Dispatcher;
 use crate::delivery::sinks::{self, QueueSink};
+use crate::domain::secret::Secret;
 use crate::domain::signature::Keys;
 use crate::failpoint;
 use crate::http::routes::{Routes, Unmatched};
@@ -35,7 +36,7 @@ use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
 use self::signals::Signals;
-use listeners::Listeners;
+use listeners::{AdminListeners, Listeners};
 
 pub use error::Error;
 pub use hardening::forbid_dumps;
@@ -54,6 +55,8 @@ const NOTE_PROOFS: Duration = Duration::from_mins(1);
 pub struct Prepared {
     config: Arc<Config>,
     listeners: Listeners,
+    /// Of the admin API on addresses.
+    api_tokens: Vec<Secret<String>>,
     store: Store,
     server: Arc<Server>,
     routes: Routes,
@@ -114,6 +117,7 @@ impl Prepared {
         Ok(Self {
             config,
             listeners,
+            api_tokens: secrets.api_tokens,
             store,
             server,
             routes,
@@ -131,7 +135,7 @@ impl Prepared {
         let (stop, stopped) = watch::channel(None);
         let stopping = || stopping(stopped.clone());
         let mut tasks = JoinSet::new();
-        let Listeners { listener, address, sockets } = self.listeners;
+        let Listeners { listener, address, sockets, api_listeners } = self.listeners;
         let serving = self.server.serve(listener, self.routes, stopping());
         tasks.spawn(async move {
             let _ = serving.await;
@@ -146,7 +150,8 @@ impl Prepared {
         let drained = stopping();
         tasks.spawn(Arc::clone(&self.tokens).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
         tasks.spawn(Arc::clone(&self.linking).run(stopping()));
-        listeners::serve(&self.config, sockets, &self.admin, &self.metrics, &mut tasks, stopping);
+        let served = AdminListeners { config: &self.config, sockets, api_listeners, tokens: self.api_tokens };
+        listeners::serve(served, &self.admin, &self.metrics, &mut tasks, stopping);
         if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }

@@ -1,5 +1,6 @@
 //! `docs/openapi.json` is what the admin API does: each call is made, and each answer is compared with the description.
 
+mod address;
 mod schema;
 
 use std::collections::BTreeSet;

@@ -230,6 +230,30 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "8: queue[0].max_attemps: unknown key; did you mean max_attempts?",
     ),
     (
+        "[[socket]]\nlisten = \"0.0.0.0:1\"\ntoken_file = \"/t\"",
+        r#"6: socket[0].listen = "0.0.0.0:1": is no loopback address: what is sent there is not encrypted, so it must not leave this machine"#,
+    ),
+    (
+        "[[socket]]\nlisten = \"localhost:1\"\ntoken_file = \"/t\"",
+        r#"6: socket[0].listen = "localhost:1": not a loopback address with a port; write one such as "127.0.0.1:8481""#,
+    ),
+    (
+        "[[socket]]\nlisten = \"127.0.0.1:1\"",
+        r#"5: socket[0].token_file: is missing; write one such as token_file = "/etc/ringhookd/api.token""#,
+    ),
+    (
+        "[[socket]]\nlisten = \"[::1]:1\"\ntoken_file = \"/t\"\npath = \"s\"",
+        r#"8: socket[0].path = "s": only for a socket without listen"#,
+    ),
+    (
+        "[[socket]]\npath = \"s\"\ntoken_file = \"/t\"",
+        r#"7: socket[0].token_file = "/t": only for a socket with listen"#,
+    ),
+    (
+        "[[socket]]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"/t\"\n[[socket]]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"/t\"",
+        r#"9: socket[1].listen = "127.0.0.1:1": is the address of another socket already"#,
+    ),
+    (
         "[[socket]]\nmode = \"0600\"",
         r#"5: socket[0].path: is missing; write one such as path = "/run/ringhookd/admin.sock""#,
     ),
