@@ -37,7 +37,7 @@ pub(super) struct Listeners {
     /// In the configuration's order.
     pub sockets: Vec<(UnixListener, SocketFile)>,
     /// The same API on addresses, in the configuration's order.
-    pub api_listeners: Vec<TcpListener>,
+    pub addresses: Vec<TcpListener>,
 }
 
 impl Listeners {
@@ -45,12 +45,12 @@ impl Listeners {
     pub(super) async fn bind(config: &Config) -> Result<Self, Error> {
         let listener = bind(config.listen, "").await?;
         let address = listener.local_addr()?;
-        let mut api_listeners = Vec::new();
+        let mut addresses = Vec::new();
         for ApiListener { address, .. } in &config.api_listeners {
-            api_listeners.push(bind(*address, "[[socket]] ").await?);
+            addresses.push(bind(*address, "[[socket]] ").await?);
         }
         let sockets = config.sockets.iter().map(sockets::bind).collect::<Result<_, _>>()?;
-        Ok(Self { listener, address, sockets, api_listeners })
+        Ok(Self { listener, address, sockets, addresses })
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin
 pub(super) struct AdminListeners<'a> {
     pub config: &'a Config,
     pub sockets: Vec<(UnixListener, SocketFile)>,
-    pub api_listeners: Vec<TcpListener>,
+    pub addresses: Vec<TcpListener>,
     pub tokens: Vec<Secret<String>>,
 }
 
@@ -102,7 +102,7 @@ pub(super) fn serve<F>(
 ) where
     F: Future<Output = Instant> + Send + 'static,
 {
-    let AdminListeners { config, sockets, api_listeners, tokens } = listeners;
+    let AdminListeners { config, sockets, addresses, tokens } = listeners;
     // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
     let server = || Server::new(limits(), metrics.http(ListenerName::Admin));
     for ((listener, file), socket) in sockets.into_iter().zip(&config.sockets) {
@@ -113,7 +113,7 @@ pub(super) fn serve<F>(
             drop(file);
         });
     }
-    for ((listener, of), token) in api_listeners.into_iter().zip(&config.api_listeners).zip(tokens) {
+    for ((listener, of), token) in addresses.into_iter().zip(&config.api_listeners).zip(tokens) {
         let address = listener.local_addr().unwrap_or(of.address).to_string();
         tracing::info!(address, "the admin API listens");
         let handler = Arc::clone(admin).handler_with_token(&address, of.rights.clone(), &token);

@@ -4,6 +4,7 @@ mod address;
 mod schema;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -61,7 +62,7 @@ impl Walk {
         for right in Call::ALL.map(Call::as_str) {
             let others: Vec<_> =
                 Call::ALL.map(Call::as_str).into_iter().filter(|other| *other != right).collect();
-            settings += &format!("[[socket]]\npath = \"FOLDER/no-{right}.sock\"\ncalls = {others:?}\n");
+            writeln!(settings, "[[socket]]\npath = \"FOLDER/no-{right}.sock\"\ncalls = {others:?}").unwrap();
         }
         let house = House::with(&settings, Options::default()).await;
         Self { house, description: serde_json::from_str(OPENAPI).unwrap(), succeeded: BTreeSet::new() }

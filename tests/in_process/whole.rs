@@ -14,7 +14,9 @@ fn what_this_run_leaves_out_is_named() {
         return;
     }
     let mut text = "\nThis run did a part of these suites; RINGHOOKD_WHOLE=1 does all of each:\n".to_owned();
-    lines.iter().for_each(|line| writeln!(text, "  {line}").unwrap());
+    for line in lines {
+        writeln!(text, "  {line}").unwrap();
+    }
     // Past the capture of a test that passes.
     std::io::stderr().write_all(text.as_bytes()).unwrap();
 }

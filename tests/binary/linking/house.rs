@@ -109,7 +109,7 @@ impl House {
     pub(crate) fn bring_as_task(&self, code: &str) -> impl Future<Output = Heard> + Send + use<> {
         let address = self.daemon().address();
         let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
-        let request = request("POST", "/ring/token", kind, &format!("code={code}"));
+        let request = request("POST", "/ring/token", kind, format!("code={code}"));
         heard(exchange_beside(address, request))
     }
 
@@ -121,7 +121,7 @@ impl House {
     ) -> impl Future<Output = Heard> + Send + use<> {
         let claim = json!({"nonce": visit.nonce, "time": visit.time, "user": user});
         let (socket, request) =
-            (self.socket("admin.sock"), request("POST", "/v1/claims", "", &claim.to_string()));
+            (self.socket("admin.sock"), request("POST", "/v1/claims", "", claim.to_string()));
         heard(exchange_beside(To::Socket(socket), request))
     }
 
