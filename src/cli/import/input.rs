@@ -86,7 +86,11 @@ impl<R: Read> Batches<R> {
         self.fill()?;
         let (mut end, mut line, mut accounts, mut unknown) = (0, self.line, 0, 0);
         for value in values(&self.buffer[self.left.clone()]) {
-            self.check(&value)?;
+            match self.check(&value) {
+                // The accounts before it are a batch; the next call tells.
+                Err(_) if accounts > 0 => break,
+                checked => checked?,
+            }
             let Ok(text) = value.text else { break };
             // A value that touches the end of the buffer may go on behind it.
             let is_cut = value.bytes.end == self.left.len() && !self.ended;
@@ -234,6 +238,16 @@ mod tests {
             let error = cut(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(words), "{error}");
         }
+        let mut batches = Batches::new(&b"{}\n{}\nno"[..]);
+        assert_eq!(
+            batches.next().unwrap().map(|batch| (batch.line, batch.accounts)),
+            Some((1, 2)),
+            "what is before it comes"
+        );
+        assert_eq!(
+            batches.next().unwrap_err().to_string(),
+            "line 3: this is no JSON (one object, or one a line)"
+        );
         let mut batches = Batches::new(&b"{}\nno"[..]);
         assert!(batches.begin().is_err(), "a small input is checked before its first batch");
     }
