@@ -156,7 +156,10 @@ impl OAuth {
         if now >= code.until {
             return Err(Refusal::ExpiredCode);
         }
-        self.end_family(code.account);
+        // Where reuse revokes, the tokens of an earlier code count as replaced, which is the harshest that an OAuth may do.
+        if !self.reuse_revokes {
+            self.end_family(code.account);
+        }
         Ok(self.grant(code.account, true, now))
     }
 
@@ -349,6 +352,18 @@ mod tests {
         assert_eq!(oauth.refresh(&first.refresh, true, T0.plus(MINUTE)), Err(Refusal::Reused));
         assert_eq!(oauth.refresh(&second.refresh, true, T0.plus(MINUTE)), Err(Refusal::Unknown));
         assert_eq!((oauth.live("a", T0), oauth.bearer(&second.access, T0)), (None, None));
+    }
+
+    #[test]
+    fn where_reuse_revokes_the_tokens_of_an_earlier_code_end_the_later_ones() {
+        let (mut oauth, _) = oauth(Policy::DeadAtOnce, true);
+        let [first, second] = [(); 2].map(|()| {
+            let code = oauth.new_code("a", T0);
+            oauth.exchange_code(&code, T0).unwrap().pair
+        });
+        assert!(oauth.honours(&second.refresh, T0) && !oauth.honours(&first.refresh, T0));
+        assert_eq!(oauth.refresh(&first.refresh, true, T0), Err(Refusal::Reused));
+        assert!(!oauth.honours(&second.refresh, T0));
     }
 
     #[test]

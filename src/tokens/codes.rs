@@ -1,5 +1,6 @@
 //! Authorization codes on their way: each is on disk before Ring has its answer, and exchanged within its minute.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, Tries, may_be_spent};
 use crate::domain::heard::{Heard, Hindrance};
 use crate::domain::limiter::Limiter;
 use crate::domain::refresh::Bucket;
+use crate::domain::time::Millis;
 use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::failpoint;
 use crate::outbound::{Attempt, Driver, InFlight, Item, RateLimiter};
@@ -152,7 +154,8 @@ impl Codes {
         let age = self.context.schedule.now().since(code.received_at).min(LIFE);
         // By this clock, because the other may be set; the answer tells the time at Ring.
         let came = clock::ticks().checked_sub(age).unwrap_or_else(clock::ticks);
-        let attempt = CodeAttempt { of: self, api, id: code.id, until: came + LIFE };
+        let attempt =
+            CodeAttempt { of: self, api, id: code.id, until: came + LIFE, sent_at: AtomicU64::new(0) };
         let mut tries = Tries::new(code.tries);
         let end = loop {
             if let Some(end) = tries.end() {
@@ -165,7 +168,8 @@ impl Codes {
             };
             let heard = match heard {
                 Heard::Answer(Granted::Pair(pair)) if pair.refresh_token.is_some() => {
-                    return self.take_in(api, code.id, pair, came).await;
+                    let sent_at = Millis(attempt.sent_at.load(Ordering::Relaxed));
+                    return self.take_in(api, code.id, pair, came, sent_at).await;
                 }
                 heard => heard,
             };
@@ -218,9 +222,12 @@ impl Codes {
     }
 
     /// Does not come back before the tokens are on disk, also when the daemon is to stop: they are in memory alone.
-    async fn take_in(&self, api: &RingApi, id: CodeId, pair: TokenPair, came: Instant) {
+    ///
+    /// The tokens are as old as the request, because of two codes of one account OAuth most likely exchanged that last which was sent
+    /// last, however late an answer came.
+    async fn take_in(&self, api: &RingApi, id: CodeId, pair: TokenPair, came: Instant, sent_at: Millis) {
         let Some(refresh_token) = pair.refresh_token else { return };
-        let span = Span::from_now(self.context.schedule.now(), pair.expires_in);
+        let span = Span::from_now(sent_at, pair.expires_in);
         let pair = Pair { access_token: Some(pair.access_token), refresh_token, scope: pair.scope };
         let came = self.context.store.ring_clock().when(clock::now()).minus(came.elapsed());
         let exchanged = Arc::new(Exchanged { pair, span, came });
@@ -285,6 +292,8 @@ struct CodeAttempt<'a> {
     id: CodeId,
     /// When its minute is over.
     until: Instant,
+    /// When it was last sent, in milliseconds of the wall clock.
+    sent_at: AtomicU64,
 }
 
 /// What a try came to.
@@ -330,6 +339,7 @@ impl<'a> Attempt for CodeAttempt<'a> {
     }
 
     async fn send(&self, grant: &Grant) -> Said<Granted> {
+        self.sent_at.store(self.of.context.schedule.now().0, Ordering::Relaxed);
         self.api.exchange_code(&grant.code, grant.verifier.as_ref()).await
     }
 
