@@ -13,7 +13,6 @@ use super::error::{Fault, StoreError};
 use super::folder::{Identity, write_new};
 use super::identity;
 use super::wal::Wal;
-use crate::store::rows::codec::Damaged;
 
 const START: u64 = LOG_BYTES as u64;
 
@@ -100,7 +99,9 @@ pub(crate) fn open(
 ) -> Result<Opened, StoreError> {
     if disk.len().map_err(Fault::from)? <= START {
         // redb would make a new store of it and say nothing.
-        return Err(StoreError::from(Fault::Damaged(Damaged("file: it is empty"))));
+        return Err(StoreError::Damaged(
+            "the file ends where its records should begin: it was cut off, or never written".into(),
+        ));
     }
     let db = database(Pages::of(Arc::clone(&disk)), cache_bytes, check)?;
     identity::identify(&db, identity)?;
