@@ -32,20 +32,17 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// How long nothing may be sent, where `asked` is what the other side says. What was under way when a pause began is told the
-    /// same, and `paused` then: it does not count.
+    /// How long nothing may be sent, where `asked` is what the other side says: that long, or as long as our own step where that is
+    /// longer, because a side that always asks for one second would be asked every second. What was under way when a pause began is
+    /// told the same, and `paused` then: it does not count.
     pub fn wait(&mut self, asked: Option<Duration>, paused: bool, random: u64) -> Duration {
         if !paused {
             self.times = self.times.saturating_add(1);
         }
-        match asked {
-            Some(asked) if asked >= THROTTLED.least => asked.min(LONGEST_RETRY_AFTER),
-            _ => {
-                let doubled = 1_u32.checked_shl(self.times.max(1)).unwrap_or(u32::MAX);
-                let half = THROTTLED.least.saturating_mul(doubled).min(THROTTLED.most) / 2;
-                half + share(half, random)
-            }
-        }
+        let doubled = 1_u32.checked_shl(self.times.max(1)).unwrap_or(u32::MAX);
+        let half = THROTTLED.least.saturating_mul(doubled).min(THROTTLED.most) / 2;
+        let own = half + share(half, random);
+        own.max(asked.unwrap_or_default().min(LONGEST_RETRY_AFTER))
     }
 }
 
@@ -82,8 +79,18 @@ mod tests {
         assert_eq!(throttle.wait(None, true, 1 << 63), Duration::from_secs(225), "jitter is half of it");
         // A time in the past, or none to speak of, is as good as none.
         assert_eq!(throttle.wait(Some(Duration::ZERO), true, 0), Duration::from_secs(150));
-        assert_eq!(throttle.wait(Some(7 * SECOND), true, 0), 7 * SECOND);
+        assert_eq!(throttle.wait(Some(400 * SECOND), true, 0), 400 * SECOND);
         assert_eq!(throttle.wait(Some(Duration::MAX), true, 0), LONGEST_RETRY_AFTER);
+    }
+
+    #[test]
+    fn a_short_time_that_is_asked_for_again_and_again_does_not_keep_the_wait_short() {
+        for asked in [SECOND, SECOND * 3 / 2, 7 * SECOND] {
+            let mut throttle = Throttle::default();
+            let waits: Vec<_> = (0..6).map(|_| throttle.wait(Some(asked), false, 0)).collect();
+            let steps: Vec<_> = [1, 2, 4, 8, 16, 32].map(|step| asked.max(step * SECOND)).to_vec();
+            assert_eq!(waits, steps);
+        }
     }
 
     #[test]

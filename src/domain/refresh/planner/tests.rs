@@ -424,11 +424,11 @@ fn a_throttle_without_a_time_pauses_twice_as_long_each_time_and_a_failure_as_lon
         now += wait;
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32]);
-    let failed = Outcome::failed(Some(Duration::from_secs(50)));
+    let failed = Outcome::failed(Some(Duration::from_secs(90)));
     answer(&mut planner, 0, failed, now);
     assert_eq!(planner.next(at(now)), Next::Wait(Duration::from_secs(1)), "its own");
-    assert_eq!(planner.next(at(now + Duration::from_secs(2))), Next::Wait(Duration::from_secs(48)));
-    now += Duration::from_secs(50);
+    assert_eq!(planner.next(at(now + Duration::from_secs(40))), Next::Wait(Duration::from_secs(50)));
+    now += Duration::from_secs(90);
     answer(&mut planner, 0, RENEWED, now);
     planner.heard(Outcome::throttled(None), at(now), 0);
     assert_eq!(planner.take_call(at(now)), Err(Duration::from_secs(1)), "an answer ends the series");
