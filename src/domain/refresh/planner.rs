@@ -83,6 +83,8 @@ pub struct Planner {
     throttle: Throttle,
     /// An answer is late, or never came, and nothing was heard of OAuth since: it may be answering late.
     silent: bool,
+    /// Since when accounts that are well are held back: an answer was late then, and OAuth has given none since.
+    held_since: Option<Duration>,
     /// When OAuth last worked, stopped working, or an account was put at risk to see whether it does.
     risked_at: Duration,
     /// By so much the wall clock may be ahead: what it has leapt in this run.
@@ -102,6 +104,7 @@ impl Planner {
             shared: HashSet::new(),
             throttle: Throttle::default(),
             silent: false,
+            held_since: None,
             risked_at: Duration::ZERO,
             ahead: Duration::ZERO,
             last: None,
@@ -229,7 +232,8 @@ impl Planner {
         }
         let pick = self.whom_to_send(unproven, now);
         let Some(account) = self.queue.first(pick, places) else {
-            return nap(self.queue.next_due(wall).unwrap_or(LONGEST_NAP));
+            let next_due = self.queue.next_due(wall).unwrap_or(LONGEST_NAP);
+            return nap(next_due.min(self.held_for(now).unwrap_or(LONGEST_NAP)));
         };
         if let Err(wait) = self.bucket.take(now.ticks) {
             return nap(wait);
@@ -336,10 +340,12 @@ impl Planner {
 
     /// What an answer says about OAuth and about us, whoever's it was.
     fn hear(&mut self, who: Who, fault: Fault, answer: Outcome, now: Moment, random: u64) {
-        self.silent &= matches!(
+        let says_nothing = matches!(
             answer,
             Heard::NotSent(Hindrance::Ours | Hindrance::NoConnection) | Heard::Unknown(Doubt::Silent)
         );
+        self.silent &= says_nothing;
+        self.held_since = self.held_since.filter(|_| says_nothing);
         match answer {
             Heard::Answer(Gain::Renewed { .. }) | Heard::Refused(Objection::Grant) => {
                 self.breaker.succeeded(self.policy.parallel);

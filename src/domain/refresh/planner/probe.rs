@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use super::{CLIENT_BACKOFF, Planner};
-use crate::domain::refresh::Moment;
 use crate::domain::refresh::entry::{Place, seconds, to_seconds};
 use crate::domain::refresh::queue::Pick;
+use crate::domain::refresh::{LONGEST_NAP, Moment};
 
 /// While OAuth may be answering late, an account that nothing speaks against is tried this long after the last answer at the
 /// soonest, and only where those in doubt keep failing: they may do so for reasons of their own.
 const RISK_ONE: Duration = Duration::from_hours(1);
+/// So long after the first late answer a place that becomes free goes only to accounts that are in doubt already, because the breaker
+/// opens at the fifth only. Then one account that is well is sent at a time. OAuth's next answer ends both.
+pub(super) const HOLD: Duration = Duration::from_secs(30);
 /// So many that come due last are looked through for a probe: what was renewed lately waits longest.
 const PROBE_CANDIDATES: usize = 4;
 
 impl Planner {
     pub(super) fn whom_to_send(&mut self, unproven: bool, now: Moment) -> Pick {
         if self.breaker.is_closed() && !unproven {
-            return Pick::MostUrgent;
+            return if self.held_for(now).is_some() { Pick::InDoubt } else { Pick::MostUrgent };
         }
         if self.breaker.is_open() {
             if self.silent && self.queue.in_doubt() > 0 && !self.may_risk_one(now) {
@@ -27,6 +30,16 @@ impl Planner {
             }
         }
         Pick::LeastFailed
+    }
+
+    /// How long accounts that are well are held back, unless OAuth is heard before.
+    pub(super) fn held_for(&self, now: Moment) -> Option<Duration> {
+        let left = (self.held_since? + HOLD).saturating_sub(now.ticks);
+        match self.queue.punctual() {
+            0 => Some(left).filter(|left| !left.is_zero()),
+            // Its answer tells.
+            _ => Some(LONGEST_NAP),
+        }
     }
 
     /// Whether a probe may put an account at risk that is in no doubt: rarely, or those that fail for reasons of their own
@@ -53,6 +66,9 @@ impl Planner {
         let was_open = self.breaker.is_open();
         if self.breaker.late(now.ticks, random, entry.fails_often()) {
             self.silent = true;
+            if !entry.fails_often() {
+                self.held_since.get_or_insert(now.ticks);
+            }
             if !was_open && self.breaker.is_open() {
                 self.risked_at = now.ticks;
             }

@@ -320,40 +320,52 @@ fn who_has_failed_least_is_the_probe() {
     assert_eq!(planner.next(at(Duration::from_secs(6))), Next::Refresh(1));
 }
 
-/// Everybody is due, and OAuth has what it is sent and does not answer: who was sent by then, and who ever after, for `span`.
-fn sent_into_silence(planner: &mut Planner, span: Duration) -> (Vec<u32>, Vec<u32>) {
+/// Everybody is due, and OAuth has what it is sent and does not answer, until the connection ends after `unknown`: who was sent
+/// before the first was late, and who ever after, for `span`.
+fn sent_into_silence(planner: &mut Planner, unknown: Duration, span: Duration) -> (Vec<u32>, Vec<u32>) {
     const LATE: Duration = Duration::from_secs(8);
-    const UNKNOWN: Duration = Duration::from_mins(3);
-    let (mut first, mut later) = (Vec::new(), Vec::new());
-    let mut awaited: Vec<(u32, Duration)> = Vec::new();
+    let mut sent: Vec<(u32, Duration)> = Vec::new();
     let mut now = Duration::ZERO;
     while now < span {
-        while let Next::Refresh(account) = planner.next(at(now)) {
-            if now < LATE {
-                first.push(account);
-            } else {
-                later.push(account);
-            }
-            awaited.push((account, now));
-        }
+        send_all(planner, &mut sent, now);
         now += Duration::from_secs(1);
-        for &(account, sent) in &awaited {
-            if now == sent + LATE {
+        for n in 0..sent.len() {
+            let (account, at_once) = sent[n];
+            if now == at_once + LATE {
                 planner.late(account, at(now), u64::MAX);
+            } else if now == at_once + unknown {
+                planner.answered(account, Outcome::SILENT, at(now), u64::MAX);
             }
-        }
-        while let Some(gone) = awaited.iter().position(|&(_, sent)| now >= sent + UNKNOWN) {
-            let (account, _) = awaited.remove(gone);
-            planner.answered(account, Outcome::SILENT, at(now), u64::MAX);
+            send_all(planner, &mut sent, now);
         }
     }
-    (first, later)
+    let accounts = |late| move |&(account, at): &(u32, Duration)| ((at >= LATE) == late).then_some(account);
+    (sent.iter().filter_map(accounts(false)).collect(), sent.iter().filter_map(accounts(true)).collect())
+}
+
+fn send_all(planner: &mut Planner, sent: &mut Vec<(u32, Duration)>, now: Duration) {
+    while let Next::Refresh(account) = planner.next(at(now)) {
+        sent.push((account, now));
+    }
+}
+
+#[test]
+fn a_place_that_a_late_answer_frees_is_given_to_nobody_who_is_well() {
+    for parallel in [16, 4, 1] {
+        let mut planner = planner(&[48 * HOUR; 60]);
+        planner.policy.parallel = parallel;
+        let (first, later) =
+            sent_into_silence(&mut planner, Duration::from_secs(11), Duration::from_secs(30));
+        assert_eq!(first.len(), parallel);
+        assert!(!later.is_empty(), "those in doubt are the probes");
+        assert!(later.iter().all(|account| first.contains(account)), "{parallel}: {first:?} {later:?}");
+    }
 }
 
 #[test]
 fn an_oauth_that_may_be_answering_late_is_probed_with_accounts_that_are_in_doubt_already() {
     let mut planner = planner(&[48 * HOUR; 60]);
-    let (first, later) = sent_into_silence(&mut planner, Duration::from_mins(50));
+    let (first, later) = sent_into_silence(&mut planner, Duration::from_mins(3), Duration::from_mins(50));
     assert_eq!(first.len(), Policy::default().parallel);
     assert!(later.len() > 5, "it is probed: {later:?}");
     assert!(later.iter().all(|account| first.contains(account)), "{first:?} {later:?}");
@@ -363,7 +375,7 @@ fn an_oauth_that_may_be_answering_late_is_probed_with_accounts_that_are_in_doubt
 #[test]
 fn one_account_more_is_put_at_risk_in_an_hour_where_those_in_doubt_keep_failing() {
     let mut planner = planner(&[48 * HOUR; 60]);
-    let (first, later) = sent_into_silence(&mut planner, 5 * HOUR);
+    let (first, later) = sent_into_silence(&mut planner, Duration::from_mins(3), 5 * HOUR);
     let mut others: Vec<_> = later.iter().filter(|account| !first.contains(account)).collect();
     others.sort();
     others.dedup();
@@ -395,7 +407,7 @@ fn answers_that_come_late_are_taken_and_the_rest_follows() {
 }
 
 #[test]
-fn an_answer_that_never_comes_holds_up_nobody_else() {
+fn an_answer_that_never_comes_holds_up_nobody_else_for_long() {
     let mut planner = planner(&[48 * HOUR; 40]);
     planner.policy.parallel = 1;
     let mut now = Duration::from_secs(1);
@@ -403,6 +415,8 @@ fn an_answer_that_never_comes_holds_up_nobody_else() {
     assert_eq!(planner.next(at(now)), Next::Wait(LONGEST_NAP), "there is one place");
     now += Duration::from_secs(8);
     planner.late(slow, at(now), 0);
+    assert_eq!(planner.next(at(now)), Next::Wait(probe::HOLD), "OAuth may be answering nobody in time");
+    now += probe::HOLD;
     for _ in 1..40 {
         now += Duration::from_secs(1);
         let Next::Refresh(account) = planner.next(at(now)) else { panic!("its place is free") };
