@@ -157,7 +157,9 @@ impl OAuth {
             return Err(Refusal::ExpiredCode);
         }
         // Where reuse revokes, the tokens of an earlier code count as replaced, which is the harshest that an OAuth may do.
-        if !self.reuse_revokes {
+        if self.reuse_revokes {
+            self.end_access(code.account);
+        } else {
             self.end_family(code.account);
         }
         Ok(self.grant(code.account, true, now))
@@ -288,6 +290,10 @@ impl OAuth {
         for token in self.accounts[account].family.drain(..) {
             self.refresh.remove(&token.key);
         }
+        self.end_access(account);
+    }
+
+    fn end_access(&mut self, account: usize) {
         for token in self.accounts[account].access.drain(..) {
             self.access.remove(&token);
         }
@@ -362,6 +368,7 @@ mod tests {
             oauth.exchange_code(&code, T0).unwrap().pair
         });
         assert!(oauth.honours(&second.refresh, T0) && !oauth.honours(&first.refresh, T0));
+        assert_eq!(oauth.bearer(&first.access, T0), None);
         assert_eq!(oauth.refresh(&first.refresh, true, T0), Err(Refusal::Reused));
         assert!(!oauth.honours(&second.refresh, T0));
     }

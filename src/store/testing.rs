@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use redb::StorageBackend;
+use redb::{ReadableTableMetadata, StorageBackend};
 
 use crate::domain::clock_trust::Watch;
 use crate::domain::dedup::Identity;
@@ -18,6 +18,7 @@ use crate::store::kv::disk;
 use crate::store::kv::error::StoreError;
 use crate::store::kv::file;
 use crate::store::kv::folder::Folder;
+use crate::store::kv::tables::{FORGOTTEN, begin_read};
 use crate::store::memory::options::Options;
 use crate::store::read::readers::Readers;
 use crate::store::txn::transaction::Txn;
@@ -110,6 +111,20 @@ impl Inline {
         committer::look(&self.writer, watch, wall, monotonic);
     }
 
+    /// How many forgotten accounts are remembered.
+    ///
+    /// # Panics
+    /// When the file can't be read.
+    pub fn tombstones(&self) -> u64 {
+        let count = self
+            .store
+            .handle
+            .shared
+            .with_db(begin_read)
+            .and_then(|txn| Ok(txn.open_table(FORGOTTEN)?.len()?));
+        count.expect("the file can be read")
+    }
+
     /// Tries to bring a failing store back. Returns whether it is usable.
     pub fn recover(&mut self, now: Millis) -> bool {
         self.writer.recover(now)
@@ -164,7 +179,7 @@ impl Store {
             devices.iter().try_for_each(|(account, device)| {
                 let Some(number) = txn.core.accounts.find(account) else { return Ok(()) };
                 keys::event_key(txn, number)?;
-                devices::note_device(txn, device, number, None)
+                devices::note_device(txn, device, number, Some(txn.now))
             })
         };
         self.handle.submit(fill).await

@@ -48,6 +48,8 @@ struct Waiting {
     told: Vec<oneshot::Sender<Result<Welcome, Unwelcome>>>,
     /// Ring asks not to be asked whose it is before.
     not_before: Option<Instant>,
+    /// It is noted that Ring does not honour its access token.
+    refused: bool,
 }
 
 impl Unidentified {
@@ -230,11 +232,23 @@ impl Unidentified {
             Heard::NotSent(Hindrance::Throttled { retry_after }) => {
                 self.context.schedule.throttled(retry_after);
             }
+            Heard::Refused(Objection::AccessToken) => self.note_refused(number).await,
             Heard::Unknown(Doubt::Failed { retry_after: Some(wait) }) => self.ask_later(number, wait).await,
             _ => {}
         }
         self.goes_on(number, Reason::OauthDown).await;
         Ok(None)
+    }
+
+    /// It may be the dead one of two: where a younger one may be of its account, it is not refreshed.
+    async fn note_refused(&self, number: u32) {
+        let is_noted = self.waiting.lock().await.get(&number).is_none_or(|waiting| waiting.refused);
+        if is_noted || self.context.store.links().refused_by_ring(number).await.is_err() {
+            return;
+        }
+        if let Some(waiting) = self.waiting.lock().await.get_mut(&number) {
+            waiting.refused = true;
+        }
     }
 
     /// Whether Ring does not want to be asked about it now.

@@ -7,9 +7,10 @@ use crate::support::*;
 use ringhookd::clock;
 use ringhookd::domain::arrival::Arrival;
 use ringhookd::domain::claim::Bid;
-use ringhookd::domain::code::Grant;
+use ringhookd::domain::code::{CodeEnd, Grant};
 use ringhookd::domain::heard::{Heard, Objection};
 use ringhookd::domain::ids::DeviceId;
+use ringhookd::domain::refresh::Notice;
 use ringhookd::domain::ring_time::RingTime;
 use ringhookd::domain::routing::Selection;
 use ringhookd::domain::secret::Secret;
@@ -38,11 +39,30 @@ impl Linked {
 
     /// OAuth gives tokens for a code that came then; their account is not known yet.
     async fn code(&self, name: &str, seconds: u64) -> u32 {
+        self.code_at(name, seconds, clock::now()).await
+    }
+
+    /// The same, where OAuth was asked for them then.
+    async fn code_at(&self, name: &str, seconds: u64, given_at: Millis) -> u32 {
         let grant = Grant { code: Secret::new(name.to_owned()), verifier: None };
         let KeptCode::New(id) = self.store.outbox().keep_code(grant).await.unwrap() else { panic!() };
         let pair = Pair::of(Some(&format!("at-{name}")), &format!("rt-{name}"));
-        let (span, came) = (Span::from_now(clock::now(), ACCESS_LIFE), RingTime::exactly(self.at(seconds)));
+        let (span, came) = (Span::from_now(given_at, ACCESS_LIFE), RingTime::exactly(self.at(seconds)));
         self.store.outbox().exchanged_code(id, Exchanged { pair, span, came }.into()).await.unwrap()
+    }
+
+    /// The refresh token that is sent for it now, if any may be; nothing comes of it.
+    async fn sends(&self, number: u32) -> Option<String> {
+        let outbox = self.store.outbox();
+        let intent = outbox.begin_refresh(number, Which::Current, HOUR).await.unwrap().ok()?;
+        let token = intent.token.expose().clone();
+        outbox.settle_refresh(number, intent.fence, clock::now(), Arc::new(Heard::WITHHELD)).await.unwrap();
+        Some(token)
+    }
+
+    fn reopen(&mut self) {
+        self.store.close();
+        self.store = open(&self.dir.path().join("store"), options(vec![spec("all")])).unwrap();
     }
 
     async fn identify(&self, number: u32) {
@@ -189,6 +209,76 @@ async fn a_replayed_event_moves_no_device_back() {
     house.happens_to("b", "7", "motion_detected", Some("front"), 25).await;
     house.whose().await;
     assert_eq!(house.account_of("8", "front").await, None, "nor brings it back");
+}
+
+#[tokio::test]
+async fn a_late_event_moves_no_device_from_the_account_of_a_newer_one() {
+    const DAYS: u64 = 86_400;
+    for (newest, late, restarts) in [(30, 20, false), (2 * DAYS, DAYS, false), (2 * DAYS, DAYS, true)] {
+        let mut house = Linked::new();
+        house.began = clock::now().minus(Duration::from_secs(4 * DAYS));
+        for (id, name) in [("a", "ann"), ("b", "bob")] {
+            link(&house.store, id, name).await;
+        }
+        house.happens_to("a", "1", "motion_detected", Some("front"), 10).await;
+        house.happens_to("a", "2", "motion_detected", Some("front"), newest).await;
+        if restarts {
+            house.reopen();
+        }
+        for (id, kind) in [("3", "motion_detected"), ("4", "device_added"), ("5", "device_removed")] {
+            house.happens_to("b", id, kind, Some("front"), late).await;
+        }
+        // The contest is on disk.
+        house.reopen();
+        house.happens_to("b", "6", "motion_detected", Some("front"), late + 1).await;
+        house.happens_to("a", "7", "device_removed", Some("front"), late + 2).await;
+        house.whose().await;
+        assert_eq!(house.account_of("8", "front").await.as_deref(), Some("a"), "{newest} {restarts}");
+        house.happens_to("b", "9", "motion_detected", Some("front"), newest + 1).await;
+        house.whose().await;
+        assert_eq!(house.account_of("10", "front").await.as_deref(), Some("b"), "{newest} {restarts}");
+    }
+}
+
+#[tokio::test]
+async fn older_tokens_stand_back_until_the_younger_ones_of_about_their_time_are_refused_for_good() {
+    for (restarts, known_before) in [(false, false), (true, false), (false, true)] {
+        let mut house = Linked::new();
+        let given_at = clock::now().minus(Duration::from_secs(1));
+        let (older, younger) = if known_before {
+            let younger = house.code("younger", 30).await;
+            house.identify(younger).await;
+            (house.code_at("older", 20, given_at).await, None)
+        } else {
+            (house.code_at("older", 20, given_at).await, Some(house.code("younger", 30).await))
+        };
+        if let Some(younger) = younger {
+            assert!(house.sends(younger).await.is_some());
+            assert!(house.sends(older).await.is_none(), "the younger account is not known");
+            house.identify(younger).await;
+        }
+        house.store.links().refused_by_ring(older).await.unwrap();
+        if restarts {
+            house.reopen();
+        }
+        assert!(house.sends(older).await.is_none(), "it may be of the known account");
+        let number = house.number().await;
+        let record = house.store.links().token_record(number).await.unwrap().unwrap().record;
+        house.store.links().tell(number, record.renewed_at, Notice::Revoked).await.unwrap().unwrap();
+        assert_eq!(house.sends(older).await.as_deref(), Some("rt-older"));
+    }
+}
+
+#[tokio::test]
+async fn refused_tokens_without_rivals_are_refreshed_once_no_code_is_on_its_way() {
+    let house = Linked::new();
+    let alone = house.code("alone", 30).await;
+    house.store.links().refused_by_ring(alone).await.unwrap();
+    let grant = Grant { code: Secret::new("on-its-way".into()), verifier: None };
+    let KeptCode::New(id) = house.store.outbox().keep_code(grant).await.unwrap() else { panic!() };
+    assert!(house.sends(alone).await.is_none());
+    house.store.outbox().end_code(id, CodeEnd::Refused).await.unwrap();
+    assert_eq!(house.sends(alone).await.as_deref(), Some("rt-alone"));
 }
 
 #[tokio::test]

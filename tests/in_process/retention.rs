@@ -188,6 +188,24 @@ fn in_one_commit(act: impl Fn(&ringhookd::store::Store, u64, u64) -> Vec<Call>) 
 }
 
 #[test]
+fn what_is_remembered_of_a_forgotten_account_leaves_after_76_hours() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inline = inline(&dir.path().join("store"), options(vec![spec("all")]));
+    for id in ["a", "b"] {
+        link_at(&mut inline, START, id);
+    }
+    for (id, at) in [("a", START), ("b", hours(10))] {
+        let store = inline.store.clone();
+        inline.run(at, async move { store.links().forget(account(id)).await }).unwrap().unwrap();
+        settle(&mut inline, at);
+    }
+    for (at, left) in [(76, 2), (77, 1), (86, 1), (87, 0)] {
+        settle(&mut inline, hours(at));
+        assert_eq!(inline.tombstones(), left, "after {at} hours");
+    }
+}
+
+#[test]
 fn an_account_is_forgotten_beside_its_acknowledgement_and_no_other_loses_anything() {
     in_one_commit(|store, lease, seq| {
         let (settling, forgetting) = (store.clone(), store.clone());

@@ -1,6 +1,6 @@
 //! What the writer keeps in memory of the file: rebuilt by `load`, thrown away whenever a transaction fails.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::index::Accounts;
@@ -14,7 +14,7 @@ use crate::vault::DataKey;
 
 /// Opened data keys that are kept at hand, and up to twice as many: about 600 bytes each, 38 MiB at most.
 const KEYS_AT_HAND: usize = 1 << 15;
-/// Devices whose account is known to be on disk, and up to twice as many: 20 to 40 bytes each, 40 MiB at most.
+/// Devices whose account is known to be on disk, and up to twice as many: 35 to 60 bytes each, 60 MiB at most.
 const DEVICES_AT_HAND: usize = 1 << 19;
 
 /// One chunk of the log.
@@ -57,6 +57,25 @@ pub(crate) struct HeldEvent {
     pub at: u32,
 }
 
+/// Whose a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DeviceHint {
+    pub account: u32,
+    /// The newest event that says so, by Ring's time.
+    pub newest: Millis,
+    /// What is on disk of that.
+    pub written: Millis,
+}
+
+/// Tokens that a code brought to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CodeTokens {
+    pub account: u32,
+    /// When the code came, at Ring.
+    pub came: Millis,
+    pub given_at: Millis,
+}
+
 /// The writer's memory.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -82,8 +101,12 @@ pub(crate) struct Core {
     pub parked_bytes: u64,
     /// Where the search for chunks worth cleaning goes on.
     pub clean_from: u64,
-    /// Fingerprint of a device to its account, as on disk: so that most events cost no look-up there.
-    pub devices: Recent<u64, u32>,
+    /// Fingerprint of a device to its account: so that most events cost no look-up and no write on disk.
+    pub devices: Recent<u64, DeviceHint>,
+    /// When tombstones that are too old were looked for last.
+    pub tombstones_cleaned_at: Millis,
+    /// Tokens of codes whose account became known last.
+    pub lately: VecDeque<CodeTokens>,
     /// The configured queues by number.
     pub routes: Vec<(u16, QueueSpec)>,
     /// Of the refresh journal, the highest that was ever noted.
@@ -125,6 +148,8 @@ impl Core {
             parked_bytes: 0,
             clean_from: 0,
             devices: Recent::new(DEVICES_AT_HAND),
+            tombstones_cleaned_at: Millis(0),
+            lately: VecDeque::new(),
             routes: Vec::new(),
             epoch: 0,
             refreshing: HashMap::new(),
@@ -188,6 +213,10 @@ mod tests {
     use super::*;
     use crate::vault::{Purpose, Vault};
 
+    fn hint(account: u32) -> DeviceHint {
+        DeviceHint { account, newest: Millis(2), written: Millis(1) }
+    }
+
     #[test]
     fn twenty_thousand_accounts_with_three_devices_each_stay_at_hand() {
         let vault = Vault::from_hex("ab".repeat(32).as_bytes(), None).unwrap();
@@ -196,13 +225,13 @@ mod tests {
         for account in 0..20_000 {
             core.keep_key(account, Arc::clone(&key));
             for device in 0..3 {
-                core.devices.insert(u64::from(account) << 2 | device, account);
+                core.devices.insert(u64::from(account) << 2 | device, hint(account));
             }
         }
         for account in 0..20_000 {
             assert!(core.key_at_hand(account).is_some(), "{account}");
             for device in 0..3 {
-                assert_eq!(core.devices.get(u64::from(account) << 2 | device), Some(account));
+                assert_eq!(core.devices.get(u64::from(account) << 2 | device), Some(hint(account)));
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::store::txn::claims::{Claim, Claimed};
 use crate::store::txn::journal::{Access, TokenRecord};
 use crate::store::txn::transaction::Txn;
 use crate::store::txn::unidentified::{Arrived, Identified};
-use crate::store::txn::{claim_rows, claims, refresh, unidentified};
+use crate::store::txn::{claim_rows, claims, refresh, rivals, unidentified};
 use crate::store::writer::handle::Handle;
 
 /// Where it is kept whose an account is, and with which tokens.
@@ -160,6 +160,14 @@ impl Links {
     /// When it could not be made durable.
     pub async fn turn_away(&self, number: u32) -> Result<(), StoreError> {
         self.0.submit(move |txn| unidentified::leave_arrival(txn, number).map(drop)).await
+    }
+
+    /// Notes that Ring does not honour the access token of what arrived under `number`.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn refused_by_ring(&self, number: u32) -> Result<(), StoreError> {
+        self.0.submit(move |txn| rivals::note_refused(txn, number)).await
     }
 
     // ── tokens ──

@@ -24,11 +24,28 @@ pub(crate) struct AccountRow {
     pub arrival: Option<ArrivalRow>,
 }
 
+/// How tokens came by a code whose account is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ByCode {
+    /// When Ring gave the code.
+    pub came: RingTime,
+    /// Ring does not honour the access token.
+    pub refused: bool,
+    /// Accounts that got tokens by a younger code of about the same time: one of them may be the account of these.
+    pub behind: Vec<u32>,
+}
+
+impl ByCode {
+    pub(crate) fn new(came: RingTime) -> Self {
+        Self { came, refused: false, behind: Vec::new() }
+    }
+}
+
 /// How tokens came whose account is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ArrivalRow {
-    /// Ring gave a code for them then.
-    Code(RingTime),
+    /// Ring gave a code for them.
+    Code(ByCode),
     /// Somebody put them in.
     PutIn {
         /// Also if another user has the account.
@@ -64,10 +81,16 @@ impl AccountRow {
         put_text(&mut out, self.id.as_ref().map(AccountId::as_str));
         match &self.arrival {
             None => {}
-            Some(ArrivalRow::Code(came)) => {
-                out.put_u8(1);
+            Some(ArrivalRow::Code(ByCode { came, refused, behind })) => {
+                let is_alone = !refused && behind.is_empty();
+                out.put_u8(if is_alone { 1 } else { 4 });
                 for at in [came.earliest, came.likely, came.latest] {
                     out.put_u64(at.0);
+                }
+                if !is_alone {
+                    out.put_u8((*refused).into());
+                    out.put_u8(u8::try_from(behind.len()).unwrap_or(u8::MAX));
+                    behind.iter().take(u8::MAX.into()).for_each(|number| out.put_u32(*number));
                 }
             }
             Some(ArrivalRow::PutIn { replace, expects }) => {
@@ -111,9 +134,15 @@ impl AccountRow {
 impl ArrivalRow {
     fn read(from: &mut &[u8]) -> Option<Self> {
         Some(match from.try_get_u8().ok()? {
-            1 => {
+            kind @ (1 | 4) => {
                 let (earliest, likely, latest) = (millis(from)?, millis(from)?, millis(from)?);
-                Self::Code(RingTime { earliest, likely, latest })
+                let mut by_code = ByCode::new(RingTime { earliest, likely, latest });
+                if kind == 4 {
+                    by_code.refused = from.try_get_u8().ok()? != 0;
+                    let behind = from.try_get_u8().ok()?;
+                    by_code.behind = (0..behind).map(|_| from.try_get_u32().ok()).collect::<Option<_>>()?;
+                }
+                Self::Code(by_code)
             }
             kind @ (2 | 3) => Self::PutIn { replace: kind == 3, expects: account(from)? },
             _ => return None,
@@ -143,11 +172,14 @@ mod tests {
         let time = |n| RingTime { earliest: Millis(n), likely: Millis(n + 1), latest: Millis(u64::MAX) };
         let arrivals = [
             None,
-            Some(ArrivalRow::Code(time(3))),
+            Some(ArrivalRow::Code(ByCode::new(time(3)))),
+            Some(ArrivalRow::Code(ByCode { came: time(3), refused: true, behind: vec![5, 6] })),
             Some(ArrivalRow::PutIn { replace: true, expects: Some(id.clone()) }),
             Some(ArrivalRow::PutIn { replace: false, expects: None }),
         ];
-        for (arrival, id) in arrivals.into_iter().zip([None, Some(id.clone()), None, Some(id)]) {
+        for (arrival, id) in
+            arrivals.into_iter().zip([None, Some(id.clone()), Some(id.clone()), None, Some(id)])
+        {
             let tenure = Tenure {
                 state: LinkState::Removed,
                 terms: vec![Term { from: Millis(0), user: 7 }, Term { from: Millis(9), user: 0 }],

@@ -150,7 +150,11 @@ fn learn(txn: &mut Txn<'_>, event: &Event, related: &[DeviceId], account: u32) -
         "device_added" => {
             devices.try_for_each(|device| devices::add_device(txn, device, account, happened_at))
         }
-        _ => devices.try_for_each(|device| devices::note_device(txn, device, account, happened_at)),
+        _ => {
+            // What the map itself has told says nothing new of it.
+            let at = happened_at.filter(|_| !event.marks.contains(Mark::AccountByDevice));
+            devices.try_for_each(|device| devices::note_device(txn, device, account, at))
+        }
     }
 }
 

@@ -28,6 +28,8 @@ const VERSION: u8 = 1;
 const EXCHANGED_FOR: Duration = refresh::LIFE;
 /// And any other, which may be made up.
 const OTHERS_FOR: Duration = Duration::from_hours(1);
+/// A code that is older got its answer, or will get none.
+const LONGEST_WAY: Duration = Duration::from_mins(10);
 /// Between two looks for what is too old.
 const CLEANING: Duration = Duration::from_mins(1);
 
@@ -193,6 +195,20 @@ pub(crate) fn end_code(txn: &mut Txn<'_>, id: CodeId, end: CodeEnd) -> Result<()
 pub(crate) fn exchanged_code(txn: &mut Txn<'_>, id: CodeId, exchanged: &Exchanged) -> Result<u32, Fault> {
     end_code(txn, id, CodeEnd::Exchanged)?;
     unidentified::arrive_by_code(txn, &exchanged.pair, exchanged.span, exchanged.came)
+}
+
+/// Whether a code may be on its way to OAuth.
+pub(crate) fn any_waiting(txn: &mut Txn<'_>) -> Result<bool, Fault> {
+    let now = txn.now;
+    for row in txn.tables.codes()?.iter()? {
+        let (key, value) = row?;
+        let Ok(id) = key.value().try_into().map(CodeId) else { continue };
+        let row = CodeRow::decode(&id, value.value());
+        if row.is_ok_and(|row| row.end.is_none() && now.since(row.received_at) <= LONGEST_WAY) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Codes are nobody's yet: they are sealed under the key of "no account".

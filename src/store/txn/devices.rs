@@ -1,5 +1,7 @@
 //! The device map inside a transaction: which account a device is of, as the newest word of Ring's has it.
 
+use std::time::Duration;
+
 use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 
@@ -9,12 +11,16 @@ use crate::domain::ids::DeviceId;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::store::kv::error::Fault;
+use crate::store::memory::core::DeviceHint;
 use crate::store::memory::index::NO_ACCOUNT;
 use crate::store::memory::shared::bump;
 use crate::store::rows::codec::{stamp, stamped};
 
-/// Whose a device is since when, by Ring's time; [`NO_ACCOUNT`]'s when it was removed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The newest event of a device is in memory, and on disk where it is so much newer than what is there.
+const NOTED_EVERY: Duration = Duration::from_hours(24);
+
+/// Whose a device is, and the newest event that says so, by Ring's time; [`NO_ACCOUNT`]'s when it was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct DeviceRow {
     account: u32,
     since: Millis,
@@ -66,18 +72,42 @@ pub(crate) fn note_device(
     account: u32,
     at: Option<Millis>,
 ) -> Result<(), Fault> {
-    let key = device_key(device);
-    if txn.core.devices.get(fingerprint(&key)) == Some(account) {
+    let (key, at) = (device_key(device), at.unwrap_or_default());
+    let hint = txn.core.devices.get(fingerprint(&key));
+    let is_at_hand = |hint: &DeviceHint| hint.account == account && at.since(hint.written) < NOTED_EVERY;
+    if let Some(hint) = hint.filter(is_at_hand) {
+        if at > hint.newest {
+            txn.core.devices.insert(fingerprint(&key), DeviceHint { newest: at, ..hint });
+        }
         return Ok(());
     }
-    let at = at.unwrap_or_default();
-    match read_device(txn, &key)? {
-        Some(row) if row.account == account => {}
-        Some(row) if row.since >= at => return Ok(()),
-        _ => write_device(txn, &key, DeviceRow { account, since: at })?,
+    let written = read_device(txn, &key)?;
+    match newest(txn, &key, written) {
+        Some(row) if row.account == account && at.since(row.since) < NOTED_EVERY => {
+            let written = written.map_or(row.since, |row| row.since);
+            let newest = row.since.max(at);
+            txn.core.devices.insert(fingerprint(&key), DeviceHint { account, newest, written });
+            Ok(())
+        }
+        // It is worth a write that the device is contested.
+        Some(row) if row.since >= at => {
+            if written == Some(row) {
+                Ok(())
+            } else {
+                write_device(txn, &key, row)
+            }
+        }
+        _ => write_device(txn, &key, DeviceRow { account, since: at }),
     }
-    txn.core.devices.insert(fingerprint(&key), account);
-    Ok(())
+}
+
+/// The row with what memory knows beyond it.
+fn newest(txn: &mut Txn<'_>, key: &[u8; 16], row: Option<DeviceRow>) -> Option<DeviceRow> {
+    let hint = txn.core.devices.get(fingerprint(key));
+    row.map(|row| match hint {
+        Some(hint) if hint.account == row.account => DeviceRow { since: row.since.max(hint.newest), ..row },
+        _ => row,
+    })
 }
 
 /// The device was added to the account: since then it is there, also if it was before.
@@ -89,8 +119,8 @@ pub(crate) fn add_device(
 ) -> Result<(), Fault> {
     let key = device_key(device);
     let since = at.unwrap_or_default();
-    if read_device(txn, &key)?.is_none_or(|row| row.since < since) {
-        txn.core.devices.insert(fingerprint(&key), account);
+    let row = read_device(txn, &key)?;
+    if newest(txn, &key, row).is_none_or(|row| row.since < since) {
         return write_device(txn, &key, DeviceRow { account, since });
     }
     Ok(())
@@ -106,12 +136,12 @@ pub(crate) fn forget_device(
     let at = at.unwrap_or(txn.ring.likely);
     let is_of_before = accounts::read_account(txn, account)?.is_some_and(|row| row.tenure.is_of_before(at));
     let key = device_key(device);
-    let present = read_device(txn, &key)?;
+    let row = read_device(txn, &key)?;
+    let present = newest(txn, &key, row);
     if is_of_before || present.is_some_and(|row| row.account != account || row.since > at) {
         return Ok(());
     }
     // Kept, so that an older event does not bring it back.
-    txn.core.devices.remove(fingerprint(&key));
     write_device(txn, &key, DeviceRow { account: NO_ACCOUNT, since: at })
 }
 
@@ -130,5 +160,12 @@ fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(),
     let mut value = row.account.to_be_bytes().to_vec();
     value.extend_from_slice(&row.since.0.to_be_bytes());
     stamp("devices", key, &mut value);
+    let DeviceRow { account, since } = row;
+    if account == NO_ACCOUNT {
+        txn.core.devices.remove(fingerprint(key));
+    } else {
+        let hint = DeviceHint { account, newest: since, written: since };
+        txn.core.devices.insert(fingerprint(key), hint);
+    }
     txn.tables.devices()?.insert(&key[..], value.as_slice())
 }

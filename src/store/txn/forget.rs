@@ -21,7 +21,7 @@ pub(crate) fn forget(txn: &mut Txn<'_>, account: &AccountId) -> Result<Result<u3
     txn.core.accounts.forget(number);
     txn.tables.account_ids()?.remove(&hash(account)[..])?;
     if !account.as_str().starts_with(OURS) {
-        tombstones::put(txn, account, number)?;
+        tombstones::put(txn, account)?;
         txn.note(What::AccountForgotten, |_, entry| Ok(entry.of(account)))?;
     }
     txn.core.forgotten.insert(number);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::journal::{Entry, NoRefresh, RefreshIntent, Which, open_answer, seal_answer};
 use super::tokens::{Opened, Predecessor, TokenRow, seal_pair};
 use super::transaction::Txn;
-use super::{accounts, journal, routing, tokens};
+use super::{accounts, journal, routing, stand_back, tokens};
 use crate::domain::heard::{Heard, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::refresh::{LIFE, Notice, Proof};
@@ -37,6 +37,9 @@ pub(crate) fn begin_refresh(
         if !left.is_zero() && left <= lease {
             return Ok(Err(NoRefresh::Taken));
         }
+    }
+    if stand_back::must_stand_back(txn, number)? {
+        return Ok(Err(NoRefresh::Taken));
     }
     let Some(Opened { row, key, account, pair, others }) = tokens::sound_tokens(txn, number)? else {
         return Ok(Err(NoRefresh::NoToken));

@@ -4,7 +4,7 @@ use redb::ReadableTable;
 
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
-use super::{accounts, chunks, forget, held, ids, off_queue, settle};
+use super::{accounts, chunks, forget, held, ids, off_queue, settle, tombstones};
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::failpoint;
@@ -33,6 +33,7 @@ pub(crate) fn maintain(txn: &mut Txn<'_>, may_expire: bool) -> Result<bool, Faul
     }
     let mut more = clean(txn)?;
     if may_expire {
+        tombstones::expire(txn)?;
         more |= expire_ids(txn)?;
         more |= expire_waiting(txn)?;
         more |= expire_held(txn)?;

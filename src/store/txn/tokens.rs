@@ -156,7 +156,7 @@ pub(crate) type Others = Vec<Secret<String>>;
 /// So many of them are kept.
 const MOST_OTHERS: usize = 4;
 /// Codes of one link are exchanged within so long of each other.
-const AT_ONCE: Duration = Duration::from_mins(2);
+pub(crate) const AT_ONCE: Duration = Duration::from_mins(2);
 
 /// The pair as it goes into a row.
 pub(crate) fn seal_pair(

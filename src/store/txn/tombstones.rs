@@ -1,6 +1,8 @@
 //! What is remembered of a forgotten account, so that a late event of it goes to no later user: a hash of its id, and when it was
 //! forgotten.
 
+use std::time::Duration;
+
 use redb::ReadableTable;
 
 use super::transaction::Txn;
@@ -12,19 +14,41 @@ use crate::store::kv::error::Fault;
 use crate::store::memory::index::hash;
 use crate::store::rows::codec::{stamp, stamped};
 
-/// So many accounts are forgotten between two looks for what is too old.
-const CLEAN_EVERY: u32 = 256;
+/// Between two looks for what is too old.
+const CLEANING: Duration = Duration::from_mins(10);
 
-/// The account, which had this number, is forgotten now.
-pub(crate) fn put(txn: &mut Txn<'_>, account: &AccountId, number: u32) -> Result<(), Fault> {
+/// The account is forgotten now.
+pub(crate) fn put(txn: &mut Txn<'_>, account: &AccountId) -> Result<(), Fault> {
     let (key, now) = (hash(account), txn.ring.likely);
     let mut value = now.0.to_be_bytes().to_vec();
     stamp("forgotten", &key, &mut value);
-    let mut table = txn.tables.forgotten()?;
-    if number.is_multiple_of(CLEAN_EVERY) {
-        table.retain(|_, value| time(value).is_some_and(|at| is_kept(at, now)))?;
+    txn.tables.forgotten()?.insert(&key[..], value.as_slice())
+}
+
+/// Removes those of which no event comes any more.
+pub(crate) fn expire(txn: &mut Txn<'_>) -> Result<(), Fault> {
+    let (now, cleaned_at) = (txn.now, txn.core.tombstones_cleaned_at);
+    if now >= cleaned_at && now.since(cleaned_at) < CLEANING {
+        return Ok(());
     }
-    table.insert(&key[..], value.as_slice())
+    txn.core.tombstones_cleaned_at = now;
+    let now = txn.ring.likely;
+    let is_old = |value: &[u8]| time(value).is_none_or(|at| !is_kept(at, now));
+    let old: Vec<Vec<u8>> = {
+        let table = txn.tables.forgotten()?;
+        let mut old = Vec::new();
+        for row in table.iter()? {
+            let (key, value) = row?;
+            if is_old(value.value()) {
+                old.push(key.value().to_vec());
+            }
+        }
+        old
+    };
+    for key in old {
+        txn.tables.forgotten()?.remove(&key[..])?;
+    }
+    Ok(())
 }
 
 /// When an account of that id was forgotten, by Ring's time, while events of it may still come.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::tokens::Opened;
 use super::transaction::Txn;
-use super::{accounts, forget, import, journal, links, tokens};
+use super::{accounts, forget, import, journal, links, rivals, tokens};
 use crate::domain::arrival::Arrival;
 use crate::domain::ids::AccountId;
 use crate::domain::link::{Answer, Event, LinkState, Tenure};
@@ -20,7 +20,7 @@ use crate::domain::tokens::{Pair, Span};
 use crate::store::command::{AccountRefusal, Bound, Import};
 use crate::store::kv::error::Fault;
 use crate::store::memory::index::NO_USER;
-use crate::store::rows::account::{AccountRow, ArrivalRow, OURS};
+use crate::store::rows::account::{AccountRow, ArrivalRow, ByCode, OURS};
 use crate::store::rows::codec::{Damaged, stamp, stamped};
 
 /// So many accounts pass between two looks for what is too old.
@@ -103,7 +103,8 @@ pub(crate) fn arrive_by_code(
         number
     } else {
         let tenure = Tenure::new(LinkState::Arriving, NO_USER);
-        let arrival = Some(ArrivalRow::Code(came));
+        let behind = rivals::younger(txn, came.likely, span.renewed_at);
+        let arrival = Some(ArrivalRow::Code(ByCode { behind, ..ByCode::new(came) }));
         accounts::add_account(txn, &AccountRow { arrival, ..AccountRow::new(&name, tenure, txn.now) })?
     };
     tokens::put_tokens(txn, number, &name, pair, span, Proof::Honoured)?;
@@ -132,8 +133,10 @@ pub(crate) fn identify(txn: &mut Txn<'_>, number: u32, account: &AccountId) -> R
     let Some(opened) = tokens::sound_tokens(txn, number)? else { return Ok(Identified::Gone) };
     let Some((name, row)) = leave_arrival(txn, number)? else { return Ok(Identified::Gone) };
     let (replace, expects) = match row.arrival {
-        Some(ArrivalRow::Code(came)) => {
+        Some(ArrivalRow::Code(ByCode { came, .. })) => {
+            let given_at = opened.row.span.renewed_at;
             let bound = take_up(txn, account, opened, came)?;
+            rivals::note_known(txn, account, came.likely, given_at)?;
             note_arrived(txn, &name, account)?;
             return Ok(Identified::Given(Ok(bound)));
         }
