@@ -24,7 +24,7 @@ use crate::tokens::TokenService;
 /// A code with everything around it is far below this.
 const MAX_BODY: usize = 16 << 10;
 /// Codes that wait for the disk at a time: whoever knows the address can call it.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 /// Log lines a minute for each way to answer.
 const LINES: u32 = 6;
 
@@ -76,7 +76,11 @@ impl Endpoint {
                 answer::json(StatusCode::BAD_REQUEST, r#"{"error":"there is no authorization code in it"}"#)
             }
             Answered::TooLarge => answer::empty(StatusCode::PAYLOAD_TOO_LARGE),
-            Answered::TooMany | Answered::Unavailable | Answered::NoBody => answer::retry_after(1),
+            Answered::TooMany | Answered::Unavailable | Answered::NoBody => {
+                // Its user may be here already.
+                self.tokens.sent_code_back();
+                answer::retry_after(1)
+            }
         }
     }
 

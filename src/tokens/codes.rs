@@ -26,6 +26,9 @@ use crate::store::{CodeId, Exchanged, KeptCode, StoreError, WaitingCode};
 
 /// Codes that OAuth has at a time: each may take minutes, and anybody can make codes up.
 const AT_OAUTH: usize = 128;
+/// Seconds' worth of codes that may come at once, because many users may sign in together. It lengthens no wait beyond that: what goes
+/// out to Ring has the same rate and no burst.
+const BURST: u32 = 5;
 /// Lines a minute for each kind of them.
 const LINES: u32 = 6;
 /// A user may be waiting: Ring is asked at these times whose the tokens are, before it is asked at leisure.
@@ -46,6 +49,8 @@ pub(super) struct Codes {
     unidentified: Arc<Unidentified>,
     /// What is taken a second: whoever knows the address can make codes up.
     share: Mutex<Bucket>,
+    /// When a code was last told to come again.
+    sent_back: Mutex<Option<Instant>>,
     /// And what is sent, beside everything else that goes to Ring.
     limiter: RateLimiter,
     throttle: Mutex<Throttle>,
@@ -77,13 +82,25 @@ impl Codes {
             context,
             recorder,
             unidentified,
-            share: Mutex::new(Bucket::full(per_second, per_second)),
+            share: Mutex::new(Bucket::full(per_second, per_second.saturating_mul(BURST))),
+            sent_back: Mutex::default(),
             limiter: RateLimiter::with_burst(per_second, 1),
             throttle: Mutex::default(),
             at_oauth: Semaphore::new(AT_OAUTH),
             new: Mutex::default(),
             lines: Mutex::new(Limiter::new(LINES)),
         }
+    }
+
+    /// A code was told to come again. Only the time is remembered: anybody can make codes up.
+    pub(super) fn sent_back(&self) {
+        *self.sent_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::ticks());
+    }
+
+    /// Whether a code that was told so may still come: Ring does not bring one that is dead.
+    pub(super) fn may_come_again(&self) -> bool {
+        let sent_back = *self.sent_back.lock().unwrap_or_else(PoisonError::into_inner);
+        sent_back.is_some_and(|at| at.elapsed() < LIFE)
     }
 
     /// Takes a code, which is durable when this returns, and will be exchanged. One that came before is not exchanged again.

@@ -142,9 +142,14 @@ impl TokenService {
         self.codes.take(grant).await
     }
 
-    /// Whether an account may be about to come of which nobody knows yet.
+    /// A code was answered that it has to come again.
+    pub fn sent_code_back(&self) {
+        self.codes.sent_back();
+    }
+
+    /// Whether an account may be about to come of which nobody knows yet: its code is on its way, or has to come again.
     pub fn expects_accounts(&self) -> bool {
-        self.context.outbound.codes() > 0
+        self.context.outbound.codes() > 0 || self.codes.may_come_again()
     }
 
     /// Takes in a refresh token; its account has it when this returns [`Welcome::Linked`].

@@ -127,6 +127,27 @@ async fn a_code_that_comes_while_the_service_opens_is_sent_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_users_who_sign_in_at_once_have_their_codes_taken_at_the_first_try() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    for n in 0..30 {
+        room.take_code(&room.ring.new_code(&format!("account-{n}"))).await.unwrap();
+    }
+    soon("all are exchanged", || room.codes("exchanged") == 30).await;
+    for n in 30..80 {
+        let _ = room.take_code(&format!("made-up-{n}")).await;
+    }
+    assert!(room.take_code("one-too-many").await.is_err(), "there is a bound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_expected_while_a_code_that_was_sent_back_may_come() {
+    let room = Room::new(Policy::DeadAtOnce).await;
+    assert!(!room.tokens().expects_accounts());
+    room.tokens().sent_code_back();
+    assert!(room.tokens().expects_accounts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn codes_that_oauth_throttles_wait_and_hold_up_nobody_for_longer_than_it_says() {
     let room = Room::new(Policy::DeadAtOnce).await;
     room.fault("oauth-429:2", 1);
