@@ -38,15 +38,13 @@ impl Admin {
         let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let (page, next) = self.store.links().accounts(after, limit).await?;
         let seen = page.iter().filter(|view| session.shows(view));
-        ok(
-            &json!({"accounts": seen.map(|view| shown(view, self.tokens.next_try(view.number))).collect::<Vec<_>>(), "next": next}),
-        )
+        ok(&json!({"accounts": seen.map(|view| self.shown_account(view)).collect::<Vec<_>>(), "next": next}))
     }
 
     pub(super) async fn show_account(&self, session: &Session, id: &str) -> Reply {
         session.may(Call::AccountsRead, None)?;
         let view = self.seen_account(session, account_id(id)?).await?;
-        ok(&shown(&view, self.tokens.next_try(view.number)))
+        ok(&self.shown_account(&view))
     }
 
     pub(super) async fn set_user(&self, session: &Session, by: &Actor, id: &str, body: Body) -> Reply {
@@ -71,6 +69,13 @@ impl Admin {
         ok(&json!({"forgotten": true}))
     }
 
+    fn shown_account(&self, view: &AccountView) -> Value {
+        let refused = view.tokens.is_some_and(|tokens| tokens.proof == Proof::Refused);
+        let waits = self.tokens.waits_on_kept_answer(view.number);
+        let error = refused.then_some(REFUSED).or(waits.then_some(UNREADABLE));
+        shown(view, error, self.tokens.next_try(view.number))
+    }
+
     async fn seen_account(&self, session: &Session, account: AccountId) -> Result<AccountView, Refusal> {
         let view = self.store.links().account(account).await?;
         let seen = view.filter(|view| session.shows(view));
@@ -80,10 +85,11 @@ impl Admin {
 
 /// OAuth's word for a token that it does not honour, as RFC 6749 has it.
 const REFUSED: &str = "invalid_grant";
+/// OAuth's last answer can't be read and may hold the new tokens, so that the old one is not sent for a while.
+const UNREADABLE: &str = "unreadable_answer";
 
-fn shown(view: &AccountView, next_try: Option<Millis>) -> Value {
+fn shown(view: &AccountView, token_error: Option<&str>, next_try: Option<Millis>) -> Value {
     let lapses_at = view.tokens.map(|tokens| tokens.span.renewed_at.plus(LIFE));
-    let refused = view.tokens.is_some_and(|tokens| tokens.proof == Proof::Refused);
     let expires_at = view.tokens.map(|tokens| tokens.span.expires_at).filter(|at| at.0 != 0);
     json!({
         "account_id": view.account.as_str(),
@@ -95,7 +101,7 @@ fn shown(view: &AccountView, next_try: Option<Millis>) -> Value {
         "linked_at": view.linked_at.map(Millis::rfc3339),
         "has_tokens": view.tokens.is_some(),
         "token_state": view.tokens.map(|tokens| tokens.state.health().with(tokens.proof).as_str()),
-        "token_error": refused.then_some(REFUSED),
+        "token_error": token_error,
         "next_try_at": next_try.map(Millis::rfc3339),
         "renewed_at": view.tokens.map(|tokens| tokens.span.renewed_at.rfc3339()),
         "expires_at": expires_at.map(Millis::rfc3339),

@@ -177,6 +177,11 @@ impl TokenService {
         self.context.api.as_ref().and_then(|_| self.context.schedule.planner().next_try(number, now))
     }
 
+    /// Whether an account's token is not sent because OAuth's last answer can't be read and may hold those that replaced it.
+    pub fn waits_on_kept_answer(&self, number: u32) -> bool {
+        self.context.schedule.planner().waits_on_kept_answer(number)
+    }
+
     /// Reads the clocks at once, for tests that move them; the machine's are read once a minute at least.
     #[doc(hidden)]
     pub fn look_at_the_clock(&self) {

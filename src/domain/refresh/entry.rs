@@ -50,6 +50,7 @@ pub(super) enum Place {
 
 /// 28 bytes, since there may be a million. Times in whole seconds of the wall clock.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct ScheduleEntry {
     pub renewed_at: u32,
     /// It should have been renewed by then.
@@ -65,6 +66,8 @@ pub(super) struct ScheduleEntry {
     pub asked: bool,
     /// In flight without an answer for so long that it counts as a fault of OAuth, and holds up nobody else.
     pub late: bool,
+    /// It waits because OAuth's last answer can't be read and may hold the tokens that live.
+    pub kept: bool,
     /// A [`Notice`], in its one byte.
     pub told: u8,
     pub proof: Proof,
@@ -85,6 +88,7 @@ impl ScheduleEntry {
         unsettled: false,
         asked: false,
         late: false,
+        kept: false,
         told: 0,
         proof: Proof::Honoured,
         after: None,

@@ -298,6 +298,7 @@ impl Planner {
             Heard::Answer(Gain::Kept { wait }) => self.again(account, wait, now, |entry| {
                 entry.failures = entry.failures.saturating_add(1);
                 entry.unsettled = false;
+                entry.kept = true;
             }),
             Heard::NotSent(Hindrance::Throttled { .. }) => self.again(account, Duration::ZERO, now, |_| {}),
         })

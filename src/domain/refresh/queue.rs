@@ -188,7 +188,9 @@ impl Queue {
 
     /// It is in flight from now on.
     pub(super) fn start(&mut self, account: u32, now: u32) {
-        self.change(account, now, |entry| entry.place = Place::InFlight);
+        self.change(account, now, |entry| {
+            *entry = ScheduleEntry { place: Place::InFlight, kept: false, ..*entry };
+        });
     }
 
     /// Whether whoever is in doubt, if anybody is, is under way or has failed often.

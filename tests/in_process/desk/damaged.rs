@@ -43,10 +43,12 @@ async fn where_there_are_two_readings_the_old_token_is_not_sent_again_for_days_n
         next.is_some_and(|at| at.since(room.wall()) > Duration::from_hours(6 * 24))
     };
     assert!(in_days(&room), "{:?}", room.tokens().next_try(number));
+    assert!(room.tokens().waits_on_kept_answer(number), "people are told why");
     assert!(room.lend("a").await.is_err(), "asking does not bring it forward");
     room.close().await;
     room.open().await;
     soon("the start has looked", || room.refreshes("withheld") >= 1 && in_days(&room)).await;
+    assert!(room.tokens().waits_on_kept_answer(number), "also after a start");
     assert_eq!(room.ring.requests(Place::OAuth), 1);
     assert!(room.ring.live("a").is_some(), "what OAuth gave lives");
     assert_ne!(room.tokens().status().overview.by_health[Health::Fresh as usize], 1);

@@ -75,6 +75,11 @@ impl Planner {
         }
     }
 
+    /// Whether the account waits because OAuth's last answer can't be read and may hold the tokens that live.
+    pub fn waits_on_kept_answer(&self, account: u32) -> bool {
+        self.queue.get(account).is_some_and(|entry| entry.kept)
+    }
+
     /// What there is to tell of the account's tokens; nothing when that was told last.
     pub fn news_of(&self, account: u32, now: Moment) -> Option<Notice> {
         self.queue.get(account).and_then(|entry| self.news(entry, seconds(now.wall)))

@@ -552,6 +552,18 @@ fn what_is_heard_of_others_holds_for_all_and_calls_wait_like_refreshes() {
 }
 
 #[test]
+fn an_account_that_waits_on_an_answer_that_was_kept_says_so_until_it_is_tried_again() {
+    let mut planner = planner(&[48 * HOUR]);
+    let kept = Outcome::Answer(Gain::Kept { wait: 9 * HOUR });
+    assert!(!planner.waits_on_kept_answer(0));
+    answer(&mut planner, 0, kept, Duration::ZERO);
+    assert!(planner.waits_on_kept_answer(0));
+    assert!(matches!(planner.next(at(HOUR)), Next::Wait(_)) && planner.waits_on_kept_answer(0));
+    answer(&mut planner, 0, RENEWED, 9 * HOUR);
+    assert!(!planner.waits_on_kept_answer(0));
+}
+
+#[test]
 fn a_slot_stays_small() {
     assert!(size_of::<ScheduleEntry>() <= 28, "{}", size_of::<ScheduleEntry>());
 }
