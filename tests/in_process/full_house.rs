@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::support::configuration::{Configuration, KEY, OPEN_QUEUE, SOCKET};
+use crate::support::whole::share;
 use ringhookd::daemon::Daemon;
 use ringhookd::domain::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,11 +24,7 @@ struct Crowd {
 /// Silent connections and slow bodies: more than [http] `max_connections`, which is 1024 when left out, and more than its
 /// `max_requests`. `RINGHOOKD_WHOLE=1` brings many more of both.
 fn crowd() -> Crowd {
-    if std::env::var_os("RINGHOOKD_WHOLE").is_some_and(|whole| whole == "1") {
-        Crowd { silent: 3000, slow: 5400 }
-    } else {
-        Crowd { silent: 1100, slow: 600 }
-    }
+    Crowd { silent: share("silent connections"), slow: share("slow bodies") }
 }
 
 fn event(n: usize) -> Vec<u8> {

@@ -23,7 +23,10 @@ fn what_this_run_leaves_out_is_named() {
 
 /// Where the suites of the table are, as `.ci/run` names them to run all of each.
 const WHOLE: [(&str, &[&str]); 2] = [
-    ("--test in_process -- faults:: refresh::", &["tests/in_process/faults", "tests/in_process/refresh"]),
+    (
+        "--test in_process -- faults:: refresh:: full_house::",
+        &["tests/in_process/faults", "tests/in_process/refresh", "tests/in_process/full_house"],
+    ),
     ("--test binary -- crash::", &["tests/binary/crash"]),
 ];
 

@@ -9,6 +9,8 @@ const SUITES: &[(&str, usize, usize)] = &[
     ("random histories of the store", 24, 96),
     ("simulated years of 60 accounts", 4, 40),
     ("accounts in a large simulated year", 1_000, 10_000),
+    ("silent connections", 1_100, 3_000),
+    ("slow bodies", 600, 5_400),
     ("kills under load", 26, 100),
     ("kills at each fail point", 1, 4),
 ];
