@@ -78,6 +78,9 @@ async fn a_renewed_pair_is_there_after_a_restart_and_the_one_before_can_be_tried
     assert_eq!(access(&again, "a").await, "at-1");
     assert!(!is_unsettled(&again, number).await);
     let intent = begin(&again, number, Which::Predecessor).await.unwrap();
+    assert_eq!(intent.token.expose(), "rt-1", "not before OAuth has refused the present one");
+    settle(&again, &intent, REFUSED).await;
+    let intent = begin(&again, number, Which::Predecessor).await.unwrap();
     assert_eq!(intent.token.expose(), "rt-0");
     settle(&again, &intent, REFUSED).await;
     assert_eq!(begin(&again, number, Which::Predecessor).await.unwrap_err(), NoRefresh::NoToken);
@@ -209,8 +212,10 @@ async fn without_a_new_refresh_token_the_old_one_stays() {
     let intent = begin(&store_, number, Which::Current).await.unwrap();
     settle(&store_, &intent, pair("at-1", None)).await;
     assert_eq!(access(&store_, "a").await, "at-1");
+    let intent = begin(&store_, number, Which::Current).await.unwrap();
+    assert_eq!(intent.token.expose(), "rt-0");
+    settle(&store_, &intent, REFUSED).await;
     assert_eq!(begin(&store_, number, Which::Predecessor).await.unwrap_err(), NoRefresh::NoToken);
-    assert_eq!(begin(&store_, number, Which::Current).await.unwrap().token.expose(), "rt-0");
 }
 
 #[tokio::test]

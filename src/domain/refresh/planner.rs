@@ -147,8 +147,12 @@ impl Planner {
 
     /// Whether the account is planned by such a record, or in flight, so that its answer will tell.
     pub fn knows(&self, account: u32, record: &Record) -> bool {
-        let by =
-            |entry: &ScheduleEntry| entry.renewed_at == seconds(record.renewed_at) && entry.end == record.end;
+        // The proof tells tokens apart that were put in within the same second.
+        let by = |entry: &ScheduleEntry| {
+            entry.renewed_at == seconds(record.renewed_at)
+                && entry.end == record.end
+                && entry.proof == record.proof
+        };
         self.queue.in_flight_of(account).is_some() || self.queue.get(account).is_some_and(by)
     }
 

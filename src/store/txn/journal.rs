@@ -43,7 +43,7 @@ pub struct RefreshIntent {
 }
 
 impl RefreshIntent {
-    /// An answer as it may lie outside the store until [`super::Outbox::take_back_answer`].
+    /// An answer as it may lie outside the store until [`crate::store::Outbox::take_back_answer`].
     ///
     /// # Errors
     /// When the system gives no random numbers.

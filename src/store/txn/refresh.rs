@@ -47,7 +47,8 @@ pub(crate) fn begin_refresh(
     let before = journal::journal(txn, number)?.filter(|entry| entry.generation == row.generation);
     // What was sent is sent again until OAuth has answered it.
     let open = before.as_ref().filter(|entry| entry.unsettled).map(|entry| entry.which);
-    let which = open.unwrap_or(which);
+    // The present token is tried before its predecessor. One that was put in after the caller had decided was not refused yet.
+    let which = open.unwrap_or(if row.proof == Proof::Refused { which } else { Which::Current });
     let token = match which {
         Which::Current => pair.refresh_token,
         Which::Predecessor => match others.into_iter().next().filter(|_| row.predecessor.may_be_tried()) {

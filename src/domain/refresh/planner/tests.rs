@@ -637,3 +637,15 @@ fn while_nobody_has_told_the_time_the_next_to_come_due_is_refreshed_and_no_other
         planner.answered(asked, Outcome::SILENT, listened, 0);
     }
 }
+
+#[test]
+fn tokens_put_in_within_the_second_of_refused_ones_are_other_tokens() {
+    let untried = Record { proof: Proof::Untried, ..renewed(30 * HOUR) };
+    let mut planner = Planner::new(Policy::default());
+    planner.plan(0, &untried, at(Duration::ZERO), 0);
+    assert!(planner.knows(0, &untried));
+    let decision = answer(&mut planner, 0, Outcome::Refused(Objection::Grant), Duration::ZERO);
+    assert!(matches!(decision, Some(Decision::Retry { .. })), "{decision:?}");
+    assert!(planner.knows(0, &Record { proof: Proof::Refused, ..untried }));
+    assert!(!planner.knows(0, &untried), "the store has tokens that were not tried");
+}
