@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod domain;
 pub mod failpoint;
 pub mod http;
+pub mod http_client;
 pub mod intake;
 pub mod linking;
 pub mod logging;

@@ -242,7 +242,7 @@ impl Admin {
         };
         match configured.kind {
             QueueKind::Embedded { visibility } => Ok((configured, visibility)),
-            QueueKind::Spool(_) => Err(Refusal::conflict(format!(
+            QueueKind::Spool(_) | QueueKind::Http(_) => Err(Refusal::conflict(format!(
                 "the queue is of kind {}: the daemon delivers its events, and they are not read here",
                 configured.kind.as_str()
             ))),

@@ -16,6 +16,7 @@ use crate::access;
 use crate::clock::RingClock;
 use crate::config::{Config, MasterKey, QueueKind, Secrets, Spool};
 use crate::daemon::{self, Error};
+use crate::delivery::sinks::QueueSink;
 use crate::store::{Folder, StoreError};
 
 /// What was found, as lines for people.
@@ -55,7 +56,7 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
 impl Findings {
     fn look(&mut self, config: &Config) {
         // What is wrong with them was told with the configuration.
-        let secrets = config.secrets(MasterKey::MadeLater).ok();
+        let mut secrets = config.secrets(MasterKey::MadeLater).ok();
         self.store(config, secrets.as_ref());
         if let Some(secrets) = &secrets
             && let Err(error) = daemon::ring_api(config, secrets, RingClock::default())
@@ -64,6 +65,12 @@ impl Findings {
         }
         self.writable("tokens.guard_folder", &config.tokens.guard_folder);
         for queue in &config.queues {
+            if let QueueKind::Http(_) = &queue.kind
+                && let Some(secrets) = &mut secrets
+            {
+                let secrets = secrets.receivers.remove(&queue.name).unwrap_or_default();
+                self.problems.extend(QueueSink::open(queue, secrets).err().map(|error| error.to_string()));
+            }
             if let QueueKind::Spool(Spool { folder, .. }) = &queue.kind {
                 let what = format!("queue {}: folder", queue.name);
                 self.writable(&what, folder);

@@ -64,7 +64,7 @@ fn config(mut root: Section<'_>) -> Config {
     let dead_letters = dead_letters(root.section("dead_letters"));
     let quarantine = quarantine(root.section("quarantine"));
     let unrouted = unrouted(root.section("unrouted"));
-    let queues = queues::queues(&mut root, &store.folder);
+    let (queues, receivers) = queues::queues(&mut root, &store.folder);
     let api = sockets::sockets(&mut root, &store_section, &store.folder);
     let log = log(root.section("log"));
 
@@ -91,6 +91,7 @@ fn config(mut root: Section<'_>) -> Config {
             client,
             ca_file,
             api_tokens: api.tokens,
+            receivers,
         },
         webhook,
         http,

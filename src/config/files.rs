@@ -1,5 +1,7 @@
 //! Every secret that the configuration holds or names: read all together, so that all that is wrong with them is told at once.
 
+use std::collections::HashMap;
+
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -8,7 +10,9 @@ use super::common::word;
 use super::problem::Problem;
 use super::secrets::{NamedFile, SecretError, SecretSource};
 use crate::access;
+use crate::domain::ids::QueueName;
 use crate::domain::secret::Secret;
+use crate::domain::standard_webhooks::SigningKey;
 
 /// Shortest key for HMAC-SHA256 that is taken, in bytes; a shorter one is a typing error.
 const MIN_HMAC_KEY: usize = 16;
@@ -29,6 +33,20 @@ pub struct Sources {
     pub ca_file: Option<NamedFile>,
     /// Of each of [`Config::api_listeners`](super::Config), in their order.
     pub api_tokens: Vec<NamedFile>,
+    /// Of queues whose events are sent to a receiver.
+    pub receivers: Vec<ReceiverFiles>,
+}
+
+/// The files of one queue's receiver.
+#[derive(Debug, Default)]
+pub struct ReceiverFiles {
+    /// None only while its section is read.
+    pub queue: Option<QueueName>,
+    /// Each signs what is sent.
+    pub secrets: Vec<NamedFile>,
+    pub bearer: Option<NamedFile>,
+    /// Certificate authorities beside the public ones.
+    pub ca: Option<NamedFile>,
 }
 
 /// The app's secret, or where it is.
@@ -58,6 +76,16 @@ pub struct Secrets {
     pub ca_pem: Option<Vec<u8>>,
     /// One for each listener of the admin API, in the configuration's order.
     pub api_tokens: Vec<Secret<String>>,
+    /// Those of each receiver that has some.
+    pub receivers: HashMap<QueueName, ReceiverSecrets>,
+}
+
+/// The secrets of one queue's receiver.
+#[derive(Debug, Default)]
+pub struct ReceiverSecrets {
+    pub keys: Vec<SigningKey>,
+    pub bearer: Option<Secret<String>>,
+    pub ca_pem: Option<Vec<u8>>,
 }
 
 impl Sources {
@@ -96,11 +124,32 @@ impl Sources {
         let ca_pem = self.ca_file.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
         let api_tokens =
             self.api_tokens.iter().filter_map(|file| file.api_token().map_err(&mut keep).ok()).collect();
+        let mut receivers = HashMap::new();
+        for files in &self.receivers {
+            let secrets = files.read(&mut keep);
+            receivers.extend(files.queue.clone().map(|queue| (queue, secrets)));
+        }
         if problems.is_empty() {
-            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem, api_tokens })
+            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem, api_tokens, receivers })
         } else {
             Err(problems)
         }
+    }
+}
+
+impl ReceiverFiles {
+    /// What could be read; `keep` gets a problem for each file that could not.
+    fn read(&self, mut keep: impl FnMut(Problem)) -> ReceiverSecrets {
+        let mut secrets = ReceiverSecrets::default();
+        for file in &self.secrets {
+            match file.signing_key() {
+                Ok(key) => secrets.keys.push(key),
+                Err(problem) => keep(problem),
+            }
+        }
+        secrets.bearer = self.bearer.as_ref().and_then(|file| file.token().map_err(&mut keep).ok());
+        secrets.ca_pem = self.ca.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
+        secrets
     }
 }
 
@@ -108,6 +157,8 @@ const MASTER: &str = "it has to hold the master key of the store, 64 hex digits:
 const PREVIOUS: &str = "it has to hold the master key before, 64 hex digits; where no rotation is under way, take [keys] previous out";
 const CLIENT: &str = "it has to hold the client secret as Ring shows it";
 const API_TOKEN: &str = "it has to hold the token that callers send: one line of at least 32 letters, digits and -._~+/=, such as `openssl rand -hex 32` makes";
+const SIGNING: &str = "it has to hold whsec_ and 24 to 64 bytes in base64, as the receiver has it; to make one: echo whsec_$(openssl rand -base64 32)";
+const TOKEN: &str = "it has to hold the token that the receiver wants to see, one line of text";
 const AUTHORITY: &str =
     "it has to hold certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE";
 
@@ -161,6 +212,20 @@ impl NamedFile {
         } else {
             Err(self.problem(format!("is no such token; {API_TOKEN}")))
         }
+    }
+
+    fn signing_key(&self) -> Result<SigningKey, Problem> {
+        let text = self.read(SIGNING)?;
+        SigningKey::parse(text.expose())
+            .ok_or_else(|| self.problem(format!("is no signing secret; {SIGNING}")))
+    }
+
+    fn token(&self) -> Result<Secret<String>, Problem> {
+        let bytes = self.read(TOKEN)?;
+        let fits = bytes.expose().iter().all(u8::is_ascii_graphic);
+        let text =
+            str::from_utf8(bytes.expose()).ok().filter(|_| fits).map(|text| Secret::new(text.to_owned()));
+        text.ok_or_else(|| self.problem(format!("is no token; {TOKEN}")))
     }
 
     fn certificates(&self) -> Result<Vec<u8>, Problem> {

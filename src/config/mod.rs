@@ -12,6 +12,7 @@ mod model;
 mod problem;
 mod queues;
 mod raw;
+mod receivers;
 mod ring;
 mod secrets;
 mod sockets;
@@ -31,9 +32,9 @@ use zeroize::Zeroizing;
 use crate::access;
 
 pub use doc::Key;
-pub use files::{ClientSecret, MasterKey, Secrets, Sources};
+pub use files::{ClientSecret, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
-    ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Pace,
+    ApiListener, Config, DeadLetters, Format, Held, Http, HttpQueue, Linking, Log, LogFormat, LogLevel, Pace,
     Quarantine, Queue, QueueKind, Ring, Seen, Socket, Spool, Store, Tokens, Unclaimed, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};

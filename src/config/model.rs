@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::files::{MasterKey, Secrets, Sources};
 use super::problem::Problems;
+use crate::domain::address::Receiver;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::routing::Filter;
@@ -207,6 +208,7 @@ pub enum QueueKind {
         visibility: Duration,
     },
     Spool(Spool),
+    Http(HttpQueue),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -218,12 +220,23 @@ pub struct Spool {
     pub max_bytes: u64,
 }
 
+/// One request an event. The secrets of its receiver are in [`Secrets::receivers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpQueue {
+    pub url: Receiver,
+    /// For a whole request.
+    pub timeout: Duration,
+    /// Requests in flight.
+    pub parallel: usize,
+}
+
 impl QueueKind {
     /// The word that stands in the configuration.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Embedded { .. } => "embedded",
             Self::Spool(_) => "spool",
+            Self::Http(_) => "http",
         }
     }
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::common::{AGES, SIZES, lies_in, path, selection};
+use super::files::ReceiverFiles;
 use super::model::{Format, Queue, QueueKind, Spool, Unclaimed};
 use super::raw::{Echo, Section};
+use super::receivers::http;
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use crate::domain::routing::{Filter, Selection, TypePattern};
@@ -17,45 +19,62 @@ const MAX_QUEUES: usize = 64;
 enum Kind {
     Embedded,
     Spool,
+    Http,
 }
 
-/// The queues that could be read, each with the path of its section.
-pub(super) fn queues(root: &mut Section<'_>, store: &Path) -> Vec<(String, Queue)> {
+/// The queues that could be read, each with the path of its section, and the files of those that have some.
+pub(super) fn queues(root: &mut Section<'_>, store: &Path) -> (Vec<(String, Queue)>, Vec<ReceiverFiles>) {
     let mut queues: Vec<(String, Queue)> = Vec::new();
+    let mut files = Vec::new();
     for (n, section) in root.each("queue").into_iter().enumerate() {
         if n == MAX_QUEUES {
             section.refuse_all(format!("is one too many: {MAX_QUEUES} queues at most"));
         }
-        if let Some(queue) = queue(section, &queues, store) {
+        if let Some((queue, its_files)) = queue(section, &queues, store) {
+            files.extend(its_files.map(|files| ReceiverFiles { queue: Some(queue.name.clone()), ..files }));
             queues.push((format!("queue[{n}]"), queue));
         }
     }
-    queues
+    (queues, files)
 }
 
-fn queue(mut s: Section<'_>, earlier: &[(String, Queue)], store: &Path) -> Option<Queue> {
+fn queue(
+    mut s: Section<'_>,
+    earlier: &[(String, Queue)],
+    store: &Path,
+) -> Option<(Queue, Option<ReceiverFiles>)> {
     let name = s.required("name", "alerts", text(queue_name));
     if let Some((path, _)) = earlier.iter().find(|(_, other)| Some(&other.name) == name.as_ref()) {
         s.refuse("name", format!("is the name of {path} already"));
     }
-    let kinds = &[("embedded", Kind::Embedded), ("spool", Kind::Spool)];
+    let kinds = &[("embedded", Kind::Embedded), ("spool", Kind::Spool), ("http", Kind::Http)];
     let kind = s.required("kind", "embedded", choice(kinds));
     let filter = filter(&mut s);
     let unclaimed = unclaimed(&mut s, &filter);
-    let formats = &[("cloudevents", Format::CloudEvents), ("raw", Format::Raw)];
+    let formats = &[
+        ("cloudevents", Format::CloudEvents),
+        ("cloudevents-binary", Format::CloudEventsBinary),
+        ("raw", Format::Raw),
+    ];
     let format = s.get("format", "cloudevents", choice(formats));
+    if format == Format::CloudEventsBinary && kind.is_some_and(|kind| kind != Kind::Http) {
+        s.refuse("format", "only for kind = \"http\"".into());
+    }
     let max_age = s.get("max_age", "7d", duration(AGES));
     let max_bytes = s.get("max_bytes", "1 GiB", bytes(SIZES));
     let max_attempts = s.get("max_attempts", 10_u64, count(1..=10_000));
 
     let embedded = embedded(&mut s, kind);
     let spool = spool(&mut s, kind, earlier, store);
+    s.only_where(kind.map(|kind| kind == Kind::Http), "kind = \"http\"");
+    let (http, files) = http(&mut s);
     s.finish();
-    let kind = match kind? {
-        Kind::Embedded => embedded,
-        Kind::Spool => spool?,
+    let (kind, files) = match kind? {
+        Kind::Embedded => (embedded, None),
+        Kind::Spool => (spool?, None),
+        Kind::Http => (http?, Some(files)),
     };
-    Some(Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts })
+    Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
 }
 
 fn embedded(s: &mut Section<'_>, kind: Option<Kind>) -> QueueKind {

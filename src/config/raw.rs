@@ -62,7 +62,7 @@ impl<'a> Section<'a> {
         read: impl Fn(Raw<'_>) -> Result<T, Wrong>,
     ) -> T {
         let default = default.into();
-        let written = self.ask(key, Some(default.to_string()));
+        let written = self.ask(key, Echo::Shown, Some(default.to_string()));
         let value = written.and_then(|value| self.read(key, value, default, Echo::Shown, &read));
         // Constants, each of which the test `every_default_is_valid` reads through here.
         value.unwrap_or_else(|| read(default).expect("a default is valid"))
@@ -75,11 +75,31 @@ impl<'a> Section<'a> {
         example: &'static str,
         read: impl Fn(Raw<'_>) -> Result<T, Wrong>,
     ) -> Option<T> {
-        let written = self.ask(key, None);
+        self.demanded(key, example, Echo::Shown, read)
+    }
+
+    /// The same, where the value may be a secret.
+    pub(super) fn required_hidden<T>(
+        &mut self,
+        key: &'static str,
+        example: &'static str,
+        read: impl Fn(Raw<'_>) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        self.demanded(key, example, Echo::Hidden, read)
+    }
+
+    fn demanded<T>(
+        &mut self,
+        key: &'static str,
+        example: &'static str,
+        echo: Echo,
+        read: impl Fn(Raw<'_>) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let written = self.ask(key, echo, None);
         if written.is_none() && matches!(self.scope, Scope::Here) {
             self.missing(key, &format!("is missing; write one such as {key} = {example:?}"));
         }
-        self.read(key, written?, example.into(), Echo::Shown, &read)
+        self.read(key, written?, example.into(), echo, &read)
     }
 
     /// The key's value, if it is written.
@@ -90,7 +110,7 @@ impl<'a> Section<'a> {
         echo: Echo,
         read: impl Fn(Raw<'_>) -> Result<T, Wrong>,
     ) -> Option<T> {
-        let written = self.ask(key, None)?;
+        let written = self.ask(key, echo, None)?;
         self.read(key, written, example.into(), echo, &read)
     }
 
@@ -102,7 +122,7 @@ impl<'a> Section<'a> {
         echo: Echo,
         read: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Vec<At<T>> {
-        let Some(value) = self.ask(key, Some(format!("{default:?}"))) else {
+        let Some(value) = self.ask(key, echo, Some(format!("{default:?}"))) else {
             let items = default.iter().filter_map(|text| read(text).ok());
             return items.map(|value| At { line: self.line, key: self.path_of(key), value }).collect();
         };
@@ -265,7 +285,12 @@ impl<'a> Section<'a> {
         Section { doc: self.doc, table, path, line, asked: Vec::new(), scope: self.scope }
     }
 
-    fn ask(&mut self, key: &'static str, default: Option<String>) -> Option<&'a Spanned<DeValue<'a>>> {
+    fn ask(
+        &mut self,
+        key: &'static str,
+        echo: Echo,
+        default: Option<String>,
+    ) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.push(key);
         let section = self.path.split('[').next().unwrap_or_default();
         let path = if section.is_empty() { key.into() } else { format!("{section}.{key}") };
@@ -273,7 +298,7 @@ impl<'a> Section<'a> {
 
         let value = self.table?.get(key)?;
         if let Scope::Elsewhere(condition) = self.scope {
-            self.wrong(key, value.span(), Echo::Shown, format!("only for {condition}"));
+            self.wrong(key, value.span(), echo, format!("only for {condition}"));
             return None;
         }
         Some(value)

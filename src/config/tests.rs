@@ -9,6 +9,8 @@ mod table;
 /// Four lines that are right, ending inside `[store]`.
 const BASE: &str = "listen = \"127.0.0.1:0\"\nhmac_keys = [\"0123456789abcdef\"]\n[store]\nfolder = \"d\"\n";
 
+const HTTP: &str = "[[queue]]\nname = \"q\"\nkind = \"http\"\n";
+
 fn lines(text: &str) -> Vec<String> {
     match parse(text) {
         Ok(_) => Vec::new(),
@@ -27,9 +29,12 @@ fn every_default_is_valid() {
             "" => continue,
             "store" => format!("{BASE}{name} = {default}"),
             "queue" => {
-                let kind = if name == "visibility" { "embedded" } else { "spool" };
-                format!("{BASE}[[queue]]\nname = \"q\"\nkind = \"{kind}\"\n{name} = {default}")
-                    + if kind == "spool" { "\nfolder = \"s\"" } else { "" }
+                let kind = match name {
+                    "visibility" => "kind = \"embedded\"",
+                    "secret_files" | "timeout" | "parallel" => "kind = \"http\"\nurl = \"http://receiver/\"",
+                    _ => "kind = \"spool\"\nfolder = \"s\"",
+                };
+                format!("{BASE}[[queue]]\nname = \"q\"\n{kind}\n{name} = {default}")
             }
             "socket" => format!("{BASE}[[socket]]\npath = \"s\"\n{name} = {default}"),
             _ => format!("{BASE}[{section}]\n{name} = {default}"),
@@ -140,6 +145,13 @@ fn a_secret_is_in_no_problem_and_in_no_debug_output() {
         format!("[ring]\nclient_secret = [\"{secret}\"]"),
         format!("[ring]\nclient_secret = \"{secret}\""),
         format!("[ring]\nclient_secret_file = \"{secret}\""),
+        format!("{HTTP}url = \"http://ann:{secret}@host/\""),
+        format!("{HTTP}url = \"http://host/{secret}#\""),
+        format!("{HTTP}url = [\"http://host/{secret}\"]"),
+        format!("{HTTP}url = \"http://host/\"\nsecret_files = [\"{secret}\"]"),
+        format!("{HTTP}url = \"http://host/\"\nbearer_file = \"{secret}\""),
+        format!("[[queue]]\nname = \"q\"\nkind = \"embedded\"\nurl = \"http://host/{secret}\""),
+        format!("[[queue]]\nname = \"q\"\nkind = \"embedded\"\nbearer_file = \"{secret}\""),
     ];
     for text in places {
         let problems = parse(&text).unwrap_err();
@@ -150,6 +162,8 @@ fn a_secret_is_in_no_problem_and_in_no_debug_output() {
     let config = parse(&good).unwrap();
     assert_eq!(config.sources.hmac_keys[0].expose(), format!("{secret}-long").as_bytes());
     assert!(!format!("{config:?} {config:#?}").contains("hush"));
+    let path = format!("{BASE}{HTTP}url = \"http://host/{secret}\"");
+    assert!(!format!("{:?}", parse(&path).unwrap()).contains("hush"));
     // Nor as the list of numbers that a derived Debug would print.
     assert!(!format!("{config:?}").contains("104, 117, 115, 104"));
 }

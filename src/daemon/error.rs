@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::config;
+use crate::delivery::sinks::SinkError;
 use crate::ring_api::SettingsError;
 use crate::store::StoreError;
 
@@ -21,6 +22,8 @@ pub enum Error {
     #[error("[ring]: {0}")]
     Ring(#[from] SettingsError),
     #[error("{0}")]
+    Sink(#[from] SinkError),
+    #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{what}: {error}")]
     Bind { what: String, error: io::Error },
@@ -33,7 +36,7 @@ impl Error {
     /// be bound may come later, so systemd shall try again: 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Secrets(_) | Self::Ring(_) => 78,
+            Self::Config(_) | Self::Secrets(_) | Self::Ring(_) | Self::Sink(_) => 78,
             Self::Store(error) | Self::StoreAt { error, .. } => match error {
                 StoreError::InUse { .. } => 75,
                 StoreError::Damaged(_)

@@ -86,7 +86,7 @@ impl Prepared {
         let listeners = Listeners::bind(&config).await?;
         let of = Arc::clone(&config);
         let opened = spawn_blocking(move || open(&of)).await;
-        let (store, secrets) = opened.map_err(io::Error::other)??;
+        let (store, mut secrets) = opened.map_err(io::Error::other)??;
         let metrics = Metrics::default();
         store.report_to(&metrics);
         let server = Server::new(public_limits(&config), metrics.http(ListenerName::Public));
@@ -102,7 +102,7 @@ impl Prepared {
         let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
         let table = endpoint.routes().into_iter().chain([intake.route()]).collect();
         let routes = Routes::new(table, Arc::clone(&unmatched));
-        let dispatchers = sinks::dispatchers(&config.queues, store.queues());
+        let dispatchers = sinks::dispatchers(&config.queues, &mut secrets, store.queues())?;
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let services = listeners::Services {
             store: &store,

@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 
 use super::verdicts::{Busy, plan};
 use super::{Options, Sink, State, Verdict};
+use crate::domain::backoff::LONGEST_RETRY_AFTER;
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::store::{Lease, LeaseRequest, Leased, Outcome, Queues, Scope, StoreError};
@@ -210,7 +211,7 @@ impl<S: Sink> Dispatcher<S> {
         }
         self.pause.row = self.pause.row.saturating_add(1);
         let Options { pause, random, .. } = &*self.options;
-        let wait = after.map(|after| after.clamp(pause.least, pause.most.max(pause.least)));
+        let wait = after.map(|after| after.clamp(pause.least, LONGEST_RETRY_AFTER.max(pause.least)));
         self.pause.until = Some(now + wait.unwrap_or_else(|| pause.wait(self.pause.row, random())));
     }
 

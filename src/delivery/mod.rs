@@ -35,8 +35,10 @@ pub enum Verdict {
     /// Never deliverable, however often it is tried: to the dead letters, and the account goes on.
     Refused { why: String },
     /// Not delivered, and the event is not to blame: no attempt is counted, and the whole queue pauses. Without
-    /// `retry_after` the pause grows as long as this goes on.
+    /// `retry_after`, of which at most an hour is believed, the pause grows as long as this goes on.
     Busy { retry_after: Option<Duration>, why: String },
+    /// The sink did not come to it: given back at once, no attempt is counted and nothing pauses.
+    Untried,
 }
 
 /// Code that delivers to one kind of queue.

@@ -42,6 +42,10 @@ pub(super) fn plan(events: &[Leased], verdicts: Vec<Verdict>, now: Millis, optio
                 plan.durable.push((*seq, Outcome::Failed { due, why }));
             }
             Verdict::Failed { .. } => plan.returned.push((*seq, Outcome::Returned)),
+            Verdict::Untried => {
+                stopped.insert(account);
+                plan.returned.push((*seq, Outcome::Returned));
+            }
             Verdict::Busy { retry_after, why } => {
                 stopped.insert(account);
                 plan.returned.push((*seq, Outcome::Returned));
@@ -113,6 +117,15 @@ mod tests {
         let expected = Busy { retry_after: Some(Duration::from_millis(5)), why: "full".into() };
         assert_eq!(plan.busy, Some(expected));
         assert!(plan.durable.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_tried_goes_back_and_nothing_pauses() {
+        let events = [leased(1, "a", 1), leased(2, "a", 1), leased(3, "b", 1)];
+        let plan = plan(&events, vec![Verdict::Untried, failed(), Verdict::Done], Millis(0), &options());
+        assert_eq!(plan.durable, [(3, Outcome::Done)], "no attempt behind what was not tried");
+        assert_eq!(plan.returned, [(1, Outcome::Returned), (2, Outcome::Returned)]);
+        assert_eq!(plan.busy, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Which addresses may be called with our secrets: https, and plain http on this machine only.
+//! Which addresses may be called: with Ring's secrets https, and plain http on this machine only; a receiver of events anywhere.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use hyper::Uri;
@@ -27,19 +28,24 @@ pub enum AddressError {
 /// # Errors
 /// [`AddressError`] says what to change.
 pub fn callable(text: &str) -> Result<Uri, AddressError> {
+    let uri = whole(text)?;
+    let is_https = uri.scheme_str() == Some("https");
+    if is_https || uri.host().is_some_and(is_loopback) { Ok(uri) } else { Err(AddressError::NotHttps) }
+}
+
+/// `http` or `https`, with a host, without a user and a fragment.
+fn whole(text: &str) -> Result<Uri, AddressError> {
     // Uri would drop it silently.
     if text.contains('#') {
         return Err(AddressError::Fragment);
     }
     let uri: Uri = text.parse().map_err(|_| AddressError::NotWhole)?;
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or(AddressError::NotWhole)?;
+    uri.host().filter(|host| !host.is_empty()).ok_or(AddressError::NotWhole)?;
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(AddressError::UserInfo);
     }
     match uri.scheme_str() {
-        Some("https") => Ok(uri),
-        Some("http") if is_loopback(host) => Ok(uri),
-        Some("http") => Err(AddressError::NotHttps),
+        Some("http" | "https") => Ok(uri),
         _ => Err(AddressError::NotWhole),
     }
 }
@@ -53,7 +59,68 @@ pub fn callable_base(text: &str) -> Result<Uri, AddressError> {
     if uri.query().is_some() { Err(AddressError::Query) } else { Ok(uri) }
 }
 
+/// Where the events of a queue are sent. Its path may be known to the receiver alone, so it is shown without.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Receiver(Uri);
+
+impl Receiver {
+    /// The address, on whatever machine.
+    ///
+    /// # Errors
+    /// [`AddressError`] says what to change.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        whole(text).map(Self)
+    }
+
+    /// The whole address. Each call is a place to look at in a review.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+}
+
+/// `scheme://host:port`.
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = self.0.authority().map_or("", |authority| authority.as_str());
+        write!(f, "{}://{authority}", self.0.scheme_str().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 fn is_loopback(host: &str) -> bool {
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     ip.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_may_be_anywhere_and_shows_no_path() {
+        for (text, shown) in [
+            ("http://192.168.1.20:8123/api/webhook/hush?k=hush", "http://192.168.1.20:8123"),
+            ("https://hooks.example", "https://hooks.example"),
+            ("http://[::1]:80/hush", "http://[::1]:80"),
+        ] {
+            let receiver = Receiver::parse(text).unwrap();
+            assert_eq!((receiver.to_string(), format!("{receiver:?}")), (shown.to_owned(), shown.to_owned()));
+        }
+        for (text, error) in [
+            ("hooks.example/a", AddressError::NotWhole),
+            ("/a", AddressError::NotWhole),
+            ("http://", AddressError::NotWhole),
+            ("ftp://hooks.example", AddressError::NotWhole),
+            ("http://a b/", AddressError::NotWhole),
+            ("http://ann:hush@hooks.example/", AddressError::UserInfo),
+            ("http://hooks.example/#a", AddressError::Fragment),
+        ] {
+            assert_eq!(Receiver::parse(text), Err(error), "{text}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! Renders an accepted event as CloudEvents 1.0 in its JSON format: one line, with the JSON value that Ring sent in it.
+//! Renders an accepted event as CloudEvents 1.0: in the JSON format as one line, with the JSON value that Ring sent in it, or as the
+//! headers of HTTP's binary mode.
 
 mod readable;
 #[cfg(test)]
@@ -7,8 +8,9 @@ mod tests;
 use std::borrow::Cow;
 
 use data_encoding::BASE64;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::flags::flags;
@@ -77,10 +79,48 @@ pub struct Outgoing<'a> {
 /// U+2028 and U+2029 are escaped; else `data_base64` is. Texts are never empty: what would be is left out.
 pub fn render(event: &Outgoing<'_>) -> String {
     let data = Data::of(event.body);
+    let attributes = |attributes: &Attributes<'_>| serde_json::to_string(attributes);
+    // Texts and numbers into memory: neither can fail.
+    let mut line = with_attributes(event, &data, attributes).unwrap_or_default();
+    line.truncate(line.len().saturating_sub(1));
+    match data {
+        Data::Json(body) => line.extend([",\"data\":", body, "}"]),
+        Data::HiddenJson(body) | Data::Bytes(body) => {
+            line.push_str(",\"data_base64\":\"");
+            BASE64.encode_append(body, &mut line);
+            line.push_str("\"}");
+        }
+    }
+    one_line(line)
+}
+
+/// The headers of the event in HTTP's binary mode (HTTP Protocol Binding 1.0.2, §3.1), beside which the body goes as it is: its
+/// `content-type`, and `ce-` with the name of every other attribute.
+pub fn headers(event: &Outgoing<'_>) -> Vec<(String, String)> {
+    let attributes = |attributes: &Attributes<'_>| serde_json::to_value(attributes);
+    // Texts and numbers into memory: neither can fail.
+    let Ok(Value::Object(members)) = with_attributes(event, &Data::of(event.body), attributes) else {
+        unreachable!("a struct is an object")
+    };
+    let header = |(name, value): (String, Value)| match value {
+        Value::String(text) if name == "datacontenttype" => ("content-type".into(), text),
+        Value::String(text) => (format!("ce-{name}"), header_text(&text)),
+        other => (format!("ce-{name}"), other.to_string()),
+    };
+    members.into_iter().map(header).collect()
+}
+
+/// `text` as it may stand in a header: percent-encoded but for what is printable ASCII and neither space, `"` nor `%` (§3.1.3.2).
+pub fn header_text(text: &str) -> String {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+fn with_attributes<T>(event: &Outgoing<'_>, data: &Data<'_>, make: impl FnOnce(&Attributes<'_>) -> T) -> T {
     let kind = attribute(event.kind).unwrap_or("unknown".into());
     let own = event.marks.contains(Mark::Own);
     let (source, vendor) = if own { (OWN_SOURCE, "ringhookd") } else { (SOURCE, "ring") };
-    let attributes = Attributes {
+    make(&Attributes {
         specversion: "1.0",
         id: &attribute(event.id).unwrap_or_default(),
         source,
@@ -97,19 +137,7 @@ pub fn render(event: &Outgoing<'_>) -> String {
         ringreceived: &event.received_at.rfc3339(),
         ringattempt: i32::try_from(event.attempt).unwrap_or(i32::MAX),
         ringmarks: Some(event.marks.to_string()).filter(|names| !names.is_empty()),
-    };
-    // Texts and numbers into memory: neither can fail.
-    let mut line = serde_json::to_string(&attributes).unwrap_or_default();
-    line.truncate(line.len().saturating_sub(1));
-    match data {
-        Data::Json(body) => line.extend([",\"data\":", body, "}"]),
-        Data::HiddenJson(body) | Data::Bytes(body) => {
-            line.push_str(",\"data_base64\":\"");
-            BASE64.encode_append(body, &mut line);
-            line.push_str("\"}");
-        }
-    }
-    one_line(line)
+    })
 }
 
 /// Where on an admin socket an access token of the account is to be had.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde_json::json;
 
-use super::cloudevent::{Mark, Marks, Outgoing, render};
+use super::cloudevent::{Mark, Marks, Outgoing, headers, render};
 use super::ids::{AccountId, DeviceId, UserId};
 use super::json_line::one_line;
 use super::routing::OWN_KINDS;
@@ -62,7 +62,16 @@ impl Event {
 
     /// The event as one line of CloudEvents JSON; `sequence` and `attempt` are those of its delivery.
     pub fn cloudevent(&self, sequence: u64, attempt: u32) -> String {
-        render(&Outgoing {
+        render(&self.outgoing(sequence, attempt))
+    }
+
+    /// The headers of HTTP's binary mode, beside which the body goes as it is.
+    pub fn cloudevent_headers(&self, sequence: u64, attempt: u32) -> Vec<(String, String)> {
+        headers(&self.outgoing(sequence, attempt))
+    }
+
+    fn outgoing(&self, sequence: u64, attempt: u32) -> Outgoing<'_> {
+        Outgoing {
             id: &self.key,
             kind: &self.kind,
             sub_kind: self.sub_kind.as_deref(),
@@ -75,7 +84,7 @@ impl Event {
             time: self.time,
             marks: self.marks,
             body: &self.body,
-        })
+        }
     }
 
     /// The event's idempotency key and its body to the byte, as one line of JSON: `body` where it is UTF-8, else

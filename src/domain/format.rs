@@ -8,6 +8,8 @@ use super::event::Event;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     CloudEvents,
+    /// In the headers of HTTP, with the body as Ring sent it. Elsewhere there are no headers, so it is [`Format::CloudEvents`].
+    CloudEventsBinary,
     Raw,
 }
 
@@ -15,7 +17,7 @@ impl Format {
     /// The whole content of a message or a file: a `CloudEvent` with its line end, or the body as Ring sent it.
     pub fn content(self, event: &Event, sequence: u64, attempt: u32) -> Bytes {
         match self {
-            Self::CloudEvents => {
+            Self::CloudEvents | Self::CloudEventsBinary => {
                 let mut line = event.cloudevent(sequence, attempt);
                 line.push('\n');
                 line.into()
@@ -27,7 +29,7 @@ impl Format {
     /// A JSON value on one line, for a document that holds several events.
     pub fn line(self, event: &Event, sequence: u64, attempt: u32) -> String {
         match self {
-            Self::CloudEvents => event.cloudevent(sequence, attempt),
+            Self::CloudEvents | Self::CloudEventsBinary => event.cloudevent(sequence, attempt),
             Self::Raw => event.raw(),
         }
     }

@@ -32,6 +32,7 @@ pub mod ring_time;
 pub mod routing;
 pub mod secret;
 pub mod signature;
+pub mod standard_webhooks;
 pub mod time;
 pub mod tokens;
 pub mod verdict;

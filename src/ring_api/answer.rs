@@ -5,7 +5,6 @@ use std::mem;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -15,7 +14,6 @@ use super::salvage;
 use crate::domain::heard::{Heard, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
-use crate::domain::time::Millis;
 use crate::domain::tokens::{Granted, TokenPair};
 
 /// "Typically 14400", says Ring.
@@ -206,23 +204,6 @@ fn read_account(raw: &[u8]) -> Option<AccountId> {
     let document: Document<'_> = object(raw)?;
     let user: User<'_> = object(document.data.get().as_bytes())?;
     AccountId::new(&user.id).ok()
-}
-
-/// Seconds, also with a fraction, or a date (RFC 9110 §10.2.3), which counts from the answer's own date where it has one: clocks
-/// differ. Nothing where it says nothing.
-pub(super) fn retry_after(headers: &HeaderMap, now: Millis) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
-    let asked = text(RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse::<f64>() {
-        let sensible = seconds.is_finite() && seconds >= 0.0;
-        return sensible.then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-    }
-    Some(Millis::of_http_date(asked)?.since(date(headers).unwrap_or(now)))
-}
-
-/// When Ring made the answer, by its clock.
-pub(super) fn date(headers: &HeaderMap) -> Option<Millis> {
-    Millis::of_http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
 /// serde would also take an array for a struct.

@@ -23,8 +23,6 @@
 //! right after a code's exchange, `POST` and `PATCH /v1/accounts/me/app-integrations`: Ring's partner documentation. That the errors of Ring's OAuth are RFC 6749's is assumed.
 
 mod answer;
-mod connect;
-mod failure;
 mod request;
 mod said;
 mod salvage;
@@ -52,9 +50,8 @@ use crate::domain::heard::{Heard, Objection};
 use crate::domain::ids::AccountId;
 use crate::domain::secret::Secret;
 use crate::domain::tokens::Granted;
+use crate::http_client::{self, Client, Failure, Limits};
 use answer::Reply;
-use connect::Client;
-use failure::Failure;
 
 /// Ring, as one partner app sees it. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -82,7 +79,7 @@ impl RingApi {
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         let checked = settings.check()?;
         Ok(Self(Arc::new(Inner {
-            client: connect::client(checked.tls, settings.connect_timeout),
+            client: http_client::client(checked.tls, &limits(settings.connect_timeout)),
             token_endpoint: checked.token_endpoint,
             users_me: checked.users_me,
             integrations: checked.integrations,
@@ -168,6 +165,21 @@ impl RingApi {
     }
 }
 
+/// Below the minute after which load balancers commonly close, so that few requests meet a connection that is being closed; and as
+/// many as there are refreshes at a time by default. A peer that is gone is noticed after a minute, so that nobody waits for its
+/// answer. Whether to send again is not for a pool to decide.
+const fn limits(connect: Duration) -> Limits {
+    Limits {
+        connect,
+        idle: Duration::from_secs(30),
+        max_idle: 16,
+        alive: Duration::from_secs(15),
+        repeat_unsent: false,
+        stuck: None,
+        max_head: None,
+    }
+}
+
 impl Inner {
     /// Sends `request` once, and has its answer read if there is one within `limit`.
     async fn call<T>(
@@ -191,11 +203,11 @@ impl Inner {
         let answer =
             answered.map_err(|_| Failure::no_answer_in_time())?.map_err(|error| Failure::of(&error))?;
         let (head, body) = answer.into_parts();
-        if let Some(date) = answer::date(&head.headers) {
+        if let Some(date) = http_client::date(&head.headers) {
             self.ring_clock.answered(date, asked);
         }
         let body = unpack::unpacked(read(body, self.max_answer, deadline).await, self.max_answer);
-        let retry_after = answer::retry_after(&head.headers, clock::now());
+        let retry_after = http_client::retry_after(&head.headers, clock::now());
         Ok(Reply { status: head.status, retry_after, body })
     }
 }

@@ -1,17 +1,15 @@
 //! Where Ring is and how long to wait for it, checked before anything is sent.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use thiserror::Error;
 
 use crate::clock::RingClock;
 use crate::domain::address::{self, AddressError};
 use crate::domain::secret::Secret;
+use crate::http_client::{TlsError, trusting};
 
 /// Where Ring is and how long to wait for it.
 #[derive(Debug)]
@@ -41,12 +39,8 @@ pub struct Settings {
 pub enum SettingsError {
     #[error("{at}: {error}")]
     Address { at: &'static str, error: AddressError },
-    #[error("ca_file: write certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE")]
-    Ca,
-    #[error(
-        "the system has no CA certificates: install its package of them (ca-certificates), or set ca_file"
-    )]
-    NoRoots,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(
         "connect_timeout: has to be shorter than call_timeout, so that a call that never left is known as such"
     )]
@@ -75,35 +69,7 @@ impl Settings {
             return Err(SettingsError::Timeouts);
         }
         let any_https = [&token_endpoint, &users_me].iter().any(|uri| uri.scheme_str() == Some("https"));
-        let tls = tls(self.ca_pem.as_deref(), any_https)?;
+        let tls = trusting(self.ca_pem.as_deref(), any_https)?;
         Ok(Checked { token_endpoint, users_me, integrations, tls })
     }
-}
-
-/// The system's roots and ours. Without an address that needs them (a simulated Ring) the system may have none.
-fn tls(ca_pem: Option<&[u8]>, needed: bool) -> Result<ClientConfig, SettingsError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(pem) = ca_pem {
-        add(&mut roots, pem).ok_or(SettingsError::Ca)?;
-    }
-    if needed {
-        // Some of a system's certificates being broken is common, and no reason to trust the others less.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(SettingsError::NoRoots);
-        }
-    }
-    // Named, since a default of the process would be whatever another crate installed.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.expect("ring has ciphers for TLS 1.2 and 1.3");
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// At least one certificate, and all of them good.
-fn add(roots: &mut RootCertStore, pem: &[u8]) -> Option<()> {
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        roots.add(certificate.ok()?).ok()?;
-    }
-    (!roots.is_empty()).then_some(())
 }

@@ -139,7 +139,7 @@ fn a_retry_after_may_be_a_date() {
         if let Some(date) = date {
             headers.insert("date", date.parse().unwrap());
         }
-        answer::retry_after(&headers, now).map(|wait| wait.as_secs())
+        http_client::retry_after(&headers, now).map(|wait| wait.as_secs())
     };
     for date in
         ["Wed, 21 Oct 2026 07:28:40 GMT", "Wednesday, 21-Oct-26 07:28:40 GMT", "Wed Oct 21 07:28:40 2026"]
@@ -228,7 +228,8 @@ async fn an_api_may_have_a_path_and_a_name() {
 #[test]
 fn settings_that_are_refused() {
     use AddressError::{Fragment, NotHttps, NotWhole, Query, UserInfo};
-    use SettingsError::{Ca, Timeouts};
+    use SettingsError::Timeouts;
+    const CA: SettingsError = SettingsError::Tls(http_client::TlsError::Ca);
     let wrong = |at, error| SettingsError::Address { at, error };
     let check = |url: &str| RingApi::new(settings(url)).map(|_| ()).unwrap_err();
     let at = "oauth_url";
@@ -255,8 +256,8 @@ fn settings_that_are_refused() {
         (Settings { api_url: "http://a.example".into(), ..fine() }, wrong("api_url", NotHttps)),
         (Settings { api_url: "http://localhost/?a".into(), ..fine() }, wrong("api_url", Query)),
         (Settings { connect_timeout: fine().call_timeout, ..fine() }, Timeouts),
-        (Settings { ca_pem: Some(b"no PEM".to_vec()), ..fine() }, Ca),
-        (Settings { ca_pem: Some(Vec::new()), ..fine() }, Ca),
+        (Settings { ca_pem: Some(b"no PEM".to_vec()), ..fine() }, CA),
+        (Settings { ca_pem: Some(Vec::new()), ..fine() }, CA),
     ] {
         assert_eq!(RingApi::new(other).map(|_| ()), Err(expected));
     }

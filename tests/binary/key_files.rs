@@ -7,13 +7,21 @@ use std::path::{Path, PathBuf};
 use crate::support::process::{Stranger, open_to_all, ringhookd, run};
 
 /// The keys of the configuration that name a file, and the name of each file here.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 8] = [
     ("hmac_key_files[0]", "hmac.key"),
     ("keys.master", "master.key"),
     ("keys.previous", "previous.key"),
     ("ring.client_secret_file", "client.secret"),
     ("ring.ca_file", "ca.pem"),
+    ("queue[0].secret_files[0]", "signing.secret"),
+    ("queue[0].bearer_file", "receiver.token"),
+    ("queue[0].ca_file", "receiver.ca.pem"),
 ];
+
+/// A certificate is none.
+fn is_secret(file: &str) -> bool {
+    Path::new(file).extension().is_none_or(|extension| extension != "pem")
+}
 
 /// A folder with a store, a configuration, and all the files that it names.
 struct Place {
@@ -33,7 +41,8 @@ impl Place {
     }
 
     fn configure(&self, source: impl Fn(&str) -> String) {
-        let [hmac, master, previous, client, ca] = FILES.map(|(_, name)| source(name));
+        let [hmac, master, previous, client, ca, signing, bearer, receiver_ca] =
+            FILES.map(|(_, name)| source(name));
         let folder = self.dir.path().display();
         let text = format!(
             r#"listen = "127.0.0.1:0"
@@ -49,6 +58,13 @@ client_secret_file = "{client}"
 ca_file = "{ca}"
 oauth_url = "https://localhost/token"
 api_url = "https://localhost"
+[[queue]]
+name = "out"
+kind = "http"
+url = "https://localhost/"
+secret_files = ["{signing}"]
+bearer_file = "{bearer}"
+ca_file = "{receiver_ca}"
 "#
         );
         fs::write(self.config(), text).unwrap();
@@ -73,6 +89,9 @@ api_url = "https://localhost"
             ("previous.key", previous.as_str()),
             ("client.secret", "a-made-up-client-secret"),
             ("ca.pem", certificate.as_str()),
+            ("signing.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+            ("receiver.token", "a-made-up-token"),
+            ("receiver.ca.pem", certificate.as_str()),
         ] {
             write(&self.file(name), content);
         }
@@ -126,7 +145,7 @@ fn a_file_that_cannot_be_used_is_told_with_its_key_its_path_and_the_way_out() {
     let master = fs::read_to_string(place.file("master.key")).unwrap();
     for (name, damage, words) in DAMAGES {
         for (key, file) in FILES {
-            if (name, file) == ("open to others", "ca.pem") {
+            if name == "open to others" && !is_secret(file) {
                 // It is no secret.
                 continue;
             }
@@ -166,7 +185,7 @@ fn all_files_that_cannot_be_used_are_told_at_once_and_alike() {
             damage(&place.file(file));
         }
         let [(_, serve), (_, check)] = place.commands();
-        let expected = if name == "open to others" { FILES.len() - 1 } else { FILES.len() };
+        let expected = if name == "open to others" { FILES.len() - 2 } else { FILES.len() };
         assert_eq!(told(&serve).len(), expected, "{name}: {serve}");
         assert_eq!(told(&serve), told(&check), "{name}");
         place.restore();
@@ -185,18 +204,13 @@ fn every_credential_that_is_missing_is_named_and_the_mode_of_one_is_left_to_syst
         let output = command.env("CREDENTIALS_DIRECTORY", &credentials).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
-    let is_credential = |name: &str| name != "ca.pem";
     let as_credentials = |name: &str| {
-        if is_credential(name) {
-            format!("credential:{name}")
-        } else {
-            place.file(name).display().to_string()
-        }
+        if is_secret(name) { format!("credential:{name}") } else { place.file(name).display().to_string() }
     };
     place.configure(as_credentials);
     let (code, text) = check();
     assert_eq!(code, 1, "{text}");
-    let names = FILES.map(|(_, name)| name).into_iter().filter(|name| is_credential(name));
+    let names = FILES.map(|(_, name)| name).into_iter().filter(|name| is_secret(name));
     for name in names.clone() {
         assert!(text.contains(&format!("LoadCredential={name}:")), "{name} in {text}");
     }
@@ -207,7 +221,7 @@ fn every_credential_that_is_missing_is_named_and_the_mode_of_one_is_left_to_syst
     assert_eq!(check().0, 0, "{}", check().1);
     // Their paths may also be written out.
     place.configure(|name| {
-        if is_credential(name) { credentials.join(name) } else { place.file(name) }.display().to_string()
+        if is_secret(name) { credentials.join(name) } else { place.file(name) }.display().to_string()
     });
     assert_eq!(check().0, 0, "{}", check().1);
 }
@@ -224,7 +238,7 @@ fn a_file_of_another_user_is_told_with_who_may_read_it() {
     };
     for command in ["serve", "check"] {
         let text = said(command);
-        for (key, file) in FILES.iter().filter(|(_, file)| *file != "ca.pem") {
+        for (key, file) in FILES.iter().filter(|(_, file)| is_secret(file)) {
             let line =
                 text.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} in {text}"));
             let path = place.file(file).display().to_string();

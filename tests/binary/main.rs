@@ -10,6 +10,7 @@ mod demo;
 mod description;
 mod exec;
 mod full_disk;
+mod http_queue;
 mod import;
 mod key_files;
 mod linking;

@@ -3,9 +3,10 @@
 mod cases;
 mod embedded;
 mod harness;
+mod http;
 mod spool;
 
-use self::{embedded::Embedded, spool::Files};
+use self::{embedded::Embedded, http::Receivers, spool::Files};
 
 /// One test for each case; `$kind` makes a fresh one in a folder of its own.
 macro_rules! conformance {
@@ -34,3 +35,4 @@ macro_rules! conformance {
 
 conformance!(spool_kind, Files::new);
 conformance!(embedded_kind, Embedded::new);
+conformance!(http_kind, Receivers::new);

@@ -155,11 +155,11 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
@@ -211,7 +211,43 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nformat = \"xml\"",
-        r#"8: queue[0].format = "xml": must be one of "cloudevents", "raw""#,
+        r#"8: queue[0].format = "xml": must be one of "cloudevents", "cloudevents-binary", "raw""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nformat = \"cloudevents-binary\"",
+        r#"8: queue[0].format = "cloudevents-binary": only for kind = "http""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"",
+        r#"5: queue[0].url: is missing; write one such as url = "http://127.0.0.1:8080/ring""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"receiver:8080\"",
+        "8: queue[0].url: write a whole address, such as https://host/path",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://ann@receiver/\"",
+        "8: queue[0].url: take the user and password out of the address",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/#a\"",
+        "8: queue[0].url: take the `#` and what follows out of the address",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\ntimeout = \"2m\"",
+        r#"9: queue[0].timeout = "2m": must be 1s to 1m"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\nparallel = 0",
+        "9: queue[0].parallel = 0: must be 1 to 256",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\nsecret_files = [\"whsec_hush\"]",
+        "9: queue[0].secret_files[0]: must be a path that starts with / or ./, or credential:NAME; the secret itself belongs into that file",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nurl = \"http://receiver/\"",
+        r#"8: queue[0].url: only for kind = "http""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nmax_age = \"7 dayz\"",

@@ -16,7 +16,7 @@ use super::*;
 #[tokio::test]
 async fn what_was_not_begun_is_not_sent() {
     let (near, mut far) = duplex(4096);
-    let client = connect::pooled(Once(Arc::new(Mutex::new(Some(near)))));
+    let client = http_client::pooled(Once(Arc::new(Mutex::new(Some(near)))), &limits(Duration::from_secs(1)));
     let request = || request::post(&Uri::from_static("http://localhost/"), &[("a", TOKEN)]);
     let first = tokio::spawn(client.request(request()));
     let mut received = Vec::new();

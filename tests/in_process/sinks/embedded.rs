@@ -85,7 +85,7 @@ impl Reader {
                     durable.push((leased.seq, Outcome::Failed { due: clock::now(), why }));
                 }
                 Verdict::Failed { .. } => returned.push((leased.seq, Outcome::Returned)),
-                Verdict::Busy { .. } => {
+                Verdict::Untried | Verdict::Busy { .. } => {
                     stopped.insert(&leased.event.account);
                     returned.push((leased.seq, Outcome::Returned));
                 }

@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["tokens"],
     &["outbound"],
     &["http", "ring_api", "store"],
-    &["vault", "telemetry", "logging", "config"],
+    &["vault", "telemetry", "logging", "config", "http_client"],
     &["clock", "randomness", "failpoint", "access"],
     &["domain"],
 ];

@@ -9,17 +9,17 @@ use rustls::CertificateError;
 
 /// The one thing that matters of a failure: whether anything may have left.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     NotSent(String),
     Unknown(String),
 }
 
 impl Failure {
-    pub(super) fn no_answer_in_time() -> Self {
+    pub fn no_answer_in_time() -> Self {
         Self::Unknown("no answer in time".to_owned())
     }
 
-    pub(super) fn of(error: &legacy::Error) -> Self {
+    pub fn of(error: &legacy::Error) -> Self {
         if error.is_connect() {
             return Self::NotSent(unconnected(error));
         }

@@ -16,40 +16,61 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 use tower_service::Service;
 
-pub(super) type Client = legacy::Client<Bounded<HttpsConnector<HttpConnector>>, Full<Bytes>>;
+pub type Client = legacy::Client<Bounded<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
-/// Below the minute after which load balancers commonly close, so that few requests meet a connection that is being closed.
-const IDLE: Duration = Duration::from_secs(30);
-/// A peer that is gone is noticed after about a minute, so that nobody waits for its answer.
-const ALIVE: Duration = Duration::from_secs(15);
-/// As many as there are refreshes at a time by default.
-const MAX_IDLE: usize = 16;
+/// How long connecting may take, and how connections are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For resolving the name, connecting and TLS together.
+    pub connect: Duration,
+    /// An idle connection is closed after this.
+    pub idle: Duration,
+    pub max_idle: usize,
+    /// Between two signs of life: a peer that is gone is noticed after four of them.
+    pub alive: Duration,
+    /// Sends a request again of which nothing was written, because the pool's connection had been closed.
+    pub repeat_unsent: bool,
+    /// A connection whose peer takes nothing of what was sent for so long is given up.
+    pub stuck: Option<Duration>,
+    /// Bytes of an answer's head; at least 8 KiB.
+    pub max_head: Option<usize>,
+}
 
-pub(super) fn client(tls: ClientConfig, connect_timeout: Duration) -> Client {
+/// Signs of life in a row that may stay without an answer.
+const LOST_SIGNS: u32 = 3;
+
+pub fn client(tls: ClientConfig, limits: &Limits) -> Client {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(ALIVE));
-    tcp.set_keepalive_interval(Some(ALIVE));
-    tcp.set_keepalive_retries(Some(3));
+    tcp.set_keepalive(Some(limits.alive));
+    tcp.set_keepalive_interval(Some(limits.alive));
+    tcp.set_keepalive_retries(Some(LOST_SIGNS));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(limits.stuck);
     // Divided among the addresses of a name, so that one that is dead leaves time for the next.
-    tcp.set_connect_timeout(Some(connect_timeout));
+    tcp.set_connect_timeout(Some(limits.connect));
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-    let connector = Bounded { inner: connector.wrap_connector(tcp), limit: connect_timeout };
-    pooled(connector)
+    let connector = Bounded { inner: connector.wrap_connector(tcp), limit: limits.connect };
+    pooled(connector, limits)
 }
 
-pub(super) fn pooled<C: Connect + Clone>(connector: C) -> legacy::Client<C, Full<Bytes>> {
+pub fn pooled<C: Connect + Clone>(connector: C, limits: &Limits) -> legacy::Client<C, Full<Bytes>> {
     let mut builder = legacy::Client::builder(TokioExecutor::new());
-    // Whether to send again is not for a pool to decide.
-    builder.retry_canceled_requests(false);
-    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(MAX_IDLE);
+    builder.retry_canceled_requests(limits.repeat_unsent);
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(limits.idle)
+        .pool_max_idle_per_host(limits.max_idle);
+    if let Some(max) = limits.max_head {
+        builder.http1_max_buf_size(max);
+    }
     builder.build(connector)
 }
 
 /// A connector with a limit on all that comes before the first byte of a request: names, addresses, TLS.
 #[derive(Debug, Clone)]
-pub(super) struct Bounded<C> {
+pub struct Bounded<C> {
     inner: C,
     limit: Duration,
 }
