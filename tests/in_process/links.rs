@@ -173,6 +173,45 @@ async fn what_was_held_between_two_links_goes_by_its_time_when_the_next_is_claim
     assert_eq!(whose, pairs(&[("1", "ann"), ("2", "ann"), ("3", "bob"), ("4", "ann")]));
 }
 
+/// Ring's retry of the first sign of a link comes after the code, and after the claim.
+#[tokio::test]
+async fn a_first_sign_that_comes_late_is_of_the_link_that_it_began() {
+    for is_claimed in [false, true] {
+        let house = Linked::new();
+        house.add_app("one", 10).await;
+        house.claim("ann", 20).await;
+        house.happens("1", "app_integration_removed", None, 30).await;
+        house.add_app("two", 40).await;
+        if is_claimed {
+            house.claim("bob", 45).await;
+        }
+        house.happens("2", "device_added", Some("front"), 36).await;
+        house.happens("3", "device_removed", Some("front"), 31).await;
+        house.happens("4", "motion_detected", Some("front"), 37).await;
+        if !is_claimed {
+            house.claim("bob", 45).await;
+        }
+        let mut whose = house.whose().await;
+        whose.sort();
+        assert_eq!(whose, pairs(&[("1", "ann"), ("2", "bob"), ("3", "ann"), ("4", "bob")]), "{is_claimed}");
+    }
+}
+
+#[tokio::test]
+async fn late_farewells_of_a_link_that_nobody_claimed_are_not_the_next_users() {
+    let house = Linked::new();
+    house.add_app("one", 10).await;
+    house.add_app("two", 40).await;
+    house.claim("bob", 45).await;
+    house.happens("1", "app_integration_removed", None, 30).await;
+    house.happens("2", "device_removed", Some("front"), 31).await;
+    house.happens("3", "motion_detected", Some("front"), 20).await;
+    house.happens("4", "motion_detected", Some("front"), 41).await;
+    assert_eq!(house.whose().await, pairs(&[("4", "bob")]));
+    let view = house.store.links().account(account("a")).await.unwrap().unwrap();
+    assert_eq!((view.user, view.tokens.is_some()), (Some(user("bob")), true), "the present link lives");
+}
+
 #[tokio::test]
 async fn each_of_several_links_keeps_its_own_events_also_over_a_restart_of_the_store() {
     let dir = tempfile::tempdir().unwrap();

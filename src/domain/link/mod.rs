@@ -182,11 +182,12 @@ impl Link {
             return Answer::Old;
         }
         let at = Millis(came.likely.0.max(tenure.removed_at.0 + 1));
-        tenure.sign(at);
+        let start = if tenure.removed_at == Millis(0) { came.earliest } else { tenure.earliest_start(came) };
         if tenure.state == LinkState::Removed {
-            tenure.begin_next(at, NOBODY);
+            tenure.begin_next(start, NOBODY);
             tenure.state = LinkState::Unclaimed;
         }
+        tenure.sign(start);
         tenure.linked_at = tenure.linked_at.max(at);
         // One from before the last says nothing of what Ring was told since.
         if at >= tenure.code_at {
@@ -222,6 +223,9 @@ impl Link {
         if ruling != Ruling::Take {
             return Answer::Not(ruling);
         }
+        // Ring's own time, and the app was there before.
+        tenure.began_by(visit.at());
+        tenure.sign(visit.at());
         match tenure.state {
             LinkState::Unclaimed => tenure.fill(user),
             LinkState::Refused if tenure.holder() != user => tenure.turn(visit.at(), user),
@@ -281,11 +285,15 @@ impl Link {
             return Answer::Done;
         }
         // The app was added again since. Nobody has taken it yet, or somebody for whom this is old news.
-        if tenure.taken_at > at || !tenure.holds_since(at) {
+        if !tenure.holds_since(at) {
+            tenure.split(at);
+            return Answer::Old;
+        }
+        if tenure.taken_at > at {
             return Answer::Old;
         }
         tenure.removed_at = at;
-        tenure.turn(next.unwrap_or(tenure.linked_at).min(tenure.linked_at), NOBODY);
+        tenure.turn(tenure.start_after(at).min(tenure.linked_at), NOBODY);
         tenure.state = LinkState::Unclaimed;
         self.claiming.undo(true);
         Answer::Done
@@ -293,10 +301,12 @@ impl Link {
 
     fn device_added(&mut self, at: Millis) -> Answer {
         let tenure = &mut self.tenure;
-        tenure.sign(at);
         if tenure.state == LinkState::Removed && at > tenure.removed_at {
             tenure.begin_next(at, NOBODY);
+        } else {
+            tenure.began_by(at);
         }
+        tenure.sign(at);
         Answer::Done
     }
 }

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use super::state::LinkState;
+use crate::domain::ring_time::RingTime;
 use crate::domain::time::Millis;
 
 /// The number of "no user".
@@ -157,20 +158,80 @@ impl Tenure {
 
     /// The user has all of the present term: nobody had it.
     pub(super) fn fill(&mut self, user: u32) {
-        if let Some(last) = self.terms.last_mut() {
-            last.user = user;
+        let Term { from, .. } = self.last();
+        self.terms.pop();
+        self.push(Term { from, user });
+        if self.last().from == from && user != NOBODY {
+            self.mark_last_code(from, user);
         }
-        self.merge();
+    }
+
+    /// Where the app was there before the last code too, the removal of an earlier link may still be on its way: the term is in two
+    /// parts of one user, of which [`Self::split`] takes the first back.
+    fn mark_last_code(&mut self, from: Millis, user: u32) {
+        let first = self.signs.iter().find(|sign| **sign >= from);
+        let code = self.signs.iter().rev().find(|sign| **sign <= self.code_at);
+        if let (Some(first), Some(code)) = (first.copied(), code.copied())
+            && first.plus(APART) <= code
+        {
+            self.terms.push(Term { from: code, user });
+        }
     }
 
     /// From `at` on the account is `user`'s.
     pub(super) fn turn(&mut self, at: Millis, user: u32) {
         self.terms.retain(|term| term.from < at || term.from == Millis(0));
         if self.last().from == at {
-            return self.fill(user);
+            self.terms.pop();
         }
-        self.terms.push(Term { from: at, user });
-        self.merge();
+        self.push(Term { from: at, user });
+    }
+
+    fn push(&mut self, term: Term) {
+        let goes_on = term.user != NOBODY && self.terms.last().is_some_and(|last| last.user == term.user);
+        if !goes_on {
+            self.terms.push(term);
+        }
+    }
+
+    /// The app was there at `at`, after the removal that is known: the link that followed began no later. A term that began for another
+    /// reason than a sign of its link stays as it is.
+    pub(super) fn began_by(&mut self, at: Millis) {
+        let removed_at = self.removed_at;
+        let follows = self.terms.iter().position(|term| term.from > removed_at);
+        let first_sign = self.sign_after(removed_at);
+        let place = follows.filter(|place| *place > 0 && removed_at > Millis(0) && at > removed_at);
+        if let Some(term) = place.and_then(|place| self.terms.get_mut(place))
+            && first_sign.is_none_or(|sign| sign >= term.from)
+        {
+            term.from = term.from.min(at);
+        }
+    }
+
+    /// A removal of before the present link: what the present user was given with the link, because nobody had claimed the one that
+    /// was removed, is nobody's.
+    pub(super) fn split(&mut self, at: Millis) {
+        self.removed_at = at;
+        let Some(place) = self.terms.iter().rposition(|term| term.from <= at) else { return };
+        let Some(next) = self.terms.get(place + 1).copied() else { return };
+        let start = self.start_after(at).min(next.from);
+        let Some(term) = self.terms.get_mut(place).filter(|term| term.user == next.user) else { return };
+        term.user = NOBODY;
+        if start < next.from {
+            self.terms.insert(place + 1, Term { from: start, ..next });
+        }
+    }
+
+    /// When the link began that followed a removal, as far as signs tell.
+    pub(super) fn start_after(&self, removed_at: Millis) -> Millis {
+        self.sign_after(removed_at).unwrap_or(removed_at.plus(APART))
+    }
+
+    /// The first moment at which a link can have begun whose code came then. Too early is right: after a removal nothing happens before
+    /// the next link begins, but the farewells that come with it.
+    pub(super) fn earliest_start(&self, came: RingTime) -> Millis {
+        let after = self.removed_at.plus(APART).min(came.likely);
+        came.earliest.max(after).max(Millis(self.removed_at.0 + 1))
     }
 
     /// A link begins after the removal: at `at`, or with an earlier sign of it.
@@ -216,10 +277,6 @@ impl Tenure {
         let too_many = self.terms.len().saturating_sub(MOST_TERMS);
         self.terms.drain(..ended.max(too_many));
         self.signs.retain(|sign| *sign >= before);
-    }
-
-    fn merge(&mut self) {
-        self.terms.dedup_by(|next, term| next.user == term.user && term.user != NOBODY);
     }
 }
 

@@ -81,7 +81,11 @@ pub(crate) fn accept(
         let seq = letters::put_letter(txn, Class::Quarantined, NO_ACCOUNT, NO_USER, &event, anomaly)?;
         return Ok(Ok(Accepted::Quarantined { seq }));
     }
-    learn(txn, &event, &incoming.related, whose.account)?;
+    let whose = if learn(txn, &event, &incoming.related, whose.account)? {
+        Whose { owner: owner(txn, whose.account, &mut event)?, ..whose }
+    } else {
+        whose
+    };
     let placed = place(txn, &event, whose)?;
     incoming.identity.key = event.key;
     (incoming.kind, incoming.sub_kind, incoming.body) = (event.kind, event.sub_kind, event.body);
@@ -107,6 +111,11 @@ fn whose(txn: &mut Txn<'_>, event: &mut Event, related: &[DeviceId]) -> Result<W
         let mark = if event.account.is_some() { Mark::AccountByDevice } else { Mark::NoAccount };
         event.marks.insert(mark);
     }
+    Ok(Whose { account: number, owner: owner(txn, number, event)? })
+}
+
+/// Whose the event is; its user is noted in it.
+fn owner(txn: &mut Txn<'_>, number: u32, event: &mut Event) -> Result<Owner, Fault> {
     let owner = match txn.core.accounts.get(number).copied() {
         _ if number == NO_ACCOUNT => Owner::Nobody,
         Some(slot) if slot.simple => Owner::User(slot.user),
@@ -117,7 +126,7 @@ fn whose(txn: &mut Txn<'_>, event: &mut Event, related: &[DeviceId]) -> Result<W
         }
     };
     event.user = accounts::user_name(txn, owner.user());
-    Ok(Whose { account: number, owner })
+    Ok(owner)
 }
 
 fn is_of_forgotten(txn: &mut Txn<'_>, id: &AccountId, at: Option<Millis>) -> Result<bool, Fault> {
@@ -125,22 +134,23 @@ fn is_of_forgotten(txn: &mut Txn<'_>, id: &AccountId, at: Option<Millis>) -> Res
     Ok(forgotten_at.is_some_and(|forgotten_at| txn.plausible(at).is_some_and(|at| at < forgotten_at)))
 }
 
-/// Keeps the device map current, and destroys the tokens of an account whose user removed the app.
-fn learn(txn: &mut Txn<'_>, event: &Event, related: &[DeviceId], account: u32) -> Result<(), Fault> {
+/// Keeps the device map current, and tells the link what the event says of it. Whether that changes whose events are, this one too.
+fn learn(txn: &mut Txn<'_>, event: &Event, related: &[DeviceId], account: u32) -> Result<bool, Fault> {
     if account == NO_ACCOUNT {
-        return Ok(());
+        return Ok(false);
     }
     let happened_at = txn.plausible(event.time);
-    match (event.kind.as_str(), happened_at) {
+    let told = match (event.kind.as_str(), happened_at) {
         ("app_integration_removed", at) => {
             let at = at.unwrap_or(txn.ring.likely);
-            return links::on_link(txn, account, Link::Removed { at }).map(drop);
+            return links::on_link(txn, account, Link::Removed { at }).map(|effects| effects.release);
         }
         // One that does not say when it happened may be of a link before.
-        ("app_integration_added", Some(at)) => drop(links::on_link(txn, account, Link::Added { at })?),
-        ("device_added", Some(at)) => drop(links::on_link(txn, account, Link::DeviceAdded { at })?),
-        _ => {}
-    }
+        ("app_integration_added", Some(at)) => Some(Link::Added { at }),
+        ("device_added", Some(at)) => Some(Link::DeviceAdded { at }),
+        _ => None,
+    };
+    let effects = told.map(|told| links::on_link(txn, account, told)).transpose()?;
     let others = related.iter().filter(|device| Some(*device) != event.device.as_ref());
     let mut devices = event.device.iter().chain(others);
     match event.kind.as_str() {
@@ -155,7 +165,8 @@ fn learn(txn: &mut Txn<'_>, event: &Event, related: &[DeviceId], account: u32) -
             let at = happened_at.filter(|_| !event.marks.contains(Mark::AccountByDevice));
             devices.try_for_each(|device| devices::note_device(txn, device, account, at))
         }
-    }
+    }?;
+    Ok(effects.is_some_and(|effects| effects.release))
 }
 
 fn place(txn: &mut Txn<'_>, event: &Event, Whose { account, owner }: Whose) -> Result<Accepted, Fault> {
