@@ -10,6 +10,7 @@ use super::confirm::{Refusal, Step};
 use super::ids::{AccountId, UserId};
 use super::link::{LinkState, NOBODY};
 use super::released::Released;
+use super::ring_time::RingTime;
 use super::routing::Selection;
 use super::time::Millis;
 use super::visit::Visit;
@@ -142,16 +143,36 @@ pub enum Ruling {
     OtherUser,
     Expired,
     NoMatch,
+    /// Whether the visit is too old shows when the time at Ring is known.
+    Unsure,
 }
 
 /// Whether a nonce of this time may be used now; one a little ahead may be a clock that is.
-pub fn is_fresh(time: Millis, now: Millis, skew: Duration) -> bool {
-    now.since(time) <= VISIT_LIFE && time.since(now) <= skew
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    Fresh,
+    /// It depends on the time at Ring, which is not known well enough.
+    Unsure,
+    Stale,
+}
+
+impl Freshness {
+    /// Of a nonce of this time.
+    pub fn of(time: Millis, now: RingTime, skew: Duration) -> Self {
+        let is_fresh = |earliest: Millis, latest: Millis| {
+            earliest.since(time) <= VISIT_LIFE && time.since(latest) <= skew
+        };
+        match is_fresh(now.likely, now.likely) {
+            true => Self::Fresh,
+            false if !now.is_bounded() && is_fresh(now.earliest, now.latest) => Self::Unsure,
+            false => Self::Stale,
+        }
+    }
 }
 
 impl Standing<'_> {
     /// Rules on a visit that is this account's.
-    pub fn rule(&self, visit: &Visit, user: u32, now: Millis, skew: Duration) -> Ruling {
+    pub fn rule(&self, visit: &Visit, user: u32, now: RingTime, skew: Duration) -> Ruling {
         let lives = matches!(self.link, LinkState::Linked | LinkState::Claiming);
         let others = lives && self.holder != NOBODY && self.holder != user;
         if let Some(last) = self.last.filter(|last| last.nonce == visit.nonce()) {
@@ -167,8 +188,13 @@ impl Standing<'_> {
         }
         let is_used = self.last.is_some_and(|last| visit.at() <= last.time);
         let is_undone = visit.at() <= self.removed_at;
-        if !is_fresh(visit.at(), now, skew) || !lives && (is_used || is_undone) {
+        if !lives && (is_used || is_undone) {
             return Ruling::Expired;
+        }
+        match Freshness::of(visit.at(), now, skew) {
+            Freshness::Fresh => {}
+            Freshness::Unsure => return Ruling::Unsure,
+            Freshness::Stale => return Ruling::Expired,
         }
         match self.link {
             LinkState::Linked if !self.wants_more() || is_used => Ruling::Already,
@@ -191,6 +217,7 @@ impl Standing<'_> {
 mod tests {
     use super::*;
 
+    const RING: RingTime = RingTime { earliest: NOW, likely: NOW, latest: NOW };
     const NOW: Millis = Millis(1_700_000_000_000);
     const SKEW: Duration = Duration::from_secs(5);
 
@@ -217,11 +244,30 @@ mod tests {
     fn what_nobody_has_is_taken_while_the_visit_is_fresh() {
         let unclaimed = standing(LinkState::Unclaimed, NOBODY);
         for (age, ruling) in [(0, Ruling::Take), (600, Ruling::Take), (601, Ruling::Expired)] {
-            assert_eq!(unclaimed.rule(&visit(age), ME, NOW, SKEW), ruling, "{age} s");
+            assert_eq!(unclaimed.rule(&visit(age), ME, RING, SKEW), ruling, "{age} s");
         }
-        let ahead = |by: u64| Millis(NOW.0 - by * 1000);
+        let ahead = |by: u64| RingTime::exactly(Millis(NOW.0 - by * 1000));
         assert_eq!(unclaimed.rule(&visit(0), ME, ahead(5), SKEW), Ruling::Take);
         assert_eq!(unclaimed.rule(&visit(0), ME, ahead(6), SKEW), Ruling::Expired);
+    }
+
+    #[test]
+    fn a_visit_is_too_old_only_by_every_time_that_it_may_be_at_ring() {
+        let unclaimed = standing(LinkState::Unclaimed, NOBODY);
+        let rule = |age, now| unclaimed.rule(&visit(age), ME, now, SKEW);
+        for wrong in [20_i64, -20, 700, -700] {
+            let wall = Millis(NOW.0.checked_add_signed(wrong * 1000).unwrap());
+            let is_fresh = wrong == 20;
+            let unknown = if is_fresh { Ruling::Take } else { Ruling::Unsure };
+            assert_eq!(rule(0, RingTime::unknown(wall)), unknown, "{wrong}");
+            // Answers of Ring decide, whatever our clock says.
+            assert_eq!(rule(0, RING), Ruling::Take);
+            assert_eq!(rule(601, RING), Ruling::Expired);
+            // A webhook tells one side: what was too old then is so now.
+            let after = RingTime { earliest: NOW, likely: wall.max(NOW), latest: Millis(u64::MAX) };
+            assert_eq!(rule(601, after), Ruling::Expired, "{wrong}");
+            assert_eq!(rule(0, after), if wrong == 700 { Ruling::Unsure } else { Ruling::Take });
+        }
     }
 
     #[test]
@@ -229,16 +275,16 @@ mod tests {
         for link in [LinkState::Linked, LinkState::Claiming] {
             for open in [false, true] {
                 let standing = Standing { open, ..standing(link, ME) };
-                assert_eq!(standing.rule(&visit(1), OTHER, NOW, SKEW), Ruling::OtherUser);
+                assert_eq!(standing.rule(&visit(1), OTHER, RING, SKEW), Ruling::OtherUser);
             }
         }
         let mine = standing(LinkState::Linked, ME);
-        assert_eq!(mine.rule(&visit(1), ME, NOW, SKEW), Ruling::Already);
-        assert_eq!(Standing { open: true, ..mine }.rule(&visit(1), ME, NOW, SKEW), Ruling::Take);
+        assert_eq!(mine.rule(&visit(1), ME, RING, SKEW), Ruling::Already);
+        assert_eq!(Standing { open: true, ..mine }.rule(&visit(1), ME, RING, SKEW), Ruling::Take);
         let before = visit(9);
         let step = Step::Refused(Refusal::Other);
         let refused = Standing { last: Some(last(&before, ME, step)), ..standing(LinkState::Refused, ME) };
-        assert_eq!(refused.rule(&visit(1), OTHER, NOW, SKEW), Ruling::Take, "Ring refused it: it is free");
+        assert_eq!(refused.rule(&visit(1), OTHER, RING, SKEW), Ruling::Take, "Ring refused it: it is free");
     }
 
     #[test]
@@ -251,7 +297,7 @@ mod tests {
             (LinkState::Removed, Step::Undone),
         ] {
             let standing = Standing { last: Some(last(&first, ME, step)), ..standing(link, ME) };
-            let ruling = |visit: &Visit, user| standing.rule(visit, user, NOW, SKEW);
+            let ruling = |visit: &Visit, user| standing.rule(visit, user, RING, SKEW);
             assert_eq!(ruling(&first, ME), Ruling::Repeat, "{link:?}");
             let lives = matches!(link, LinkState::Claiming | LinkState::Linked);
             let others = if lives { Ruling::OtherUser } else { Ruling::Expired };
@@ -274,10 +320,10 @@ mod tests {
             last: Some(last(&before, ME, Step::Undone)),
             ..standing(LinkState::Unclaimed, NOBODY)
         };
-        assert_eq!(standing.rule(&visit(60), OTHER, NOW, SKEW), Ruling::Expired, "from before the removal");
-        assert_eq!(standing.rule(&before, OTHER, NOW, SKEW), Ruling::Expired);
-        assert_eq!(standing.rule(&visit(40), OTHER, NOW, SKEW), Ruling::Take);
+        assert_eq!(standing.rule(&visit(60), OTHER, RING, SKEW), Ruling::Expired, "from before the removal");
+        assert_eq!(standing.rule(&before, OTHER, RING, SKEW), Ruling::Expired);
+        assert_eq!(standing.rule(&visit(40), OTHER, RING, SKEW), Ruling::Take);
         let waits = Standing { link: LinkState::Removed, open: false, ..standing };
-        assert_eq!(waits.rule(&visit(40), ME, NOW, SKEW), Ruling::NoMatch, "its code comes first");
+        assert_eq!(waits.rule(&visit(40), ME, RING, SKEW), Ruling::NoMatch, "its code comes first");
     }
 }

@@ -47,6 +47,11 @@ impl RingTime {
         Self { earliest: Millis(0), likely: wall, latest: Millis(u64::MAX) }
     }
 
+    /// Whether it is known from both sides, which takes an answer of Ring.
+    pub fn is_bounded(self) -> bool {
+        self.earliest > Millis(0) && self.latest < Millis(u64::MAX)
+    }
+
     /// The time `by` earlier.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Linking;
 use super::waiting::Caller;
 use crate::clock;
-use crate::domain::claim::{Bid, Ruling, is_fresh};
-use crate::domain::time::Millis;
+use crate::domain::claim::{Bid, Freshness, Ruling};
+use crate::domain::ring_time::RingTime;
 use crate::logging;
 use crate::store::{Changed, Claimed, StoreError};
 
@@ -22,8 +22,8 @@ impl Linking {
         self.waiting.join(bid, self.nonces.of(&bid.visit), |bid| self.may_still_come(bid, now))
     }
 
-    fn may_still_come(&self, bid: &Bid, now: Millis) -> bool {
-        is_fresh(bid.visit.at(), now, self.clock_skew)
+    fn may_still_come(&self, bid: &Bid, now: RingTime) -> bool {
+        Freshness::of(bid.visit.at(), now, self.clock_skew) != Freshness::Stale
     }
 
     /// Claims each account that comes for the visit that waits for it. Never returns.
@@ -66,8 +66,8 @@ impl Linking {
                 }
                 let bid_ = Bid::clone(bid);
                 let claimed = self.store.links().claim(number, bid_, self.clock_skew).await?;
-                // Its code is still on its way: the account is that of an earlier link.
-                if matches!(claimed, Claimed::Not(Ruling::NoMatch)) {
+                // Its code is still on its way: the account is that of an earlier link. Or its caller asks Ring for the time.
+                if matches!(claimed, Claimed::Not(Ruling::NoMatch | Ruling::Unsure)) {
                     continue;
                 }
                 if let Claimed::Taken { released } = claimed {

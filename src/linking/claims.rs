@@ -8,7 +8,7 @@ use super::Linking;
 use super::waiting::Caller;
 use crate::clock;
 use crate::domain::access_token::Reason;
-use crate::domain::claim::{Bid, Outcome, Ruling, Told, Unanswered, is_fresh};
+use crate::domain::claim::{Bid, Freshness, Outcome, Ruling, Told, Unanswered};
 use crate::domain::confirm::Step;
 use crate::domain::ids::AccountId;
 use crate::failpoint;
@@ -61,6 +61,7 @@ impl Linking {
             return nobody(Outcome::Pending(Reason::UnderWay));
         };
         let mut is_last = false;
+        let mut has_asked = false;
         loop {
             caller.ruled.mark_unchanged();
             let ruling = match self.find(bid, deadline).await? {
@@ -79,14 +80,23 @@ impl Linking {
                         caller.done();
                         return Ok(Told::of(Outcome::AlreadyLinked, Some(found.account)));
                     }
+                    Claimed::Not(Ruling::Unsure) if !has_asked => {
+                        has_asked = true;
+                        self.ask_the_time(found.number, deadline).await?;
+                        continue;
+                    }
                     Claimed::Not(ruling) => ruling,
                 },
-                None if is_fresh(bid.visit.at(), self.ring_now(), self.clock_skew) => Ruling::NoMatch,
-                None => Ruling::Expired,
+                None => match Freshness::of(bid.visit.at(), self.ring_now(), self.clock_skew) {
+                    Freshness::Fresh | Freshness::Unsure => Ruling::NoMatch,
+                    Freshness::Stale => Ruling::Expired,
+                },
             };
             let over = match ruling {
                 Ruling::OtherUser => Some(Outcome::OtherUser),
                 Ruling::Expired => Some(Outcome::Expired),
+                // Ring does not answer: it is asked again with the next call about this visit.
+                Ruling::Unsure => return nobody(Outcome::Pending(Reason::UnderWay)),
                 _ if is_last => Some(Outcome::NoMatch),
                 _ => None,
             };
@@ -102,6 +112,15 @@ impl Linking {
                 Waited::TooLong => return nobody(Outcome::Pending(Reason::UnderWay)),
             }
         }
+    }
+
+    /// Ring's answer to a call that changes nothing tells the time there, also where it refuses the token.
+    async fn ask_the_time(&self, number: u32, deadline: Instant) -> Result<(), Unanswered> {
+        let access = self.store.links().access_of(number).await.map_err(|error| said(&error))?;
+        if let (Some(api), Some(token)) = (&self.api, access.and_then(|access| access.token)) {
+            drop(timeout_at(deadline, api.me(&token)).await);
+        }
+        Ok(())
     }
 
     /// What is under way to the disk goes on, whether or not it is there in time.

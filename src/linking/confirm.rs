@@ -196,7 +196,7 @@ impl Linking {
     async fn step(&self, api: &RingApi, number: u32, state: RetryState) -> Result<StepResult, StoreError> {
         let Some(claim) = self.store.links().claim_of(number).await? else { return Ok(StepResult::Over) };
         let Some(call) = claim.progress.call() else { return Ok(StepResult::Over) };
-        let is_old = self.ring_now().since(claim.visit.at()) > VISIT_LIFE;
+        let is_old = self.ring_now().likely.since(claim.visit.at()) > VISIT_LIFE;
         let ask =
             AccessRequest { account: claim.account.clone(), min_life: MIN_LIFE, refused: state.refused };
         let outbound = self.tokens.outbound();
@@ -239,7 +239,8 @@ impl Linking {
         }
         self.troubles().insert(claim.number, reason);
         // Where there are no tokens yet, the code brings them, and nudges.
-        let until_old = (VISIT_LIFE + A_MOMENT).saturating_sub(self.ring_now().since(claim.visit.at()));
+        let until_old =
+            (VISIT_LIFE + A_MOMENT).saturating_sub(self.ring_now().likely.since(claim.visit.at()));
         let comes = matches!(reason, Reason::NoTokens | Reason::Lapsed | Reason::Revoked);
         let wait = if comes { until_old } else { retry_after.unwrap_or_default() };
         Ok(StepResult::Later { wait, left: claim })

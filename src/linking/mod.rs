@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::domain::access_token::Reason;
 use crate::domain::nonce::Nonces;
-use crate::domain::time::Millis;
+use crate::domain::ring_time::RingTime;
 use crate::ring_api::RingApi;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -95,8 +95,8 @@ impl Linking {
     }
 
     /// The time by which visits grow old: Ring's, as far as it is known.
-    fn ring_now(&self) -> Millis {
-        self.store.ring_clock().now().likely
+    fn ring_now(&self) -> RingTime {
+        self.store.ring_clock().now()
     }
 
     fn troubles(&self) -> MutexGuard<'_, HashMap<u32, Reason>> {

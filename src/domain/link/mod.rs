@@ -219,7 +219,7 @@ impl Link {
                 step: last.progress.step,
             }),
         };
-        let ruling = standing.rule(&visit, user, now.ring.likely, skew);
+        let ruling = standing.rule(&visit, user, now.ring, skew);
         if ruling != Ruling::Take {
             return Answer::Not(ruling);
         }
