@@ -20,7 +20,7 @@ mod reader;
 mod refresh;
 mod scenes;
 mod sender;
-mod world;
+mod workload;
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -16,12 +16,12 @@ const FLIPS: usize = 60;
 const COMMANDS: [&[&str]; 4] = [&["check"], &["serve"], &["init"], &["restore", "accept", "--yes"]];
 
 /// A store with an account and events, closed.
-struct Place {
+struct DamagedStore {
     dir: tempfile::TempDir,
     good: Vec<u8>,
 }
 
-impl Place {
+impl DamagedStore {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("data");
@@ -34,12 +34,12 @@ impl Place {
             }
         });
         made.close();
-        let place = Self { good: fs::read(folder.join("store.redb")).unwrap(), dir };
-        let key = place.file("master.key");
+        let damaged = Self { good: fs::read(folder.join("store.redb")).unwrap(), dir };
+        let key = damaged.file("master.key");
         fs::write(&key, "ab".repeat(32)).unwrap();
         fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-        Configuration::of("[[queue]]\nname = \"all\"\nkind = \"embedded\"").write(place.dir.path());
-        place
+        Configuration::of("[[queue]]\nname = \"all\"\nkind = \"embedded\"").write(damaged.dir.path());
+        damaged
     }
 
     fn config(&self) -> PathBuf {
@@ -75,18 +75,18 @@ fn only_words(text: &str) -> bool {
 
 #[test]
 fn damage_is_told_by_every_command_in_words_with_the_file_and_the_way_out() {
-    let place = Place::new();
-    let data = place.file("store.redb");
-    let identity = fs::read(place.file("identity.json")).unwrap();
-    let cut = |to: usize| place.good[..to].to_vec();
+    let damaged = DamagedStore::new();
+    let data = damaged.file("store.redb");
+    let identity = fs::read(damaged.file("identity.json")).unwrap();
+    let cut = |to: usize| damaged.good[..to].to_vec();
     let foreign = {
-        let other = place.dir.path().join("other");
+        let other = damaged.dir.path().join("other");
         let identity =
             Identity { store: "another".into(), environment: "test".into(), created: "now".into() };
         Store::create(&other, &identity, || Ok(vault())).unwrap();
         fs::read(other.join("store.redb")).unwrap()
     };
-    let mut headless = place.good.clone();
+    let mut headless = damaged.good.clone();
     headless[LOG_BYTES..LOG_BYTES + 4096].fill(0);
     let files = [
         ("empty", Vec::new()),
@@ -94,39 +94,39 @@ fn damage_is_told_by_every_command_in_words_with_the_file_and_the_way_out() {
         ("cut to a page", cut(4096)),
         ("cut to its log", cut(LOG_BYTES)),
         ("cut behind the log", cut(LOG_BYTES + 5000)),
-        ("cut in the middle", cut(LOG_BYTES + (place.good.len() - LOG_BYTES) / 2)),
+        ("cut in the middle", cut(LOG_BYTES + (damaged.good.len() - LOG_BYTES) / 2)),
         ("without a header", headless),
         ("of another kind", b"SQLite format 3\0".repeat(4096)),
         ("of another store", foreign),
     ];
     for (name, bytes) in &files {
         fs::write(&data, bytes).unwrap();
-        all_commands_say(&place, name, &["Keep a copy", "Put back"]);
+        all_commands_say(&damaged, name, &["Keep a copy", "Put back"]);
         assert!(fs::read(&data).unwrap() == *bytes, "{name}: it was changed");
     }
-    fs::write(&data, &place.good).unwrap();
+    fs::write(&data, &damaged.good).unwrap();
     for bad in [&b""[..], b"{", b"\xff\xfe", b"[1]"] {
-        fs::write(place.file("identity.json"), bad).unwrap();
-        all_commands_say(&place, "identity", &["identity.json"]);
+        fs::write(damaged.file("identity.json"), bad).unwrap();
+        all_commands_say(&damaged, "identity", &["identity.json"]);
     }
     for name in ["identity.json", "store.redb"] {
-        fs::remove_file(place.file(name)).unwrap();
-        fs::create_dir(place.file(name)).unwrap();
-        all_commands_say(&place, "a folder", &["Keep a copy"]);
-        fs::remove_dir(place.file(name)).unwrap();
-        fs::write(place.file(name), if name == "store.redb" { &place.good } else { &identity }).unwrap();
+        fs::remove_file(damaged.file(name)).unwrap();
+        fs::create_dir(damaged.file(name)).unwrap();
+        all_commands_say(&damaged, "a folder", &["Keep a copy"]);
+        fs::remove_dir(damaged.file(name)).unwrap();
+        fs::write(damaged.file(name), if name == "store.redb" { &damaged.good } else { &identity }).unwrap();
     }
     fs::remove_file(&data).unwrap();
-    all_commands_say(&place, "a missing file", &["is not whole"]);
-    fs::write(&data, &place.good).unwrap();
-    assert_eq!(place.run(&["check"]).0, 0, "{}", place.run(&["check"]).1);
+    all_commands_say(&damaged, "a missing file", &["is not whole"]);
+    fs::write(&data, &damaged.good).unwrap();
+    assert_eq!(damaged.run(&["check"]).0, 0, "{}", damaged.run(&["check"]).1);
 }
 
 /// Each command refuses; those that look into the store say one of these.
-fn all_commands_say(place: &Place, what: &str, words: &[&str]) {
-    let folder = place.folder().display().to_string();
+fn all_commands_say(damaged: &DamagedStore, what: &str, words: &[&str]) {
+    let folder = damaged.folder().display().to_string();
     for args in COMMANDS {
-        let (code, text) = place.run(args);
+        let (code, text) = damaged.run(args);
         assert!([1, 65, 78].contains(&code), "{what}, {args:?}: {code} {text}");
         assert!(only_words(&text) && text.contains(&folder), "{what}, {args:?}: {text}");
         let looks_inside = matches!(args[0], "check" | "serve");
@@ -138,24 +138,24 @@ fn all_commands_say(place: &Place, what: &str, words: &[&str]) {
 fn a_flipped_bit_is_told_in_words_or_does_no_harm() {
     let seed = seed();
     println!("RINGHOOKD_SEED={seed}");
-    let place = Place::new();
-    let pages = place.good.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+    let damaged = DamagedStore::new();
+    let pages = damaged.good.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
     let used: Vec<usize> = pages.map(|(number, _)| number * 4096).collect();
     let mut rng = Rng(seed);
     let mut refused = 0;
     for number in 0..FLIPS {
         let at = *rng.pick(&used) + rng.below(4096);
-        let mut bad = place.good.clone();
-        bad[at.min(place.good.len() - 1)] ^= 1 << rng.below(8);
-        fs::write(place.file("store.redb"), &bad).unwrap();
-        let (code, text) = place.run(&["check"]);
+        let mut bad = damaged.good.clone();
+        bad[at.min(damaged.good.len() - 1)] ^= 1 << rng.below(8);
+        fs::write(damaged.file("store.redb"), &bad).unwrap();
+        let (code, text) = damaged.run(&["check"]);
         assert!(only_words(&text), "seed {seed}, flip {number} at {at}: {text}");
         if code == 0 {
             continue;
         }
         refused += 1;
         assert!(text.contains("Keep a copy"), "seed {seed}, flip {number} at {at}: {text}");
-        let (code, text) = place.run(&["serve"]);
+        let (code, text) = damaged.run(&["serve"]);
         assert!(code == 65 && only_words(&text), "seed {seed}, flip {number} at {at}: {code} {text}");
     }
     assert!(refused > 0);
@@ -164,9 +164,9 @@ fn a_flipped_bit_is_told_in_words_or_does_no_harm() {
 #[test]
 fn to_another_user_a_store_is_not_absent_but_denied() {
     let Some(stranger) = Stranger::new() else { return };
-    let place = Place::new();
-    open_to_all(place.dir.path());
-    let config = place.config();
+    let damaged = DamagedStore::new();
+    open_to_all(damaged.dir.path());
+    let config = damaged.config();
     let said = |args: &[&str]| {
         let output = stranger.run(65534, &[&["--config", config.to_str().unwrap()], args].concat());
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -174,30 +174,30 @@ fn to_another_user_a_store_is_not_absent_but_denied() {
         text
     };
     let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-    set(&place.folder(), 0o700);
+    set(&damaged.folder(), 0o700);
     for args in COMMANDS {
         let text = said(args);
-        let folder = place.folder().display().to_string();
+        let folder = damaged.folder().display().to_string();
         let words = if args[0] == "restore" { "may not use this socket" } else { "can't enter" };
         assert!(text.contains(words) && text.contains(&folder), "{args:?}: {text}");
     }
-    set(&place.folder(), 0o755);
+    set(&damaged.folder(), 0o755);
     // Its key is readable here, so that the store is looked at.
-    let key = place.dir.path().join("key");
-    fs::copy(place.file("master.key"), &key).unwrap();
+    let key = damaged.dir.path().join("key");
+    fs::copy(damaged.file("master.key"), &key).unwrap();
     std::os::unix::fs::chown(&key, Some(65534), None).unwrap();
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}[keys]\nmaster = \"{}\"\n", key.display())).unwrap();
     for name in ["store.redb", "identity.json"] {
-        for other in fs::read_dir(place.folder()).unwrap() {
+        for other in fs::read_dir(damaged.folder()).unwrap() {
             set(&other.unwrap().path(), 0o666);
         }
-        set(&place.file(name), 0o000);
+        set(&damaged.file(name), 0o000);
         for args in [&["check"][..], &["serve"]] {
             let text = said(args);
             // The daemon binds its socket there before it looks at the store.
             let path =
-                if args[0] == "serve" { place.folder() } else { place.file(name) }.display().to_string();
+                if args[0] == "serve" { damaged.folder() } else { damaged.file(name) }.display().to_string();
             assert!(text.contains("it belongs to user root") && text.contains(&path), "{args:?}: {text}");
         }
     }
@@ -205,11 +205,11 @@ fn to_another_user_a_store_is_not_absent_but_denied() {
 
 #[test]
 fn a_folder_that_is_none_is_told() {
-    let place = Place::new();
-    fs::remove_dir_all(place.folder()).unwrap();
-    fs::write(place.folder(), "a file").unwrap();
+    let damaged = DamagedStore::new();
+    fs::remove_dir_all(damaged.folder()).unwrap();
+    fs::write(damaged.folder(), "a file").unwrap();
     for args in [&["check"][..], &["serve"], &["init"]] {
-        let (code, text) = place.run(args);
+        let (code, text) = damaged.run(args);
         assert!(code != 0 && only_words(&text) && text.contains("is no folder"), "{args:?}: {code} {text}");
     }
 }
@@ -217,16 +217,16 @@ fn a_folder_that_is_none_is_told() {
 /// What the documents call a backup: a copy of the folder of a store that was stopped.
 #[test]
 fn a_copy_of_a_stopped_store_opens_and_the_documents_say_to_stop_it_first() {
-    let place = Place::new();
-    let copy = place.dir.path().join("copy");
+    let damaged = DamagedStore::new();
+    let copy = damaged.dir.path().join("copy");
     fs::create_dir(&copy).unwrap();
     for name in ["store.redb", "identity.json", "master.key"] {
-        fs::copy(place.file(name), copy.join(name)).unwrap();
+        fs::copy(damaged.file(name), copy.join(name)).unwrap();
     }
-    let text = fs::read_to_string(place.config()).unwrap();
-    let elsewhere = text.replace(place.folder().to_str().unwrap(), copy.to_str().unwrap());
-    fs::write(place.config(), elsewhere).unwrap();
-    let (code, text) = place.run(&["check"]);
+    let text = fs::read_to_string(damaged.config()).unwrap();
+    let elsewhere = text.replace(damaged.folder().to_str().unwrap(), copy.to_str().unwrap());
+    fs::write(damaged.config(), elsewhere).unwrap();
+    let (code, text) = damaged.run(&["check"]);
     assert_eq!(code, 0, "{text}");
     for (name, document) in [
         ("README.md", include_str!("../../README.md")),

@@ -15,8 +15,8 @@ use ringhookd::sim::Options;
 use serde_json::{Map, Value, json};
 
 use self::schema::{complaints, resolved};
-use crate::linking::house::House;
 use crate::support::http::request;
+use crate::support::linking::LinkHarness;
 
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const ALL: &str = "admin.sock";
@@ -26,7 +26,7 @@ const FRAGILE: &str =
 
 /// A daemon, and calls of it that are compared with its description.
 struct Walk {
-    house: House,
+    harness: LinkHarness,
     description: Value,
     /// Operations that were answered with a success.
     succeeded: BTreeSet<String>,
@@ -64,8 +64,8 @@ impl Walk {
                 Call::ALL.map(Call::as_str).into_iter().filter(|other| *other != right).collect();
             writeln!(settings, "[[socket]]\npath = \"FOLDER/no-{right}.sock\"\ncalls = {others:?}").unwrap();
         }
-        let house = House::with(&settings, Options::default()).await;
-        Self { house, description: serde_json::from_str(OPENAPI).unwrap(), succeeded: BTreeSet::new() }
+        let harness = LinkHarness::with(&settings, Options::default()).await;
+        Self { harness, description: serde_json::from_str(OPENAPI).unwrap(), succeeded: BTreeSet::new() }
     }
 
     /// The method, path and description of an operation.
@@ -103,7 +103,7 @@ impl Walk {
         }
         // What follows arrives for ever; it is read until there is something.
         let endless = asked.operation == "tail";
-        let (socket, body) = (self.house.socket(socket), asked.body.clone());
+        let (socket, body) = (self.harness.socket(socket), asked.body.clone());
         let said = tokio::task::spawn_blocking(move || exchange(&socket, &method, &target, &body, endless))
             .await
             .unwrap();
@@ -208,7 +208,7 @@ async fn every_call_is_made_and_answers_as_it_is_described() {
 }
 
 async fn walk_over_accounts(walk: &mut Walk) {
-    let tokens = ["a", "b/c"].map(|account| walk.house.ring.add_account(account).refresh);
+    let tokens = ["a", "b/c"].map(|account| walk.harness.ring.add_account(account).refresh);
     let entries = [
         json!({"account_id": "a", "user": "ann", "refresh_token": tokens[0], "expires_at": "2030-01-01T00:00:00Z"}),
         json!({"refresh_token": tokens[1], "user": "bob"}),
@@ -238,9 +238,9 @@ async fn walk_over_accounts(walk: &mut Walk) {
 }
 
 async fn walk_over_claims(walk: &mut Walk) {
-    walk.house.event("device_added", "new").await;
-    walk.house.add_app("new").await;
-    let visit = walk.house.visit("new");
+    walk.harness.event("device_added", "new").await;
+    walk.harness.add_app("new").await;
+    let visit = walk.harness.visit("new");
     let claim = |user: &str| json!({"nonce": visit.nonce, "time": visit.time, "user": user, "account_identifier": "x***"});
     let linked = walk.ok(ask("claim", &[]).with(&claim("ann"))).await;
     assert_eq!(
@@ -248,7 +248,7 @@ async fn walk_over_claims(walk: &mut Walk) {
         (&json!("linked"), &json!(1)),
         "{linked}"
     );
-    let second = walk.house.visit("new");
+    let second = walk.harness.visit("new");
     let other = json!({"nonce": second.nonce, "time": second.time, "user": "bob"});
     walk.heard(409, ask("claim", &[]).with(&other)).await;
     walk.heard(404, ask("claim", &[]).with(&json!({"nonce": "n", "time": "0", "user": "ann"}))).await;
@@ -259,7 +259,7 @@ async fn walk_over_claims(walk: &mut Walk) {
 
 async fn walk_over_queues(walk: &mut Walk) {
     for kind in ["button_press", "motion_detected", "device_online", "unheard_of"] {
-        walk.house.event(kind, "a").await;
+        walk.harness.event(kind, "a").await;
     }
     walk.ok(ask("listQueues", &[])).await;
     let newest = walk.ok(ask("tail", &["fragile"]).query("last=1")).await;
@@ -282,9 +282,9 @@ async fn walk_over_queues(walk: &mut Walk) {
     walk.heard(404, ask("lease", &["nowhere"])).await;
     walk.heard(409, ask("removeQueue", &["left"])).await;
     // The configuration names it no more.
-    walk.house.stop().await;
-    walk.house.set_settings(FRAGILE);
-    walk.house.start().await;
+    walk.harness.stop().await;
+    walk.harness.set_settings(FRAGILE);
+    walk.harness.start().await;
     let removed = walk.ok(ask("removeQueue", &["left"])).await;
     assert!(removed["dropped"].as_u64().unwrap() >= 4, "{removed}");
 }
@@ -308,7 +308,7 @@ async fn walk_over_letters(walk: &mut Walk) {
 #[tokio::test]
 async fn wrong_bodies_and_missing_rights_are_refused_as_it_is_described() {
     let mut walk = Walk::begin().await;
-    walk.house.event("button_press", "a").await;
+    walk.harness.event("button_press", "a").await;
     let operations: Vec<(String, String, Value)> =
         walk.operations().map(|(method, path, operation)| (method, path, operation.clone())).collect();
     for (_, path, operation) in &operations {

@@ -96,13 +96,13 @@ fn code(output: &Output) -> i32 {
 }
 
 /// A daemon's admin socket in this process, and a folder for commands.
-struct World {
+struct ExecHarness {
     api: Api,
     door: Door_,
     folder: PathBuf,
 }
 
-impl World {
+impl ExecHarness {
     /// These events as (id, account), for users of the accounts' names.
     async fn with(events: &[(&str, &str)]) -> Self {
         let api = Api::start().await;
@@ -169,37 +169,37 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_acknowledged_when_its_command_has_done_the_work() {
-    let world = World::with(&[("1", "a"), ("2", "b"), ("3", "a")]).await;
+    let harness = ExecHarness::with(&[("1", "a"), ("2", "b"), ("3", "a")]).await;
     let work = "cat >> events; echo $CE_ID $CE_TYPE $CE_RINGUSER $CE_SUBJECT $CE_OTHER $RINGHOOKD_QUEUE $RINGHOOKD_ATTEMPT; \
                 test -S $RINGHOOKD_SOCKET";
-    let output = world.read("all", &["--exec", work]).await;
+    let output = harness.read("all", &["--exec", work]).await;
     assert_eq!((code(&output), err(&output)), (0, String::new()));
     let told = |id: &str, user: &str| format!("{id} com.ring.motion_detected {user} device-1 all 1\n");
     assert_eq!(out(&output), [told("1", "a"), told("2", "b"), told("3", "a")].concat());
-    let events = world.file("events");
+    let events = harness.file("events");
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.iter().map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(), ["1", "2", "3"]);
-    assert_eq!(world.left().await, []);
+    assert_eq!(harness.left().await, []);
 
     // The queue of raw bodies: the line holds the body, or the body stands for itself.
-    let output = world.read("raws", &["--max", "1", "--", "cat"]).await;
+    let output = harness.read("raws", &["--max", "1", "--", "cat"]).await;
     assert_eq!(serde_json::from_str::<Value>(&out(&output)).unwrap()["id"], "1");
-    let output = world.read("raws", &["--max", "1", "--body", "--", "cat"]).await;
+    let output = harness.read("raws", &["--max", "1", "--body", "--", "cat"]).await;
     assert_eq!(out(&output).as_bytes(), &event("2", "b").body[..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_is_killed_in_the_middle_loses_nothing() {
-    let world = World::with(&[("1", "a"), ("2", "a")]).await;
+    let harness = ExecHarness::with(&[("1", "a"), ("2", "a")]).await;
     let hang = ["--lease", "1s", "--exec", "echo $$ > part; mv part pid; exec sleep 1000"];
-    let reader = world.start("all", &hang);
-    let worker = pid(&world.wait_for("pid"));
+    let reader = harness.start("all", &hang);
+    let worker = pid(&harness.wait_for("pid"));
     reader.signal(Signal::KILL);
     // Nobody else is left to end it, and it has the reader's output.
     kill_process(worker, Signal::KILL).unwrap();
     reader.end();
     let again = ["--wait", "--max", "2", "--exec", "echo $CE_ID $RINGHOOKD_ATTEMPT"];
-    let output = world.read("all", &again).await;
+    let output = harness.read("all", &again).await;
     let output = (code(&output), out(&output), err(&output));
     assert!(output.0 == 0 && output.1.starts_with("1 ") && output.1.ends_with("\n2 1\n"), "{output:?}");
 }
@@ -214,23 +214,23 @@ async fn a_failed_run_is_told_with_its_last_line_and_ends_in_the_dead_letters() 
         ("kill -SEGV $$", "killed by SIGSEGV"),
         ("exit 1", "exit code 1"),
     ] {
-        let world = World::with(&[("1", "a")]).await;
-        world.fail(2).await;
-        let output = world.read("all", &["--exec", work]).await;
+        let harness = ExecHarness::with(&[("1", "a")]).await;
+        harness.fail(2).await;
+        let output = harness.read("all", &["--exec", work]).await;
         assert_eq!(code(&output), 1);
         let said = format!("ringhookd: event 1 (attempt 3): {why}\n");
         assert!(err(&output).contains(&said), "{said}{}", err(&output));
-        assert_eq!(world.reasons().await, [format!("failed 3 times, last: {why}")]);
-        assert_eq!(world.left().await, []);
+        assert_eq!(harness.reasons().await, [format!("failed 3 times, last: {why}")]);
+        assert_eq!(harness.left().await, []);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_event_holds_up_its_account_and_no_other() {
-    let world = World::with(&[("1", "a"), ("2", "b"), ("3", "a")]).await;
-    let output = world.read("all", &["--exec", "echo $CE_ID; test $CE_RINGACCOUNT = b"]).await;
+    let harness = ExecHarness::with(&[("1", "a"), ("2", "b"), ("3", "a")]).await;
+    let output = harness.read("all", &["--exec", "echo $CE_ID; test $CE_RINGACCOUNT = b"]).await;
     assert_eq!((code(&output), out(&output)), (1, "1\n2\n".into()));
-    let queues = world.door.ok("GET", "/v1/queues", Value::Null).await;
+    let queues = harness.door.ok("GET", "/v1/queues", Value::Null).await;
     let all = &queues["queues"][0];
     assert_eq!(
         (&all["waiting"], &all["delayed_accounts"], &all["leased"]),
@@ -240,21 +240,21 @@ async fn a_failed_event_holds_up_its_account_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn later_counts_no_attempt() {
-    let world = World::with(&[("1", "a")]).await;
-    let output = world.read("all", &["--later", "1h", "--exec", "exit 75"]).await;
+    let harness = ExecHarness::with(&[("1", "a")]).await;
+    let output = harness.read("all", &["--later", "1h", "--exec", "exit 75"]).await;
     assert_eq!((code(&output), err(&output)), (0, String::new()));
-    assert_eq!(world.left().await, [], "it waits");
-    let world = World::with(&[("1", "a")]).await;
-    world.read("all", &["--later", "100ms", "--exec", "exit 75"]).await;
+    assert_eq!(harness.left().await, [], "it waits");
+    let harness = ExecHarness::with(&[("1", "a")]).await;
+    harness.read("all", &["--later", "100ms", "--exec", "exit 75"]).await;
     let output =
-        world.read("all", &["--wait", "--max", "1", "--exec", "echo $CE_ID $RINGHOOKD_ATTEMPT"]).await;
+        harness.read("all", &["--wait", "--max", "1", "--exec", "echo $CE_ID $RINGHOOKD_ATTEMPT"]).await;
     assert_eq!(out(&output), "1 1\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_can_not_be_run_stops_the_reader_and_uses_up_nothing() {
-    let world = World::with(&[("1", "a"), ("2", "b")]).await;
-    fs::write(world.folder.join("plain"), "no program").unwrap();
+    let harness = ExecHarness::with(&[("1", "a"), ("2", "b")]).await;
+    fs::write(harness.folder.join("plain"), "no program").unwrap();
     for args in [
         &["--", "./none"][..],
         &["--", "./plain"],
@@ -262,26 +262,26 @@ async fn a_command_that_can_not_be_run_stops_the_reader_and_uses_up_nothing() {
         &["--exec", "./plain"],
         &["--follow", "--parallel", "2", "--exec", "./none"],
     ] {
-        let output = world.read("all", args).await;
+        let output = harness.read("all", args).await;
         assert_eq!(code(&output), 1, "{args:?}");
         assert!(err(&output).contains("the command can't be run: "), "{args:?}: {}", err(&output));
         assert!(err(&output).contains(args.last().unwrap()), "{args:?}: {}", err(&output));
-        assert_eq!(world.api.leased("all"), 0, "{args:?}");
+        assert_eq!(harness.api.leased("all"), 0, "{args:?}");
     }
-    assert_eq!(world.left().await, [("1".into(), 1), ("2".into(), 1)]);
+    assert_eq!(harness.left().await, [("1".into(), 1), ("2".into(), 1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_run_beside_each_other_and_each_in_its_order() {
     let events: Vec<_> = ["a1", "b1", "a2", "b2", "a3", "b3"].map(|id| (id, &id[..1])).into();
-    let world = World::with(&events).await;
+    let harness = ExecHarness::with(&events).await;
     // The first of each account waits for the other's.
     let work = "echo +$CE_ID >> log; touch begun.$CE_RINGACCOUNT
                 until [ -e begun.a ] && [ -e begun.b ]; do sleep 0.01; done; echo -$CE_ID >> log";
-    let output = world.read("all", &["--parallel", "2", "--exec", work]).await;
+    let output = harness.read("all", &["--parallel", "2", "--exec", work]).await;
     assert_eq!(code(&output), 0, "{}", err(&output));
     for account in ["a", "b"] {
-        let log = world.file("log");
+        let log = harness.file("log");
         let steps: Vec<_> = log.lines().filter(|step| step[1..].starts_with(account)).collect();
         let expected = ["+1", "-1", "+2", "-2", "+3", "-3"]
             .map(|step| step.replace(['1', '2', '3'], account) + &step[1..]);
@@ -291,15 +291,15 @@ async fn accounts_run_beside_each_other_and_each_in_its_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_whose_lease_is_lost_is_killed_with_all_that_it_started() {
-    let world = World::with(&[("0", "z"), ("1", "a")]).await;
+    let harness = ExecHarness::with(&[("0", "z"), ("1", "a")]).await;
     let held =
-        world.api.store.queues().lease(&queue("all"), &request(1), clock::now()).await.unwrap().unwrap();
+        harness.api.store.queues().lease(&queue("all"), &request(1), clock::now()).await.unwrap().unwrap();
     // Neither of the two heeds SIGTERM.
     let work = "trap '' TERM; sleep 1000 & echo $! > part; echo $$ >> part; mv part pids; wait";
-    let reader = world.start("all", &["--lease", "9s", "--exec", work]);
-    let pids = world.wait_for("pids");
-    world.api.store.queues().release(&queue("all"), held.id + 1);
-    assert_eq!(world.left().await, [("1".into(), 1)], "no attempt was counted");
+    let reader = harness.start("all", &["--lease", "9s", "--exec", work]);
+    let pids = harness.wait_for("pids");
+    harness.api.store.queues().release(&queue("all"), held.id + 1);
+    assert_eq!(harness.left().await, [("1".into(), 1)], "no attempt was counted");
     let output = tokio::task::spawn_blocking(|| reader.end()).await.unwrap();
     assert!(err(&output).contains("its lease was lost"), "{}", err(&output));
     assert_eq!(code(&output), 0);
@@ -308,45 +308,45 @@ async fn a_command_whose_lease_is_lost_is_killed_with_all_that_it_started() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lease_is_kept_while_the_command_runs() {
-    let world = World::with(&[("1", "a")]).await;
+    let harness = ExecHarness::with(&[("1", "a")]).await;
     let work = "until [ -e end ]; do sleep 0.05; done; echo $RINGHOOKD_ATTEMPT";
-    let reader = world.start("all", &["--lease", "8s", "--exec", work]);
-    let ends = || world.api.store.queues().next_change(&queue("all"));
+    let reader = harness.start("all", &["--lease", "8s", "--exec", work]);
+    let ends = || harness.api.store.queues().next_change(&queue("all"));
     let first = tokio::task::block_in_place(|| until("a lease", ends));
     let beyond = first.plus(Duration::from_secs(8));
     tokio::task::block_in_place(|| until("a longer one", || ends().filter(|at| *at > beyond)));
-    fs::write(world.folder.join("end"), "").unwrap();
+    fs::write(harness.folder.join("end"), "").unwrap();
     let output = tokio::task::spawn_blocking(|| reader.end()).await.unwrap();
     assert_eq!((code(&output), out(&output)), (0, "1\n".into()), "{}", err(&output));
-    assert_eq!(world.left().await, []);
+    assert_eq!(harness.left().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_takes_too_long_is_killed_and_a_failed_attempt() {
-    let world = World::with(&[("1", "a")]).await;
-    world.fail(2).await;
+    let harness = ExecHarness::with(&[("1", "a")]).await;
+    harness.fail(2).await;
     let work = "echo $$ > pid; echo thinking >&2; exec sleep 1000";
-    let output = world.read("all", &["--timeout", "5s", "--exec", work]).await;
+    let output = harness.read("all", &["--timeout", "5s", "--exec", work]).await;
     assert_eq!(code(&output), 1);
-    let reasons = world.reasons().await;
+    let reasons = harness.reasons().await;
     assert!(
         reasons.len() == 1 && reasons[0].starts_with("failed 3 times, last: took longer than 5s"),
         "{reasons:?}"
     );
-    assert!(is_gone(pid(&world.file("pid"))));
+    assert!(is_gone(pid(&harness.file("pid"))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_told_to_stop_lets_commands_end_and_gives_back_the_others() {
-    let world = World::with(&[("1", "a"), ("2", "b"), ("3", "c")]).await;
+    let harness = ExecHarness::with(&[("1", "a"), ("2", "b"), ("3", "c")]).await;
     let work = "echo $$ > part.$CE_ID; mv part.$CE_ID pid.$CE_ID
                 until [ -e end.$CE_ID ]; do sleep 0.01; done";
-    let mut reader = world.start("all", &["--follow", "--parallel", "2", "--grace", "1h", "--exec", work]);
-    let (_, second) = (world.wait_for("pid.1"), world.wait_for("pid.2"));
+    let mut reader = harness.start("all", &["--follow", "--parallel", "2", "--grace", "1h", "--exec", work]);
+    let (_, second) = (harness.wait_for("pid.1"), harness.wait_for("pid.2"));
     let mut said = reader.signal_and_hear(Signal::TERM);
-    fs::write(world.folder.join("end.1"), "").unwrap();
+    fs::write(harness.folder.join("end.1"), "").unwrap();
     let waiting =
-        || world.api.store.queues().list().iter().find(|view| view.name == queue("all")).unwrap().waiting;
+        || harness.api.store.queues().list().iter().find(|view| view.name == queue("all")).unwrap().waiting;
     tokio::task::block_in_place(|| until("the first is acknowledged", || (waiting() == 2).then_some(())));
     reader.signal(Signal::INT);
     let output = tokio::task::spawn_blocking(|| reader.end()).await.unwrap();
@@ -354,44 +354,44 @@ async fn a_reader_told_to_stop_lets_commands_end_and_gives_back_the_others() {
     said.read_to_string(&mut more).unwrap();
     assert_eq!((code(&output), more), (0, String::new()));
     assert!(is_gone(pid(&second)));
-    assert_eq!(world.left().await, [("2".into(), 1), ("3".into(), 1)]);
-    assert_eq!(world.file("pid.3"), "");
+    assert_eq!(harness.left().await, [("2".into(), 1), ("3".into(), 1)]);
+    assert_eq!(harness.file("pid.3"), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_end_in_time_after_a_signal_is_given_back() {
-    let world = World::with(&[("1", "a")]).await;
+    let harness = ExecHarness::with(&[("1", "a")]).await;
     let work = "trap '' TERM; echo $$ > part; mv part pid; while :; do sleep 1000; done";
-    let reader = world.start("all", &["--follow", "--lease", "10s", "--grace", "50ms", "--exec", work]);
-    let worker = pid(&world.wait_for("pid"));
+    let reader = harness.start("all", &["--follow", "--lease", "10s", "--grace", "50ms", "--exec", work]);
+    let worker = pid(&harness.wait_for("pid"));
     reader.signal(Signal::TERM);
     let output = tokio::task::spawn_blocking(|| reader.end()).await.unwrap();
     assert_eq!(code(&output), 0, "{}", err(&output));
     assert!(is_gone(worker));
-    assert_eq!(world.left().await, [("1".into(), 1)]);
+    assert_eq!(harness.left().await, [("1".into(), 1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_may_read_nothing_and_leave_something_in_the_background() {
-    let world = World::with(&[]).await;
-    link(&world.api.store, "a", "a").await;
+    let harness = ExecHarness::with(&[]).await;
+    link(&harness.api.store, "a", "a").await;
     let body = format!("{{\"x\":\"{}\"}}", "y".repeat(900_000));
     let large = Incoming { body: body.clone().into(), ..event("1", "a") };
-    world.api.store.inbox().accept(large).await.unwrap();
+    harness.api.store.inbox().accept(large).await.unwrap();
     // What is left has our standard error, and the pipe to it is full.
     let work = "sleep 1000 > /dev/null & echo $! > pid";
-    let output = world.read("all", &["--exec", work]).await;
-    kill_process(pid(&world.file("pid")), Signal::KILL).expect("it runs on");
+    let output = harness.read("all", &["--exec", work]).await;
+    kill_process(pid(&harness.file("pid")), Signal::KILL).expect("it runs on");
     assert_eq!((code(&output), err(&output)), (0, String::new()));
-    assert_eq!(world.left().await, []);
-    let output = world.read("raws", &["--body", "--exec", "cat > body"]).await;
+    assert_eq!(harness.left().await, []);
+    let output = harness.read("raws", &["--body", "--exec", "cat > body"]).await;
     assert_eq!(code(&output), 0, "{}", err(&output));
-    assert!(world.file("body") == body);
+    assert!(harness.file("body") == body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_checked_before_anything_is_taken() {
-    let world = World::with(&[("1", "a")]).await;
+    let harness = ExecHarness::with(&[("1", "a")]).await;
     for (args, words) in [
         (&["--exec", "true", "--", "true"][..], "--exec"),
         (&["--exec", "true", "--ack", "after-print"], "--ack"),
@@ -401,14 +401,14 @@ async fn usage_is_checked_before_anything_is_taken() {
         (&["--exec", "true", "--parallel", "0"], "--parallel"),
         (&["--exec", "true", "--lease", "10ms"], "1s to 12h"),
     ] {
-        let output = world.read("all", args).await;
+        let output = harness.read("all", args).await;
         assert_eq!(code(&output), 2, "{args:?}: {}", err(&output));
         assert!(err(&output).contains(words), "{args:?}: {}", err(&output));
     }
-    assert_eq!(code(&world.read("none", &["--follow", "--exec", "true"]).await), 1, "no such queue");
-    let printed = world.read("all", &["--ack", "after-print"]).await;
+    assert_eq!(code(&harness.read("none", &["--follow", "--exec", "true"]).await), 1, "no such queue");
+    let printed = harness.read("all", &["--ack", "after-print"]).await;
     assert!(out(&printed).contains("id 1"), "{}", out(&printed));
-    assert_eq!(world.left().await, []);
+    assert_eq!(harness.left().await, []);
 }
 
 fn post(daemon: &Running, id: &str, account: &str) {

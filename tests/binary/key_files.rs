@@ -24,20 +24,20 @@ fn is_secret(file: &str) -> bool {
 }
 
 /// A folder with a store, a configuration, and all the files that it names.
-struct Place {
+struct KeyFiles {
     dir: tempfile::TempDir,
 }
 
-impl Place {
+impl KeyFiles {
     fn new() -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap() };
-        place.configure(|name| place.file(name).display().to_string());
-        place.restore();
+        let files = Self { dir: tempfile::tempdir().unwrap() };
+        files.configure(|name| files.file(name).display().to_string());
+        files.restore();
         // `init` makes the master key itself.
-        fs::remove_file(place.file("master.key")).unwrap();
-        let made = run(&["init", "--config", place.config().to_str().unwrap()], b"");
+        fs::remove_file(files.file("master.key")).unwrap();
+        let made = run(&["init", "--config", files.config().to_str().unwrap()], b"");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        place
+        files
     }
 
     fn configure(&self, source: impl Fn(&str) -> String) {
@@ -141,21 +141,21 @@ const DAMAGES: [Damage; 5] = [
 
 #[test]
 fn a_file_that_cannot_be_used_is_told_with_its_key_its_path_and_the_way_out() {
-    let place = Place::new();
-    let master = fs::read_to_string(place.file("master.key")).unwrap();
+    let files = KeyFiles::new();
+    let master = fs::read_to_string(files.file("master.key")).unwrap();
     for (name, damage, words) in DAMAGES {
         for (key, file) in FILES {
             if name == "open to others" && !is_secret(file) {
                 // It is no secret.
                 continue;
             }
-            let path = place.file(file);
+            let path = files.file(file);
             damage(&path);
-            for (command, (code, text)) in ["serve", "check"].iter().zip(place.commands()) {
+            for (command, (code, text)) in ["serve", "check"].iter().zip(files.commands()) {
                 assert_eq!(code, if *command == "serve" { 78 } else { 1 }, "{command}, {name} {key}: {text}");
                 let line = text.lines().find(|line| line.contains(key));
                 let line = line.unwrap_or_else(|| panic!("{command}, {name}: {key} is not in {text}"));
-                let at = format!("{}:", place.config().display());
+                let at = format!("{}:", files.config().display());
                 assert!(
                     line.contains(&at) && line.contains(path.to_str().unwrap()),
                     "{command}, {name}: {line}"
@@ -167,47 +167,47 @@ fn a_file_that_cannot_be_used_is_told_with_its_key_its_path_and_the_way_out() {
                     "{line}"
                 );
             }
-            place.restore();
-            write(&place.file("master.key"), &master);
+            files.restore();
+            write(&files.file("master.key"), &master);
         }
     }
 }
 
 #[test]
 fn all_files_that_cannot_be_used_are_told_at_once_and_alike() {
-    let place = Place::new();
+    let files = KeyFiles::new();
     let told = |text: &str| {
-        let prefix = format!("{}:", place.config().display());
+        let prefix = format!("{}:", files.config().display());
         text.lines().filter_map(|line| Some(line.split_once(&prefix)?.1.to_owned())).collect::<Vec<_>>()
     };
     for (name, damage, _) in DAMAGES {
         for (_, file) in FILES {
-            damage(&place.file(file));
+            damage(&files.file(file));
         }
-        let [(_, serve), (_, check)] = place.commands();
+        let [(_, serve), (_, check)] = files.commands();
         let expected = if name == "open to others" { FILES.len() - 2 } else { FILES.len() };
         assert_eq!(told(&serve).len(), expected, "{name}: {serve}");
         assert_eq!(told(&serve), told(&check), "{name}");
-        place.restore();
-        write(&place.file("master.key"), "");
+        files.restore();
+        write(&files.file("master.key"), "");
     }
 }
 
 #[test]
 fn every_credential_that_is_missing_is_named_and_the_mode_of_one_is_left_to_systemd() {
-    let place = Place::new();
-    let credentials = place.file("credentials");
+    let files = KeyFiles::new();
+    let credentials = files.file("credentials");
     fs::create_dir(&credentials).unwrap();
     let check = || {
-        let config = place.config();
+        let config = files.config();
         let mut command = ringhookd(&["check", "--config", config.to_str().unwrap()]);
         let output = command.env("CREDENTIALS_DIRECTORY", &credentials).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
     let as_credentials = |name: &str| {
-        if is_secret(name) { format!("credential:{name}") } else { place.file(name).display().to_string() }
+        if is_secret(name) { format!("credential:{name}") } else { files.file(name).display().to_string() }
     };
-    place.configure(as_credentials);
+    files.configure(as_credentials);
     let (code, text) = check();
     assert_eq!(code, 1, "{text}");
     let names = FILES.map(|(_, name)| name).into_iter().filter(|name| is_secret(name));
@@ -215,13 +215,13 @@ fn every_credential_that_is_missing_is_named_and_the_mode_of_one_is_left_to_syst
         assert!(text.contains(&format!("LoadCredential={name}:")), "{name} in {text}");
     }
     for name in names {
-        fs::copy(place.file(name), credentials.join(name)).unwrap();
+        fs::copy(files.file(name), credentials.join(name)).unwrap();
         fs::set_permissions(credentials.join(name), Permissions::from_mode(0o440)).unwrap();
     }
     assert_eq!(check().0, 0, "{}", check().1);
     // Their paths may also be written out.
-    place.configure(|name| {
-        if is_secret(name) { credentials.join(name) } else { place.file(name) }.display().to_string()
+    files.configure(|name| {
+        if is_secret(name) { credentials.join(name) } else { files.file(name) }.display().to_string()
     });
     assert_eq!(check().0, 0, "{}", check().1);
 }
@@ -229,9 +229,9 @@ fn every_credential_that_is_missing_is_named_and_the_mode_of_one_is_left_to_syst
 #[test]
 fn a_file_of_another_user_is_told_with_who_may_read_it() {
     let Some(stranger) = Stranger::new() else { return };
-    let place = Place::new();
-    open_to_all(place.dir.path());
-    let config = place.config();
+    let files = KeyFiles::new();
+    open_to_all(files.dir.path());
+    let config = files.config();
     let said = |command: &str| {
         let output = stranger.run(65534, &[command, "--config", config.to_str().unwrap()]);
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
@@ -241,7 +241,7 @@ fn a_file_of_another_user_is_told_with_who_may_read_it() {
         for (key, file) in FILES.iter().filter(|(_, file)| is_secret(file)) {
             let line =
                 text.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} in {text}"));
-            let path = place.file(file).display().to_string();
+            let path = files.file(file).display().to_string();
             let mend = ["it belongs to user root", "Run ringhookd as root", path.as_str()];
             assert!(mend.iter().all(|words| line.contains(words)), "{command}: {line}");
         }
@@ -250,11 +250,11 @@ fn a_file_of_another_user_is_told_with_who_may_read_it() {
 
 #[test]
 fn another_master_key_than_the_stores_is_told_with_its_file() {
-    let place = Place::new();
-    write(&place.file("master.key"), &"ab".repeat(32));
-    for (code, text) in place.commands() {
+    let files = KeyFiles::new();
+    write(&files.file("master.key"), &"ab".repeat(32));
+    for (code, text) in files.commands() {
         assert!(matches!(code, 1 | 78), "{text}");
-        let named = format!("keys.master = {:?}", place.file("master.key").to_str().unwrap());
+        let named = format!("keys.master = {:?}", files.file("master.key").to_str().unwrap());
         assert!(text.contains(&named) && text.contains("sealed under master key"), "{text}");
     }
 }

@@ -8,8 +8,8 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::json;
 
 use crate::support::configuration::signature;
+use crate::support::installation::{Installation, soon};
 use crate::support::process::Running;
-use crate::tokens_cli::place::{Place, soon};
 
 /// Signals whose default would end the process, and that say nothing of a fault in it.
 const HARMLESS: [Signal; 14] = [
@@ -29,21 +29,22 @@ const HARMLESS: [Signal; 14] = [
     Signal::WINCH,
 ];
 
-fn place() -> Place {
-    Place::new(Ring::start(Options::default()).unwrap(), "")
+fn installation() -> Installation {
+    Installation::new(Ring::start(Options::default()).unwrap(), "")
 }
 
 /// In the middle of a refresh whose answer OAuth holds back; `meanwhile` is what happens then.
-fn beside_a_slow_refresh(place: &Place, meanwhile: impl FnOnce()) {
-    let given = place.ring().add_account("A");
-    place.ring().inject(Plan {
+fn beside_a_slow_refresh(installation: &Installation, meanwhile: impl FnOnce()) {
+    let given = installation.ring().add_account("A");
+    installation.ring().inject(Plan {
         fault: "oauth-slow-after:2s".parse().unwrap(),
         times: Some(1),
         account: None,
     });
     thread::scope(|scope| {
-        let importing = scope.spawn(|| place.import(&json!({"refresh_token": given.refresh, "user": "ann"})));
-        soon("OAuth was asked", || place.ring().requests(Called::OAuth) > 0);
+        let importing =
+            scope.spawn(|| installation.import(&json!({"refresh_token": given.refresh, "user": "ann"})));
+        soon("OAuth was asked", || installation.ring().requests(Called::OAuth) > 0);
         meanwhile();
         // How it is answered is the caller's matter: what counts is that the link lives on.
         let _ = importing.join().unwrap();
@@ -52,11 +53,11 @@ fn beside_a_slow_refresh(place: &Place, meanwhile: impl FnOnce()) {
 
 #[test]
 fn a_signal_in_the_middle_of_a_refresh_costs_no_link() {
-    let place = place();
-    let daemon = place.serve();
-    beside_a_slow_refresh(&place, || HARMLESS.iter().for_each(|signal| daemon.signal(*signal)));
-    soon("the link lives", || place.lend("A", &[]).code == 0);
-    assert_eq!(place.ring().counts("A").granted, 1, "one refresh, whose answer was heard");
+    let installation = installation();
+    let daemon = installation.serve();
+    beside_a_slow_refresh(&installation, || HARMLESS.iter().for_each(|signal| daemon.signal(*signal)));
+    soon("the link lives", || installation.lend("A", &[]).code == 0);
+    assert_eq!(installation.ring().counts("A").granted, 1, "one refresh, whose answer was heard");
     daemon.wait_for(|log| log.contains("SIGHUP is ignored").then_some(()));
     let (status, _, log) = daemon.stop();
     let log = String::from_utf8(log).unwrap();
@@ -66,9 +67,9 @@ fn a_signal_in_the_middle_of_a_refresh_costs_no_link() {
 #[test]
 fn every_signal_that_ends_it_lets_it_finish_and_a_second_one_cuts_nothing_off() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
-        let place = place();
-        let daemon = place.serve();
-        beside_a_slow_refresh(&place, || {
+        let installation = installation();
+        let daemon = installation.serve();
+        beside_a_slow_refresh(&installation, || {
             daemon.signal(signal);
             daemon.wait_for(|log| log.contains("\"stopping\"").then_some(()));
             daemon.signal(signal);
@@ -76,8 +77,8 @@ fn every_signal_that_ends_it_lets_it_finish_and_a_second_one_cuts_nothing_off() 
         });
         let (status, log) = daemon.ended();
         assert!(status.success() && log.contains("\"stopped\""), "{signal:?}: {log}");
-        let _daemon = place.serve();
-        soon("the link lives", || place.lend("A", &[]).code == 0);
+        let _daemon = installation.serve();
+        soon("the link lives", || installation.lend("A", &[]).code == 0);
     }
 }
 
@@ -91,10 +92,11 @@ fn event(daemon: &Running, n: usize) -> u16 {
 
 #[test]
 fn a_limit_of_file_sizes_is_a_full_store_and_not_the_end() {
-    let place = place();
-    let daemon = place.serve();
+    let installation = installation();
+    let daemon = installation.serve();
     assert_eq!(event(&daemon, 0), 200);
-    let sizes = fs::read_dir(place.path("data")).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    let sizes =
+        fs::read_dir(installation.path("data")).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
     let limit = |current| {
         let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
         let maximum = getrlimit(Resource::Fsize).maximum;
@@ -109,8 +111,8 @@ fn a_limit_of_file_sizes_is_a_full_store_and_not_the_end() {
     let (status, _, _) = daemon.stop();
     assert!(status.success());
     // Everything that was acknowledged is there.
-    let daemon = place.serve();
-    let held = place.json(&["status"])["kept"]["held"].as_u64().unwrap();
+    let daemon = installation.serve();
+    let held = installation.json(&["status"])["kept"]["held"].as_u64().unwrap();
     assert_eq!(held, u64::try_from(refused).unwrap() + 1);
     daemon.stop();
 }

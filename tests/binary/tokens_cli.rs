@@ -1,11 +1,9 @@
 //! Tokens as a user meets them: the real binary before a simulated Ring, driven by commands and over its sockets.
 
-pub(crate) mod place;
+pub(crate) use std::time::Duration;
 
-use std::time::Duration;
-
-use self::place::{Place, Ran, soon};
 use crate::support::configuration::KEY;
+use crate::support::installation::{Installation, Ran, soon};
 use crate::support::process::run;
 use ringhookd::clock;
 use ringhookd::domain::signature::sign;
@@ -23,26 +21,26 @@ calls = ["accounts.write"]
 accounts = ["A"]
 "#;
 
-fn place() -> Place {
-    Place::new(Ring::start(Options::default()).unwrap(), "")
+fn installation() -> Installation {
+    Installation::new(Ring::start(Options::default()).unwrap(), "")
 }
 
 #[test]
 fn a_refresh_token_alone_becomes_an_account_and_an_access_token() {
-    let place = place();
-    let given = place.ring().add_account("ava1.A");
-    let _daemon = place.serve();
-    let imported = place.import(&json!({"refresh_token": given.refresh, "user": "ann"}));
+    let installation = installation();
+    let given = installation.ring().add_account("ava1.A");
+    let _daemon = installation.serve();
+    let imported = installation.import(&json!({"refresh_token": given.refresh, "user": "ann"}));
     assert_eq!(imported.code, 0, "{imported:?}");
     assert!(imported.out.contains("imported 1 accounts, 1 of them new;"), "{imported:?}");
     assert!(imported.out.contains("line 1 is account ava1.A\n"), "{imported:?}");
 
-    let lent = place.lend("ava1.A", &[]);
+    let lent = installation.lend("ava1.A", &[]);
     assert_eq!((lent.code, lent.err.as_str()), (0, ""));
     assert!(lent.out.ends_with('\n') && lent.out.lines().count() == 1, "{lent:?}");
-    assert!(place.ring().honours_access(lent.out.trim_end_matches('\n')), "{lent:?}");
+    assert!(installation.ring().honours_access(lent.out.trim_end_matches('\n')), "{lent:?}");
 
-    let known = place.json(&["token", "ava1.A"]);
+    let known = installation.json(&["token", "ava1.A"]);
     let mut keys: Vec<_> = known.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["access_token", "expires_at", "expires_in", "generation", "token_type"]);
@@ -59,30 +57,30 @@ fn a_refresh_token_alone_becomes_an_account_and_an_access_token() {
 
 #[test]
 fn accounts_and_status_say_how_tokens_are() {
-    let place = place();
-    let given = place.ring().add_account("A");
-    let _daemon = place.serve();
-    let none = place.status();
+    let installation = installation();
+    let given = installation.ring().add_account("A");
+    let _daemon = installation.serve();
+    let none = installation.status();
     assert_eq!(
         (&none["state"], &none["due"], &none["nearest_lapse"]),
         (&json!("well"), &json!(0), &Value::Null)
     );
-    place.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
+    installation.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
 
-    let account = place.json(&["accounts", "list"]);
+    let account = installation.json(&["accounts", "list"]);
     assert_eq!(
         (&account["account_id"], &account["user"], &account["state"]),
         (&json!("A"), &json!("ann"), &json!("linked"))
     );
     assert_eq!((&account["token_state"], &account["days_left"]), (&json!("fresh"), &json!(29)));
-    let table = place.run(&["accounts", "list"]).out;
+    let table = installation.run(&["accounts", "list"]).out;
     let (head, row) = table.split_once('\n').unwrap();
     assert!(["STATE", "TOKENS", "LAPSES"].iter().all(|title| head.contains(title)), "{table}");
     let lapses_at = account["lapses_at"].as_str().unwrap();
     assert!(["linked", "fresh", lapses_at].iter().all(|word| row.contains(word)), "{table}");
 
-    soon("the schedule knows it", || place.status()["fresh"] == 1);
-    let status = place.status();
+    soon("the schedule knows it", || installation.status()["fresh"] == 1);
+    let status = installation.status();
     assert_eq!(
         (&status["state"], &status["due"], &status["failing"]),
         (&json!("well"), &json!(0), &json!(0))
@@ -92,7 +90,7 @@ fn accounts_and_status_say_how_tokens_are() {
         status["nearest_lapse"].is_string() && status["next_due_in_s"].as_u64().unwrap() > 3600,
         "{status}"
     );
-    let text = place.run(&["status"]).out;
+    let text = installation.run(&["status"]).out;
     for line in ["tokens state ", "tokens due ", "tokens nearest lapse ", "tokens fresh "] {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line} in {text}");
     }
@@ -100,31 +98,33 @@ fn accounts_and_status_say_how_tokens_are() {
 
 #[test]
 fn what_cannot_be_had_is_said_and_exits_1() {
-    let place = place();
-    let given = place.ring().add_account("A");
-    let _daemon = place.serve();
-    place.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
-    let generation = place.json(&["token", "A"])["generation"].to_string();
-    let granted = place.ring().counts("A").granted;
+    let installation = installation();
+    let given = installation.ring().add_account("A");
+    let _daemon = installation.serve();
+    installation.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
+    let generation = installation.json(&["token", "A"])["generation"].to_string();
+    let granted = installation.ring().counts("A").granted;
 
-    place.lend("A", &["--min-life", "5h"]).is_refused("no access token of Ring's lives as long as that");
-    assert_eq!(place.ring().counts("A").granted, granted, "nothing was refreshed in vain");
-    let young = place.lend("A", &["--refused", &generation]);
+    installation
+        .lend("A", &["--min-life", "5h"])
+        .is_refused("no access token of Ring's lives as long as that");
+    assert_eq!(installation.ring().counts("A").granted, granted, "nothing was refreshed in vain");
+    let young = installation.lend("A", &["--refused", &generation]);
     young.is_refused("made a moment ago");
     assert!(young.err.contains("(ask again in "), "{young:?}");
-    place.lend("nobody", &[]).is_refused("no tokens of such an account");
-    let as_json = place.run(&["--json", "token", "nobody"]);
+    installation.lend("nobody", &[]).is_refused("no tokens of such an account");
+    let as_json = installation.run(&["--json", "token", "nobody"]);
     assert_eq!((as_json.code, as_json.out.as_str()), (1, ""), "{as_json:?}");
 
-    let playground = place.ring().playground("A");
-    let refused = place.import(&json!({"account_id": "P", "access_token": playground}));
+    let playground = installation.ring().playground("A");
+    let refused = installation.import(&json!({"account_id": "P", "access_token": playground}));
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("line 1: ") && refused.err.contains("no refresh token"), "{refused:?}");
     assert!(refused.err.contains("Playground") && !refused.err.contains(&playground), "{refused:?}");
-    let used = place.import(&json!({"refresh_token": "sim-rt-that-nobody-knows"}));
+    let used = installation.import(&json!({"refresh_token": "sim-rt-that-nobody-knows"}));
     assert!(used.code == 1 && used.err.contains("invalid_grant"), "{used:?}");
     // A file that is run again does no harm.
-    let again = place.import(&json!({"refresh_token": given.refresh}));
+    let again = installation.import(&json!({"refresh_token": given.refresh}));
     assert!(again.code == 0 && again.out.contains("line 1 is account A"), "{again:?}");
 }
 
@@ -158,17 +158,17 @@ fn wrong_usage_of_the_token_commands_exits_2() {
 
 #[test]
 fn a_token_that_ring_refused_is_replaced_by_a_newer_one() {
-    let place = place();
-    let daemon = place.serve();
-    place.import_ageing("A");
-    let first = place.json(&["token", "A"]);
+    let installation = installation();
+    let daemon = installation.serve();
+    installation.import_ageing("A");
+    let first = installation.json(&["token", "A"]);
     let refused = first["generation"].to_string();
-    let next = place.json(&["token", "A", "--refused", &refused]);
+    let next = installation.json(&["token", "A", "--refused", &refused]);
     assert!(next["generation"].as_u64() > first["generation"].as_u64(), "{next}");
     assert_ne!(next["access_token"], first["access_token"]);
-    assert!(place.ring().honours_access(next["access_token"].as_str().unwrap()));
+    assert!(installation.ring().honours_access(next["access_token"].as_str().unwrap()));
     let [again, present] =
-        [&["token", "A", "--refused", &refused][..], &["token", "A"]].map(|args| place.json(args));
+        [&["token", "A", "--refused", &refused][..], &["token", "A"]].map(|args| installation.json(args));
     assert_eq!(again["access_token"], present["access_token"], "it is newer already");
     assert_eq!(again["generation"], present["generation"]);
     drop(daemon);
@@ -176,128 +176,131 @@ fn a_token_that_ring_refused_is_replaced_by_a_newer_one() {
 
 #[test]
 fn our_own_wrong_secret_halts_everything_and_ends_no_link() {
-    let place = place();
-    let given = place.ring().add_account("A");
-    let other = place.ring().add_account("B");
-    place.configure("wrong", "");
-    let daemon = place.serve();
-    place.imported(&json!({"account_id": "A", "user": "ann", "refresh_token": given.refresh}));
-    soon("it halts", || place.status()["state"].as_str().unwrap().starts_with("halted: "));
-    let text = place.run(&["status"]);
+    let installation = installation();
+    let given = installation.ring().add_account("A");
+    let other = installation.ring().add_account("B");
+    installation.configure("wrong", "");
+    let daemon = installation.serve();
+    installation.imported(&json!({"account_id": "A", "user": "ann", "refresh_token": given.refresh}));
+    soon("it halts", || installation.status()["state"].as_str().unwrap().starts_with("halted: "));
+    let text = installation.run(&["status"]);
     assert!(text.code == 0 && text.out.contains("OAuth refuses our own client id or secret"), "{text:?}");
-    let refused = place.lend("A", &[]);
+    let refused = installation.lend("A", &[]);
     refused.is_refused("our own client id or secret: see [ring]");
     assert!(refused.err.contains("(ask again in 1"), "{refused:?}");
-    let alone = place.import(&json!({"refresh_token": other.refresh}));
+    let alone = installation.import(&json!({"refresh_token": other.refresh}));
     assert!(
         alone.code == 0 && alone.out.contains("is pending") && alone.out.contains("see [ring]"),
         "{alone:?}"
     );
-    let account = place.json(&["accounts", "show", "A"]);
+    let account = installation.json(&["accounts", "show", "A"]);
     assert!(!["lapsed", "revoked"].contains(&account["token_state"].as_str().unwrap()), "{account}");
-    assert!(place.ring().honours(&given.refresh) && place.ring().honours(&other.refresh));
+    assert!(installation.ring().honours(&given.refresh) && installation.ring().honours(&other.refresh));
     assert!(daemon.stop().0.success());
 
-    place.configure(&place.ring().client().secret, "");
-    let _daemon = place.serve();
-    soon("it is refreshed", || place.lend("A", &[]).code == 0);
-    place.imported(&json!({"refresh_token": other.refresh}));
+    installation.configure(&installation.ring().client().secret, "");
+    let _daemon = installation.serve();
+    soon("it is refreshed", || installation.lend("A", &[]).code == 0);
+    installation.imported(&json!({"refresh_token": other.refresh}));
 }
 
 #[test]
 fn a_user_who_removes_the_app_ends_its_tokens_at_once() {
-    let place = place();
-    let given = place.ring().add_account("A");
-    let daemon = place.serve();
-    place.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
-    assert_eq!(place.lend("A", &[]).code, 0);
-    place.ring().revoke("A");
+    let installation = installation();
+    let given = installation.ring().add_account("A");
+    let daemon = installation.serve();
+    installation.imported(&json!({"refresh_token": given.refresh, "user": "ann"}));
+    assert_eq!(installation.lend("A", &[]).code, 0);
+    installation.ring().revoke("A");
     let removed = body("app_integration_removed", "r-1", "A", "", clock::now());
     let signature = sign(KEY.as_bytes(), &removed);
     assert_eq!(daemon.post(&format!("X-Signature: {signature}\r\n"), &removed), 200);
-    place.lend("A", &[]).is_refused("its user removed the app");
-    let account = place.json(&["accounts", "list"]);
+    installation.lend("A", &[]).is_refused("its user removed the app");
+    let account = installation.json(&["accounts", "list"]);
     assert_eq!((&account["state"], &account["has_tokens"]), (&json!("removed"), &json!(false)));
-    soon("the schedule forgets it", || place.status()["nearest_lapse"].is_null());
+    soon("the schedule forgets it", || installation.status()["nearest_lapse"].is_null());
 }
 
 #[test]
 fn while_ring_is_down_what_is_valid_is_handed_out() {
-    let mut place = place();
-    let _daemon = place.serve();
-    place.import_ageing("A");
-    let before = place.lend("A", &[]);
-    place.stop_ring();
-    assert_eq!(place.lend("A", &["--min-life", "30m"]), before);
+    let mut installation = installation();
+    let _daemon = installation.serve();
+    installation.import_ageing("A");
+    let before = installation.lend("A", &[]);
+    installation.stop_ring();
+    assert_eq!(installation.lend("A", &["--min-life", "30m"]), before);
     let asked = clock::ticks();
-    let longer = place.lend("A", &["--min-life", "2h"]);
+    let longer = installation.lend("A", &["--min-life", "2h"]);
     assert!(clock::ticks() - asked < Duration::from_secs(10), "{longer:?}");
     longer.is_refused("tried again");
     assert!(longer.err.contains("(ask again in "), "{longer:?}");
-    assert_eq!(place.lend("A", &[]), before, "it is still good");
-    let alone = place.import(&json!({"refresh_token": "one that nobody knows"}));
+    assert_eq!(installation.lend("A", &[]), before, "it is still good");
+    let alone = installation.import(&json!({"refresh_token": "one that nobody knows"}));
     assert!(alone.code == 0 && alone.out.contains("line 1 is pending"), "{alone:?}");
 }
 
 #[test]
 fn an_older_copy_of_the_store_refreshes_nothing_until_it_is_accepted() {
     let policy = Policy::Grace(Duration::from_hours(1));
-    let place = Place::new(Ring::start(Options { policy, ..Options::default() }).unwrap(), "");
-    let daemon = place.serve();
-    place.import_ageing("A");
-    let other = place.ring().add_account("B");
+    let installation = Installation::new(Ring::start(Options { policy, ..Options::default() }).unwrap(), "");
+    let daemon = installation.serve();
+    installation.import_ageing("A");
+    let other = installation.ring().add_account("B");
     assert!(daemon.stop().0.success());
-    place.back_up();
-    let daemon = place.serve();
-    assert_eq!(place.lend("A", &["--min-life", "2h"]).code, 0);
+    installation.back_up();
+    let daemon = installation.serve();
+    assert_eq!(installation.lend("A", &["--min-life", "2h"]).code, 0);
     assert!(daemon.stop().0.success());
-    place.restore();
+    installation.restore();
 
-    let daemon = place.serve();
-    let granted = place.ring().counts("A").granted;
-    assert!(place.status()["state"].as_str().unwrap().starts_with("held back: the store is an older copy"));
-    let text = place.run(&["status"]);
+    let daemon = installation.serve();
+    let granted = installation.ring().counts("A").granted;
+    assert!(
+        installation.status()["state"].as_str().unwrap().starts_with("held back: the store is an older copy")
+    );
+    let text = installation.run(&["status"]);
     assert!(text.code == 0 && text.out.contains("`ringhookd restore accept`"), "{text:?}");
-    assert_eq!(place.lend("A", &[]).code, 0, "what it has is handed out");
-    place.lend("A", &["--min-life", "2h"]).is_refused("until `ringhookd restore accept`");
-    let alone = place.import(&json!({"refresh_token": other.refresh}));
+    assert_eq!(installation.lend("A", &[]).code, 0, "what it has is handed out");
+    installation.lend("A", &["--min-life", "2h"]).is_refused("until `ringhookd restore accept`");
+    let alone = installation.import(&json!({"refresh_token": other.refresh}));
     assert!(alone.code == 1 && alone.err.contains("`ringhookd restore accept`"), "{alone:?}");
-    assert!(place.ring().honours(&other.refresh));
-    assert_eq!(place.ring().counts("A").granted, granted);
+    assert!(installation.ring().honours(&other.refresh));
+    assert_eq!(installation.ring().counts("A").granted, granted);
 
-    let unsure = place.run(&["restore", "accept"]);
+    let unsure = installation.run(&["restore", "accept"]);
     assert!(unsure.code == 2 && unsure.err.contains("--yes"), "{unsure:?}");
-    let accepted = place.run(&["restore", "accept", "--yes"]);
+    let accepted = installation.run(&["restore", "accept", "--yes"]);
     assert!(accepted.code == 0 && accepted.out.starts_with("accepted; refreshes go on"), "{accepted:?}");
-    let fresh = place.lend("A", &["--min-life", "2h"]);
-    assert!(fresh.code == 0 && place.ring().honours_access(fresh.token()), "{fresh:?}");
-    assert_eq!(place.status()["state"], "well");
-    place.imported(&json!({"refresh_token": other.refresh}));
+    let fresh = installation.lend("A", &["--min-life", "2h"]);
+    assert!(fresh.code == 0 && installation.ring().honours_access(fresh.token()), "{fresh:?}");
+    assert_eq!(installation.status()["state"], "well");
+    installation.imported(&json!({"refresh_token": other.refresh}));
     assert!(daemon.stop().0.success());
-    let _daemon = place.serve();
-    assert_eq!(place.status()["state"], "well", "it stays accepted");
+    let _daemon = installation.serve();
+    assert_eq!(installation.status()["state"], "well", "it stays accepted");
 }
 
 #[test]
 fn a_socket_of_one_account_lends_its_token_and_does_nothing_else() {
-    let place = Place::new(Ring::start(Options::default()).unwrap(), SOCKETS);
-    let _daemon = place.serve();
+    let installation = Installation::new(Ring::start(Options::default()).unwrap(), SOCKETS);
+    let _daemon = installation.serve();
     for id in ["A", "B"] {
-        place.import_ageing(id);
+        installation.import_ageing(id);
     }
-    let ask =
-        |id: &str, wish: &str| place.call("worker.sock", "POST", &format!("/v1/accounts/{id}/token"), wish);
+    let ask = |id: &str, wish: &str| {
+        installation.call("worker.sock", "POST", &format!("/v1/accounts/{id}/token"), wish)
+    };
     let (status, lent) = ask("A", r#"{"min_life_s":60}"#);
     let lent: Value = serde_json::from_str(&lent).unwrap();
     assert_eq!(status, 200, "{lent}");
-    assert!(place.ring().honours_access(lent["access_token"].as_str().unwrap()));
+    assert!(installation.ring().honours_access(lent["access_token"].as_str().unwrap()));
     for wish in ["", "{}", r#"{"min_life_s":99999}"#, r#"{"refused":1}"#, "no JSON"] {
         assert_eq!(ask("B", wish), ask("nobody", wish), "{wish}");
     }
     let (status, none) = ask("B", "{}");
     let none: Value = serde_json::from_str(&none).unwrap();
     assert_eq!((status, &none["reason"], &none["retry_after_s"]), (404, &json!("no_tokens"), &Value::Null));
-    assert_eq!(place.ring().counts("B").granted, 0, "nothing was done for it");
+    assert_eq!(installation.ring().counts("B").granted, 0, "nothing was done for it");
 
     for (method, path) in [
         ("GET", "/v1/status"),
@@ -315,10 +318,10 @@ fn a_socket_of_one_account_lends_its_token_and_does_nothing_else() {
         ("GET", "/v1/keys"),
         ("POST", "/v1/keys/rotate"),
     ] {
-        let (status, answer) = place.call("worker.sock", method, path, "");
+        let (status, answer) = installation.call("worker.sock", method, path, "");
         assert_eq!(status, 403, "{method} {path}: {answer}");
     }
-    let socket = place.path("worker.sock");
+    let socket = installation.path("worker.sock");
     let at = ["--socket", socket.to_str().unwrap()];
     let through = |args: &[&str]| Ran::of(run(&[&at[..], args].concat(), b""));
     assert_eq!(through(&["token", "A"]).token(), lent["access_token"].as_str().unwrap());
@@ -328,21 +331,21 @@ fn a_socket_of_one_account_lends_its_token_and_does_nothing_else() {
 
 #[test]
 fn a_socket_that_sees_some_accounts_takes_no_token_without_one() {
-    let place = Place::new(Ring::start(Options::default()).unwrap(), SOCKETS);
-    let _daemon = place.serve();
-    let (own, other) = (place.ring().add_account("A"), place.ring().add_account("B"));
+    let installation = Installation::new(Ring::start(Options::default()).unwrap(), SOCKETS);
+    let _daemon = installation.serve();
+    let (own, other) = (installation.ring().add_account("A"), installation.ring().add_account("B"));
     for given in [&own, &other] {
-        let refused = place.import_through("importer.sock", &json!({"refresh_token": given.refresh}));
+        let refused = installation.import_through("importer.sock", &json!({"refresh_token": given.refresh}));
         refused.is_not_imported("has to say account_id");
-        assert!(place.ring().honours(&given.refresh), "it was not exchanged");
+        assert!(installation.ring().honours(&given.refresh), "it was not exchanged");
     }
-    let refused =
-        place.import_through("importer.sock", &json!({"account_id": "B", "refresh_token": other.refresh}));
+    let refused = installation
+        .import_through("importer.sock", &json!({"account_id": "B", "refresh_token": other.refresh}));
     refused.is_not_imported("not this account");
-    let own = place.import_through(
+    let own = installation.import_through(
         "importer.sock",
         &json!({"account_id": "A", "user": "ann", "refresh_token": own.refresh}),
     );
     assert_eq!(own.code, 0, "{own:?}");
-    soon("it is refreshed", || place.lend("A", &[]).code == 0);
+    soon("it is refreshed", || installation.lend("A", &[]).code == 0);
 }

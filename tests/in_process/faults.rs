@@ -4,7 +4,7 @@ mod calls;
 mod crash;
 mod damage;
 mod growth;
+mod harness;
 mod ledger;
 mod model;
 mod visible;
-mod world;

@@ -5,8 +5,11 @@ pub(crate) mod api;
 pub(crate) mod configuration;
 pub(crate) mod disk;
 pub(crate) mod http;
+pub(crate) mod installation;
+pub(crate) mod linking;
 pub(crate) mod process;
 pub(crate) mod rng;
+pub(crate) mod tokens;
 pub(crate) mod whole;
 
 use std::path::Path;

@@ -21,7 +21,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(2);
 
 /// A folder with configuration, store, sockets and logs.
-pub(crate) struct Site {
+pub(crate) struct Installed {
     dir: TempDir,
     ready: UnixDatagram,
 }
@@ -32,16 +32,16 @@ pub(crate) struct Daemon {
     log: PathBuf,
 }
 
-impl Site {
+impl Installed {
     /// Writes the configuration: `queues` are its `[[queue]]` entries and whatever else follows the store's.
     pub(crate) fn new(queues: &str) -> Self {
         Self::of(&Configuration::of(queues))
     }
 
     fn of(configuration: &Configuration) -> Self {
-        let site = Self::empty();
-        site.write(configuration);
-        site
+        let installed = Self::empty();
+        installed.write(configuration);
+        installed
     }
 
     fn write(&self, configuration: &Configuration) {

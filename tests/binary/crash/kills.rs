@@ -30,7 +30,7 @@ enum Kill {
 pub(crate) fn storm(supervisor: &mut Supervisor<'_>, random: &mut Random, count: usize) {
     let mut silent: Vec<&str> = UNDER_LOAD.to_vec();
     for kill in plan(random, count) {
-        if supervisor.world.ledger().broken() {
+        if supervisor.workload.ledger().broken() {
             return;
         }
         let point = match kill {

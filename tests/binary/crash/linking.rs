@@ -8,7 +8,7 @@ use ringhookd::clock;
 use ringhookd::sim::{LinkState, Options, Place, Ring, Visit};
 use serde_json::{Value, json};
 
-use super::daemon::{Daemon, Site};
+use super::daemon::{Daemon, Installed};
 use super::points::{CLAIMING, CODES};
 use crate::support::configuration::KEY;
 use crate::support::http::Client;
@@ -18,25 +18,25 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A daemon's site before a simulated Ring.
 struct Scene {
-    site: Site,
+    installed: Installed,
     ring: Ring,
 }
 
 impl Scene {
     fn new() -> Self {
         let ring = Ring::start(Options { hmac_key: KEY.into(), ..Options::default() }).unwrap();
-        let site = Site::before(&ring, "");
-        Self { site, ring }
+        let installed = Installed::before(&ring, "");
+        Self { installed, ring }
     }
 
     /// Starts one that dies at `point`, lets `act` bring it there, and starts the next.
     fn cut_off_at(&self, point: &str, act: impl FnOnce(&Self, &mut Daemon, std::net::SocketAddr)) -> Daemon {
-        let mut daemon = self.site.spawn(Some(&format!("{point}:kill")));
-        let Some(address) = self.site.ready(&mut daemon) else { panic!("{point}: {}", daemon.log()) };
+        let mut daemon = self.installed.spawn(Some(&format!("{point}:kill")));
+        let Some(address) = self.installed.ready(&mut daemon) else { panic!("{point}: {}", daemon.log()) };
         act(self, &mut daemon, address);
         let status = daemon.wait(PATIENCE).unwrap_or_else(|| panic!("{point}: {}", daemon.log()));
         assert_eq!(status.signal(), Some(9), "{point}: {}", daemon.log());
-        self.site.start().0
+        self.installed.start().0
     }
 
     /// The daemon may die before it has answered.
@@ -49,7 +49,7 @@ impl Scene {
     }
 
     fn call(&self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, Value)> {
-        let mut client = Client::unix(&self.site.socket())?;
+        let mut client = Client::unix(&self.installed.socket())?;
         let (status, text) = client.send(method, path, "", body.as_bytes())?;
         Ok((status, serde_json::from_slice(&text).unwrap_or_default()))
     }
@@ -64,7 +64,7 @@ impl Scene {
     }
 
     fn metrics(&self) -> String {
-        let mut client = Client::unix(&self.site.socket()).unwrap();
+        let mut client = Client::unix(&self.installed.socket()).unwrap();
         String::from_utf8(client.send("GET", "/v1/metrics", "", b"").unwrap().1).unwrap()
     }
 

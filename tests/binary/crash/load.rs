@@ -9,11 +9,11 @@ use std::time::Duration;
 use ringhookd::clock;
 use serde_json::Value;
 
-use super::daemon::{Daemon, Site};
+use super::daemon::{Daemon, Installed};
 use super::event::BUTTON_EVERY;
 use super::ledger::Queue;
 use super::random::Random;
-use super::world::{EndOnDrop, World};
+use super::workload::{EndOnDrop, Workload};
 use super::{reader, sender};
 use crate::support::http::Client;
 
@@ -43,35 +43,35 @@ pub(crate) struct Numbers {
 
 /// One daemon after another under load.
 pub(crate) struct Supervisor<'a> {
-    pub(crate) world: &'a World,
-    site: &'a Site,
+    pub(crate) workload: &'a Workload,
+    installed: &'a Installed,
     pub(crate) numbers: Numbers,
 }
 
 /// Runs `act` under load, then lets everything arrive and demands that every promise was kept.
 pub(crate) fn under_load(mut random: Random, act: impl FnOnce(&mut Supervisor<'_>, &mut Random)) {
-    let site = Site::new("");
-    site.configure(&queues(&site));
-    let world = World::new(QUEUES, site.socket());
+    let installed = Installed::new("");
+    installed.configure(&queues(&installed));
+    let workload = Workload::new(QUEUES, installed.socket());
     thread::scope(|scope| {
-        let end = EndOnDrop(&world);
+        let end = EndOnDrop(&workload);
         let senders: Vec<_> = (0..SENDERS)
-            .map(|_| (random.fork(), &world))
-            .map(|(random, world)| scope.spawn(move || sender::send(world, random, PACE_MS)))
+            .map(|_| (random.fork(), &workload))
+            .map(|(random, workload)| scope.spawn(move || sender::send(workload, random, PACE_MS)))
             .collect();
         for queue in READERS {
-            let (random, world) = (random.fork(), &world);
-            scope.spawn(move || reader::lease(world, queue, QUEUES[queue].name, random));
+            let (random, workload) = (random.fork(), &workload);
+            scope.spawn(move || reader::lease(workload, queue, QUEUES[queue].name, random));
         }
-        let (files, claims) = (site.folder().join(QUEUES[FILES].name), random.fork());
-        let world = &world;
-        scope.spawn(move || reader::take_files(world, FILES, &files));
-        scope.spawn(move || sender::claim_now_and_then(world, claims));
+        let (files, claims) = (installed.folder().join(QUEUES[FILES].name), random.fork());
+        let workload = &workload;
+        scope.spawn(move || reader::take_files(workload, FILES, &files));
+        scope.spawn(move || sender::claim_now_and_then(workload, claims));
 
-        let mut supervisor = Supervisor { world, site: &site, numbers: Numbers::default() };
+        let mut supervisor = Supervisor { workload, installed: &installed, numbers: Numbers::default() };
         act(&mut supervisor, &mut random);
         let daemon = supervisor.start();
-        world.quiet.store(true, Ordering::Relaxed);
+        workload.quiet.store(true, Ordering::Relaxed);
         for sender in senders {
             sender.join().unwrap();
         }
@@ -79,11 +79,11 @@ pub(crate) fn under_load(mut random: Random, act: impl FnOnce(&mut Supervisor<'_
         drop(end);
         println!("{}", Report(&supervisor));
     });
-    let verdict = world.ledger().verdict();
+    let verdict = workload.ledger().verdict();
     assert!(verdict.is_empty(), "broken promises:\n{}", verdict.join("\n"));
 }
 
-fn queues(site: &Site) -> String {
+fn queues(installed: &Installed) -> String {
     format!(
         r#"
         [held]
@@ -105,24 +105,24 @@ fn queues(site: &Site) -> String {
         folder = "{}/files"
         max_attempts = 10_000
         "#,
-        site.folder().display()
+        installed.folder().display()
     )
 }
 
 impl Supervisor<'_> {
     /// Starts a daemon without waiting for it.
     pub(crate) fn spawn(&mut self, failpoint: Option<&str>) -> Daemon {
-        self.world.begin_run();
+        self.workload.begin_run();
         self.numbers.starts += 1;
-        self.site.spawn(failpoint)
+        self.installed.spawn(failpoint)
     }
 
     /// Waits for READY and lets the senders know. False when the daemon ended before.
     pub(crate) fn ready(&mut self, daemon: &mut Daemon) -> bool {
         let began = clock::instant();
-        let Some(address) = self.site.ready(daemon) else { return false };
+        let Some(address) = self.installed.ready(daemon) else { return false };
         self.numbers.recoveries.push(began.elapsed());
-        self.world.set_address(address);
+        self.workload.set_address(address);
         true
     }
 
@@ -143,30 +143,30 @@ impl Supervisor<'_> {
 
     /// Every account is claimed and everything arrives; a clean restart then brings nothing again.
     fn finish(&mut self, daemon: Daemon) {
-        let accounts = self.world.ledger().accounts();
+        let accounts = self.workload.ledger().accounts();
         for account in 0..accounts {
-            if !self.world.ledger().is_claimed(account) {
-                sender::claim(self.world, account);
+            if !self.workload.ledger().is_claimed(account) {
+                sender::claim(self.workload, account);
             }
         }
         self.wait_for_all();
-        if self.world.ledger().broken() {
+        if self.workload.ledger().broken() {
             // The verdict says which promise; nothing after that is worth a look.
             return;
         }
-        assert_eq!(waiting(&self.world.socket), 0, "events stay in the queues");
+        assert_eq!(waiting(&self.workload.socket), 0, "events stay in the queues");
         Self::stop(daemon);
-        let before = self.world.ledger().counts().again;
+        let before = self.workload.ledger().counts().again;
         let daemon = self.start();
         sleep(Duration::from_secs(1));
-        assert_eq!(self.world.ledger().counts().again, before, "a clean restart brings nothing again");
+        assert_eq!(self.workload.ledger().counts().again, before, "a clean restart brings nothing again");
         Self::stop(daemon);
     }
 
     fn wait_for_all(&self) {
         let (mut missing, mut since) = (u64::MAX, clock::instant());
-        while missing > 0 && !self.world.ledger().broken() && since.elapsed() < STALLS_AFTER {
-            let now = self.world.ledger().missing() + waiting(&self.world.socket);
+        while missing > 0 && !self.workload.ledger().broken() && since.elapsed() < STALLS_AFTER {
+            let now = self.workload.ledger().missing() + waiting(&self.workload.socket);
             if now < missing {
                 (missing, since) = (now, clock::instant());
             }
@@ -188,8 +188,8 @@ struct Report<'a>(&'a Supervisor<'a>);
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Supervisor { world, numbers, .. } = self.0;
-        let ledger = world.ledger();
+        let Supervisor { workload, numbers, .. } = self.0;
+        let ledger = workload.ledger();
         let counts = ledger.counts();
         let mut recoveries = numbers.recoveries.clone();
         recoveries.sort();
@@ -198,7 +198,7 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "kills            {} ({} before READY)", numbers.kills, numbers.before_ready)?;
         writeln!(f, "starts           {}", numbers.starts)?;
         writeln!(f, "accounts         {}", ledger.accounts())?;
-        writeln!(f, "requests         {}", world.tries.load(Ordering::Relaxed))?;
+        writeln!(f, "requests         {}", workload.tries.load(Ordering::Relaxed))?;
         writeln!(f, "events answered  {} (200 once more for {} repeats)", counts.accepted, counts.repeats)?;
         writeln!(f, "deliveries       {} ({} of them again)", counts.delivered, counts.again)?;
         writeln!(f, "acknowledged     {}", counts.settled)?;

@@ -13,7 +13,7 @@ use super::event::{Event, Seen};
 use super::ledger::Ledger;
 use super::line::Holder;
 use super::random::Random;
-use super::world::World;
+use super::workload::Workload;
 use crate::support::http::Client;
 
 const PAUSE: Duration = Duration::from_millis(5);
@@ -22,17 +22,17 @@ const LASTS: Duration = Duration::from_mins(10);
 /// Soon, since the end of the test waits for it.
 const DIES_AFTER: Duration = Duration::from_secs(1);
 
-/// Leases and settles events of one queue until the world is over.
-pub(crate) fn lease(world: &World, queue: usize, name: &str, mut random: Random) {
-    while !world.is_over() {
-        let run = world.ledger().run();
-        let client = Client::unix(&world.socket);
+/// Leases and settles events of one queue until the workload is over.
+pub(crate) fn lease(workload: &Workload, queue: usize, name: &str, mut random: Random) {
+    while !workload.is_over() {
+        let run = workload.ledger().run();
+        let client = Client::unix(&workload.socket);
         // The same before and after, so that the connection is to this run's daemon.
-        let (Ok(client), true) = (client, world.ledger().run() == run) else {
+        let (Ok(client), true) = (client, workload.ledger().run() == run) else {
             sleep(PAUSE);
             continue;
         };
-        let reader = Reader { world, queue, name, run, client };
+        let reader = Reader { workload, queue, name, run, client };
         // The connection is dead, and so is the daemon.
         if reader.serve(&mut random).is_none() {
             sleep(PAUSE);
@@ -41,7 +41,7 @@ pub(crate) fn lease(world: &World, queue: usize, name: &str, mut random: Random)
 }
 
 struct Reader<'a> {
-    world: &'a World,
+    workload: &'a Workload,
     queue: usize,
     name: &'a str,
     run: u32,
@@ -57,14 +57,14 @@ struct Leased {
 
 impl Reader<'_> {
     fn serve(mut self, random: &mut Random) -> Option<()> {
-        while !self.world.is_over() {
+        while !self.workload.is_over() {
             let max = 1 + random.below(80);
             if random.percent(3) {
                 self.lease_and_die(max)?;
                 continue;
             }
             let answer = self.lease(max, LASTS)?;
-            let leased = self.note(&mut self.world.ledger(), &answer);
+            let leased = self.note(&mut self.workload.ledger(), &answer);
             if leased.events.is_empty() {
                 continue;
             }
@@ -82,7 +82,7 @@ impl Reader<'_> {
     fn lease_and_die(&mut self, max: u64) -> Option<()> {
         let asked = clock::instant();
         let answer = self.lease(max, DIES_AFTER)?;
-        let mut ledger = self.world.ledger();
+        let mut ledger = self.workload.ledger();
         if asked.elapsed() < DIES_AFTER {
             let leased = self.note(&mut ledger, &answer);
             let events: Vec<Event> = leased.events.iter().map(|(_, event)| *event).collect();
@@ -99,7 +99,7 @@ impl Reader<'_> {
 
     fn note(&self, ledger: &mut Ledger, answer: &Value) -> Leased {
         let id = answer["lease"].clone();
-        let holder = Holder { run: self.run, lease: self.world.next_lease() };
+        let holder = Holder { run: self.run, lease: self.workload.next_lease() };
         let (mut seen, mut events) = (Vec::new(), Vec::new());
         for item in answer["events"].as_array().unwrap() {
             let event = Seen::read(&item["event"]).unwrap_or_else(|| panic!("not a CloudEvent: {item}"));
@@ -120,25 +120,25 @@ impl Reader<'_> {
         let failed = json!([{"seq": rest[0].0, "delay_ms": random.below(50), "why": "made up"}]);
         let returned: Vec<u64> = rest[1..].iter().map(|(seq, _)| *seq).collect();
         self.settle(leased, done, &failed, &returned)?;
-        self.world.ledger().failed(self.queue, rest[0].1);
+        self.workload.ledger().failed(self.queue, rest[0].1);
         Some(())
     }
 
     fn settle(&mut self, leased: &Leased, done: &[(u64, Event)], nack: &Value, back: &[u64]) -> Option<()> {
         let (seqs, events): (Vec<u64>, Vec<Event>) = done.iter().copied().unzip();
         let body = json!({"lease": leased.id, "ack": seqs, "nack": nack, "return": back});
-        self.world.ledger().settling(self.queue, leased.holder, &events);
+        self.workload.ledger().settling(self.queue, leased.holder, &events);
         let answer = self.call("settle", &body)?;
         if answer["lost"] != 0 {
-            self.world.ledger().complain(&format!("{} lost a lease too early: {answer}", self.name));
+            self.workload.ledger().complain(&format!("{} lost a lease too early: {answer}", self.name));
         }
-        self.world.ledger().settled(self.queue, leased.holder, &events);
+        self.workload.ledger().settled(self.queue, leased.holder, &events);
         Some(())
     }
 
     fn give_back(&self, leased: &Leased, events: &[(u64, Event)]) {
         let events: Vec<Event> = events.iter().map(|(_, event)| *event).collect();
-        self.world.ledger().giving_back(self.queue, leased.holder, &events);
+        self.workload.ledger().giving_back(self.queue, leased.holder, &events);
     }
 
     /// Nothing when the daemon is gone.
@@ -149,18 +149,18 @@ impl Reader<'_> {
         let (status, text) = answer.ok()?;
         if status != 200 {
             let text = String::from_utf8_lossy(&text).into_owned();
-            self.world.ledger().complain(&format!("{path} {body} was answered {status}: {text}"));
+            self.workload.ledger().complain(&format!("{path} {body} was answered {status}: {text}"));
             return None;
         }
         Some(serde_json::from_slice(&text).unwrap())
     }
 }
 
-/// Takes files out of a spool's folder until the world is over.
-pub(crate) fn take_files(world: &World, queue: usize, folder: &Path) {
-    while !world.is_over() {
-        for (path, run, seen) in in_order(world, folder) {
-            world.ledger().appeared(queue, run, &seen);
+/// Takes files out of a spool's folder until the workload is over.
+pub(crate) fn take_files(workload: &Workload, queue: usize, folder: &Path) {
+    while !workload.is_over() {
+        for (path, run, seen) in in_order(workload, folder) {
+            workload.ledger().appeared(queue, run, &seen);
             fs::remove_file(&path).unwrap();
         }
         sleep(PAUSE);
@@ -169,7 +169,7 @@ pub(crate) fn take_files(world: &World, queue: usize, folder: &Path) {
 
 /// The files that may be taken now, by name. One listing may miss a file and yet show a later one; what a second
 /// listing shows besides is taken only up to what the first showed of that account.
-fn in_order(world: &World, folder: &Path) -> Vec<(PathBuf, u32, Seen)> {
+fn in_order(workload: &Workload, folder: &Path) -> Vec<(PathBuf, u32, Seen)> {
     let first = names(folder);
     let mut files = Vec::new();
     let mut last = BTreeMap::new();
@@ -182,7 +182,7 @@ fn in_order(world: &World, folder: &Path) -> Vec<(PathBuf, u32, Seen)> {
         if first.binary_search(&name).is_ok() {
             last.insert(seen.account.clone(), name.clone());
         }
-        let run = world.run_at(u64::try_from(written.as_millis()).unwrap());
+        let run = workload.run_at(u64::try_from(written.as_millis()).unwrap());
         files.push((path, name, run, seen));
     }
     files.retain(|(_, name, _, seen)| last.get(&seen.account).is_some_and(|last| name <= last));

@@ -13,7 +13,7 @@ use ringhookd::store::{Bounds, HeldBounds, Options, Store, Which};
 use ringhookd::vault::Vault;
 use serde_json::{Value, json};
 
-use super::daemon::Site;
+use super::daemon::Installed;
 use super::points::{ARRIVING, REFRESHING};
 use super::random::Random;
 use crate::support::http::Client;
@@ -23,15 +23,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A daemon's site before a simulated Ring.
 struct Scene {
-    site: Site,
+    installed: Installed,
     ring: Ring,
 }
 
 impl Scene {
     fn new(policy: Policy, settings: &str) -> Self {
         let ring = Ring::start(RingOptions { policy, ..RingOptions::default() }).unwrap();
-        let site = Site::before(&ring, settings);
-        Self { site, ring }
+        let installed = Installed::before(&ring, settings);
+        Self { installed, ring }
     }
 
     /// Puts accounts in with their refresh tokens alone, so that they are due at once.
@@ -48,7 +48,7 @@ impl Scene {
     }
 
     fn call(&self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, Value)> {
-        let mut client = Client::unix(&self.site.socket())?;
+        let mut client = Client::unix(&self.installed.socket())?;
         let headers = "Content-Type: application/json\r\n";
         let (status, text) = client.send(method, path, headers, body.as_bytes())?;
         Ok((status, serde_json::from_slice(&text).unwrap_or_default()))
@@ -70,9 +70,9 @@ impl Scene {
 
     /// Accounts whose refresh token in the store Ring does not honour.
     fn lost(&self, ids: &[String]) -> BTreeSet<String> {
-        let key = fs::read(self.site.store().join("master.key")).unwrap();
+        let key = fs::read(self.installed.store().join("master.key")).unwrap();
         let vault = Vault::from_hex(&key, None).unwrap();
-        let store = Store::open(&self.site.store(), "test", vault, options()).unwrap();
+        let store = Store::open(&self.installed.store(), "test", vault, options()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let lost = runtime.block_on(async {
             let mut lost = BTreeSet::new();
@@ -103,13 +103,13 @@ fn a_refresh_that_was_cut_off_at_any_step_loses_nothing_that_ring_would_honour()
                 let ids: Vec<String> = (0..4).map(|n| format!("account-{n}")).collect();
                 let scene = Scene::new(policy, "[tokens]\nparallel = 1\n");
                 let failpoint = format!("{point}={pass}:kill");
-                let mut daemon = scene.site.spawn(Some(&failpoint));
-                assert!(scene.site.ready(&mut daemon).is_some(), "{}", daemon.log());
+                let mut daemon = scene.installed.spawn(Some(&failpoint));
+                assert!(scene.installed.ready(&mut daemon).is_some(), "{}", daemon.log());
                 // The daemon may die before it has answered.
                 let _ = scene.import(&ids);
                 let status = daemon.wait(PATIENCE).unwrap_or_else(|| panic!("{failpoint}: {}", daemon.log()));
                 assert_eq!(status.signal(), Some(9), "{failpoint}: {}", daemon.log());
-                let (mut daemon, _) = scene.site.start();
+                let (mut daemon, _) = scene.installed.start();
                 // It may have died before it had all of them.
                 let is_missing =
                     |id: &&String| scene.call("GET", &format!("/v1/accounts/{id}"), "").unwrap().0 == 404;
@@ -133,14 +133,14 @@ fn kills_at_chance_while_everybody_is_refreshed_lose_only_what_was_on_the_wire()
         let mut random = Random::new(clock::now().0);
         let ids: Vec<String> = (0..600).map(|n| format!("account-{n}")).collect();
         let scene = Scene::new(policy, "requests_per_second = 90\n[linking]\ncodes_per_second = 5\n");
-        let (mut daemon, _) = scene.site.start();
+        let (mut daemon, _) = scene.installed.start();
         scene.import(&ids).unwrap();
         let mut kills = 0;
         while kills < 12 {
             sleep(Duration::from_millis(100) + random.ms(400));
             daemon.kill();
             kills += 1;
-            (daemon, _) = scene.site.start();
+            (daemon, _) = scene.installed.start();
         }
         scene.settle();
         daemon.kill();
@@ -165,12 +165,12 @@ fn a_token_without_its_account_that_was_cut_off_arrives_all_the_same() {
     for point in ARRIVING.iter().chain(REFRESHING) {
         let scene = Scene::new(GRACE, "");
         let refresh = scene.ring.add_account("X").refresh;
-        let mut daemon = scene.site.spawn(Some(&format!("{point}:kill")));
-        assert!(scene.site.ready(&mut daemon).is_some(), "{}", daemon.log());
+        let mut daemon = scene.installed.spawn(Some(&format!("{point}:kill")));
+        assert!(scene.installed.ready(&mut daemon).is_some(), "{}", daemon.log());
         let entry = json!({"user": "ann", "refresh_token": refresh}).to_string();
         assert!(scene.call("POST", "/v1/accounts", &entry).is_err(), "{point}");
         assert_eq!(daemon.wait(PATIENCE).and_then(|status| status.signal()), Some(9), "{point}");
-        let (mut daemon, _) = scene.site.start();
+        let (mut daemon, _) = scene.installed.start();
         let deadline = clock::instant() + PATIENCE;
         while scene.call("GET", "/v1/accounts/X", "").unwrap().0 != 200 {
             assert!(clock::instant() < deadline, "{point}: {}", daemon.log());

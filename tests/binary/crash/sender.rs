@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::event::{Event, account_name, user_of};
 use super::random::Random;
-use super::world::World;
+use super::workload::Workload;
 use crate::support::http::Client;
 
 /// Accounts that one sender goes around with.
@@ -15,14 +15,14 @@ const ACCOUNTS: usize = 4;
 const RETRY_MS: u64 = 20;
 const CLAIMS_EVERY: Duration = Duration::from_millis(20);
 
-/// Sends until the world is quiet. `pace_ms` lies between two events, on average half of it.
-pub(crate) fn send(world: &World, mut random: Random, pace_ms: u64) {
-    let mut post = Post { world, client: None };
+/// Sends until the workload is quiet. `pace_ms` lies between two events, on average half of it.
+pub(crate) fn send(workload: &Workload, mut random: Random, pace_ms: u64) {
+    let mut post = Post { workload, client: None };
     let mut accounts: Vec<(u32, u64)> = Vec::new();
-    while !world.is_quiet() {
+    while !workload.is_quiet() {
         let at = usize::try_from(random.below(ACCOUNTS as u64)).unwrap();
         if at >= accounts.len() {
-            accounts.push((open(world, &mut random), 5 + random.below(60)));
+            accounts.push((open(workload, &mut random), 5 + random.below(60)));
             continue;
         }
         let (account, left) = &mut accounts[at];
@@ -31,7 +31,7 @@ pub(crate) fn send(world: &World, mut random: Random, pace_ms: u64) {
         if *left == 0 {
             accounts.swap_remove(at);
         }
-        let event = world.ledger().sending(account);
+        let event = workload.ledger().sending(account);
         post.until_answered(event, &mut random);
         if random.percent(5) {
             post.until_answered(event, &mut random);
@@ -48,32 +48,32 @@ pub(crate) fn send(world: &World, mut random: Random, pace_ms: u64) {
 }
 
 /// A new account; half of them are claimed before Ring sends anything.
-fn open(world: &World, random: &mut Random) -> u32 {
-    let account = world.ledger().open_account();
+fn open(workload: &Workload, random: &mut Random) -> u32 {
+    let account = workload.ledger().open_account();
     if random.percent(50) {
-        claim(world, account);
+        claim(workload, account);
     }
     account
 }
 
 /// Imports the account's user until that is answered.
-pub(crate) fn claim(world: &World, account: u32) {
-    world.ledger().claiming(account);
+pub(crate) fn claim(workload: &Workload, account: u32) {
+    workload.ledger().claiming(account);
     let body = user_entry(account);
-    while !world.is_over() {
+    while !workload.is_over() {
         let header = "Content-Type: application/json\r\n";
-        let answer = Client::unix(&world.socket)
+        let answer = Client::unix(&workload.socket)
             .and_then(|mut client| client.send("POST", "/v1/accounts", header, body.as_bytes()));
         match answer {
             Ok((200, text)) => {
                 let text = String::from_utf8_lossy(&text);
                 assert!(text.contains("\"imported\":1"), "{text}");
-                return world.ledger().claimed(account);
+                return workload.ledger().claimed(account);
             }
             Ok((500..600, _)) | Err(_) => sleep(Duration::from_millis(5)),
             Ok((status, text)) => {
                 let text = String::from_utf8_lossy(&text).into_owned();
-                return world.ledger().complain(&format!("import was answered {status}: {text}"));
+                return workload.ledger().complain(&format!("import was answered {status}: {text}"));
             }
         }
     }
@@ -85,16 +85,16 @@ pub(crate) fn user_entry(account: u32) -> String {
 }
 
 /// Claims accounts a while after Ring began to send for them, and those that nobody sends for any more.
-pub(crate) fn claim_now_and_then(world: &World, mut random: Random) {
+pub(crate) fn claim_now_and_then(workload: &Workload, mut random: Random) {
     let mut first = 0;
-    while !world.is_quiet() {
-        let accounts = world.ledger().accounts();
-        while first < accounts && world.ledger().is_claimed(first) {
+    while !workload.is_quiet() {
+        let accounts = workload.ledger().accounts();
+        while first < accounts && workload.ledger().is_claimed(first) {
             first += 1;
         }
         for account in first..accounts {
-            if random.percent(4) && !world.ledger().is_claimed(account) {
-                claim(world, account);
+            if random.percent(4) && !workload.ledger().is_claimed(account) {
+                claim(workload, account);
             }
         }
         sleep(CLAIMS_EVERY);
@@ -102,16 +102,16 @@ pub(crate) fn claim_now_and_then(world: &World, mut random: Random) {
 }
 
 struct Post<'a> {
-    world: &'a World,
+    workload: &'a Workload,
     client: Option<Client>,
 }
 
 impl Post<'_> {
     fn until_answered(&mut self, event: Event, random: &mut Random) {
-        while !self.world.is_over() {
+        while !self.workload.is_over() {
             let status = self.once(event, &event.signature());
             if let Some(status) = status {
-                self.world.ledger().answered(event, status);
+                self.workload.ledger().answered(event, status);
                 if !(500..600).contains(&status) {
                     return;
                 }
@@ -126,15 +126,15 @@ impl Post<'_> {
         if let Some(status) = self.once(forged, &near.signature())
             && !matches!(status, 401 | 503)
         {
-            self.world.ledger().complain(&format!("a forgery was answered {status}"));
+            self.workload.ledger().complain(&format!("a forgery was answered {status}"));
         }
     }
 
     fn once(&mut self, event: Event, signature: &str) -> Option<u16> {
-        self.world.tries.fetch_add(1, Ordering::Relaxed);
+        self.workload.tries.fetch_add(1, Ordering::Relaxed);
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => Client::tcp(self.world.address()?).ok()?,
+            None => Client::tcp(self.workload.address()?).ok()?,
         };
         let (status, _) = client.send("POST", "/webhooks/ring", signature, event.body().as_bytes()).ok()?;
         self.client = Some(client);

@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ringhookd::clock;
 use ringhookd::sim::{Options, Visit};
 
-use crate::linking::house::{House, join_all};
+use crate::support::linking::{LinkHarness, join_all};
 
 /// Codes of many users, and strangers', within the second.
 const CODES: &str = "[linking]\ncodes_per_second = 40\n";
@@ -25,21 +25,21 @@ async fn users_whose_codes_are_on_their_way_are_never_told_to_begin_again() {
 }
 
 async fn a_crowd_before_an_oauth_that_takes(time: &str) {
-    let house = House::with(CODES, Options::default()).await;
-    house.inject(&format!("oauth-slow-before:{time}"), None);
+    let harness = LinkHarness::with(CODES, Options::default()).await;
+    harness.inject(&format!("oauth-slow-before:{time}"), None);
     // A user of the partner's who makes nonces up, and strangers who make codes up.
-    let forged = join_all(20, |n| house.claim_as_task(&made_up(n), "mallory"));
-    let strange = join_all(20, |n| house.bring_as_task(&format!("made-up-code-{n}")));
+    let forged = join_all(20, |n| harness.claim_as_task(&made_up(n), "mallory"));
+    let strange = join_all(20, |n| harness.bring_as_task(&format!("made-up-code-{n}")));
     let accounts: Vec<String> = (0..USERS).map(|n| format!("account-{n}")).collect();
-    let codes: Vec<String> = accounts.iter().map(|account| house.ring.new_code(account)).collect();
-    let visits: Vec<Visit> = accounts.iter().map(|account| house.visit(account)).collect();
+    let codes: Vec<String> = accounts.iter().map(|account| harness.ring.new_code(account)).collect();
+    let visits: Vec<Visit> = accounts.iter().map(|account| harness.visit(account)).collect();
     let brought = async {
         for code in &codes {
             // Beside the strangers' a code may have to come again, as Ring's does.
-            house.soon("the code is taken", async || house.bring(code).await.0 == 200).await;
+            harness.soon("the code is taken", async || harness.bring(code).await.0 == 200).await;
         }
     };
-    let claimed = join_all(USERS, |n| house.claim_as_task(&visits[n], &format!("user-{n}")));
+    let claimed = join_all(USERS, |n| harness.claim_as_task(&visits[n], &format!("user-{n}")));
     let (_, _, (), claimed) = tokio::join!(forged, strange, brought, claimed);
     for (status, told) in claimed {
         let outcome = told["outcome"].as_str().unwrap();
@@ -47,9 +47,9 @@ async fn a_crowd_before_an_oauth_that_takes(time: &str) {
     }
     // What is pending goes on by itself.
     for (n, account) in accounts.iter().enumerate() {
-        house.is(account, "linked").await;
-        assert_eq!(house.show(account).await["user"], format!("user-{n}"));
-        assert_eq!(house.outcome(&visits[n], &format!("user-{n}")).await, "linked");
+        harness.is(account, "linked").await;
+        assert_eq!(harness.show(account).await["user"], format!("user-{n}"));
+        assert_eq!(harness.outcome(&visits[n], &format!("user-{n}")).await, "linked");
     }
 }
 
@@ -70,15 +70,15 @@ async fn a_user_whose_code_we_sent_back_is_pending_until_it_comes_again() {
 
 #[tokio::test]
 async fn a_browser_that_is_a_moment_ahead_of_its_code_waits_for_it() {
-    let house = House::new().await;
+    let harness = LinkHarness::new().await;
     for n in 0..20 {
         let account = format!("account-{n}");
-        let code = house.ring.new_code(&account);
-        let visit = house.visit(&account);
+        let code = harness.ring.new_code(&account);
+        let visit = harness.visit(&account);
         let began = clock::ticks();
-        let claiming = tokio::spawn(house.claim_as_task(&visit, "ann"));
+        let claiming = tokio::spawn(harness.claim_as_task(&visit, "ann"));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(house.bring(&code).await.0, 200);
+        assert_eq!(harness.bring(&code).await.0, 200);
         let brought_in_time = began.elapsed() < Duration::from_millis(3500);
         let (_, told) = claiming.await.unwrap();
         // Nothing is known of a machine that stood still.
@@ -92,15 +92,15 @@ async fn a_browser_that_is_a_moment_ahead_of_its_code_waits_for_it() {
 
 #[tokio::test]
 async fn a_claim_that_is_pending_goes_on_by_itself_when_its_account_comes() {
-    let house = House::new().await;
-    house.inject("oauth-503", None);
-    let code = house.ring.new_code("A");
-    let visit = house.visit("A");
-    assert_eq!(house.bring(&code).await.0, 200);
-    let (status, told) = house.claim(&visit, "ann").await;
+    let harness = LinkHarness::new().await;
+    harness.inject("oauth-503", None);
+    let code = harness.ring.new_code("A");
+    let visit = harness.visit("A");
+    assert_eq!(harness.bring(&code).await.0, 200);
+    let (status, told) = harness.claim(&visit, "ann").await;
     assert_eq!((status, &told["outcome"]), (202, &"pending".into()));
-    house.ring.clear_faults();
-    house.is("A", "linked").await;
-    assert_eq!(house.show("A").await["user"], "ann");
-    assert_eq!(house.outcome(&visit, "ann").await, "linked");
+    harness.ring.clear_faults();
+    harness.is("A", "linked").await;
+    assert_eq!(harness.show("A").await["user"], "ann");
+    assert_eq!(harness.outcome(&visit, "ann").await, "linked");
 }

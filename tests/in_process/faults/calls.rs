@@ -2,7 +2,7 @@
 
 use ringhookd::store::{Health, StoreError};
 
-use crate::faults::world::{World, base, open};
+use crate::faults::harness::{StoreHarness, base, open};
 use crate::support::disk::{Disk, Fault, Image, Kind};
 use crate::support::rng::seed;
 use crate::support::whole::{self, share, stride};
@@ -30,44 +30,44 @@ fn the_disk_may_be_gone_from_any_call_on() {
 fn after_one_error_every_write_fails_until_the_file_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
-    let mut world = World::new(&folder, &base(&folder), seed());
-    world.steps(5);
-    world.disk.fail(Fault { at: 0, kinds: &[Kind::Sync], times: 1, full: false, lost: None });
-    while world.step() {}
-    assert_eq!(world.disk.failed(), 1);
-    let Health::Failing { why, .. } = world.inline.store.health() else { panic!("it must say so") };
+    let mut harness = StoreHarness::new(&folder, &base(&folder), seed());
+    harness.steps(5);
+    harness.disk.fail(Fault { at: 0, kinds: &[Kind::Sync], times: 1, full: false, lost: None });
+    while harness.step() {}
+    assert_eq!(harness.disk.failed(), 1);
+    let Health::Failing { why, .. } = harness.inline.store.health() else { panic!("it must say so") };
     assert!(!why.is_empty());
-    let open = crate::support::at_once(world.inline.store.queues().lease(
+    let open = crate::support::at_once(harness.inline.store.queues().lease(
         &crate::support::queue("all"),
         &crate::support::request(1),
-        world.now,
+        harness.now,
     ));
     assert!(open.is_ok(), "reads go on: {open:?}");
     // redb itself would say PreviousIo now: the store must not even try, and a new handle is the only way.
-    assert!(!world.resend() && world.disk.failed() == 1);
-    assert!(world.inline.recover(world.now));
-    assert!(world.resend());
-    world.steps(20);
-    world.verify(world.disk.durable(), "after PreviousIo");
+    assert!(!harness.resend() && harness.disk.failed() == 1);
+    assert!(harness.inline.recover(harness.now));
+    assert!(harness.resend());
+    harness.steps(20);
+    harness.verify(harness.disk.durable(), "after PreviousIo");
 }
 
 #[test]
 fn who_waits_for_a_queue_is_woken_when_a_failure_freed_its_leases() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
-    let mut world = World::new(&folder, &base(&folder), seed());
-    world.steps(10);
-    let store = world.inline.store.clone();
+    let mut harness = StoreHarness::new(&folder, &base(&folder), seed());
+    harness.steps(10);
+    let store = harness.inline.store.clone();
     let (all, wanted) = (crate::support::queue("all"), crate::support::request(1000));
-    assert!(crate::support::at_once(store.queues().lease(&all, &wanted, world.now)).unwrap().is_some());
+    assert!(crate::support::at_once(store.queues().lease(&all, &wanted, harness.now)).unwrap().is_some());
     let wake = store.queues().wake(&all).unwrap();
     let mut woken = Box::pin(wake.notified());
     woken.as_mut().enable();
-    world.disk.fail(Fault { at: 0, kinds: &[Kind::Sync], times: 1, full: false, lost: None });
-    while world.step() {}
-    assert!(world.inline.recover(world.now));
+    harness.disk.fail(Fault { at: 0, kinds: &[Kind::Sync], times: 1, full: false, lost: None });
+    while harness.step() {}
+    assert!(harness.inline.recover(harness.now));
     assert!(woken.as_mut().enable(), "nobody said that the events are free");
-    assert!(crate::support::at_once(store.queues().lease(&all, &wanted, world.now)).unwrap().is_some());
+    assert!(crate::support::at_once(store.queues().lease(&all, &wanted, harness.now)).unwrap().is_some());
 }
 
 /// After a failed sync the page cache shows what the disk never got. 200 positions, and what the kernel may do then.
@@ -82,19 +82,19 @@ fn a_failed_sync_is_never_taken_for_a_good_one() {
             let what = format!("sync {at}, lost {lost}, cache dropped: {forgets}");
             let disk = Disk::holding(base.clone());
             disk.seed(seed() + at as u64);
-            let mut world = World::large(&folder, disk, seed()).unwrap();
-            world.disk.fail(Fault { at, kinds: &[Kind::Sync], times: 1, full: false, lost: Some(lost) });
-            let failed = (0..300).any(|_| !world.step());
+            let mut harness = StoreHarness::large(&folder, disk, seed()).unwrap();
+            harness.disk.fail(Fault { at, kinds: &[Kind::Sync], times: 1, full: false, lost: Some(lost) });
+            let failed = (0..300).any(|_| !harness.step());
             fired += usize::from(failed);
             if failed {
                 if forgets {
-                    world.disk.drop_cache();
+                    harness.disk.drop_cache();
                 }
-                assert!(world.inline.recover(world.now), "{what}: {:?}", world.inline.store.health());
-                assert!(world.resend(), "{what}");
+                assert!(harness.inline.recover(harness.now), "{what}: {:?}", harness.inline.store.health());
+                assert!(harness.resend(), "{what}");
             }
-            world.steps(20);
-            world.verify(world.disk.durable(), &what);
+            harness.steps(20);
+            harness.verify(harness.disk.durable(), &what);
         }
     }
     assert_eq!(fired, 4 * share("failed syncs"), "every position was reached");
@@ -122,44 +122,44 @@ fn sweep(what: &str, stride: usize, fault: impl Fn(usize) -> Fault) {
 fn one_run(folder: &std::path::Path, base: &Image, seed: u64, fault: Fault, what: &str) -> bool {
     let disk = Disk::holding(base.clone());
     disk.fail(fault);
-    let mut world = match World::on(folder, disk.clone(), seed) {
-        Ok(world) => world,
+    let mut harness = match StoreHarness::on(folder, disk.clone(), seed) {
+        Ok(harness) => harness,
         Err(error) => {
             assert!(matches!(error, StoreError::Unavailable(_)), "{what}: {error}");
             disk.heal();
-            World::on(folder, disk.clone(), seed).unwrap_or_else(|e| panic!("{what}: {e}"))
+            StoreHarness::on(folder, disk.clone(), seed).unwrap_or_else(|e| panic!("{what}: {e}"))
         }
     };
     for _ in 0..STEPS {
         let failed = disk.failed();
-        let fine = world.step();
-        let health = world.inline.store.health();
+        let fine = harness.step();
+        let health = harness.inline.store.health();
         if health == Health::Ready {
             continue;
         }
         assert!(matches!(health, Health::Failing { .. }), "{what}: {health:?}");
         assert!(!fine && disk.failed() > failed, "{what}: it fails for a reason and says so");
         let mut tries = 0;
-        while !world.inline.recover(world.now) {
+        while !harness.inline.recover(harness.now) {
             tries += 1;
-            let health = world.inline.store.health();
+            let health = harness.inline.store.health();
             assert!(matches!(health, Health::Failing { .. }), "{what}: {health:?}");
             if tries == 3 {
                 disk.heal();
             }
             assert!(tries < 6, "{what}: it does not come back");
         }
-        assert!(world.resend() || disk.failed() > 0, "{what}");
+        assert!(harness.resend() || disk.failed() > 0, "{what}");
     }
     disk.heal();
-    if world.inline.store.health() != Health::Ready {
-        assert!(world.inline.recover(world.now), "{what}");
+    if harness.inline.store.health() != Health::Ready {
+        assert!(harness.inline.recover(harness.now), "{what}");
     }
-    assert!(world.resend(), "{what}");
+    assert!(harness.resend(), "{what}");
     let fired = disk.failed() > 0;
-    world.verify(disk.durable(), &format!("{what}: after a power cut"));
-    world.inline.store.close();
+    harness.verify(disk.durable(), &format!("{what}: after a power cut"));
+    harness.inline.store.close();
     drop(open(folder, &disk).unwrap_or_else(|e| panic!("{what}: {e}")));
-    world.verify(disk.cached(), what);
+    harness.verify(disk.cached(), what);
     fired
 }

@@ -1,7 +1,7 @@
 //! Power cuts: whatever part of the un-synced writes is on the disk, the store opens and holds what it said.
 
+use crate::faults::harness::{StoreHarness, base, verify};
 use crate::faults::ledger::Ledger;
-use crate::faults::world::{World, base, verify};
 use crate::support::disk::{Change, Image, crash_image};
 use crate::support::rng::{Rng, seed};
 use crate::support::whole::share;
@@ -32,13 +32,13 @@ fn cut_one_run(seed: u64, wanted: usize) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
     let base = base(&folder);
-    let mut world = World::new(&folder, &base, seed);
-    world.disk.record();
-    let mut durable = world.disk.durable();
-    world.steps(STEPS);
-    world.inline.store.close();
-    let log = world.disk.recorded();
-    world.verify(world.disk.durable(), "without a power cut");
+    let mut harness = StoreHarness::new(&folder, &base, seed);
+    harness.disk.record();
+    let mut durable = harness.disk.durable();
+    harness.steps(STEPS);
+    harness.inline.store.close();
+    let log = harness.disk.recorded();
+    harness.verify(harness.disk.durable(), "without a power cut");
 
     // With fewer images than calls, the cuts are spread over all of them.
     let (per_change, every) = (wanted.div_ceil(log.len()), (log.len() / wanted).max(1));
@@ -56,16 +56,16 @@ fn cut_one_run(seed: u64, wanted: usize) -> usize {
         for _ in 0..cuts {
             let keep = *rng.pick(&KEEP);
             let image = crash_image(&durable, &since, keep, &mut rng);
-            check(&world, image, &world.snapshots[epoch], seed, images);
+            check(&harness, image, &harness.snapshots[epoch], seed, images);
             images += 1;
         }
     }
     images
 }
 
-fn check(world: &World, image: Image, ledger: &Ledger, seed: u64, number: usize) {
+fn check(harness: &StoreHarness, image: Image, ledger: &Ledger, seed: u64, number: usize) {
     let what = format!("seed {seed}, image {number}");
-    let (held, found) = verify(&world.folder, image, ledger, world.now)
+    let (held, found) = verify(&harness.folder, image, ledger, harness.now)
         .unwrap_or_else(|error| panic!("{what}: it does not open: {error}"));
     assert_eq!((held.refused, held.marked), (None, 0), "{what}");
     found.assert_none(&what);

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use ringhookd::store::{Health, LOG_BYTES as LOG, Store, StoreError};
 use ringhookd::vault::Vault;
 
+use crate::faults::harness::{StoreHarness, base, harness_options, verify_open};
 use crate::faults::ledger::{Findings, Seen};
-use crate::faults::world::{World, base, verify_open, world_options};
 use crate::support::disk::{Disk, Image};
 use crate::support::rng::{Rng, seed};
 use crate::support::vault;
@@ -26,17 +26,17 @@ struct Tally {
 }
 
 /// A file as a long run leaves it, closed, and the bytes that mean something.
-fn damaged_base(folder: &Path) -> (World, Image, Vec<u64>) {
+fn damaged_base(folder: &Path) -> (StoreHarness, Image, Vec<u64>) {
     let base = base(folder);
-    let mut world = World::new(folder, &base, seed());
-    world.steps(120);
-    while world.inline.tick(world.now) {}
-    world.inline.store.close();
-    let image = world.disk.durable();
+    let mut harness = StoreHarness::new(folder, &base, seed());
+    harness.steps(120);
+    while harness.inline.tick(harness.now) {}
+    harness.inline.store.close();
+    let image = harness.disk.durable();
     let bytes = image.to_bytes();
     let used = bytes.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|b| *b != 0));
     let offsets = used.flat_map(|(n, _)| (n as u64 * 4096)..((n as u64 + 1) * 4096)).collect();
-    (world, image, offsets)
+    (harness, image, offsets)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_flipped_bit_never_makes_a_wrong_event() {
     println!("RINGHOOKD_SEED={seed}");
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
-    let (world, image, offsets) = damaged_base(&folder);
+    let (harness, image, offsets) = damaged_base(&folder);
     let routes = route_offsets(&image.to_bytes());
     let mut rng = Rng(seed);
     let mut tallies = [Tally::default(), Tally::default()];
@@ -57,7 +57,7 @@ fn a_flipped_bit_never_makes_a_wrong_event() {
         flipped.flip(offset, bit);
         for (tally, whole) in tallies.iter_mut().zip([false, true]) {
             let what = format!("seed {seed}, flip {number} at {offset}.{bit}, checked whole: {whole}");
-            one_flip(&world, flipped.clone(), whole, tally, &what);
+            one_flip(&harness, flipped.clone(), whole, tally, &what);
         }
     }
     let [plain, whole] = tallies;
@@ -83,8 +83,8 @@ fn route_offsets(bytes: &[u8]) -> Vec<u64> {
     low
 }
 
-fn one_flip(world: &World, image: Image, whole: bool, tally: &mut Tally, what: &str) {
-    match read_all(world, image, whole) {
+fn one_flip(harness: &StoreHarness, image: Image, whole: bool, tally: &mut Tally, what: &str) {
+    match read_all(harness, image, whole) {
         Err(None) => tally.panicked += 1,
         Err(Some(StoreError::Damaged(_))) => tally.refused += 1,
         Err(Some(error)) => {
@@ -108,12 +108,17 @@ fn one_flip(world: &World, image: Image, whole: bool, tally: &mut Tally, what: &
 }
 
 /// Nothing when a read of an open store panicked.
-fn read_all(world: &World, image: Image, whole: bool) -> Result<(Seen, Findings), Option<StoreError>> {
+fn read_all(
+    harness: &StoreHarness,
+    image: Image,
+    whole: bool,
+) -> Result<(Seen, Findings), Option<StoreError>> {
     let disk = Disk::holding(image);
     let disk = move || disk.clone();
-    let opened = ringhookd::store::Inline::open_with(&world.folder, vault(), world_options(), whole, disk);
+    let opened =
+        ringhookd::store::Inline::open_with(&harness.folder, vault(), harness_options(), whole, disk);
     let mut inline = opened.map_err(Some)?;
-    let read = AssertUnwindSafe(|| verify_open(&mut inline, &world.ledger, world.now));
+    let read = AssertUnwindSafe(|| verify_open(&mut inline, &harness.ledger, harness.now));
     let read = catch_unwind(read).map_err(|_| None);
     let _ = catch_unwind(AssertUnwindSafe(|| inline.store.close()));
     read
@@ -124,22 +129,22 @@ fn read_all(world: &World, image: Image, whole: bool) -> Result<(Seen, Findings)
 fn a_bad_record_in_the_log_is_refused_unless_it_may_have_been_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
-    let mut world = World::new(&folder, &base(&folder), seed());
+    let mut harness = StoreHarness::new(&folder, &base(&folder), seed());
     // redb has what the base left in the log: from here on it is written anew.
-    world.inline.tick(world.now);
-    assert!(world.accept_some());
+    harness.inline.tick(harness.now);
+    assert!(harness.accept_some());
     let mut before_last = Vec::new();
-    while world.logged().len() < 3 {
-        before_last = world.ledger.events.keys().cloned().collect();
-        assert!(world.accept_some());
+    while harness.logged().len() < 3 {
+        before_last = harness.ledger.events.keys().cloned().collect();
+        assert!(harness.accept_some());
     }
-    let (image, records) = (world.disk.durable(), world.logged());
-    world.inline.store.close();
+    let (image, records) = (harness.disk.durable(), harness.logged());
+    harness.inline.store.close();
     let (last, before) = records.split_last().unwrap();
     let flipped = |at: usize, byte: usize| {
         let mut image = image.clone();
         image.flip((at + byte) as u64, 3);
-        read_all(&world, image, false)
+        read_all(&harness, image, false)
     };
     for &at in before {
         // The head's length, generation and checks, and the changes behind it.
@@ -200,7 +205,7 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
     ];
     for (name, bytes) in cases {
         fs::write(folder.join("store.redb"), &bytes).unwrap();
-        let refused = crate::support::open(&folder, world_options()).map(|store| store.close());
+        let refused = crate::support::open(&folder, harness_options()).map(|store| store.close());
         println!("{name}: {refused:?}");
         let Err(error) = refused else { panic!("{name}: must be refused") };
         assert!(!matches!(error, StoreError::Unavailable(_)), "{name}: {error}");
@@ -208,7 +213,7 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
         assert!(after == bytes, "{name}: refused, but changed ({} to {} bytes)", bytes.len(), after.len());
     }
     fs::write(folder.join("store.redb"), &good).unwrap();
-    crate::support::open(&folder, world_options()).expect("the good one opens").close();
+    crate::support::open(&folder, harness_options()).expect("the good one opens").close();
 }
 
 #[test]
@@ -223,7 +228,7 @@ fn a_flip_in_a_real_file_is_refused_at_start() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(folder.join("store.redb"), &bad).unwrap();
-        match crate::support::open(&folder, world_options()).map(|store| store.close()) {
+        match crate::support::open(&folder, harness_options()).map(|store| store.close()) {
             Err(StoreError::Damaged(_)) => true,
             opened => opened.map(|()| false).unwrap(),
         }

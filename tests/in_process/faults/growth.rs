@@ -9,8 +9,8 @@ use ringhookd::store::{
     Accepted, Bounds, Inline, LeaseRequest, Options, Outcome, QueueSpec, StoreError, Unclaimed,
 };
 
+use crate::faults::harness::START;
 use crate::faults::ledger::Call;
-use crate::faults::world::START;
 use crate::support::disk::Disk;
 use crate::support::{HOUR, MIB, at_once, create, event, options, queue, spec, vault};
 

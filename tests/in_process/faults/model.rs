@@ -9,7 +9,7 @@ use ringhookd::store::{
     Accepted, AccountRefusal, Incoming, Inline, LeaseRequest, Options, Outcome, QueueSpec, Unclaimed,
 };
 
-use crate::faults::world::START;
+use crate::faults::harness::START;
 use crate::support::disk::{Disk, Image};
 use crate::support::whole::share;
 use crate::support::{HOUR, account, at_once, create, event, options, queue, spec, user, vault};

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use ringhookd::store::Import;
 
-use super::world::{World, base};
+use super::harness::{StoreHarness, base};
 use crate::support::disk::{Fault, Kind};
 use crate::support::{account, at_once, event, user};
 
@@ -15,21 +15,21 @@ const FAILS: Fault = Fault { at: 0, kinds: &[Kind::Sync], times: 1, full: false,
 fn a_user_whose_commit_failed_was_nobodys_number_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
-    let mut world = World::new(&folder, &base(&folder), 1);
-    let store = world.inline.store.clone();
+    let mut harness = StoreHarness::new(&folder, &base(&folder), 1);
+    let store = harness.inline.store.clone();
     let names = [user("new")];
-    world.disk.fail(FAILS);
+    harness.disk.fail(FAILS);
     let import = |id, of| Import { account: account(id), user: Some(user(of)), tokens: None, replace: false };
-    assert!(world.inline.run(world.now, store.links().import(import("x", "new"))).is_err());
+    assert!(harness.inline.run(harness.now, store.links().import(import("x", "new"))).is_err());
     let scope = at_once(store.queues().scope(Some(&names), None)).unwrap();
     assert_eq!(scope.users, Some([].into()), "a number that the next user gets");
-    world.disk.drop_cache();
-    assert!(world.inline.recover(world.now));
-    world.inline.run(world.now, store.links().import(import("y", "other"))).unwrap().unwrap();
+    harness.disk.drop_cache();
+    assert!(harness.inline.recover(harness.now));
+    harness.inline.run(harness.now, store.links().import(import("y", "other"))).unwrap().unwrap();
     let of = |name: &'static str| [user(name)];
     let (new, other) = (of("new"), of("other"));
-    let new = world.inline.run(world.now, store.queues().scope(Some(&new), None)).unwrap();
-    let other = world.inline.run(world.now, store.queues().scope(Some(&other), None)).unwrap();
+    let new = harness.inline.run(harness.now, store.queues().scope(Some(&new), None)).unwrap();
+    let other = harness.inline.run(harness.now, store.queues().scope(Some(&other), None)).unwrap();
     assert_eq!((new.users.unwrap().len(), other.users.unwrap().len()), (0, 1));
 }
 
@@ -37,8 +37,8 @@ fn a_user_whose_commit_failed_was_nobodys_number_meanwhile() {
 fn two_users_of_one_commit_have_two_numbers_and_each_is_known_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
-    let mut world = World::new(&folder, &base(&folder), 1);
-    let store = world.inline.store.clone();
+    let mut harness = StoreHarness::new(&folder, &base(&folder), 1);
+    let store = harness.inline.store.clone();
     let import = |id: &str, of: &str| Import {
         account: account(id),
         user: Some(user(of)),
@@ -51,10 +51,10 @@ fn two_users_of_one_commit_have_two_numbers_and_each_is_known_in_it() {
         Box::pin(async move { store.links().import(import).await.unwrap() })
             as std::pin::Pin<Box<dyn Future<Output = _>>>
     });
-    let done = world.inline.run_all(world.now, calls.collect());
+    let done = harness.inline.run_all(harness.now, calls.collect());
     assert_eq!(done.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, true, false], "x is new's");
     for (id, of) in [("x", "new"), ("y", "other"), ("z", "new")] {
-        let view = world.inline.run(world.now, store.links().account(account(id))).unwrap().unwrap();
+        let view = harness.inline.run(harness.now, store.links().account(account(id))).unwrap().unwrap();
         assert_eq!(view.user, Some(user(of)), "{id}");
     }
 }
@@ -63,19 +63,19 @@ fn two_users_of_one_commit_have_two_numbers_and_each_is_known_in_it() {
 fn what_a_failed_commit_did_is_not_counted() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("store");
-    let mut world = World::new(&folder, &base(&folder), 1);
-    let store = world.inline.store.clone();
+    let mut harness = StoreHarness::new(&folder, &base(&folder), 1);
+    let store = harness.inline.store.clone();
     let counted = || {
         let stats = store.stats();
         [&stats.accepted, &stats.held, &stats.duplicates].map(|count| count.load(Ordering::Relaxed))
     };
-    world.disk.fail(FAILS);
-    assert!(world.inline.run(world.now, store.inbox().accept(event("1", "nobodys"))).is_err());
+    harness.disk.fail(FAILS);
+    assert!(harness.inline.run(harness.now, store.inbox().accept(event("1", "nobodys"))).is_err());
     assert_eq!(counted(), [0, 0, 0]);
-    world.disk.drop_cache();
-    assert!(world.inline.recover(world.now));
+    harness.disk.drop_cache();
+    assert!(harness.inline.recover(harness.now));
     for _ in 0..2 {
-        world.inline.run(world.now, store.inbox().accept(event("1", "nobodys"))).unwrap();
+        harness.inline.run(harness.now, store.inbox().accept(event("1", "nobodys"))).unwrap();
     }
     assert_eq!(counted(), [1, 1, 1]);
 }

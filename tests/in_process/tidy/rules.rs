@@ -1,10 +1,11 @@
-//! The rules on one file each: purpose, lengths, clocks, leftovers, paths, failpoints, test command.
+//! The rules on one file each: purpose, lengths, switched-off tests, paths, failpoints, test command.
+
+use std::collections::BTreeSet;
 
 use super::source::{Complaint, Line, Source};
 
 const FILE_LINES: usize = 600;
 const MOST_FILE_LINES: usize = 450;
-const FUNCTION_LINES: usize = 70;
 
 /// A `//!` paragraph of a few words that ends as a sentence does.
 pub(crate) fn first_line_says_the_purpose(file: &Source) -> Option<Complaint> {
@@ -30,35 +31,9 @@ pub(crate) fn files_are_short(files: &[Source]) -> Vec<Complaint> {
     complaints
 }
 
-/// From the line with `fn` to its closing brace, as rustfmt indents it.
-pub(crate) fn functions_are_short(file: &Source) -> Vec<Complaint> {
-    let lines: Vec<(usize, &Line)> = file.production().collect();
-    let functions = lines.iter().enumerate().filter(|(_, (_, line))| begins_function(&line.code));
-    let long = functions.filter_map(|(at, (number, head))| {
-        let length = length_of(&lines[at..])?;
-        let name = head.code.trim().trim_end_matches('{').trim_end();
-        (length > FUNCTION_LINES)
-            .then(|| file.complain(*number, format!("{length} lines, more than {FUNCTION_LINES}: `{name}`")))
-    });
-    long.collect()
-}
-
-pub(crate) fn clocks_are_read_in_one_place(file: &Source) -> Vec<Complaint> {
-    if file.path == "src/clock.rs" {
-        return Vec::new();
-    }
-    let reads = file.production().filter(|(_, line)| has_any(line, &["SystemTime::now", "Instant::now"]));
-    reads
-        .map(|(at, _)| file.complain(at, "only clock.rs reads a clock; take the time as an argument"))
-        .collect()
-}
-
-pub(crate) fn nothing_is_left_to_do(file: &Source) -> Vec<Complaint> {
-    banned(file, &["todo!", "unimplemented!", "dbg!"], "finish it")
-}
-
 pub(crate) fn no_test_is_switched_off(file: &Source) -> Vec<Complaint> {
-    banned(file, &["#[ignore"], "mend the test or delete it")
+    let found = file.lines.iter().enumerate().filter(|(_, line)| line.code.contains("#[ignore"));
+    found.map(|(at, _)| file.complain(at + 1, "mend the test or delete it")).collect()
 }
 
 /// In every text file, comments and strings included.
@@ -95,37 +70,23 @@ pub(crate) fn readme_has_the_test_command(readme: &str, command: &str) -> Option
     })
 }
 
-fn banned(file: &Source, words: &[&str], instead: &str) -> Vec<Complaint> {
-    let found = file.lines.iter().enumerate().filter(|(_, line)| has_any(line, words));
-    found.map(|(at, line)| file.complain(at + 1, format!("`{}`: {instead}", line.code.trim()))).collect()
-}
-
-fn has_any(line: &Line, words: &[&str]) -> bool {
-    words.iter().any(|word| line.code.contains(word))
-}
-
-fn begins_function(code: &str) -> bool {
-    let before = code.split("fn ").next().unwrap_or_default();
-    let qualifier = |word: &str| {
-        matches!(word, "const" | "async" | "unsafe" | "extern")
-            || word.starts_with("pub")
-            || word.starts_with(['"', '('])
-            || word.ends_with(')')
-    };
-    code.contains("fn ") && before.split_whitespace().all(qualifier) && !before.ends_with('(')
-}
-
-/// Lines of the function that begins on the first of these; none for a declaration without a body.
-fn length_of(lines: &[(usize, &Line)]) -> Option<usize> {
-    let ends = |code: &str| code.trim_end().ends_with(['{', '}', ';']);
-    let open = lines.iter().position(|(_, line)| ends(&line.code))?;
-    if !lines[open].1.code.trim_end().ends_with('{') {
-        return None;
-    }
-    let head = &lines[0].1.code;
-    let close = format!("{}}}", &head[..head.len() - head.trim_start().len()]);
-    let length = lines[open + 1..].iter().position(|(_, line)| line.code.starts_with(&close))?;
-    Some(open + 1 + length + 1)
+/// The dependencies that the lock file of the fuzz targets has of this crate are those of its manifest.
+pub(crate) fn fuzz_lock_is_up_to_date(manifest: &str, lock: &str) -> Option<Complaint> {
+    let section = manifest
+        .split("\n[")
+        .find_map(|section| section.trim_start_matches('[').strip_prefix("dependencies]"));
+    let wanted = section.expect("[dependencies]").lines().filter_map(|line| Some(line.split_once(" = ")?.0));
+    let wanted: BTreeSet<&str> = wanted.collect();
+    let ours = lock.split("[[package]]").find(|package| package.contains("name = \"ringhookd\"\n"));
+    let (_, ours) = ours.expect("this crate").split_once("dependencies = [").expect("its dependencies");
+    let names = ours.split(']').next().unwrap_or_default().split('"').skip(1).step_by(2);
+    let locked: BTreeSet<&str> = names.filter_map(|name| name.split(' ').next()).collect();
+    let differ: Vec<_> = wanted.symmetric_difference(&locked).collect();
+    (!differ.is_empty()).then(|| {
+        Complaint(format!(
+            "fuzz/Cargo.lock: behind Cargo.toml in {differ:?}; `cargo metadata --manifest-path fuzz/Cargo.toml` writes it"
+        ))
+    })
 }
 
 /// The name lies in the text at the column where the code says that a failpoint is.
@@ -181,48 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn function_length() {
-        let body = |lines: usize| "        a();\n".repeat(lines);
-        for head in [
-            "    fn a() {",
-            "    pub(crate) const fn a() {",
-            "    pub async fn a(\n        b: u8,\n    ) -> u8 {",
-            "    fn a<T>()\n    where\n        T: B,\n    {",
-            "    pub(in crate::a) fn a() {",
-            "    extern \"C\" fn a() {",
-        ] {
-            let lines = head.lines().count();
-            let text = |extra: usize| {
-                format!(
-                    "impl A {{\n{head}\n{}    }}\n    fn b();\n}}\n",
-                    body(FUNCTION_LINES - lines - 1 + extra)
-                )
-            };
-            assert!(functions_are_short(&file(&text(0))).is_empty(), "{head}");
-            let complaints = functions_are_short(&file(&text(1)));
-            assert!(
-                complaints.len() == 1 && complaints[0].0.starts_with("src/a.rs:2: 71 lines"),
-                "{head}: {complaints:?}"
-            );
-        }
-        let strings = format!("fn a() {{\n    b(\"\n}}\n\");\n{}}}\n", body(FUNCTION_LINES));
-        assert_eq!(functions_are_short(&file(&strings)).len(), 1);
-    }
-
-    #[test]
-    fn clocks() {
-        let bad =
-            file("fn a() {\n    Instant::now();\n    std::time::SystemTime::now();\n}\n// Instant::now\n");
-        assert_eq!(clocks_are_read_in_one_place(&bad).len(), 2);
-        assert!(clocks_are_read_in_one_place(&Source::new("src/clock.rs", "Instant::now()")).is_empty());
-    }
-
-    #[test]
-    fn leftovers() {
-        for bad in ["todo!()", "unimplemented!(\"x\")", "#[cfg(test)]\nmod tests {\n    dbg!(1);\n}"] {
-            assert_eq!(nothing_is_left_to_do(&file(bad)).len(), 1, "{bad}");
-        }
-        assert!(nothing_is_left_to_do(&file("// todo!()\nlet a = \"dbg!\";")).is_empty());
+    fn switched_off_tests() {
         for bad in ["#[ignore]", "#[ignore = \"slow\"]"] {
             assert_eq!(no_test_is_switched_off(&file(bad)).len(), 1, "{bad}");
         }
@@ -251,6 +171,19 @@ mod tests {
             silent,
             [code.complain(2, "failpoint \"store.before_commit\" is not in tests/binary/crash*")]
         );
+    }
+
+    #[test]
+    fn fuzz_lock() {
+        let lock = "[[package]]\nname = \"ringhookd\"\ndependencies = [\"a\", \"b 1.0\"]\n";
+        let check = |manifest: &str| fuzz_lock_is_up_to_date(manifest, lock);
+        assert_eq!(check("[dependencies]\na = \"1\"\nb = { version = \"1\" }\n"), None);
+        for bad in [
+            "[dependencies]\na = \"1\"\n[b]\nb = \"1\"\n",
+            "[dependencies]\na = \"1\"\nb = \"1\"\nc = \"1\"\n",
+        ] {
+            assert!(check(bad).is_some(), "{bad}");
+        }
     }
 
     #[test]

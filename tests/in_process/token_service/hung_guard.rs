@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::desk::room::{Room, soon};
 use crate::support::event;
+use crate::support::tokens::{TokenHarness, soon};
 
 /// Nobody hangs for ever: a test that fails ends.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -59,44 +59,44 @@ fn read(path: &Path) {
     drop(both);
 }
 
-fn unfinished(room: &Room, name: &str) -> PathBuf {
-    let store = &room.store.identity().store;
-    room.folder().join("guard").join(format!("{store}{name}.unfinished"))
+fn unfinished(harness: &TokenHarness, name: &str) -> PathBuf {
+    let store = &harness.store.identity().store;
+    harness.folder().join("guard").join(format!("{store}{name}.unfinished"))
 }
 
 #[tokio::test]
 async fn webhooks_status_and_tokens_that_are_there_go_on_beside_it() {
-    let room = Room::strict().await;
-    room.import("a").await;
-    room.survives("a").await;
-    let hanging = Hanging::at(unfinished(&room, ""));
-    room.import("b").await;
-    soon("its refresh begins", || room.tokens().status().overview.in_flight == 1).await;
+    let harness = TokenHarness::strict().await;
+    harness.import("a").await;
+    harness.survives("a").await;
+    let hanging = Hanging::at(unfinished(&harness, ""));
+    harness.import("b").await;
+    soon("its refresh begins", || harness.tokens().status().overview.in_flight == 1).await;
     for n in 0..20 {
-        room.store.inbox().accept(event(&format!("event-{n}"), "a")).await.unwrap();
-        assert!(room.tokens().status().configured);
-        room.lend("a").await.unwrap();
+        harness.store.inbox().accept(event(&format!("event-{n}"), "a")).await.unwrap();
+        assert!(harness.tokens().status().configured);
+        harness.lend("a").await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(hanging.still_hangs(), "somebody waited for it");
-    assert_eq!(room.ring.counts("b").granted, 0, "nothing is sent before its epoch is noted");
+    assert_eq!(harness.ring.counts("b").granted, 0, "nothing is sent before its epoch is noted");
     drop(hanging);
-    room.survives("b").await;
+    harness.survives("b").await;
 }
 
 #[tokio::test]
 async fn new_tokens_that_the_store_refuses_are_in_it_as_soon_as_it_is_well() {
-    let (room, disk) = super::full_disk::room().await;
-    room.fault("oauth-slow-after:2s", 1);
-    let number = room.import_number("a").await;
-    soon("OAuth has replaced the token", || room.ring.counts("a").granted == 1).await;
-    let fence = room.store.outbox().epoch().await.unwrap();
-    let hanging = Hanging::at(unfinished(&room, &format!(".{number}.{fence}")));
+    let (harness, disk) = super::full_disk::harness().await;
+    harness.fault("oauth-slow-after:2s", 1);
+    let number = harness.import_number("a").await;
+    soon("OAuth has replaced the token", || harness.ring.counts("a").granted == 1).await;
+    let fence = harness.store.outbox().epoch().await.unwrap();
+    let hanging = Hanging::at(unfinished(&harness, &format!(".{number}.{fence}")));
     disk.fail(super::full_disk::ALL_FULL);
-    soon("the answer has nowhere to go", || room.tokens().status().unrecorded == 1).await;
+    soon("the answer has nowhere to go", || harness.tokens().status().unrecorded == 1).await;
     disk.heal();
-    soon("it is recorded", || room.tokens().status().unrecorded == 0).await;
+    soon("it is recorded", || harness.tokens().status().unrecorded == 0).await;
     assert!(hanging.still_hangs(), "somebody waited for it");
     drop(hanging);
-    room.survives("a").await;
+    harness.survives("a").await;
 }

@@ -54,18 +54,18 @@ impl Ran {
     }
 }
 
-pub(crate) struct Place {
+pub(crate) struct Installation {
     dir: TempDir,
     ring: Option<Ring>,
 }
 
-impl Place {
-    /// Before `ring`, with its secret and the open socket besides those in `sockets`, where FOLDER is the place's own.
+impl Installation {
+    /// Before `ring`, with its secret and the open socket besides those in `sockets`, where FOLDER is the installation's own.
     pub(crate) fn new(ring: Ring, sockets: &str) -> Self {
         let secret = ring.client().secret.clone();
-        let place = Self { dir: tempfile::tempdir().unwrap(), ring: Some(ring) };
-        place.configure(&secret, sockets);
-        place
+        let installation = Self { dir: tempfile::tempdir().unwrap(), ring: Some(ring) };
+        installation.configure(&secret, sockets);
+        installation
     }
 
     pub(crate) fn configure(&self, client_secret: &str, sockets: &str) {

@@ -31,7 +31,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Answers are awaited far longer than any comes late here.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 
-pub(crate) struct Room {
+pub(crate) struct TokenHarness {
     dir: TempDir,
     pub(crate) ring: Ring,
     pub(crate) store: Store,
@@ -62,7 +62,7 @@ pub(crate) async fn soon(what: &str, is_so: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not so: {what}"));
 }
 
-impl Room {
+impl TokenHarness {
     pub(crate) async fn new(policy: Policy) -> Self {
         Self::with(Options { policy, ..Options::default() }, CALL_TIMEOUT).await
     }
@@ -78,11 +78,11 @@ impl Room {
         let dir = tempfile::tempdir().unwrap();
         let ring = Ring::start(Options { seed: randomness::random(), ..options }).unwrap();
         let store = store(&dir.path().join("store"), vec![alerts()]);
-        let mut room = Self::over(dir, ring, store).await;
-        room.late_after = late_after;
-        room.tokens = room.new_tokens().await;
-        room.let_go().await;
-        room
+        let mut harness = Self::over(dir, ring, store).await;
+        harness.late_after = late_after;
+        harness.tokens = harness.new_tokens().await;
+        harness.let_go().await;
+        harness
     }
 
     /// A token service over that store, which does not run yet.

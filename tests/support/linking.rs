@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// A status and a document.
 pub(crate) type Heard = (u16, Value);
 
-pub(crate) struct House {
+pub(crate) struct LinkHarness {
     dir: TempDir,
     pub(crate) ring: Ring,
     daemon: Option<Daemon>,
@@ -31,20 +31,20 @@ pub(crate) struct House {
     events: AtomicU64,
 }
 
-impl House {
+impl LinkHarness {
     pub(crate) async fn new() -> Self {
         Self::with("", Options::default()).await
     }
 
-    /// With more of the configuration, where FOLDER is the house's own.
+    /// With more of the configuration, where FOLDER is the harness's own.
     pub(crate) async fn with(settings: &str, options: Options) -> Self {
         let options = Options { hmac_key: KEY.into(), seed: randomness::random(), ..options };
         let ring = Ring::start(options).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let mut house =
+        let mut harness =
             Self { dir, ring, daemon: None, settings: settings.to_owned(), events: AtomicU64::new(0) };
-        house.start().await;
-        house
+        harness.start().await;
+        harness
     }
 
     /// The daemon again, over the same store.

@@ -29,7 +29,7 @@ const ACCOUNTS: [(&str, &str); 6] =
     [("a0", "ann"), ("a1", "bob"), ("a2", "ann"), ("a3", "cleo"), ("h0", "ann"), ("h1", "bob")];
 const ANNS_MAX_AGE: Duration = Duration::from_hours(1);
 
-pub(crate) fn world_options() -> Options {
+pub(crate) fn harness_options() -> Options {
     let only_ann = Selection::Only(["ann".into()].into_iter().collect());
     let all = QueueSpec { max_attempts: MAX_ATTEMPTS, max_age: 1000 * HOUR, ..spec("all") };
     let anns = QueueSpec {
@@ -60,7 +60,7 @@ pub(crate) fn base(folder: &Path) -> Image {
 }
 
 pub(crate) fn open(folder: &Path, disk: &Disk) -> Result<Inline, StoreError> {
-    open_by(folder, disk, world_options())
+    open_by(folder, disk, harness_options())
 }
 
 fn open_by(folder: &Path, disk: &Disk, options: Options) -> Result<Inline, StoreError> {
@@ -99,7 +99,7 @@ pub(crate) fn verify_open(inline: &mut Inline, ledger: &Ledger, now: Millis) -> 
     (seen, found)
 }
 
-pub(crate) struct World {
+pub(crate) struct StoreHarness {
     pub(crate) inline: Inline,
     pub(crate) disk: Disk,
     pub(crate) folder: PathBuf,
@@ -112,7 +112,7 @@ pub(crate) struct World {
     count: usize,
 }
 
-impl World {
+impl StoreHarness {
     pub(crate) fn new(folder: &Path, base: &Image, seed: u64) -> Self {
         Self::on(folder, Disk::holding(base.clone()), seed).unwrap()
     }
@@ -123,7 +123,7 @@ impl World {
 
     /// With a store that is larger than redb's cache, which therefore writes pages between its commits.
     pub(crate) fn large(folder: &Path, disk: Disk, seed: u64) -> Result<Self, StoreError> {
-        let options = Options { cache_bytes: 32 << 10, ..world_options() };
+        let options = Options { cache_bytes: 32 << 10, ..harness_options() };
         Ok(Self::over(open_by(folder, &disk, options)?, folder, disk, seed))
     }
 

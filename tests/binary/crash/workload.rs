@@ -10,7 +10,7 @@ use ringhookd::clock;
 use super::ledger::{Ledger, Queue};
 
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct Workload {
     ledger: Mutex<Ledger>,
     address: Mutex<Option<SocketAddr>>,
     pub(crate) socket: PathBuf,
@@ -24,7 +24,7 @@ pub(crate) struct World {
     leases: AtomicU64,
 }
 
-impl World {
+impl Workload {
     pub(crate) fn new(queues: &[Queue], socket: PathBuf) -> Self {
         Self {
             ledger: Mutex::new(Ledger::new(queues)),
@@ -78,7 +78,7 @@ impl World {
 }
 
 /// Makes the readers end when the supervisor's part of a scope does, by a panic too.
-pub(crate) struct EndOnDrop<'a>(pub(crate) &'a World);
+pub(crate) struct EndOnDrop<'a>(pub(crate) &'a Workload);
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
