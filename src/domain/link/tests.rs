@@ -100,9 +100,9 @@ fn code_about(seconds: u64, unsure: u64, is_late: bool) -> Event {
 #[test]
 fn a_link_begins_with_its_first_sign_in_whatever_order_signs_arrive() {
     for is_confirmation in [false, true] {
-        let sign = |seconds| match is_confirmation {
-            true => Event::Added { at: at(seconds) },
-            false => Event::DeviceAdded { at: at(seconds) },
+        let sign = |seconds| {
+            let at = at(seconds);
+            if is_confirmation { Event::Added { at } } else { Event::DeviceAdded { at } }
         };
         let (first, code, claim) = ((220, sign(190)), (200, code(200)), (210, claim(210, BOB)));
         for order in [[&first, &code, &claim], [&code, &first, &claim], [&code, &claim, &first]] {

@@ -55,17 +55,17 @@ async fn a_crowd_before_an_oauth_that_takes(time: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_whose_code_we_sent_back_is_pending_until_it_comes_again() {
-    let house = House::new().await;
+    let harness = LinkHarness::new().await;
     // More codes than are taken at once: who was sent back may be anybody's.
-    let strange = join_all(120, |n| house.bring_as_task(&format!("made-up-code-{n}"))).await;
+    let strange = join_all(120, |n| harness.bring_as_task(&format!("made-up-code-{n}"))).await;
     assert!(strange.iter().any(|(status, _)| *status == 503), "{strange:?}");
-    let code = house.ring.new_code("A");
-    let visit = house.visit("A");
-    let (status, told) = house.claim(&visit, "ann").await;
+    let code = harness.ring.new_code("A");
+    let visit = harness.visit("A");
+    let (status, told) = harness.claim(&visit, "ann").await;
     assert_eq!((status, &told["outcome"]), (202, &"pending".into()), "{told}");
-    house.soon("the code is taken", async || house.bring(&code).await.0 == 200).await;
-    house.is("A", "linked").await;
-    assert_eq!(house.outcome(&visit, "ann").await, "linked");
+    harness.soon("the code is taken", async || harness.bring(&code).await.0 == 200).await;
+    harness.is("A", "linked").await;
+    assert_eq!(harness.outcome(&visit, "ann").await, "linked");
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use crate::support::tokens::{TokenHarness, soon};
 use ringhookd::domain::refresh::Health;
 use ringhookd::sim::Place;
 
-
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_taken_out_of_an_answer_that_can_be_read_in_one_way_only() {
     for (fault, outcome) in
