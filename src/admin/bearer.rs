@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use ring::digest::{SHA256, digest};
+use sha2::{Digest, Sha256};
 
 use super::refusal::Refusal;
 use crate::clock;
@@ -54,9 +54,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn hash(token: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, token).as_ref());
-    hash
+    Sha256::digest(token).into()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a caller finds who knows only the socket: where to look, and the `OpenAPI` description of all calls.
+//! The entry for a caller who knows only the socket: where to look, and the `OpenAPI` description of all calls.
 
 use hyper::StatusCode;
 use serde_json::json;

@@ -207,7 +207,7 @@ impl Inner {
     }
 }
 
-/// What comes of `body` until `deadline`, at most [`MAX_BODY`] bytes, and whatever of it comes before it breaks.
+/// The part of `body` that comes until `deadline`, or before it breaks; at most [`MAX_BODY`] bytes.
 async fn read(body: &mut Incoming, deadline: Instant) -> Vec<u8> {
     let mut all = Vec::new();
     while all.len() < MAX_BODY
@@ -220,7 +220,7 @@ async fn read(body: &mut Incoming, deadline: Instant) -> Vec<u8> {
     all
 }
 
-/// What the lanes of one delivery know of each other.
+/// The state that the lanes of one delivery share.
 #[derive(Debug)]
 struct Round {
     until: Instant,

@@ -132,15 +132,21 @@ impl Accounts {
     }
 }
 
-/// What stands for an id, here and in its row.
+/// The hash that stands for an account's id, here and in its row.
 pub(crate) fn hash(id: &AccountId) -> [u8; 16] {
-    let digest = Sha256::digest(id.as_str().as_bytes());
+    short_hash(id.as_str())
+}
+
+/// The hash that stands for an id of Ring's: half a SHA-256.
+pub(crate) fn short_hash(id: &str) -> [u8; 16] {
+    let digest = Sha256::digest(id.as_bytes());
     let mut out = [0; 16];
     out.copy_from_slice(&digest[..16]);
     out
 }
 
-fn key(hash: &[u8; 16]) -> u64 {
+/// The number that stands for such a hash in a table in memory.
+pub(crate) fn key(hash: &[u8; 16]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
     u64::from_be_bytes(first)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use redb::ReadableTable;
-use sha2::{Digest, Sha256};
 
 use super::accounts;
 use super::transaction::Txn;
@@ -12,7 +11,7 @@ use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::store::kv::error::Fault;
 use crate::store::memory::core::DeviceHint;
-use crate::store::memory::index::NO_ACCOUNT;
+use crate::store::memory::index::{self, NO_ACCOUNT};
 use crate::store::memory::shared::bump;
 use crate::store::rows::codec::{stamp, stamped};
 
@@ -35,17 +34,7 @@ impl DeviceRow {
 }
 
 fn device_key(device: &DeviceId) -> [u8; 16] {
-    let digest = Sha256::digest(device.as_str().as_bytes());
-    let mut key = [0; 16];
-    key.copy_from_slice(&digest[..16]);
-    key
-}
-
-/// What stands for a device in memory.
-fn fingerprint(key: &[u8; 16]) -> u64 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&key[..8]);
-    u64::from_be_bytes(first)
+    index::short_hash(device.as_str())
 }
 
 /// The account of the first device that has one.
@@ -55,9 +44,7 @@ pub(crate) fn account_of_devices<'d>(
 ) -> Result<u32, Fault> {
     for device in devices {
         let account = read_device(txn, &device_key(device))?.map_or(NO_ACCOUNT, |row| row.account);
-        let lives = |slot: &crate::store::memory::index::AccountSlot| {
-            slot.state != LinkState::Forgotten && account != NO_ACCOUNT
-        };
+        let lives = |slot: &index::AccountSlot| slot.state != LinkState::Forgotten && account != NO_ACCOUNT;
         if txn.core.accounts.get(account).is_some_and(lives) {
             return Ok(account);
         }
@@ -73,11 +60,11 @@ pub(crate) fn note_device(
     at: Option<Millis>,
 ) -> Result<(), Fault> {
     let (key, at) = (device_key(device), at.unwrap_or_default());
-    let hint = txn.core.devices.get(fingerprint(&key));
+    let hint = txn.core.devices.get(index::key(&key));
     let is_at_hand = |hint: &DeviceHint| hint.account == account && at.since(hint.written) < NOTED_EVERY;
     if let Some(hint) = hint.filter(is_at_hand) {
         if at > hint.newest {
-            txn.core.devices.insert(fingerprint(&key), DeviceHint { newest: at, ..hint });
+            txn.core.devices.insert(index::key(&key), DeviceHint { newest: at, ..hint });
         }
         return Ok(());
     }
@@ -86,7 +73,7 @@ pub(crate) fn note_device(
         Some(row) if row.account == account && at.since(row.since) < NOTED_EVERY => {
             let written = written.map_or(row.since, |row| row.since);
             let newest = row.since.max(at);
-            txn.core.devices.insert(fingerprint(&key), DeviceHint { account, newest, written });
+            txn.core.devices.insert(index::key(&key), DeviceHint { account, newest, written });
             Ok(())
         }
         // It is worth a write that the device is contested.
@@ -103,7 +90,7 @@ pub(crate) fn note_device(
 
 /// The row with what memory knows beyond it.
 fn newest(txn: &mut Txn<'_>, key: &[u8; 16], row: Option<DeviceRow>) -> Option<DeviceRow> {
-    let hint = txn.core.devices.get(fingerprint(key));
+    let hint = txn.core.devices.get(index::key(key));
     row.map(|row| match hint {
         Some(hint) if hint.account == row.account => DeviceRow { since: row.since.max(hint.newest), ..row },
         _ => row,
@@ -162,10 +149,10 @@ fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(),
     stamp("devices", key, &mut value);
     let DeviceRow { account, since } = row;
     if account == NO_ACCOUNT {
-        txn.core.devices.remove(fingerprint(key));
+        txn.core.devices.remove(index::key(key));
     } else {
         let hint = DeviceHint { account, newest: since, written: since };
-        txn.core.devices.insert(fingerprint(key), hint);
+        txn.core.devices.insert(index::key(key), hint);
     }
     txn.tables.devices()?.insert(&key[..], value.as_slice())
 }
