@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::configuration::{Configuration, KEY, OPEN_QUEUE, SOCKET};
 use crate::support::whole::share;
@@ -9,10 +10,14 @@ use ringhookd::daemon::Daemon;
 use ringhookd::domain::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Barrier, watch};
+use tokio::sync::{Barrier, Semaphore, watch};
 use tokio::task::JoinSet;
 
 const GENUINE: usize = 200;
+
+/// Slow connections that may come back during two genuine events: fewer than `max_connections`, because a connection is the
+/// least useful one once so many newer ones are there. Without the bound a busy machine would decide the test.
+const RETURNS: usize = 512;
 
 /// Who fills the house.
 struct Crowd {
@@ -39,6 +44,21 @@ fn event(n: usize) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Lets slow connections come back, [`RETURNS`] at a time.
+struct Turnstile {
+    permits: Semaphore,
+    back: AtomicUsize,
+}
+
+impl Turnstile {
+    /// For as many as have come back since.
+    fn open(&self, granted: &mut usize) {
+        let open = RETURNS - (*granted - self.back.load(Relaxed));
+        self.permits.add_permits(open);
+        *granted += open;
+    }
+}
+
 /// The status of one event.
 async fn sent(stream: &mut TcpStream, n: usize) -> String {
     stream.write_all(&event(n)).await.unwrap();
@@ -49,22 +69,28 @@ async fn sent(stream: &mut TcpStream, n: usize) -> String {
     String::from_utf8(head[..12].to_vec()).unwrap()
 }
 
-/// Sends what never becomes a request, and does so again when it was refused.
-async fn slow(address: SocketAddr, begun: Arc<Barrier>, mut done: watch::Receiver<bool>) {
+/// Sends a request that never comes whole, and does so again when it was refused and the turnstile lets it.
+async fn slow(
+    address: SocketAddr,
+    begun: Arc<Barrier>,
+    turnstile: Arc<Turnstile>,
+    mut done: watch::Receiver<bool>,
+) {
     let head =
         "POST /webhooks/ring HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\nX-Signature: sha256=00\r\n\r\n{";
     let head = head.replace("sha256=00", &sign(KEY.as_bytes(), b""));
     let again = async {
-        let mut begun = Some(begun);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(head.as_bytes()).await;
+        begun.wait().await;
         loop {
-            if let Ok(mut stream) = TcpStream::connect(address).await {
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            turnstile.permits.acquire().await.unwrap().forget();
+            if let Ok(next) = TcpStream::connect(address).await {
+                stream = next;
                 let _ = stream.write_all(head.as_bytes()).await;
-                if let Some(begun) = begun.take() {
-                    begun.wait().await;
-                }
-                let mut answer = Vec::new();
-                let _ = stream.read_to_end(&mut answer).await;
             }
+            turnstile.back.fetch_add(1, Relaxed);
         }
     };
     tokio::select! {
@@ -88,14 +114,17 @@ async fn every_genuine_event_is_acknowledged_at_its_first_try_beside_silent_and_
     }
     let (done, stopped) = watch::channel(false);
     let begun = Arc::new(Barrier::new(there.slow + 1));
+    let turnstile = Arc::new(Turnstile { permits: Semaphore::new(0), back: AtomicUsize::new(0) });
+    let mut granted = 0;
     let mut crowd = JoinSet::new();
     for _ in 0..there.slow {
-        crowd.spawn(slow(address, Arc::clone(&begun), stopped.clone()));
+        crowd.spawn(slow(address, Arc::clone(&begun), Arc::clone(&turnstile), stopped.clone()));
     }
     begun.wait().await;
     // One that is used again and again, as a proxy does, and new ones as Ring does.
     let mut kept = TcpStream::connect(address).await.unwrap();
     for n in 0..GENUINE {
+        turnstile.open(&mut granted);
         let mut fresh = TcpStream::connect(address).await.unwrap();
         assert_eq!(sent(&mut fresh, 2 * n).await, "HTTP/1.1 200", "event {n} on a connection of its own");
         assert_eq!(sent(&mut kept, 2 * n + 1).await, "HTTP/1.1 200", "event {n} on the kept connection");
