@@ -51,8 +51,8 @@ impl RingClock {
 
     /// A webhook came that Ring sent at `sent`.
     pub fn sent(&self, sent: Millis) {
-        let now = self.asked();
-        self.estimate().sent(sent, now);
+        let (wall, ticks) = (now(), self.asked());
+        self.estimate().sent(sent, wall, ticks);
     }
 
     /// The time at Ring.

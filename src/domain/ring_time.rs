@@ -3,6 +3,7 @@
 //!
 //! The bounds are kept against a monotonic clock, so a wall clock that is wrong, or set, moves nothing. An answer bounds Ring's
 //! clock from both sides, because it was made between the request and its arrival; a webhook only from below, because it may be late.
+//! A webhook whose time is far ahead of all our clocks moves the bounds only with others that agree, because its time may be wrong.
 //! While our wall clock is within the bounds it is believed: it knows milliseconds, and `Date` only seconds.
 
 use std::time::Duration;
@@ -15,6 +16,10 @@ const DATE_STEP: i64 = 1000;
 const DRIFT: i64 = 200;
 /// A webhook says nothing against answers that are younger than this: its time may be wrong, theirs would have to be so too.
 const DATES_RULE: Duration = Duration::from_hours(1);
+/// A webhook that is further ahead of all our clocks than this is not believed alone.
+pub const FAR: Duration = Duration::from_mins(5);
+/// So many of them with different times that are as far ahead are believed.
+const WITNESSES: u8 = 3;
 
 /// Bounds on Ring's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +31,17 @@ pub struct Estimate {
     dated_at: Duration,
     /// Our wall clock minus the monotonic one, when the last answer came.
     wall_lead: i64,
+    rumour: Option<Rumour>,
+}
+
+/// Webhooks say that Ring's clock is far ahead of ours, and too few of them for it to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rumour {
+    /// Ring's milliseconds minus ours, by the last of them.
+    least: i64,
+    /// Its time. Ring's retry of it is no other witness.
+    sent: Millis,
+    witnesses: u8,
 }
 
 /// A time at Ring.
@@ -50,6 +66,11 @@ impl RingTime {
     /// Whether it is known from both sides, which takes an answer of Ring.
     pub fn is_bounded(self) -> bool {
         self.earliest > Millis(0) && self.latest < Millis(u64::MAX)
+    }
+
+    /// Whether something can have happened then, if it came now. Nothing is too late where Ring's clock is not known from above.
+    pub fn allows(self, at: Millis) -> bool {
+        at <= self.latest.plus(FAR)
     }
 
     /// The time `by` earlier.
@@ -85,9 +106,17 @@ impl Estimate {
         self.wall_lead = to_i64(wall.0) - ticks(now);
     }
 
-    /// A webhook that Ring sent at `sent` came at `now`.
-    pub fn sent(&mut self, sent: Millis, now: Duration) {
+    /// A webhook that Ring sent at `sent` came at `now`, when our wall clock said `wall`.
+    pub fn sent(&mut self, sent: Millis, wall: Millis, now: Duration) {
         let least = to_i64(sent.0) - ticks(now);
+        let latest = self.awake(wall, now).max(wall);
+        if sent.since(latest) > FAR && !self.is_witnessed(least, sent) {
+            return;
+        }
+        // A late one says nothing.
+        if latest.since(sent) <= FAR {
+            self.rumour = None;
+        }
         self.drift(now);
         if self.most.is_some_and(|known| known < least) {
             if now.saturating_sub(self.dated_at) < DATES_RULE {
@@ -135,6 +164,17 @@ impl Estimate {
         let at = self.now(wall, now);
         let within = self.most.map(|_| at.latest.0.saturating_sub(at.earliest.0).div_ceil(2));
         Some(Offset { likely_ms: to_i64(at.likely.0) - to_i64(wall.0), within_ms: within })
+    }
+
+    /// Whether enough webhooks say that Ring's clock is so far ahead.
+    fn is_witnessed(&mut self, least: i64, sent: Millis) -> bool {
+        let far = i64::try_from(FAR.as_millis()).unwrap_or(i64::MAX);
+        let agrees = |rumour: &Rumour| (rumour.least - least).abs() <= far;
+        let before = self.rumour.filter(agrees);
+        let again = before.is_some_and(|rumour| rumour.sent == sent);
+        let witnesses = before.map_or(0, |rumour| rumour.witnesses) + u8::from(!again);
+        self.rumour = Some(Rumour { least, sent, witnesses });
+        witnesses >= WITNESSES
     }
 
     /// Older bounds say less.
@@ -209,9 +249,9 @@ mod tests {
     #[test]
     fn a_fresh_webhook_shows_a_clock_that_is_behind_and_a_late_one_nothing() {
         let mut estimate = Estimate::default();
-        estimate.sent(Millis(T0 + 100), ms(150));
+        estimate.sent(Millis(T0 + 100), wall(150, -MINUTE), ms(150));
         assert_eq!(estimate.now(wall(150, -MINUTE), ms(150)).likely, Millis(T0 + 100));
-        estimate.sent(Millis(T0 - 3_600_000), ms(200));
+        estimate.sent(Millis(T0 - 3_600_000), wall(200, -MINUTE), ms(200));
         assert_eq!(estimate.now(wall(200, -MINUTE), ms(200)).likely, Millis(T0 + 150));
         assert_eq!(estimate.offset(wall(200, -MINUTE), ms(200)).unwrap().within_ms, None);
     }
@@ -222,9 +262,39 @@ mod tests {
         estimate.answered(Millis(T0), ms(0), wall(0, 0), ms(20));
         let before = estimate.now(wall(30, 0), ms(30));
         for at in [u64::MAX, T0 * 1000, T0 + 3_600_000] {
-            estimate.sent(Millis(at), ms(30));
+            estimate.sent(Millis(at), wall(30, 0), ms(30));
         }
         assert_eq!(estimate.now(wall(30, 0), ms(30)), before);
+    }
+
+    #[test]
+    fn a_webhook_from_a_year_ahead_moves_nothing_also_where_no_answer_bounds_the_time() {
+        const YEAR: u64 = 365 * 24 * 3_600_000;
+        const AFTER: u64 = 2 * 3_600_000;
+        for is_dated in [false, true] {
+            let mut estimate = Estimate::default();
+            if is_dated {
+                estimate.answered(Millis(T0), ms(0), wall(0, 0), ms(20));
+            }
+            let at = |step: u64| (wall(AFTER + step, 0), ms(AFTER + step));
+            // Ring's retries of it are no other witnesses, and genuine ones speak against two of them.
+            for (step, sent) in [(0, YEAR), (1, YEAR), (2, YEAR), (3, YEAR + 1), (4, AFTER), (5, YEAR + 2)] {
+                let (wall, now) = at(step);
+                estimate.sent(Millis(T0 + sent), wall, now);
+            }
+            let (wall, now) = at(6);
+            assert_eq!(estimate.now(wall, now).likely, wall, "{is_dated}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_starts_hours_behind_believes_the_third_webhook() {
+        let mut estimate = Estimate::default();
+        for (step, is_believed) in [(0, false), (1000, false), (2000, true)] {
+            estimate.sent(Millis(T0 + step), wall(step, -3 * HOUR_MS), ms(step));
+            let now = estimate.now(wall(step, -3 * HOUR_MS), ms(step));
+            assert_eq!(now.likely == Millis(T0 + step), is_believed, "{step}");
+        }
     }
 
     #[test]
@@ -268,7 +338,7 @@ mod tests {
                 if is_answer {
                     estimate.answered(Millis(made - made % 1000), ms(at), wall(0, 0), came);
                 } else {
-                    estimate.sent(Millis(made), came);
+                    estimate.sent(Millis(made), wall(at + there + back, wrong), came);
                 }
                 at += there + back;
                 let now = estimate.now(wall(at, wrong), ms(at));

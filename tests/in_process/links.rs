@@ -37,6 +37,12 @@ impl Linked {
         self.began.plus(Duration::from_secs(seconds))
     }
 
+    /// The story goes on so many seconds after its beginning, and after all that has come.
+    async fn now_is(&mut self, seconds: u64) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.began = clock::now().minus(Duration::from_secs(seconds));
+    }
+
     /// OAuth gives tokens for a code that came then; their account is not known yet.
     async fn code(&self, name: &str, seconds: u64) -> u32 {
         self.code_at(name, seconds, clock::now()).await
@@ -99,6 +105,12 @@ impl Linked {
         let mut event = event_of(id, Some(of), kind, device);
         event.time = Some(self.at(seconds));
         self.store.inbox().accept(event).await.unwrap();
+    }
+
+    /// The same for a webhook that says so of when it was sent.
+    async fn comes_in(&self, of: &str, id: &str, kind: &str, device: Option<&str>, seconds: u64) {
+        self.store.ring_clock().sent(self.at(seconds));
+        self.happens_to(of, id, kind, device, seconds).await;
     }
 
     /// Whose the waiting events are, by their ids.
@@ -277,6 +289,86 @@ async fn a_late_event_moves_no_device_from_the_account_of_a_newer_one() {
         house.whose().await;
         assert_eq!(house.account_of("10", "front").await.as_deref(), Some("b"), "{newest} {restarts}");
     }
+}
+
+/// Ring's webhook names a time that is a year away, and the daemon has heard no time of Ring's, or none for long.
+#[tokio::test]
+async fn an_event_that_is_stamped_a_year_ahead_moves_devices_and_links_for_no_longer_than_until_the_next() {
+    const YEAR: u64 = 365 * 86_400;
+    for (kind, restarts) in [("motion_detected", false), ("device_added", false), ("device_removed", true)] {
+        let mut house = Linked::new();
+        for (id, name) in [("a", "ann"), ("b", "bob")] {
+            link(&house.store, id, name).await;
+        }
+        house.happens_to("a", "1", "device_added", Some("front"), 10).await;
+        house.comes_in("a", "2", kind, Some("front"), YEAR).await;
+        if restarts {
+            house.reopen();
+        }
+        house.now_is(100).await;
+        house.comes_in("b", "3", "motion_detected", Some("front"), 100).await;
+        house.whose().await;
+        assert_eq!(house.account_of("4", "front").await.as_deref(), Some("b"), "{kind}");
+    }
+    // Nor may a removal, or a device that is added, be of the time after every link to come.
+    let mut house = Linked::new();
+    house.add_app("one", 10).await;
+    house.claim("ann", 20).await;
+    house.comes_in("a", "1", "device_added", Some("front"), YEAR).await;
+    house.comes_in("a", "2", "app_integration_removed", None, YEAR).await;
+    house.now_is(100).await;
+    house.add_app("two", 100).await;
+    house.claim("bob", 101).await;
+    house.comes_in("a", "3", "motion_detected", Some("front"), 102).await;
+    assert_eq!(house.whose().await, pairs(&[("1", "ann"), ("2", "ann"), ("3", "bob")]));
+}
+
+/// It was noted while nothing spoke against it.
+#[tokio::test]
+async fn a_device_whose_newest_event_is_still_to_come_at_ring_follows_the_next_event() {
+    let house = Linked::new();
+    for (id, name) in [("a", "ann"), ("b", "bob")] {
+        link(&house.store, id, name).await;
+    }
+    let ring = house.store.ring_clock();
+    for witness in 0..3 {
+        ring.sent(house.at(86_400 + witness));
+    }
+    house.happens_to("a", "1", "motion_detected", Some("front"), 86_400).await;
+    house.happens_to("b", "2", "motion_detected", Some("front"), 100).await;
+    house.whose().await;
+    assert_eq!(house.account_of("3", "front").await.as_deref(), Some("a"));
+    ring.answered(clock::now().minus(Duration::from_secs(1)), ring.asked());
+    house.happens_to("b", "4", "motion_detected", Some("front"), 100).await;
+    house.whose().await;
+    assert_eq!(house.account_of("5", "front").await.as_deref(), Some("b"));
+    // Nor does a reader get such a time.
+    house.happens_to("a", "6", "motion_detected", None, 86_400).await;
+    let event = drain(&house.store, "all", 99).await.pop().unwrap().event;
+    assert!(event.time.unwrap() < house.at(43_200), "{event:?}");
+}
+
+/// A link's own times tell that our clock is behind, so that its next event is not of the link before.
+#[tokio::test]
+async fn what_comes_before_ring_is_heard_is_the_present_links_also_by_a_clock_that_is_hours_behind() {
+    let mut house = Linked::new();
+    let hours = |hours: u64| Duration::from_hours(hours);
+    // Three hours ago by our clock was now, at Ring.
+    let ring = house.store.ring_clock();
+    ring.answered(clock::now().plus(hours(3)), ring.asked());
+    house.began = house.began.plus(hours(3));
+    house.add_app("one", 10).await;
+    house.claim("ann", 20).await;
+    house.happens("1", "app_integration_removed", None, 30).await;
+    house.add_app("two", 40).await;
+    house.claim("bob", 50).await;
+    house.whose().await;
+    house.reopen();
+    house.comes_in("a", "2", "motion_detected", Some("front"), 60).await;
+    house.comes_in("a", "3", "app_integration_removed", None, 70).await;
+    assert_eq!(house.whose().await, pairs(&[("2", "bob"), ("3", "bob")]));
+    let view = house.store.links().account(account("a")).await.unwrap().unwrap();
+    assert_eq!(view.state.name(), "removed");
 }
 
 #[tokio::test]

@@ -100,6 +100,13 @@ impl Tenure {
         self.terms.last().copied().unwrap_or(Term { from: Millis(0), user: NOBODY })
     }
 
+    /// The newest time of Ring's that is known of it.
+    pub fn newest(&self) -> Millis {
+        let sign = self.signs.last().copied().unwrap_or_default();
+        let times = [self.last().from, sign, self.linked_at, self.taken_at, self.code_at, self.removed_at];
+        times.into_iter().max().unwrap_or_default()
+    }
+
     /// Who has the account now: gets its tokens and is told of its link. Where the app was removed, who had it.
     pub fn holder(&self) -> u32 {
         match self.state {

@@ -15,6 +15,7 @@ use crate::store::command::{Accepted, Class, Incoming};
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::memory::index::{NO_ACCOUNT, NO_USER};
 use crate::store::memory::shared::bump;
+use crate::store::rows::account::AccountRow;
 
 /// The account that an event is of, by its number, and whose it is there.
 #[derive(Clone, Copy)]
@@ -55,7 +56,7 @@ pub(crate) fn accept(
         account: incoming.account.take(),
         user: None,
         received_at: incoming.received_at,
-        time: incoming.time,
+        time: incoming.time.map(|at| if txn.ring.allows(at) { at } else { txn.ring.likely }),
         marks,
         body: take(&mut incoming.body),
     };
@@ -120,9 +121,10 @@ fn owner(txn: &mut Txn<'_>, number: u32, event: &mut Event) -> Result<Owner, Fau
         _ if number == NO_ACCOUNT => Owner::Nobody,
         Some(slot) if slot.simple => Owner::User(slot.user),
         _ => {
-            let happened_at = txn.plausible(event.time);
             let row = accounts::read_account(txn, number)?;
-            row.map_or(Owner::Nobody, |row| row.tenure.whose(&event.kind, happened_at))
+            row.map_or(Owner::Nobody, |AccountRow { tenure, .. }| {
+                tenure.whose(&event.kind, txn.plausible(event.time, tenure.newest()))
+            })
         }
     };
     event.user = accounts::user_name(txn, owner.user());
@@ -131,7 +133,16 @@ fn owner(txn: &mut Txn<'_>, number: u32, event: &mut Event) -> Result<Owner, Fau
 
 fn is_of_forgotten(txn: &mut Txn<'_>, id: &AccountId, at: Option<Millis>) -> Result<bool, Fault> {
     let forgotten_at = tombstones::find(txn, id)?;
-    Ok(forgotten_at.is_some_and(|forgotten_at| txn.plausible(at).is_some_and(|at| at < forgotten_at)))
+    Ok(forgotten_at
+        .is_some_and(|forgotten_at| txn.plausible(at, forgotten_at).is_some_and(|at| at < forgotten_at)))
+}
+
+/// The newest time of Ring's that the account's link knows, where the event says something of the link.
+fn newest_of_link(txn: &mut Txn<'_>, kind: &str, account: u32) -> Result<Millis, Fault> {
+    const OF_LINKS: [&str; 4] =
+        ["app_integration_removed", "app_integration_added", "device_removed", "device_added"];
+    let row = if OF_LINKS.contains(&kind) { accounts::read_account(txn, account)? } else { None };
+    Ok(row.map_or(Millis(0), |row| row.tenure.newest()))
 }
 
 /// Keeps the device map current, and tells the link what the event says of it. Whether that changes whose events are, this one too.
@@ -139,7 +150,8 @@ fn learn(txn: &mut Txn<'_>, event: &Event, related: &[DeviceId], account: u32) -
     if account == NO_ACCOUNT {
         return Ok(false);
     }
-    let happened_at = txn.plausible(event.time);
+    let known = newest_of_link(txn, &event.kind, account)?;
+    let happened_at = txn.plausible(event.time, known);
     let told = match (event.kind.as_str(), happened_at) {
         ("app_integration_removed", at) => {
             let at = at.unwrap_or(txn.ring.likely);

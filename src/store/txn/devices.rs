@@ -92,7 +92,9 @@ pub(crate) fn note_device(
 fn newest(txn: &mut Txn<'_>, key: &[u8; 16], row: Option<DeviceRow>) -> Option<DeviceRow> {
     let hint = txn.core.devices.get(index::key(key));
     row.map(|row| match hint {
-        Some(hint) if hint.account == row.account => DeviceRow { since: row.since.max(hint.newest), ..row },
+        Some(hint) if hint.account == row.account && txn.ring.allows(hint.newest) => {
+            DeviceRow { since: row.since.max(hint.newest), ..row }
+        }
         _ => row,
     })
 }
@@ -132,6 +134,7 @@ pub(crate) fn forget_device(
     write_device(txn, &key, DeviceRow { account: NO_ACCOUNT, since: at })
 }
 
+/// The row of a device, where the time in it may be true: one that is still to come at Ring says nothing.
 fn read_device(txn: &mut Txn<'_>, key: &[u8; 16]) -> Result<Option<DeviceRow>, Fault> {
     let table = txn.tables.devices()?;
     let Some(value) = table.get(&key[..])? else { return Ok(None) };
@@ -140,7 +143,9 @@ fn read_device(txn: &mut Txn<'_>, key: &[u8; 16]) -> Result<Option<DeviceRow>, F
     if row.is_none() {
         bump(&txn.shared.stats.damaged);
     }
-    Ok(row)
+    let ring = txn.ring;
+    let possible = |since| if ring.allows(since) { since } else { Millis(0) };
+    Ok(row.map(|row| DeviceRow { since: possible(row.since), ..row }))
 }
 
 fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(), Fault> {

@@ -10,6 +10,7 @@ use crate::store::command::{Class, LetterFilter, LetterId, LettersDone};
 use crate::store::kv::error::Fault;
 use crate::store::kv::tables::AsideKey;
 use crate::store::memory::index::{NO_ACCOUNT, NO_USER};
+use crate::store::rows::account::AccountRow;
 use crate::store::rows::codec::Aside;
 
 /// What shall happen to letters.
@@ -124,8 +125,10 @@ fn replay(txn: &mut Txn<'_>, key: AsideKey, id: LetterId) -> Result<bool, Fault>
             event.account = accounts::read_account(txn, account)?.and_then(|row| row.id);
         }
         if user == NO_USER && account != NO_ACCOUNT {
-            let (row, at) = (accounts::read_account(txn, account)?, txn.plausible(event.time));
-            user = row.map_or(NO_USER, |row| row.tenure.whose(&event.kind, at).user());
+            let row = accounts::read_account(txn, account)?;
+            user = row.map_or(NO_USER, |AccountRow { tenure, .. }| {
+                tenure.whose(&event.kind, txn.plausible(event.time, tenure.newest())).user()
+            });
         }
         event.user = accounts::user_name(txn, user);
         routing::queues_for(txn, &event, &aside.queues)

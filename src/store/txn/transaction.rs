@@ -192,9 +192,9 @@ impl<'a> Txn<'a> {
     }
 
     /// When something happened, as far as that can be: not after now, and not before there was Ring's Appstore. Nothing where it
-    /// does not say.
-    pub(crate) fn plausible(&self, at: Option<Millis>) -> Option<Millis> {
-        at.map(|at| at.min(self.ring.likely)).filter(|at| *at >= FIRST)
+    /// does not say. A time of Ring's that is `known` is not after now, whatever our clock says.
+    pub(crate) fn plausible(&self, at: Option<Millis>, known: Millis) -> Option<Millis> {
+        at.map(|at| at.min(self.ring.likely.max(known))).filter(|at| *at >= FIRST)
     }
 
     /// The clocks as this transaction reads them.
