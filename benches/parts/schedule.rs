@@ -86,7 +86,7 @@ pub(crate) fn in_memory(bench: &mut Bench, accounts: u64) -> Result<(), Box<dyn 
             String::new(),
             Some("at most 10"),
         ),
-        ("the schedule at a glance", overview.as_secs_f64() * 1000.0, "ms", String::new(), None),
+        ("the schedule at a glance", overview.as_secs_f64() * 1e6, "µs", String::new(), Some("at most 100")),
     ];
     for (what, value, unit, from, goal) in figures {
         let name = format!("schedule: {what}, {accounts} accounts");

@@ -38,7 +38,7 @@ impl Admin {
         #[expect(clippy::cast_precision_loss, reason = "a clock is not that wrong")]
         self.metrics.ring_clock_ahead.set(ahead as f64 / 1000.0);
         // Without a link there is nothing to warn of.
-        let left = standing.overview.nearest_lapse.map_or(LIFE, |(_, at)| at.since(clock::now())).as_secs();
+        let left = standing.overview.nearest_lapse.map_or(LIFE, |at| at.since(clock::now())).as_secs();
         self.metrics.nearest_lapse.set(i64::try_from(left).unwrap_or(i64::MAX));
         self.metrics.guarded.set(i64::from(standing.guarded));
         self.metrics.codes_under_way.set(i64::try_from(standing.codes).unwrap_or(i64::MAX));

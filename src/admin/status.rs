@@ -181,8 +181,8 @@ fn token_facts(facts: &TokenStatus, now: Millis) -> Value {
         "late": overview.late,
         "failing": overview.failing,
         "next_due_in_s": overview.next_due.map(|wait| wait.as_secs()),
-        "nearest_lapse": overview.nearest_lapse.map(|(_, at)| at.rfc3339()),
-        "nearest_lapse_days": overview.nearest_lapse.map(|(_, at)| at.since(now).as_secs() / 86_400),
+        "nearest_lapse": overview.nearest_lapse.map(Millis::rfc3339),
+        "nearest_lapse_days": overview.nearest_lapse.map(|at| at.since(now).as_secs() / 86_400),
         "unrecorded": facts.unrecorded,
         "codes_under_way": facts.codes,
     });

@@ -17,7 +17,6 @@ mod leases;
 mod order;
 #[cfg(test)]
 mod tests;
-mod visits;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
@@ -26,8 +25,8 @@ use std::time::Duration;
 use self::lane::{Ends, Hold, Lane};
 use self::leases::Leases;
 use self::order::{From, Order, Place};
-use self::visits::visit;
 use super::clock_trust::Jump;
+use super::looks::visit;
 use super::time::Millis;
 
 pub use self::entry::{Entry, Scope};

@@ -24,6 +24,7 @@ pub mod json_line;
 pub mod json_stream;
 pub mod limiter;
 pub mod link;
+mod looks;
 pub mod nonce;
 pub mod refresh;
 pub mod released;

@@ -160,7 +160,7 @@ impl TokenService {
         self.unidentified.take_in(arrival).await
     }
 
-    /// How it stands now. Looks at every account.
+    /// How it stands now.
     pub fn status(&self) -> TokenStatus {
         TokenStatus {
             configured: self.context.api.is_some(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::{Entry, Scope};
-use super::visits::visit;
+use crate::domain::looks::visit;
 use crate::domain::time::Millis;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

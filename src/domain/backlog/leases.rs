@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::visits::visit;
+use crate::domain::looks::visit;
 use crate::domain::time::Millis;
 
 /// The lease has run out, or never held this event.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, BinaryHeap, HashSet};
 
-use super::visits::visit;
+use crate::domain::looks::visit;
 
 /// Which end is walked from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

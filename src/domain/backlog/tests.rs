@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::visits::counted;
 use super::*;
+use crate::domain::looks::counted;
 
 fn entry(seq: u64) -> Entry {
     Entry { seq, at: 0, user: 1, bytes: 100 }

@@ -8,7 +8,7 @@ use super::{LIFE, Millis};
 use crate::domain::tokens::Span;
 
 /// Past due for so long without success is worth a word.
-const LATE_AFTER: Duration = Duration::from_hours(1);
+pub(super) const LATE_AFTER: Duration = Duration::from_hours(1);
 
 /// An answer that was lost may be made good by asking again within a grace time of minutes; so many tries at once fit into
 /// that. Whoever has failed so often keeps failing for a reason of its own.

@@ -24,6 +24,7 @@
 
 mod breaker;
 mod bucket;
+mod census;
 mod client_pause;
 mod entry;
 mod health;

@@ -96,7 +96,7 @@ impl Planner {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            queue: Queue::default(),
+            queue: Queue::new(policy.warnings.0[0]),
             bucket: Bucket::new(policy.per_second, BURST.min(policy.per_second)),
             breaker: Breaker::default(),
             refusals: Refusals::default(),

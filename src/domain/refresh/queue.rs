@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::census::{Census, Standing};
 use super::entry::{Place, ScheduleEntry};
 
 /// Every account's entry, by its dense number, and the orders. About 60 bytes an account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     entries: Vec<ScheduleEntry>,
     /// (Due, account).
@@ -20,6 +21,7 @@ pub(super) struct Queue {
     living: usize,
     /// Living ones whose token was sent and nobody knows what came of it.
     in_doubt: usize,
+    pub(super) census: Census,
 }
 
 /// Whom to send next.
@@ -86,6 +88,21 @@ impl Ready {
 }
 
 impl Queue {
+    /// A link is lapsing so long before its end.
+    pub(super) fn new(lapsing_below: Duration) -> Self {
+        Self {
+            entries: Vec::new(),
+            waiting: BTreeSet::new(),
+            ready: Ready::default(),
+            in_flight: 0,
+            failing_in_flight: 0,
+            late: 0,
+            living: 0,
+            in_doubt: 0,
+            census: Census::new(lapsing_below),
+        }
+    }
+
     /// The entry of an account that has tokens.
     pub(super) fn get(&self, account: u32) -> Option<&ScheduleEntry> {
         self.entries.get(account as usize).filter(|entry| entry.is_known())
@@ -135,8 +152,10 @@ impl Queue {
             self.entries.resize(index + 1, ScheduleEntry::EMPTY);
         }
         let mut entry = self.entries[index];
+        let before = Standing::of(&entry);
         self.take_out(account, &entry);
         change(&mut entry);
+        self.census.change(before, Standing::of(&entry));
         entry.late &= entry.place == Place::InFlight;
         match entry.place {
             Place::Nowhere => {}
@@ -247,6 +266,8 @@ impl Queue {
         u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
     }
 
+    /// For tests: the daemon looks at no account that it is not asked for.
+    #[cfg(test)]
     pub(super) fn entries(&self) -> impl Iterator<Item = (u32, &ScheduleEntry)> {
         (0..).zip(&self.entries).filter(|(_, entry)| entry.is_known())
     }

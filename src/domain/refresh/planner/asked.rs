@@ -1,4 +1,4 @@
-//! What the schedule is asked: how an account is, why nothing goes out, how it stands as a whole. Changes nothing.
+//! What the schedule is asked: how an account is, why nothing goes out, how it stands as a whole. Decides nothing.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub struct Overview {
     pub late: usize,
     /// Until the next account comes due.
     pub next_due: Option<Duration>,
-    /// The living account that is nearest to its end, and when that is.
-    pub nearest_lapse: Option<(u32, Millis)>,
+    /// When the first of all living links would lapse.
+    pub nearest_lapse: Option<Millis>,
     /// OAuth as a whole is taken to be down.
     pub oauth_down: bool,
     /// OAuth refused our own secret; nothing goes out for a while.
@@ -103,17 +103,17 @@ impl Planner {
         self.queue.get(account).map(|entry| Millis(u64::from(entry.lapses_at()) * 1000))
     }
 
-    /// Of all living tokens, the account that is nearest to its end, and when that is. Looks at every account.
-    pub fn nearest_lapse(&self) -> Option<(u32, Millis)> {
-        let living = self.queue.entries().filter(|(_, entry)| entry.end.is_none());
-        let nearest = living.min_by_key(|(_, entry)| entry.lapses_at());
-        nearest.map(|(account, entry)| (account, Millis(u64::from(entry.lapses_at()) * 1000)))
+    /// When the first of all living links would lapse.
+    pub fn nearest_lapse(&self) -> Option<Millis> {
+        self.queue.census.nearest_lapse().map(|at| Millis(u64::from(at) * 1000))
     }
 
-    /// The schedule at a glance. Looks at every account.
-    pub fn overview(&self, now: Moment) -> Overview {
+    /// The schedule at a glance. Looks at no account: all is counted where an account changes.
+    pub fn overview(&mut self, now: Moment) -> Overview {
         let wall = seconds(now.wall);
-        let mut overview = Overview {
+        Overview {
+            by_health: self.queue.census.by_health(wall),
+            failing: self.queue.census.failing(),
             due: self.queue.due(),
             in_flight: self.queue.in_flight(),
             late: self.queue.late(),
@@ -121,14 +121,7 @@ impl Planner {
             nearest_lapse: self.nearest_lapse(),
             oauth_down: self.breaker.is_open(),
             client_paused: self.client_pause.left(now.ticks).is_some(),
-            ..Overview::default()
-        };
-        for (_, entry) in self.queue.entries() {
-            overview.by_health[self.health_of(entry, wall) as usize] += 1;
-            let fails = entry.failures > 0 || entry.proof == Proof::Refused;
-            overview.failing += usize::from(entry.end.is_none() && fails);
         }
-        overview
     }
 
     /// Accounts in the schedule, those of them that are due, and refreshes in flight.

@@ -1,5 +1,7 @@
 //! The schedule over accounts, answers and clocks, one behaviour a test.
 
+mod overview;
+
 use proptest::prelude::*;
 
 use super::due::BEFORE_EXPIRY;
@@ -51,7 +53,7 @@ fn whoever_is_closest_to_the_end_comes_first() {
     let now = at(Duration::ZERO);
     assert_eq!([(); 3].map(|()| planner.next(now)), [1, 3, 0].map(Next::Refresh));
     assert_eq!(planner.next(now), Next::Wait(LONGEST_NAP));
-    assert_eq!(planner.nearest_lapse(), Some((1, START.plus(days(1)))));
+    assert_eq!(planner.nearest_lapse(), Some(START.plus(days(1))));
     let hour = at(HOUR + Duration::from_secs(1));
     let health: Vec<_> = (0..4).map(|account| planner.health(account, hour).unwrap()).collect();
     assert_eq!(health, [Health::Late, Health::Lapsing, Health::Fresh, Health::Late]);

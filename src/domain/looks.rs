@@ -5,7 +5,7 @@ thread_local! {
     static VISITS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// A lane, a user or an event is looked at.
+/// A lane, a user, an event or a moment of the schedule is looked at.
 pub(super) fn visit() {
     #[cfg(test)]
     VISITS.set(VISITS.get() + 1);
