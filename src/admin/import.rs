@@ -18,7 +18,6 @@ use super::Admin;
 use super::refusal::{Refusal, Reply};
 use super::request::{self, Query, account_id, ok, user_id};
 use super::session::Session;
-use crate::clock;
 use crate::domain::access_token::Reason;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::ids::AccountId;
@@ -84,11 +83,13 @@ impl Admin {
         session.may(Call::AccountsWrite, None)?;
         let replace = query.get("replace", "true or false", |v| v.parse().ok())?.unwrap_or(false);
         let body = request::body(body).await?;
+        // Their expiry is Ring's, whatever our clock says.
+        let now = self.store.ring_clock().awake();
         let (mut done, mut arriving) = (Done::default(), JoinSet::new());
         let mut group = Vec::new();
         for Value { line, text, .. } in values(&body) {
             let entry = text.map_err(|not_json| not_json.to_string());
-            let entry = entry.and_then(|text| read(text, replace, clock::now()));
+            let entry = entry.and_then(|text| read(text, replace, now));
             let put = match entry {
                 Ok(put) => self.prove(session, put).await,
                 Err(words) => Err(Refusal::bad(words)),

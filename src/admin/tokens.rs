@@ -14,7 +14,6 @@ use super::Admin;
 use super::refusal::{Refusal, Reply};
 use super::request::{self, account_id, ok};
 use super::session::Session;
-use crate::clock;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::ids::AccountId;
 use crate::domain::rights::Call;
@@ -86,7 +85,7 @@ fn shown(given: &AccessToken) -> Answer {
         "access_token": given.token.expose(),
         "token_type": "Bearer",
         "expires_at": given.expires_at.rfc3339(),
-        "expires_in": given.expires_at.since(clock::now()).as_secs(),
+        "expires_in": given.expires_in.as_secs(),
         "generation": given.generation,
     });
     answer::json(StatusCode::OK, document.to_string())

@@ -21,6 +21,8 @@ pub struct AccessRequest {
 pub struct AccessToken {
     pub token: Secret<String>,
     pub expires_at: Millis,
+    /// How long that is from now, by the clock that said so.
+    pub expires_in: Duration,
     /// Names this token of its account, to say that it was refused.
     pub generation: u64,
 }

@@ -127,7 +127,8 @@ fn serve(ask: &AccessRequest, access: Access, left: Duration, now: Millis) -> Re
         Access { token: Some(token), span, generation, .. }
             if !refused && left >= ask.min_life && !left.is_zero() =>
         {
-            Ok(AccessToken { token, expires_at: span.expires_at.min(now.plus(left)), generation })
+            let expires_at = span.expires_at.min(now.plus(left));
+            Ok(AccessToken { token, expires_at, expires_in: expires_at.since(now), generation })
         }
         other => Err(other),
     }

@@ -15,7 +15,7 @@ use crate::domain::backoff::Throttle;
 use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, Tries, may_be_spent};
 use crate::domain::heard::{Heard, Hindrance};
 use crate::domain::limiter::Limiter;
-use crate::domain::refresh::Bucket;
+use crate::domain::refresh::{Bucket, Moment};
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::failpoint;
@@ -55,8 +55,15 @@ pub(super) struct Codes {
     limiter: RateLimiter,
     throttle: Mutex<Throttle>,
     at_oauth: Semaphore,
-    new: Mutex<Vec<(InFlight, WaitingCode)>>,
+    new: Mutex<Vec<(InFlight, Arrived)>>,
     lines: Mutex<Limiter<Line>>,
+}
+
+/// A code, and when it came.
+#[derive(Debug)]
+struct Arrived {
+    code: WaitingCode,
+    came: Instant,
 }
 
 /// What is said of codes.
@@ -123,12 +130,14 @@ impl Codes {
     }
 
     async fn keep(&self, grant: Grant) -> Result<(), StoreError> {
-        let received_at = self.context.schedule.now();
+        let (received_at, came) = (self.context.schedule.now(), clock::ticks());
         let kept = self.context.store.outbox().keep_code(grant).await?;
         failpoint!("code.kept");
         match kept {
-            KeptCode::New(id) => self.expect(WaitingCode { id, received_at, tries: 0 }),
-            KeptCode::Waiting(code) => self.expect(code),
+            KeptCode::New(id) => {
+                self.expect(Arrived { code: WaitingCode { id, received_at, tries: 0 }, came })
+            }
+            KeptCode::Waiting(code) => self.expect(self.of_before(code)),
             KeptCode::Known => self.say(Line::Again, |silent_before| {
                 tracing::info!(silent_before, "a code came again; it is not exchanged again");
             }),
@@ -136,30 +145,36 @@ impl Codes {
         Ok(())
     }
 
-    fn expect(&self, code: WaitingCode) {
-        if let Some(in_flight) = self.context.outbound.enter(Item::Code(code.id)) {
-            self.new_ones().push((in_flight, code));
+    fn expect(&self, arrived: Arrived) {
+        if let Some(in_flight) = self.context.outbound.enter(Item::Code(arrived.code.id)) {
+            self.new_ones().push((in_flight, arrived));
             self.context.schedule.wake.notify_one();
         }
+    }
+
+    /// One of which only the wall clock tells how old it is.
+    fn of_before(&self, code: WaitingCode) -> Arrived {
+        let age = self.context.schedule.now().since(code.received_at).min(LIFE);
+        Arrived { code, came: clock::ticks().checked_sub(age).unwrap_or_else(clock::ticks) }
     }
 
     /// Reads what a run before left on its way, or this one after a commit that nobody knows of.
     pub(super) async fn read(&self) -> Result<(), StoreError> {
         for code in self.context.store.outbox().waiting_codes().await? {
-            self.expect(code);
+            self.expect(self.of_before(code));
         }
         Ok(())
     }
 
     /// Sends off the codes that have come.
     pub(super) fn start_due<T: Default + Send + 'static>(self: &Arc<Self>, driver: &mut Driver<T>) {
-        for (in_flight, code) in self.new_ones().drain(..) {
+        for (in_flight, arrived) in self.new_ones().drain(..) {
             let codes = Arc::clone(self);
             driver.start(in_flight, async move {
                 match &codes.context.api {
-                    Some(api) => codes.exchange(api, code).await,
+                    Some(api) => codes.exchange(api, arrived).await,
                     // Taken when there was one.
-                    None => codes.end(code.id, CodeEnd::Expired).await,
+                    None => codes.end(arrived.code.id, CodeEnd::Expired).await,
                 }
                 T::default()
             });
@@ -167,10 +182,7 @@ impl Codes {
     }
 
     /// Until the code is at its end, or the daemon stops between two tries: the next start goes on then.
-    async fn exchange(&self, api: &RingApi, code: WaitingCode) {
-        let age = self.context.schedule.now().since(code.received_at).min(LIFE);
-        // By this clock, because the other may be set; the answer tells the time at Ring.
-        let came = clock::ticks().checked_sub(age).unwrap_or_else(clock::ticks);
+    async fn exchange(&self, api: &RingApi, Arrived { code, came }: Arrived) {
         let attempt =
             CodeAttempt { of: self, api, id: code.id, until: came + LIFE, sent_at: AtomicU64::new(0) };
         let mut tries = Tries::new(code.tries);
@@ -185,8 +197,7 @@ impl Codes {
             };
             let heard = match heard {
                 Heard::Answer(Granted::Pair(pair)) if pair.refresh_token.is_some() => {
-                    let sent_at = Millis(attempt.sent_at.load(Ordering::Relaxed));
-                    return self.take_in(api, code.id, pair, came, sent_at).await;
+                    return self.take_in(api, code.id, pair, came, attempt.sent_at()).await;
                 }
                 heard => heard,
             };
@@ -297,7 +308,7 @@ impl Codes {
         }
     }
 
-    fn new_ones(&self) -> MutexGuard<'_, Vec<(InFlight, WaitingCode)>> {
+    fn new_ones(&self) -> MutexGuard<'_, Vec<(InFlight, Arrived)>> {
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -309,8 +320,16 @@ struct CodeAttempt<'a> {
     id: CodeId,
     /// When its minute is over.
     until: Instant,
-    /// When it was last sent, in milliseconds of the wall clock.
+    /// When it was last sent, in milliseconds of the monotonic clock.
     sent_at: AtomicU64,
+}
+
+impl CodeAttempt<'_> {
+    /// When it was last sent, by the wall clock as its answer has set it right: the first answer of a run tells the time.
+    fn sent_at(&self) -> Millis {
+        let Moment { wall, ticks } = self.of.context.schedule.moment();
+        wall.minus(ticks.saturating_sub(Duration::from_millis(self.sent_at.load(Ordering::Relaxed))))
+    }
 }
 
 /// What a try came to.
@@ -356,7 +375,8 @@ impl<'a> Attempt for CodeAttempt<'a> {
     }
 
     async fn send(&self, grant: &Grant) -> Said<Granted> {
-        self.sent_at.store(self.of.context.schedule.now().0, Ordering::Relaxed);
+        let ticks = self.of.context.schedule.moment().ticks.as_millis();
+        self.sent_at.store(u64::try_from(ticks).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.api.exchange_code(&grant.code, grant.verifier.as_ref()).await
     }
 

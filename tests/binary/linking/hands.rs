@@ -74,6 +74,12 @@ async fn a_machine_whose_clock_is_a_minute_wrong_gives_each_user_what_is_theirs(
         harness.add_app(A).await;
         harness.soon("the new tokens are there", async || harness.ring.counts(A).granted >= 2).await;
         pass().await;
+        // Tokens are dated by the clock as their own answer has set it right, so none look as if they were of the future, and
+        // nothing is refreshed for that.
+        assert_eq!(harness.ring.counts(A).granted, 2, "{is_behind}");
+        let (_, given) = harness.admin("POST", &format!("/v1/accounts/{A}/token"), &json!({})).await;
+        let left = given["expires_in"].as_u64().unwrap();
+        assert!((14_000..=14_400).contains(&left), "{is_behind}: {given}");
         // Late: it ends Ann's link, and not the new one's tokens.
         harness.event_at("app_integration_removed", A, removed).await;
         let shown = harness.show(A).await;

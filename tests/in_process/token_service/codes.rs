@@ -201,3 +201,19 @@ async fn of_two_codes_the_dead_tokens_are_never_sent_where_that_would_end_the_li
         assert_eq!(view.state.name(), "unclaimed", "{fault}");
     }
 }
+
+/// The first answer of a run tells the time, and so may set a clock right that is a minute ahead, while a code is under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_codes_that_was_sent_last_which_was_sent_last_also_where_the_clock_is_set_back_between_them() {
+    let harness = TokenHarness::strict().await;
+    harness.fault("oauth-slow-after:1s", 1);
+    let (first, second) = (harness.ring.new_code("a"), harness.ring.new_code("a"));
+    harness.take_code(&first).await.unwrap();
+    soon("OAuth has seen the first", || harness.ring.requests(Place::OAuth) == 1).await;
+    harness.set_back(Duration::from_mins(1));
+    harness.take_code(&second).await.unwrap();
+    soon("both are exchanged", || harness.codes("exchanged") == 2).await;
+    harness.survives("a").await;
+    harness.refresh_again("a").await;
+    harness.survives("a").await;
+}
