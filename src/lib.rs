@@ -22,5 +22,6 @@ pub mod ring_api;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod tokens;
 pub mod vault;

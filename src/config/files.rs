@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::common::word;
 use super::problem::Problem;
@@ -45,8 +46,11 @@ pub struct ReceiverFiles {
     /// Each signs what is sent.
     pub secrets: Vec<NamedFile>,
     pub bearer: Option<NamedFile>,
+    pub password: Option<NamedFile>,
     /// Certificate authorities beside the public ones.
     pub ca: Option<NamedFile>,
+    /// Our certificate with its chain, and its key.
+    pub identity: Option<(NamedFile, NamedFile)>,
 }
 
 /// The app's secret, or where it is.
@@ -85,7 +89,16 @@ pub struct Secrets {
 pub struct ReceiverSecrets {
     pub keys: Vec<SigningKey>,
     pub bearer: Option<Secret<String>>,
+    pub password: Option<Secret<String>>,
     pub ca_pem: Option<Vec<u8>>,
+    pub identity: Option<Identity>,
+}
+
+/// A certificate with its chain and its key, PEM, which go together.
+#[derive(Debug)]
+pub struct Identity {
+    pub certificates: Vec<u8>,
+    pub key: Secret<Vec<u8>>,
 }
 
 impl Sources {
@@ -148,7 +161,10 @@ impl ReceiverFiles {
             }
         }
         secrets.bearer = self.bearer.as_ref().and_then(|file| file.token().map_err(&mut keep).ok());
+        secrets.password = self.password.as_ref().and_then(|file| file.password().map_err(&mut keep).ok());
         secrets.ca_pem = self.ca.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
+        secrets.identity =
+            self.identity.as_ref().and_then(|(chain, key)| identity(chain, key).map_err(keep).ok());
         secrets
     }
 }
@@ -159,8 +175,26 @@ const CLIENT: &str = "it has to hold the client secret as Ring shows it";
 const API_TOKEN: &str = "it has to hold the token that callers send: one line of at least 32 letters, digits and -._~+/=, such as `openssl rand -hex 32` makes";
 const SIGNING: &str = "it has to hold whsec_ and 24 to 64 bytes in base64, as the receiver has it; to make one: echo whsec_$(openssl rand -base64 32)";
 const TOKEN: &str = "it has to hold the token that the receiver wants to see, one line of text";
+const PASSWORD: &str = "it has to hold the password as the receiver knows it, one line of text";
+const CHAIN: &str = "it has to hold our certificate and those up to its authority, in PEM";
+const KEY: &str = "it has to hold the key of client_certificate_file, in PEM";
 const AUTHORITY: &str =
     "it has to hold certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE";
+
+/// Both are read, and whether they go together is tried.
+fn identity(chain: &NamedFile, key: &NamedFile) -> Result<Identity, Problem> {
+    let certificates = chain.pem(CHAIN)?;
+    let pem = key.read(KEY)?;
+    let chain_of = CertificateDer::pem_slice_iter(&certificates).collect::<Result<Vec<_>, _>>();
+    let chain_of = chain_of.ok().filter(|chain| !chain.is_empty());
+    let chain_of = chain_of.ok_or_else(|| chain.problem(format!("holds none; {CHAIN}")))?;
+    let parsed = PrivateKeyDer::from_pem_slice(pem.expose());
+    let parsed = parsed.map_err(|_| key.problem(format!("holds none; {KEY}")))?;
+    match CertifiedKey::from_der(chain_of, parsed, &rustls::crypto::ring::default_provider()) {
+        Ok(_) => Ok(Identity { certificates, key: pem }),
+        Err(_) => Err(key.problem("is not the key of client_certificate_file")),
+    }
+}
 
 impl NamedFile {
     fn problem(&self, hint: impl Into<String>) -> Problem {
@@ -228,10 +262,23 @@ impl NamedFile {
         text.ok_or_else(|| self.problem(format!("is no token; {TOKEN}")))
     }
 
+    /// As it is but for a line end.
+    fn password(&self) -> Result<Secret<String>, Problem> {
+        let bytes = self.read(PASSWORD)?;
+        let text = str::from_utf8(bytes.expose()).ok().filter(|text| !text.contains('\0'));
+        let text = text.map(|text| Secret::new(text.to_owned()));
+        text.ok_or_else(|| self.problem(format!("is no password; {PASSWORD}")))
+    }
+
+    /// A file that is no secret.
+    fn pem(&self, needed: &str) -> Result<Vec<u8>, Problem> {
+        let SecretSource::File(path) = &self.source else { return Err(self.problem(needed)) };
+        std::fs::read(path)
+            .map_err(|error| self.problem(format!("{}; {needed}", access::explain(path, &error))))
+    }
+
     fn certificates(&self) -> Result<Vec<u8>, Problem> {
-        let SecretSource::File(path) = &self.source else { return Err(self.problem(AUTHORITY)) };
-        let pem = std::fs::read(path)
-            .map_err(|error| self.problem(format!("{}; {AUTHORITY}", access::explain(path, &error))))?;
+        let pem = self.pem(AUTHORITY)?;
         let mut roots = RootCertStore::empty();
         let good =
             CertificateDer::pem_slice_iter(&pem).all(|one| one.is_ok_and(|one| roots.add(one).is_ok()));

@@ -7,6 +7,7 @@ mod build;
 mod common;
 mod doc;
 mod files;
+mod kinds;
 mod linking;
 mod model;
 mod problem;
@@ -32,10 +33,11 @@ use zeroize::Zeroizing;
 use crate::access;
 
 pub use doc::Key;
-pub use files::{ClientSecret, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
+pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
-    ApiListener, Config, DeadLetters, Format, Held, Http, HttpQueue, Linking, Log, LogFormat, LogLevel, Pace,
-    Quarantine, Queue, QueueKind, Ring, Seen, Socket, Spool, Store, Tokens, Unclaimed, Unrouted, Webhook,
+    ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Pace,
+    Quarantine, Queue, QueueKind, Ring, Seen, Socket, Spool, Store, Target, Tokens, Unclaimed, Unrouted,
+    Webhook,
 };
 pub use problem::{Problem, Problems};
 

@@ -208,7 +208,8 @@ pub enum QueueKind {
         visibility: Duration,
     },
     Spool(Spool),
-    Http(HttpQueue),
+    /// One request an event.
+    Http(Target),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -220,13 +221,15 @@ pub struct Spool {
     pub max_bytes: u64,
 }
 
-/// One request an event. The secrets of its receiver are in [`Secrets::receivers`].
+/// Where a queue's events are sent. The secrets that go with it are in [`Secrets::receivers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpQueue {
+pub struct Target {
     pub url: Receiver,
-    /// For a whole request.
+    /// Only of kinds with a login.
+    pub username: Option<String>,
+    /// For one delivery, from its beginning to its confirmation.
     pub timeout: Duration,
-    /// Requests in flight.
+    /// Deliveries in flight.
     pub parallel: usize,
 }
 

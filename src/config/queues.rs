@@ -5,22 +5,16 @@ use std::time::Duration;
 
 use super::common::{AGES, SIZES, lies_in, path, selection};
 use super::files::ReceiverFiles;
+use super::kinds::{KINDS, Kind};
 use super::model::{Format, Queue, QueueKind, Spool, Unclaimed};
 use super::raw::{Echo, Section};
-use super::receivers::http;
+use super::receivers::target;
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use crate::domain::routing::{Filter, Selection, TypePattern};
 
 /// Each event is held against every queue, and marked with those that take it.
 const MAX_QUEUES: usize = 64;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Embedded,
-    Spool,
-    Http,
-}
 
 /// The queues that could be read, each with the path of its section, and the files of those that have some.
 pub(super) fn queues(root: &mut Section<'_>, store: &Path) -> (Vec<(String, Queue)>, Vec<ReceiverFiles>) {
@@ -47,8 +41,7 @@ fn queue(
     if let Some((path, _)) = earlier.iter().find(|(_, other)| Some(&other.name) == name.as_ref()) {
         s.refuse("name", format!("is the name of {path} already"));
     }
-    let kinds = &[("embedded", Kind::Embedded), ("spool", Kind::Spool), ("http", Kind::Http)];
-    let kind = s.required("kind", "embedded", choice(kinds));
+    let kind = s.required("kind", "embedded", choice(KINDS));
     let filter = filter(&mut s);
     let unclaimed = unclaimed(&mut s, &filter);
     let formats = &[
@@ -66,13 +59,12 @@ fn queue(
 
     let embedded = embedded(&mut s, kind);
     let spool = spool(&mut s, kind, earlier, store);
-    s.only_where(kind.map(|kind| kind == Kind::Http), "kind = \"http\"");
-    let (http, files) = http(&mut s);
+    let (target, files) = target(&mut s, kind);
     s.finish();
     let (kind, files) = match kind? {
         Kind::Embedded => (embedded, None),
         Kind::Spool => (spool?, None),
-        Kind::Http => (http?, Some(files)),
+        Kind::Http => (QueueKind::Http(target?), Some(files)),
     };
     Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
 }

@@ -1,10 +1,11 @@
-//! Queues of kind `http`: where events are sent, and the files that go with it.
+//! Queues whose events are sent to a receiver: where it is, how it is reached, and the files that go with it.
 
 use std::time::Duration;
 
-use super::common::path;
+use super::common::{path, word};
 use super::files::ReceiverFiles;
-use super::model::{HttpQueue, QueueKind};
+use super::kinds::Kind;
+use super::model::Target;
 use super::raw::{At, Echo, Section};
 use super::secrets::{NamedFile, SecretSource};
 use super::value::{because, count, duration, text};
@@ -13,17 +14,35 @@ use crate::domain::address::Receiver;
 /// Above it two requests would not fit into the time after which a delivery is given up.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
 
-/// The kind and its files; no kind where the address is missing or wrong.
-pub(super) fn http(s: &mut Section<'_>) -> (Option<QueueKind>, ReceiverFiles) {
-    let receiver = |text: &str| Receiver::parse(text).map_err(because);
-    // Hidden, because an address may hold a password, and its path is often a secret.
-    let url = s.required_hidden("url", "http://127.0.0.1:8080/ring", text(receiver));
+/// The receiver and its files; none where the address is missing or wrong.
+pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>, ReceiverFiles) {
     let source = |text: &str| SecretSource::parse(text).map_err(because);
-    let secrets = s.list("secret_files", &[], Echo::Hidden, source);
-    let bearer = s.optional("bearer_file", "credential:receiver.token", Echo::Hidden, text(source));
+    s.only_where(kind.map(|kind| !kind.schemes().is_empty()), "a kind with a receiver");
+    let schemes = kind.map_or(&[] as &[&str], Kind::schemes);
+    let receiver = |text: &str| Receiver::parse(text, schemes).map_err(because);
+    // Hidden, because an address may hold a password, and its path is often a secret.
+    let url = s.required_hidden("url", kind.unwrap_or(Kind::Http).example(), text(receiver));
     let ca = s.optional("ca_file", "/etc/ringhookd/receiver-ca.pem", Echo::Shown, text(path));
+    let chain = s.optional("client_certificate_file", "/etc/ringhookd/client.pem", Echo::Shown, text(path));
+    let key = s.optional("client_key_file", "credential:client.key", Echo::Hidden, text(source));
+    if chain.is_some() != key.is_some() {
+        let (there, missing) = match chain {
+            Some(_) => ("client_certificate_file", "client_key_file"),
+            None => ("client_key_file", "client_certificate_file"),
+        };
+        s.refuse_hidden(there, format!("goes with {missing}, which is missing"));
+    }
     let timeout = s.get("timeout", "15s", duration(TIMEOUTS));
     let parallel = s.get("parallel", 16_u64, count(1_usize..=256));
+
+    s.only_where(kind.map(Kind::has_login), "a kind with a login");
+    let username = s.optional("username", "ringhookd", Echo::Shown, text(word));
+    let password = s.optional("password_file", "credential:receiver.password", Echo::Hidden, text(source));
+
+    s.only_where(kind.map(|kind| kind == Kind::Http), "kind = \"http\"");
+    let secrets = s.list("secret_files", &[], Echo::Hidden, source);
+    let bearer = s.optional("bearer_file", "credential:receiver.token", Echo::Hidden, text(source));
+
     let files = ReceiverFiles {
         queue: None,
         secrets: secrets
@@ -31,7 +50,12 @@ pub(super) fn http(s: &mut Section<'_>) -> (Option<QueueKind>, ReceiverFiles) {
             .map(|At { line, key, value }| NamedFile { line, key, source: value })
             .collect(),
         bearer: bearer.map(|source| s.named("bearer_file", source)),
+        password: password.map(|source| s.named("password_file", source)),
         ca: ca.map(|path| s.named("ca_file", SecretSource::File(path))),
+        identity: chain.zip(key).map(|(chain, key)| {
+            let chain = s.named("client_certificate_file", SecretSource::File(chain));
+            (chain, s.named("client_key_file", key))
+        }),
     };
-    (url.map(|url| QueueKind::Http(HttpQueue { url, timeout, parallel })), files)
+    (url.map(|url| Target { url, username, timeout, parallel }), files)
 }

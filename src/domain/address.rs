@@ -21,6 +21,12 @@ pub enum AddressError {
     Fragment,
     #[error("take the `?` and what follows out of the address")]
     Query,
+    #[error("begin the address with {}", one_of(.0))]
+    Scheme(&'static [&'static str]),
+}
+
+fn one_of(schemes: &[&str]) -> String {
+    schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ")
 }
 
 /// The address, if it may be called.
@@ -29,11 +35,15 @@ pub enum AddressError {
 /// [`AddressError`] says what to change.
 pub fn callable(text: &str) -> Result<Uri, AddressError> {
     let uri = whole(text)?;
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        _ => return Err(AddressError::NotWhole),
+    }
     let is_https = uri.scheme_str() == Some("https");
     if is_https || uri.host().is_some_and(is_loopback) { Ok(uri) } else { Err(AddressError::NotHttps) }
 }
 
-/// `http` or `https`, with a host, without a user and a fragment.
+/// With a host, without a user and a fragment.
 fn whole(text: &str) -> Result<Uri, AddressError> {
     // Uri would drop it silently.
     if text.contains('#') {
@@ -44,10 +54,7 @@ fn whole(text: &str) -> Result<Uri, AddressError> {
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(AddressError::UserInfo);
     }
-    match uri.scheme_str() {
-        Some("http" | "https") => Ok(uri),
-        _ => Err(AddressError::NotWhole),
-    }
+    if uri.scheme().is_some() { Ok(uri) } else { Err(AddressError::NotWhole) }
 }
 
 /// The address, if paths may be appended to it and called.
@@ -64,12 +71,24 @@ pub fn callable_base(text: &str) -> Result<Uri, AddressError> {
 pub struct Receiver(Uri);
 
 impl Receiver {
-    /// The address, on whatever machine.
+    /// The address with one of `schemes`, on whatever machine.
     ///
     /// # Errors
     /// [`AddressError`] says what to change.
-    pub fn parse(text: &str) -> Result<Self, AddressError> {
-        whole(text).map(Self)
+    pub fn parse(text: &str, schemes: &'static [&'static str]) -> Result<Self, AddressError> {
+        let uri = whole(text)?;
+        let known = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
+        if known { Ok(Self(uri)) } else { Err(AddressError::Scheme(schemes)) }
+    }
+
+    /// Whether its scheme asks for TLS: `https`, `mqtts`, `rediss`, `amqps`, and `tls` of NATS.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.0.scheme_str(), Some("https" | "mqtts" | "rediss" | "amqps" | "tls"))
+    }
+
+    /// The host; of an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        self.0.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
     }
 
     /// The whole address. Each call is a place to look at in a review.
@@ -108,19 +127,19 @@ mod tests {
             ("https://hooks.example", "https://hooks.example"),
             ("http://[::1]:80/hush", "http://[::1]:80"),
         ] {
-            let receiver = Receiver::parse(text).unwrap();
+            let receiver = Receiver::parse(text, &["http", "https"]).unwrap();
             assert_eq!((receiver.to_string(), format!("{receiver:?}")), (shown.to_owned(), shown.to_owned()));
         }
         for (text, error) in [
             ("hooks.example/a", AddressError::NotWhole),
             ("/a", AddressError::NotWhole),
             ("http://", AddressError::NotWhole),
-            ("ftp://hooks.example", AddressError::NotWhole),
+            ("ftp://hooks.example", AddressError::Scheme(&["http", "https"])),
             ("http://a b/", AddressError::NotWhole),
             ("http://ann:hush@hooks.example/", AddressError::UserInfo),
             ("http://hooks.example/#a", AddressError::Fragment),
         ] {
-            assert_eq!(Receiver::parse(text), Err(error), "{text}");
+            assert_eq!(Receiver::parse(text, &["http", "https"]), Err(error), "{text}");
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod routing;
 pub mod secret;
 pub mod signature;
 pub mod standard_webhooks;
+pub mod template;
 pub mod time;
 pub mod tokens;
 pub mod verdict;

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::clock::RingClock;
 use crate::domain::address::{self, AddressError};
 use crate::domain::secret::Secret;
-use crate::http_client::{TlsError, trusting};
+use crate::tls::{TlsError, trusting};
 
 /// Where Ring is and how long to wait for it.
 #[derive(Debug)]

@@ -229,7 +229,7 @@ async fn an_api_may_have_a_path_and_a_name() {
 fn settings_that_are_refused() {
     use AddressError::{Fragment, NotHttps, NotWhole, Query, UserInfo};
     use SettingsError::Timeouts;
-    const CA: SettingsError = SettingsError::Tls(http_client::TlsError::Ca);
+    const CA: SettingsError = SettingsError::Tls(crate::tls::TlsError::Ca);
     let wrong = |at, error| SettingsError::Address { at, error };
     let check = |url: &str| RingApi::new(settings(url)).map(|_| ()).unwrap_err();
     let at = "oauth_url";

@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each of the two binaries uses its part")]
 
 pub(crate) mod api;
+pub(crate) mod broker;
 pub(crate) mod configuration;
 pub(crate) mod disk;
 pub(crate) mod http;
 pub(crate) mod installation;
 pub(crate) mod linking;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod rng;
 pub(crate) mod tokens;
 pub(crate) mod whole;

@@ -247,7 +247,7 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nurl = \"http://receiver/\"",
-        r#"8: queue[0].url: only for kind = "http""#,
+        "8: queue[0].url: only for a kind with a receiver",
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nmax_age = \"7 dayz\"",

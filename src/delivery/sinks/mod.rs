@@ -1,7 +1,10 @@
 //! The sinks, one file a kind of queue.
 
 pub mod http;
+mod lanes;
+mod secured;
 pub mod spool;
+mod words;
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringhookd::config::{HttpQueue, ReceiverSecrets};
+use ringhookd::config::{ReceiverSecrets, Target};
 use ringhookd::delivery::sinks::http::Http;
 use ringhookd::delivery::{Sink, Verdict};
 use ringhookd::domain::address;
@@ -66,15 +66,20 @@ fn secrets() -> ReceiverSecrets {
     ReceiverSecrets { keys: SECRETS.iter().map(|text| key(text)).collect(), ..ReceiverSecrets::default() }
 }
 
-fn to(url: &str) -> HttpQueue {
-    HttpQueue { url: address::Receiver::parse(url).unwrap(), timeout: Duration::from_mins(1), parallel: 16 }
+fn to(url: &str) -> Target {
+    Target {
+        url: address::Receiver::parse(url, &["http", "https"]).unwrap(),
+        timeout: Duration::from_mins(1),
+        parallel: 16,
+        username: None,
+    }
 }
 
 fn sink(receiver: &Receiver) -> Http {
     sink_of(to(&receiver.url()), secrets())
 }
 
-fn sink_of(queue_: HttpQueue, secrets: ReceiverSecrets) -> Http {
+fn sink_of(queue_: Target, secrets: ReceiverSecrets) -> Http {
     Http::new(&queue("out"), queue_, Format::CloudEvents, secrets).unwrap()
 }
 

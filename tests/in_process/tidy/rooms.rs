@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["outbound"],
     &["http", "ring_api", "store"],
     &["vault", "telemetry", "logging", "config", "http_client"],
-    &["clock", "randomness", "failpoint", "access"],
+    &["clock", "randomness", "failpoint", "access", "tls"],
     &["domain"],
 ];
 

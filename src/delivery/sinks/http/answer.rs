@@ -6,6 +6,8 @@ use data_encoding::BASE64;
 use hyper::header::{HeaderMap, LOCATION};
 use hyper::{StatusCode, Uri};
 
+use crate::delivery::sinks::lanes::{Answer, Obstacle};
+use crate::delivery::sinks::words::Words;
 use crate::domain::address::Receiver;
 use crate::domain::secret::Secret;
 use crate::domain::standard_webhooks::SigningKey;
@@ -13,73 +15,26 @@ use crate::domain::time::Millis;
 use crate::http_client::{Failure, retry_after};
 use crate::logging;
 
-/// Bytes of a receiver's own words that are passed on.
-const MOST_WORDS: usize = 200;
 /// After 410 one event is tried again so often.
 const GONE: Duration = Duration::from_hours(1);
-/// Shorter ones are no secret, and common in any text.
-const SHORTEST_HIDDEN: usize = 4;
-
-/// How one request came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// 2xx: the receiver has it.
-    Taken,
-    /// 4xx: this event is not taken.
-    Refused { why: String },
-    /// 500 and the like: the receiver fails at this event, or at all.
-    Broken { why: String },
-    /// No event would fare better.
-    Hindered(Obstacle),
-}
-
-/// Why the receiver takes nothing now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Obstacle {
-    pub(super) retry_after: Option<Duration>,
-    pub(super) why: String,
-    /// It asked for an end, with 410.
-    pub(super) gone: bool,
-}
-
-impl Obstacle {
-    /// One that does not say how long it lasts.
-    pub(super) fn brief(why: String) -> Self {
-        Self { retry_after: None, why, gone: false }
-    }
-}
-
 /// Puts answers into words.
-pub(super) struct Words {
-    receiver: Receiver,
-    /// What must not be shown, though the receiver repeats it, the longest first.
-    hidden: Vec<Secret<String>>,
-}
+#[derive(Debug)]
+pub(super) struct Answers(Words);
 
-impl std::fmt::Debug for Words {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Words({})", self.receiver)
-    }
-}
-
-impl Words {
+impl Answers {
     pub(super) fn new(url: &Receiver, keys: &[SigningKey], bearer: Option<&Secret<String>>) -> Self {
         let path = url.uri().path_and_query().map(|path| path.as_str().to_owned());
         let token = bearer.map(|token| token.expose().clone());
         let encoded = token.as_ref().map(|token| BASE64.encode(token.as_bytes()));
         let secrets = keys.iter().map(|key| key.text().expose().clone());
         let bare = keys.iter().filter_map(|key| Some(key.text().expose().strip_prefix("whsec_")?.to_owned()));
-        let hidden = secrets.chain(bare).chain(path).chain(token).chain(encoded);
-        let mut hidden: Vec<_> =
-            hidden.filter(|text| text.len() >= SHORTEST_HIDDEN).map(Secret::new).collect();
-        hidden.sort_by_key(|text| std::cmp::Reverse(text.expose().len()));
-        Self { receiver: url.clone(), hidden }
+        Self(Words::new(url, secrets.chain(bare).chain(path).chain(token).chain(encoded)))
     }
 
     /// There was none.
     pub(super) fn unanswered(&self, failure: &Failure) -> Answer {
         let (Failure::NotSent(why) | Failure::Unknown(why)) = failure;
-        Answer::Hindered(Obstacle::brief(format!("{}: {why}", self.receiver)))
+        Answer::Hindered(Obstacle::brief(self.0.of_receiver(why)))
     }
 
     /// One that is not 2xx.
@@ -99,33 +54,24 @@ impl Words {
                     "{why}: it wants no more events. The queue is stopped, and one event is tried every hour: change its url, or take \
                      the queue out of the configuration"
                 ),
-                gone: true,
             }),
             408 | 425 | 429 | 502..=504 => {
                 let retry_after = retry_after(headers, now);
-                Answer::Hindered(Obstacle { retry_after, why, gone: false })
+                Answer::Hindered(Obstacle { retry_after, why })
             }
-            400..500 => Answer::Refused { why },
+            // The same body is too large at each attempt.
+            413 => Answer::Refused { why },
+            400..500 => Answer::Failed { why },
             500..600 => Answer::Broken { why },
             _ => Answer::Hindered(Obstacle::brief(why)),
         }
     }
 
     fn why(&self, status: StatusCode, body: &[u8]) -> String {
-        let said = self.said(body);
+        let said = self.0.said(&String::from_utf8_lossy(body));
         let colon = if said.is_empty() { "" } else { ": " };
         let reason = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
-        format!("{} answered {}{reason}{colon}{said}", self.receiver, status.as_u16())
-    }
-
-    /// The first bytes of a body, as a line may hold them.
-    fn said(&self, body: &[u8]) -> String {
-        let mut text = String::from_utf8_lossy(body).into_owned();
-        for hidden in &self.hidden {
-            text = text.replace(hidden.expose().as_str(), "[hidden]");
-        }
-        let text = text.trim();
-        logging::text(&text[..text.floor_char_boundary(MOST_WORDS)]).to_string()
+        format!("{} answered {}{reason}{colon}{said}", self.0.receiver(), status.as_u16())
     }
 }
 

@@ -9,10 +9,10 @@ use crate::domain::secret::Secret;
 use crate::domain::standard_webhooks::SigningKey;
 use crate::domain::time::Millis;
 
-fn words() -> Words {
-    let url = Receiver::parse("http://10.0.0.7:8123/hook/hush-path?k=1").unwrap();
+fn words() -> Answers {
+    let url = Receiver::parse("http://10.0.0.7:8123/hook/hush-path?k=1", &["http", "https"]).unwrap();
     let key = SigningKey::parse(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    Words::new(&url, &[key], Some(&Secret::new("hush-token".to_owned())))
+    Answers::new(&url, &[key], Some(&Secret::new("hush-token".to_owned())))
 }
 
 fn answered(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Answer {
@@ -30,21 +30,23 @@ fn answered(status: u16, headers: &[(&'static str, &'static str)], body: &str) -
 fn every_status_has_its_meaning() {
     let meaning = |status| match answered(status, &[], "") {
         Answer::Taken => "taken",
+        Answer::Failed { .. } => "failed",
         Answer::Refused { .. } => "refused",
         Answer::Broken { .. } => "broken",
-        Answer::Hindered(obstacle) if obstacle.gone => "gone",
+        Answer::Hindered(obstacle) if obstacle.retry_after.is_some() => "gone",
         Answer::Hindered(_) => "hindered",
     };
     for status in [101, 301, 302, 304, 307, 308, 408, 425, 429, 502, 503, 504, 600, 999] {
         assert_eq!(meaning(status), "hindered", "{status}");
     }
-    for status in [400, 401, 403, 404, 405, 409, 411, 413, 415, 418, 422, 451, 499] {
-        assert_eq!(meaning(status), "refused", "{status}");
+    for status in [400, 401, 403, 404, 405, 409, 411, 415, 418, 422, 451, 499] {
+        assert_eq!(meaning(status), "failed", "{status}");
     }
     for status in [500, 501, 505, 507, 599] {
         assert_eq!(meaning(status), "broken", "{status}");
     }
     assert_eq!(meaning(410), "gone");
+    assert_eq!(meaning(413), "refused");
 }
 
 #[test]
@@ -61,7 +63,7 @@ fn the_wait_is_seconds_or_a_date() {
 
 #[test]
 fn the_receivers_own_words_are_short_and_show_no_secret() {
-    let Answer::Refused { why } = answered(401, &[], " no \u{1b}[31mtoken\n hush-token, aHVzaC10b2tlbg== ")
+    let Answer::Failed { why } = answered(401, &[], " no \u{1b}[31mtoken\n hush-token, aHVzaC10b2tlbg== ")
     else {
         panic!()
     };
@@ -72,7 +74,7 @@ fn the_receivers_own_words_are_short_and_show_no_secret() {
     for echoed in ["/hook/hush-path?k=1", "hush-token", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
         // Also where the cut goes through it.
         let why = answered(400, &[], &format!("{}{echoed}", "x".repeat(195)));
-        let Answer::Refused { why } = why else { panic!() };
+        let Answer::Failed { why } = why else { panic!() };
         assert!(!why.contains(&echoed[..5]) && why.len() < 300, "{why}");
     }
     let Answer::Hindered(obstacle) = answered(302, &[("location", "https://evil.example/hush?to")], "")
@@ -83,59 +85,4 @@ fn the_receivers_own_words_are_short_and_show_no_secret() {
     assert_eq!(obstacle.why, expected);
     let shown = format!("{:?}", words());
     assert!(!shown.contains("hush"), "{shown}");
-}
-
-fn broken() -> Answer {
-    Answer::Broken { why: "500".into() }
-}
-
-fn round(taken: usize) -> Round {
-    Round { taken: AtomicUsize::new(taken), ..Round::default() }
-}
-
-#[test]
-fn a_receiver_that_breaks_at_one_event_alone_breaks_by_its_fault() {
-    let failed = || Verdict::Failed { why: "500".into() };
-    assert_eq!(round(0).verdicts(vec![Some(broken()), None]), [failed(), Verdict::Untried]);
-    let some = vec![Some(broken()), Some(Answer::Taken), Some(broken())];
-    assert_eq!(round(1).verdicts(some), [failed(), Verdict::Done, failed()]);
-}
-
-#[test]
-fn a_receiver_that_breaks_at_all_is_broken() {
-    let verdicts = round(0).verdicts(vec![Some(broken()), None, Some(broken())]);
-    assert!(
-        verdicts.iter().all(|v| matches!(v, Verdict::Busy { why, .. } if why.contains("2 accounts"))),
-        "{verdicts:?}"
-    );
-    let hindered = round(0);
-    hindered.stop(Obstacle::brief("503".into()));
-    let verdicts = hindered.verdicts(vec![Some(broken()), None]);
-    assert_eq!(verdicts, vec![Verdict::Busy { retry_after: None, why: "503".into() }; 2]);
-}
-
-#[test]
-fn the_longest_obstacle_counts() {
-    let round = round(0);
-    round.stop(Obstacle::brief("refused".into()));
-    let gone = Obstacle { retry_after: Some(Duration::from_hours(1)), why: "gone".into(), gone: true };
-    round.stop(gone.clone());
-    round.stop(Obstacle { retry_after: Some(Duration::from_secs(1)), ..gone });
-    let expected = Verdict::Busy { retry_after: Some(Duration::from_hours(1)), why: "gone".into() };
-    assert_eq!(round.verdicts(vec![None]), [expected]);
-}
-
-#[tokio::test]
-async fn nothing_begins_after_the_turn_or_an_obstacle() {
-    let permits = Semaphore::new(1);
-    assert!(round(0).begin(&permits).await.is_none(), "its turn is over");
-    let in_time = || Round { until: clock::ticks() + Duration::from_hours(1), ..Round::default() };
-    assert!(in_time().begin(&permits).await.is_some());
-    let hindered = in_time();
-    hindered.stop(Obstacle::brief("503".into()));
-    assert!(hindered.begin(&permits).await.is_none());
-    let held = permits.acquire().await;
-    let brief = Round { until: clock::ticks() + Duration::from_millis(10), ..Round::default() };
-    assert!(brief.begin(&permits).await.is_none(), "others have all permits");
-    drop(held);
 }

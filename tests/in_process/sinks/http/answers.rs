@@ -84,7 +84,7 @@ async fn an_event_that_is_not_taken_fails_with_the_receivers_own_words() {
     assert!(why.ends_with("answered 401 Unauthorized: [hidden] is no token\\u{7}\\u{a} of ours"), "{why}");
     let why = words(&verdict(http("404 Not Found", "Cannot POST /hook/ring?key=1")).await);
     assert!(why.ends_with("404 Not Found: Cannot POST [hidden]"), "{why}");
-    let why = words(&verdict(http("413 Payload Too Large", &"é".repeat(90_000))).await);
+    let why = words(&verdict(http("422 Unprocessable Content", &"é".repeat(90_000))).await);
     assert!(why.len() < 300 && why.contains("éé"), "{why}");
     let why = words(&verdict(http("500 Internal Server Error", "")).await);
     assert!(why.ends_with("answered 500 Internal Server Error"), "{why}");

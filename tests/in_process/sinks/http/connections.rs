@@ -12,7 +12,7 @@ use super::*;
 /// What is said of one event to a receiver that behaves so; the request may take a second.
 async fn hasty(behave: impl Fn() -> Act + Send + Sync + 'static) -> Vec<Verdict> {
     let receiver = Receiver::start(move |_, _| behave());
-    let queue = HttpQueue { timeout: Duration::from_secs(1), ..to(&receiver.url()) };
+    let queue = Target { timeout: Duration::from_secs(1), ..to(&receiver.url()) };
     sink_of(queue, secrets()).deliver(one()).await
 }
 
@@ -143,7 +143,7 @@ async fn accounts_go_beside_each_other_and_one_account_in_its_order() {
 #[tokio::test]
 async fn no_more_requests_than_allowed_are_in_flight() {
     let receiver = Receiver::start(|_, _| Act::Silence);
-    let queue = HttpQueue { timeout: Duration::from_secs(1), parallel: 2, ..to(&receiver.url()) };
+    let queue = Target { timeout: Duration::from_secs(1), parallel: 2, ..to(&receiver.url()) };
     let events: Vec<_> = ["a", "b", "c", "d", "e"].iter().map(|account| leased(1, account)).collect();
     let verdicts = sink_of(queue, secrets()).deliver(events.into()).await;
     assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Busy { .. })), "{verdicts:?}");
@@ -154,7 +154,7 @@ async fn no_more_requests_than_allowed_are_in_flight() {
 #[tokio::test]
 async fn a_delivery_that_is_dropped_ends_its_requests() {
     let receiver = Receiver::start(|n, _| if n == 0 { Act::Silence } else { Act::Say(OK.into()) });
-    let sink = sink_of(HttpQueue { parallel: 1, ..to(&receiver.url()) }, secrets());
+    let sink = sink_of(Target { parallel: 1, ..to(&receiver.url()) }, secrets());
     let arrived = async {
         while receiver.posts().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -217,7 +217,7 @@ async fn a_private_ca_is_trusted_and_no_other() {
     let (_, why) = busy(&ca.tried(&other).await);
     assert!(why.ends_with(": TLS: the certificate is for another host"), "{why}");
     let plain = Receiver::start(|_, _| Act::SayAndClose("HTTP/1.1 400 Bad\r\n\r\n".into()));
-    let queue = HttpQueue { timeout: Duration::from_secs(1), ..to(&plain.url().replace("http:", "https:")) };
+    let queue = Target { timeout: Duration::from_secs(1), ..to(&plain.url().replace("http:", "https:")) };
     let secrets = ReceiverSecrets { ca_pem: Some(ca.pem.clone()), ..secrets() };
     let (_, why) = busy(&sink_of(queue, secrets).deliver(one()).await);
     assert!(why.starts_with("https://127.0.0.1:"), "{why}");

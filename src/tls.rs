@@ -1,9 +1,9 @@
-//! Whom a client trusts: the system's roots, and a certificate authority of the operator's.
+//! TLS as a client: the roots that it trusts, the system's and an authority of the operator's, and a certificate of its own.
 
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
@@ -16,13 +16,34 @@ pub enum TlsError {
         "the system has no CA certificates: install its package of them (ca-certificates), or set ca_file"
     )]
     NoRoots,
+    #[error("client_certificate_file and client_key_file: the certificate and the key do not go together")]
+    Identity,
 }
 
-/// The system's roots and those in `ca_pem`. Where no address needs them (`needed`) the system may have none.
+/// A certificate with its chain, and its key, by which a client proves who it is; both PEM.
+#[derive(Debug)]
+pub struct Identity<'a> {
+    pub certificates: &'a [u8],
+    pub key: &'a [u8],
+}
+
+/// Trusts the system's roots and those in `ca_pem`. Where no address needs them (`needed`) the system may have none.
 ///
 /// # Errors
 /// [`TlsError`], in words for the operator.
 pub fn trusting(ca_pem: Option<&[u8]>, needed: bool) -> Result<ClientConfig, TlsError> {
+    client(ca_pem, None, needed)
+}
+
+/// The same, with a certificate of the client's own.
+///
+/// # Errors
+/// [`TlsError`], in words for the operator.
+pub fn client(
+    ca_pem: Option<&[u8]>,
+    identity: Option<Identity<'_>>,
+    needed: bool,
+) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(pem) = ca_pem {
         add(&mut roots, pem).ok_or(TlsError::Ca)?;
@@ -37,8 +58,12 @@ pub fn trusting(ca_pem: Option<&[u8]>, needed: bool) -> Result<ClientConfig, Tls
     // Named, since a default of the process would be whatever another crate installed.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.expect("ring has ciphers for TLS 1.2 and 1.3");
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let config = config.expect("ring has ciphers for TLS 1.2 and 1.3").with_root_certificates(roots);
+    let Some(identity) = identity else { return Ok(config.with_no_client_auth()) };
+    let chain = CertificateDer::pem_slice_iter(identity.certificates).collect::<Result<Vec<_>, _>>();
+    let key = PrivateKeyDer::from_pem_slice(identity.key);
+    let (Ok(chain), Ok(key)) = (chain, key) else { return Err(TlsError::Identity) };
+    config.with_client_auth_cert(chain, key).map_err(|_| TlsError::Identity)
 }
 
 /// At least one certificate, and all of them good.
