@@ -39,11 +39,14 @@ pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("this test needs {name}: install Debian's package {package}"))
 }
 
+/// The command that starts a server, given its folder and its port.
+type Start = dyn Fn(&Path, u16) -> Command + Send + Sync;
+
 /// One server that listens, and all that it keeps.
 pub(crate) struct Broker {
     folder: TempDir,
     port: u16,
-    command: Box<dyn Fn(&Path, u16) -> Command + Send + Sync>,
+    command: Box<Start>,
     child: Option<Child>,
 }
 
