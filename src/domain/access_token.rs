@@ -41,25 +41,51 @@ pub enum Reason {
     NotConfigured,
     /// OAuth can't be reached, or fails.
     OauthDown,
-    /// OAuth asks us to send nothing for a while.
+    /// Ring asks us to send nothing for a while.
     Throttled,
     /// OAuth does not honour our own client secret.
     ClientRefused,
     /// The last try for this account failed; the next comes.
     Failing,
+    /// OAuth has refused the refresh token, and is asked once more before the link is given up.
+    Refused,
+    /// OAuth's last answer can't be read and may hold the new tokens, so that the old one is not sent for a while.
+    Unreadable,
     /// A refresh is under way, and took too long for this call.
     UnderWay,
     /// No token lives so long.
     TooLong,
     /// The one that was refused has just been made: a newer one would be refused as well.
     JustRenewed,
-    /// Ring's API can't be reached, or fails.
+    /// Ring's API can't be reached or fails where it is told of a link.
     ApiDown,
+    /// Ring's API does not say whose an access token is.
+    UsersMe,
     /// The store can't be read or written.
     Store,
 }
 
 impl Reason {
+    pub const ALL: [Self; 17] = [
+        Self::NoTokens,
+        Self::Lapsed,
+        Self::Revoked,
+        Self::Guarded,
+        Self::NotConfigured,
+        Self::OauthDown,
+        Self::Throttled,
+        Self::ClientRefused,
+        Self::Failing,
+        Self::Refused,
+        Self::Unreadable,
+        Self::UnderWay,
+        Self::TooLong,
+        Self::JustRenewed,
+        Self::ApiDown,
+        Self::UsersMe,
+        Self::Store,
+    ];
+
     /// A word for programs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -72,10 +98,13 @@ impl Reason {
             Self::Throttled => "throttled",
             Self::ClientRefused => "client_refused",
             Self::Failing => "failing",
+            Self::Refused => "refused",
+            Self::Unreadable => "unreadable_answer",
             Self::UnderWay => "under_way",
             Self::TooLong => "too_long",
             Self::JustRenewed => "just_renewed",
             Self::ApiDown => "api_down",
+            Self::UsersMe => "users_me",
             Self::Store => "store",
         }
     }
@@ -88,12 +117,12 @@ impl Reason {
                  list`"
             }
             Self::Lapsed => {
-                "the link has lapsed: its refresh token was not used for 30 days. The user has to remove the app in Ring \
-                 and add it again"
+                "the link has lapsed: its refresh token was not used for 30 days, and Ring's OAuth refuses it (invalid_grant). The \
+                 user has to remove the app in Ring and add it again"
             }
             Self::Revoked => {
-                "the link was revoked: the user removed the app, or its refresh token was used elsewhere. The user has to \
-                 add the app in Ring again"
+                "the link was revoked: Ring's OAuth refuses the refresh token (invalid_grant), because the user removed the app, or \
+                 because it was used elsewhere. The user has to add the app in Ring again"
             }
             Self::Guarded => {
                 "the store is an older copy: nothing is refreshed until `ringhookd restore accept`"
@@ -102,15 +131,28 @@ impl Reason {
                 "no access token that is here will do, and without [ring] client_id nothing is refreshed"
             }
             Self::OauthDown => "Ring's OAuth can't be reached, or fails; it is tried again",
-            Self::Throttled => "Ring's OAuth asks us to wait",
+            Self::Throttled => "Ring asks us to wait",
             Self::ClientRefused => "Ring's OAuth refuses our own client id or secret: see [ring]",
             Self::Failing => "the last refresh failed; it is tried again",
-            Self::UnderWay => "the refresh takes longer than this call may; it goes on",
+            Self::Refused => {
+                "Ring's OAuth refuses the refresh token (invalid_grant): it was mistyped or used elsewhere, or the user removed the \
+                 app. OAuth is asked once more before the link is given up. See `ringhookd accounts show`"
+            }
+            Self::Unreadable => {
+                "Ring's OAuth gave an answer that can't be read and may hold the new tokens: the old one is not sent for a while. \
+                 See `ringhookd accounts show`"
+            }
+            Self::UnderWay => "Ring takes longer than this call may; it goes on",
             Self::TooLong => "no access token of Ring's lives as long as that",
             Self::JustRenewed => {
                 "that token was made a moment ago: what Ring refused it for, a newer one won't mend"
             }
-            Self::ApiDown => "Ring's API can't be reached, or fails; it is tried again",
+            Self::ApiDown => {
+                "Ring's API (app-integrations) can't be reached, fails, or does not take the access token; it is tried again"
+            }
+            Self::UsersMe => {
+                "Ring's OAuth has taken the token, and Ring's API (users/me) does not say whose account it is; it is asked again"
+            }
             Self::Store => "the store can't be used now",
         }
     }

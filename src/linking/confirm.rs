@@ -297,7 +297,8 @@ impl<'a> Attempt for ClaimAttempt<'a> {
         match tokens.outbound().unless_stopping(place).await.flatten() {
             Some((place, true)) => Ok(place),
             Some((_, false)) => {
-                self.of.troubles().insert(self.claim.number, Reason::OauthDown);
+                let why = tokens.trouble().unwrap_or(Reason::UnderWay);
+                self.of.troubles().insert(self.claim.number, why);
                 Err(Ok(StepResult::Later { wait: Duration::ZERO, left: self.claim.clone() }))
             }
             None => Err(Ok(StepResult::Over)),

@@ -64,9 +64,9 @@ impl AccessTokens {
             let planned = self.context.schedule.plan_if_new(number).await;
             planned.map_err(|_| Denied::for_now(Reason::Store, SOON))?;
             let asked = self.context.schedule.ask(number);
-            asked.map_err(|wait| Denied::for_now(Reason::Failing, wait))?;
+            asked.map_err(|wait| Denied::for_now(self.context.schedule.why_failing(number), wait))?;
             match tokio::time::timeout_at(until, outcome).await {
-                Ok(Ok(Some(Decision::Retry { within }))) => return Err(self.why_later(within)),
+                Ok(Ok(Some(Decision::Retry { within }))) => return Err(self.why_later(number, within)),
                 Ok(Ok(Some(Decision::Renewed))) => renewed = true,
                 // It ended, or has other tokens now: what is on disk tells.
                 Ok(_) if clock::ticks() < until => {}
@@ -95,9 +95,12 @@ impl AccessTokens {
         }
     }
 
-    fn why_later(&self, within: Duration) -> Denied {
-        let trouble = self.context.schedule.trouble();
-        let reason = trouble.map_or(Reason::Failing, |(reason, _)| reason);
+    fn why_later(&self, number: u32, within: Duration) -> Denied {
+        let schedule = &self.context.schedule;
+        let reason = match schedule.why_failing(number) {
+            Reason::Failing => schedule.trouble().map_or(Reason::Failing, |(reason, _)| reason),
+            own => own,
+        };
         Denied::for_now(reason, within.max(Duration::from_secs(1)))
     }
 }

@@ -199,6 +199,11 @@ impl Schedule {
         self.planner().trouble(self.moment())
     }
 
+    /// Why the account's last try brought no tokens, where that is no fault of everybody's.
+    pub(super) fn why_failing(&self, number: u32) -> Reason {
+        self.planner().why_failing(number)
+    }
+
     /// Ring asks us to send nothing for a while, and may say for how long.
     pub(super) fn throttled(&self, retry_after: Option<Duration>) {
         self.planner().heard(Heard::throttled(retry_after), self.moment(), random());

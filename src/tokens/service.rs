@@ -16,6 +16,7 @@ use super::record::Recorder;
 use super::refresh::{Refreshed, Refreshes};
 use super::schedule::{Clock, Schedule};
 use super::unidentified::Unidentified;
+use crate::domain::access_token::Reason;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::refresh::{LONGEST_NAP, Overview, Policy};
@@ -127,6 +128,11 @@ impl TokenService {
     /// Waits until the schedule has room for a call to Ring; whether it has.
     pub async fn permit_call(&self) -> bool {
         self.context.schedule.permit_call().await
+    }
+
+    /// Why nothing goes out to Ring at present, if so.
+    pub fn trouble(&self) -> Option<Reason> {
+        self.context.schedule.trouble().map(|(reason, _)| reason)
     }
 
     /// Ring asks us to send nothing for a while, and may say for how long.

@@ -97,14 +97,19 @@ impl Unidentified {
         {
             self.identify(api, number).await;
         }
-        let trouble = || self.context.schedule.trouble().map(|(reason, _)| reason);
-        if let Some(why) = trouble() {
+        if let Some(why) = self.trouble() {
             return Ok(Welcome::Pending(why));
         }
-        match tokio::time::timeout_at(until, told).await {
-            Ok(Ok(outcome)) => outcome,
-            _ => Ok(Welcome::Pending(trouble().unwrap_or(Reason::UnderWay))),
+        if let Ok(Ok(outcome)) = tokio::time::timeout_at(until, told).await {
+            return outcome;
         }
+        let waits_for = if self.is_refreshed(number).await { Reason::UsersMe } else { Reason::UnderWay };
+        Ok(Welcome::Pending(self.trouble().unwrap_or(waits_for)))
+    }
+
+    /// Why nothing goes out to Ring at present, if so.
+    fn trouble(&self) -> Option<Reason> {
+        self.context.schedule.trouble().map(|(reason, _)| reason)
     }
 
     /// Tokens came whose account is to be found out.
@@ -161,8 +166,11 @@ impl Unidentified {
                 self.tell(number, &outcome, true).await;
             }
             (_, Heard::Refused(Objection::Client)) => self.goes_on(number, Reason::ClientRefused).await,
-            (_, Heard::Refused(_)) => self.goes_on(number, Reason::Failing).await,
-            _ => self.goes_on(number, Reason::OauthDown).await,
+            (_, Heard::NotSent(Hindrance::Throttled { .. })) => self.goes_on(number, Reason::Throttled).await,
+            (_, Heard::NotSent(Hindrance::NoConnection) | Heard::Unknown(_)) => {
+                self.goes_on(number, Reason::OauthDown).await;
+            }
+            _ => self.goes_on(number, self.context.schedule.why_failing(number)).await,
         }
     }
 
@@ -217,8 +225,12 @@ impl Unidentified {
             let _ = self.context.schedule.ask(number);
             return Ok(None);
         }
-        if !self.may_ask(number).await || !self.context.schedule.permit_call().await {
-            self.goes_on(number, Reason::OauthDown).await;
+        if !self.may_ask(number).await {
+            self.goes_on(number, Reason::UsersMe).await;
+            return Ok(None);
+        }
+        if !self.context.schedule.permit_call().await {
+            self.goes_on(number, self.trouble().unwrap_or(Reason::UnderWay)).await;
             return Ok(None);
         }
         self.context.outbound.pass().await;
@@ -236,7 +248,7 @@ impl Unidentified {
             Heard::Unknown(Doubt::Failed { retry_after: Some(wait) }) => self.ask_later(number, wait).await,
             _ => {}
         }
-        self.goes_on(number, Reason::OauthDown).await;
+        self.goes_on(number, Reason::UsersMe).await;
         Ok(None)
     }
 

@@ -123,6 +123,13 @@ fn what_cannot_be_had_is_said_and_exits_1() {
     assert!(refused.err.contains("Playground") && !refused.err.contains(&playground), "{refused:?}");
     let used = installation.import(&json!({"refresh_token": "sim-rt-that-nobody-knows"}));
     assert!(used.code == 1 && used.err.contains("invalid_grant"), "{used:?}");
+    // All that tell of it say the same of a token that OAuth refuses.
+    installation.imported(&json!({"account_id": "M", "user": "ann", "refresh_token": "sim-rt-mistyped"}));
+    soon("it is refused", || installation.json(&["accounts", "show", "M"])["token_error"] == "invalid_grant");
+    let mistyped = installation.lend("M", &[]);
+    mistyped.is_refused("Ring's OAuth refuses the refresh token (invalid_grant)");
+    assert!(mistyped.err.contains("(ask again in "), "{mistyped:?}");
+    assert!(installation.status()["refused"] == 1, "{}", installation.status());
     // A file that is run again does no harm.
     let again = installation.import(&json!({"refresh_token": given.refresh}));
     assert!(again.code == 0 && again.out.contains("line 1 is account A"), "{again:?}");

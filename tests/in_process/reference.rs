@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use ringhookd::domain::access_token::Reason;
 use ringhookd::domain::cloudevent::Mark;
 use serde_json::Value;
 
 const EVENTS: &str = include_str!("../../docs/EVENTS.md");
+const README: &str = include_str!("../../README.md");
 const METRICS: &str = include_str!("../../docs/METRICS.md");
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const TELEMETRY: &str = include_str!("../../src/telemetry.rs");
@@ -44,4 +46,14 @@ fn every_attribute_and_mark_of_an_event_is_documented() {
     let marks = Mark::ALL.iter().map(|mark| mark.name());
     let known: BTreeSet<&str> = attributes.keys().map(String::as_str).chain(marks).collect();
     assert_eq!(documented(EVENTS), known);
+}
+
+#[test]
+fn every_reason_why_there_is_no_access_token_is_documented() {
+    let tokens = documented(README.split_once("\n## Tokens\n").unwrap().1);
+    // These are why Ring has not been told of a link, or has not told of an account.
+    let elsewhere = [Reason::ApiDown, Reason::UsersMe];
+    for reason in Reason::ALL {
+        assert!(tokens.contains(reason.as_str()) != elsewhere.contains(&reason), "{}", reason.as_str());
+    }
 }

@@ -146,6 +146,29 @@ async fn our_own_wrong_secret_ends_no_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_hears_that_oauth_refused_the_token_or_gave_an_answer_that_cannot_be_read() {
+    for (fault, reason, counted) in [
+        ("oauth-invalid-grant", Reason::Refused, "refused"),
+        ("oauth-duplicate-keys", Reason::Unreadable, "unreadable"),
+    ] {
+        let harness = TokenHarness::new(Policy::DeadAtOnce).await;
+        harness.ring.inject(Plan { fault: fault.parse().unwrap(), times: None, account: None });
+        let number = harness.import_number("a").await;
+        soon("it has failed", || harness.refreshes(counted) >= 1).await;
+        // Also to one that waits for the refresh itself.
+        soon("the schedule knows", || harness.tokens().status().overview.failing == 1).await;
+        let denied = harness.lend("a").await.unwrap_err();
+        assert_eq!(denied.reason, reason, "{fault}");
+        let left = harness.tokens().next_try(number).unwrap().since(harness.wall());
+        let said = denied.retry_after.unwrap();
+        assert!(
+            said.abs_diff(left) < Duration::from_mins(2),
+            "{fault}: {said:?}, and next_try_at says {left:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_read_is_kept_sealed_and_taken_once_it_can_be() {
     let harness = TokenHarness::new(Policy::DeadAtOnce).await;
     harness.fault("oauth-duplicate-keys", 1);
@@ -309,7 +332,7 @@ async fn an_arrival_outlives_its_access_token_and_goes_to_the_user_who_was_named
     let pair = harness.ring.add_account("X");
     harness.ring.inject(Plan { fault: "users-me-503".parse().unwrap(), times: None, account: None });
     let arrive = |name: &str| arrival_of(&pair.refresh, name);
-    let pending = Ok(Welcome::Pending(Reason::OauthDown));
+    let pending = Ok(Welcome::Pending(Reason::UsersMe));
     assert_eq!(harness.tokens().welcome(arrive("wrong")).await, pending);
     harness.advance(Duration::from_hours(5)).await;
     harness.ring.clear_faults();
@@ -319,6 +342,25 @@ async fn an_arrival_outlives_its_access_token_and_goes_to_the_user_who_was_named
     harness.all_have_arrived().await;
     assert_eq!(harness.store.links().account(account("X")).await.unwrap().unwrap().user, Some(user("right")));
     harness.survives("X").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arrival_says_which_of_rings_endpoints_failed() {
+    for (fault, why) in [
+        ("oauth-500", Reason::OauthDown),
+        ("oauth-lost-answer", Reason::OauthDown),
+        ("oauth-429:60", Reason::Throttled),
+        ("users-me-500", Reason::UsersMe),
+        ("users-me-403", Reason::UsersMe),
+    ] {
+        let harness = TokenHarness::new(Policy::DeadAtOnce).await;
+        let pair = harness.ring.add_account("X");
+        harness.ring.inject(Plan { fault: fault.parse().unwrap(), times: None, account: None });
+        let arrival = arrival_of(&pair.refresh, "ann");
+        assert_eq!(harness.tokens().welcome(arrival).await, Ok(Welcome::Pending(why)), "{fault}");
+    }
+    assert!(Reason::UsersMe.words().contains("users/me") && Reason::OauthDown.words().contains("OAuth"));
+    assert!(Reason::ApiDown.words().contains("app-integrations"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,7 +383,7 @@ async fn an_arrival_that_users_me_refuses_is_asked_about_again_and_not_refreshed
     let pair = harness.ring.add_account("X");
     harness.ring.inject(Plan { fault: "users-me-403".parse().unwrap(), times: None, account: None });
     let arrival = arrival_of(&pair.refresh, "ann");
-    assert_eq!(harness.tokens().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
+    assert_eq!(harness.tokens().welcome(arrival).await, Ok(Welcome::Pending(Reason::UsersMe)));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(harness.ring.counts("X").granted, 1);
     harness.ring.clear_faults();
@@ -406,7 +448,7 @@ async fn an_arrival_whose_account_ring_does_not_tell_goes_on_by_itself() {
     let pair = harness.ring.add_account("X");
     harness.fault("users-me-500", 1);
     let arrival = arrival_of(&pair.refresh, "ann");
-    assert_eq!(harness.tokens().welcome(arrival).await, Ok(Welcome::Pending(Reason::OauthDown)));
+    assert_eq!(harness.tokens().welcome(arrival).await, Ok(Welcome::Pending(Reason::UsersMe)));
     harness.close().await;
     harness.open().await;
     harness.all_have_arrived().await;

@@ -80,6 +80,15 @@ impl Planner {
         self.queue.get(account).is_some_and(|entry| entry.kept)
     }
 
+    /// Why the account's last try brought no tokens, where that is no fault of everybody's.
+    pub fn why_failing(&self, account: u32) -> Reason {
+        match self.queue.get(account) {
+            Some(entry) if entry.kept => Reason::Unreadable,
+            Some(entry) if entry.proof == Proof::Refused => Reason::Refused,
+            _ => Reason::Failing,
+        }
+    }
+
     /// What there is to tell of the account's tokens; nothing when that was told last.
     pub fn news_of(&self, account: u32, now: Moment) -> Option<Notice> {
         self.queue.get(account).and_then(|entry| self.news(entry, seconds(now.wall)))
