@@ -109,7 +109,7 @@ impl Findings {
         self.writable("store.folder", folder);
         match Folder::is_empty(folder) {
             Ok(true) if config.store.create => {
-                self.notes.push(format!("there is no store in {} yet; serve makes it", folder.display()));
+                self.store_to_make(config);
                 return;
             }
             Ok(true) => {
@@ -130,6 +130,25 @@ impl Findings {
             }
             Err(error) => self.problems.push(error.to_string()),
         }
+    }
+
+    /// What `serve` makes at its first start is told and is no problem; a key without its store is.
+    fn store_to_make(&mut self, config: &Config) {
+        let folder = &config.store.folder;
+        let makes = match daemon::master_key_to_make(config) {
+            Ok(Some(key)) => {
+                if let Some(parent) = key.parent().filter(|parent| !parent.starts_with(folder)) {
+                    self.writable("keys.master: the folder", parent);
+                }
+                format!("it and its master key {}", key.display())
+            }
+            Ok(None) => "it".to_owned(),
+            Err(error) => {
+                self.problems.push(error.to_string());
+                return;
+            }
+        };
+        self.notes.push(format!("there is no store in {} yet; serve makes {makes}", folder.display()));
     }
 
     fn read_by_others(&mut self, what: &str, stopped: Vec<String>) {

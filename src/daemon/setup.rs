@@ -61,19 +61,10 @@ pub fn create_store(config: &Config) -> Result<Identity, Error> {
     if !Folder::is_empty(folder)? && Folder::is_whole(folder)? {
         return Err(StoreError::Exists { folder: folder.clone() }.into());
     }
-    let fresh = !Folder::is_being_made(folder)?;
-    let master = &config.sources.master.source;
-    if let SecretSource::File(key) = master
-        && fresh
-        && key.exists()
-    {
-        return Err(StoreError::Partial {
-            folder: folder.clone(),
-            present: format!("the master key {}", key.display()),
-            absent: "the store".into(),
-        }
-        .into());
+    if !Folder::is_being_made(folder)? {
+        master_key_to_make(config)?;
     }
+    let master = &config.sources.master.source;
     let mut refused = None;
     let make_vault = || {
         if let SecretSource::File(key) = master
@@ -96,6 +87,22 @@ pub fn create_store(config: &Config) -> Result<Identity, Error> {
         (Err(_), Some(error)) => Err(error),
         (Err(error), None) => Err(error.into()),
     }
+}
+
+/// The file in which the master key of a new store is made; none where it is a credential.
+///
+/// # Errors
+/// [`StoreError::Partial`] when it is there: it is the key of a store that is not where it should be.
+pub fn master_key_to_make(config: &Config) -> Result<Option<&Path>, StoreError> {
+    let SecretSource::File(key) = &config.sources.master.source else { return Ok(None) };
+    if key.exists() {
+        return Err(StoreError::Partial {
+            folder: config.store.folder.clone(),
+            present: format!("the master key {}", key.display()),
+            absent: "the store".into(),
+        });
+    }
+    Ok(Some(key))
 }
 
 /// Makes sure that the store's folder is there, because sockets may be bound in it before the store is opened, or made.
@@ -124,7 +131,13 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Secrets), Error> {
             return Err(StoreError::Missing { folder: folder.clone() }.into());
         }
         let identity = create_store(config)?;
-        tracing::info!(folder = %folder.display(), store = identity.store, "made a new store");
+        let master_key = config.sources.master.source.to_string();
+        tracing::info!(
+            folder = %folder.display(),
+            store = identity.store,
+            master_key,
+            "made a new store; keep a copy of its master key elsewhere"
+        );
     }
     let secrets = config.secrets(MasterKey::Needed)?;
     let store = Store::open(folder, &config.store.environment, vault(&secrets)?, options(config));

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::support::process::{Stranger, open_to_all, ringhookd, run};
+use crate::support::process::{Running, Stranger, open_to_all, ringhookd, run};
 
 /// The keys of the configuration that name a file, and the name of each file here.
 const FILES: [(&str, &str); 8] = [
@@ -256,5 +256,55 @@ fn another_master_key_than_the_stores_is_told_with_its_file() {
         assert!(matches!(code, 1 | 78), "{text}");
         let named = format!("keys.master = {:?}", files.file("master.key").to_str().unwrap());
         assert!(text.contains(&named) && text.contains("sealed under master key"), "{text}");
+    }
+}
+
+/// With `create = true` a first start has neither store nor master key: that is how it should be, and both are named. Where the key
+/// can't be made, or belongs to a store that is gone, that is told before.
+#[test]
+fn a_master_key_that_is_made_with_its_store_is_named_and_one_without_its_store_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    write(&dir.path().join("hmac.key"), "a-made-up-signing-key");
+    let configure = |key: &str| {
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nhmac_key_files = [\"{}\"]\n[store]\nfolder = \"{}\"\ncreate = true\n[keys]\nmaster = \"{key}\"\n",
+            path("hmac.key"),
+            path("data"),
+        );
+        fs::write(dir.path().join("config.toml"), text).unwrap();
+    };
+    let config = path("config.toml");
+    let told = |command: &str| {
+        let output = run(&[command, "--config", &config], b"");
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    // Its folder can't be made.
+    let below_a_file = path("hmac.key/master.key");
+    configure(&below_a_file);
+    let (is_well, text) = told("check");
+    assert!(!is_well && text.contains("keys.master") && text.contains("is no folder"), "{text}");
+
+    let key = path("keys/master.key");
+    configure(&key);
+    let (is_well, text) = told("check");
+    assert!(is_well && text.contains(&format!("serve makes it and its master key {key}")), "{text}");
+    let running = Running::start(Path::new(&config));
+    running.wait_for(|log| (log.contains("made a new store") && log.contains(&key)).then_some(()));
+    assert!(running.stop().0.success());
+    assert!(told("check").0, "{}", told("check").1);
+
+    // The store is gone, e.g. because its disk is not mounted: nothing new is made beside the key.
+    fs::rename(path("data"), path("elsewhere")).unwrap();
+    for command in ["check", "serve"] {
+        let (is_well, text) = told(command);
+        assert!(!is_well && text.contains(&key), "{command}: {text}");
+    }
+    // The key is gone, and its store is there.
+    fs::rename(path("elsewhere"), path("data")).unwrap();
+    fs::remove_file(&key).unwrap();
+    for command in ["check", "serve"] {
+        let (is_well, text) = told(command);
+        assert!(!is_well && text.contains(&key) && text.contains("keys.master"), "{command}: {text}");
     }
 }

@@ -155,7 +155,6 @@ async fn a_worker_hears_that_oauth_refused_the_token_or_gave_an_answer_that_cann
         harness.ring.inject(Plan { fault: fault.parse().unwrap(), times: None, account: None });
         let number = harness.import_number("a").await;
         soon("it has failed", || harness.refreshes(counted) >= 1).await;
-        // Also to one that waits for the refresh itself.
         soon("the schedule knows", || harness.tokens().status().overview.failing == 1).await;
         let denied = harness.lend("a").await.unwrap_err();
         assert_eq!(denied.reason, reason, "{fault}");
