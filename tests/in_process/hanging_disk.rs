@@ -6,15 +6,21 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use redb::StorageBackend;
+use ringhookd::clock;
 use ringhookd::daemon::{self, Daemon};
-use ringhookd::store::{Import, Options, Store};
+use ringhookd::domain::tokens::{Pair, Span};
+use ringhookd::sim::{Options as SimOptions, Ring};
+use ringhookd::store::{Import, NewTokens, Options, Store};
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::api::{Door_, ids};
+use crate::support::configuration::{Configuration, OPEN_QUEUE, SOCKET};
 use crate::support::disk::{Disk, Image};
+use crate::support::http::{exchange_beside, request};
 use crate::support::{account, create, tokens, user, vault};
-use crate::webhooks::{self, signed};
+use crate::token_service::hung_guard::Hanging as HangingFile;
+use crate::webhooks::signed;
 
 /// A call that hangs ends after this, so that a test that fails ends. Far more than the answers take.
 const LONGEST: Duration = Duration::from_mins(2);
@@ -80,8 +86,12 @@ impl StorageBackend for Hanging {
 
 /// A daemon over a store on such a disk; redb keeps next to nothing of it in memory.
 async fn daemon(folder: &Path, gate: &Arc<Gate>) -> Daemon {
-    let more = "[webhook]\nanswer_within = \"500ms\"\nbody_timeout = \"400ms\"";
-    let config = webhooks::configuration(folder, more);
+    daemon_of(folder, gate, Configuration::of(OPEN_QUEUE)).await
+}
+
+async fn daemon_of(folder: &Path, gate: &Arc<Gate>, configuration: Configuration) -> Daemon {
+    let limits = "[webhook]\nanswer_within = \"500ms\"\nbody_timeout = \"400ms\"";
+    let config = configuration.with(SOCKET).with(limits).parse(folder);
     let of = folder.join("data");
     create(&of);
     let image = Image::from_bytes(&std::fs::read(of.join("store.redb")).unwrap());
@@ -164,5 +174,78 @@ async fn a_disk_that_hangs_stops_no_answer_and_all_goes_on_when_it_is_back() {
     door().ok("POST", "/v1/queues/all/settle", settle).await;
     came.extend(door().lease_ids("all", json!({"max": 9})).await);
     assert_eq!(came, ["1", "2", "3"]);
+    daemon.stop().await;
+}
+
+/// The store's disk and the guard folder's hang together for 20 s, in the middle of a refresh, on the one thread of the daemon.
+#[tokio::test]
+async fn while_the_disks_of_store_and_guard_hang_for_20_s_every_answer_is_bounded() {
+    const HANGS: Duration = Duration::from_secs(20);
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let ring = Ring::start(SimOptions::default()).unwrap();
+    let daemon = daemon_of(dir.path(), &gate, Configuration::of(OPEN_QUEUE).ring(&ring, "")).await;
+    let door = || Door_ { path: dir.path().join("admin.sock") };
+    let links = daemon.store().links();
+    let import = |id: &str, span: Span| {
+        let given = ring.add_account(id);
+        let pair = Pair::of(Some(&given.access), &given.refresh);
+        Import {
+            account: account(id),
+            user: Some(user("ann")),
+            tokens: Some(NewTokens { pair, span }),
+            replace: false,
+        }
+    };
+    let fresh = Span { renewed_at: clock::now(), expires_at: clock::now().plus(Duration::from_hours(4)) };
+    links.import(import("a", fresh)).await.unwrap().unwrap();
+    let guard = dir.path().join("data-guard");
+    let guard = HangingFile::at(guard.join(format!("{}.unfinished", daemon.store().identity().store)));
+    links.import(import("b", Span::of_import(None, clock::now()))).await.unwrap().unwrap();
+    let before = daemon.store().outbox().epoch().await.unwrap();
+    // Its intent is in the store, and its epoch is next.
+    while daemon.store().outbox().epoch().await.unwrap() == before
+        && daemon.tokens().status().overview.in_flight == 0
+    {
+        sleep(Duration::from_millis(5)).await;
+    }
+
+    gate.set(true);
+    let address = daemon.address();
+    let code =
+        request("POST", "/ring/token", "Content-Type: application/x-www-form-urlencoded\r\n", "code=x");
+    let code = tokio::spawn(exchange_beside(address, code));
+    let claim =
+        json!({"nonce": "A".repeat(43), "time": clock::now().0.to_string(), "user": "ann"}).to_string();
+    let calls = [("/v1/accounts/a/token", "{}".to_owned()), ("/v1/claims", claim)].map(|(path, body)| {
+        let door = door();
+        tokio::spawn(async move { door.call("POST", path, &body).await })
+    });
+    let began = clock::ticks();
+    let mut id = 0;
+    while began.elapsed() < HANGS {
+        id += 1;
+        let door = door();
+        let (kept, status, metrics, queues) = tokio::join!(
+            async { signed(&daemon, &event(id)).await },
+            door.get("/v1/status"),
+            door.get("/v1/metrics"),
+            door.get("/v1/queues"),
+        );
+        assert_eq!((kept, status.0, metrics.0, queues.0), (503, 200, 200, 200), "{:?}", began.elapsed());
+    }
+    assert_eq!(code.await.unwrap().status(), 503, "Ring brings the code again");
+    for call in calls {
+        let (status, answer) = call.await.unwrap();
+        assert_eq!(status, 503, "{answer}");
+    }
+    assert!(!gate.gave_up.load(Ordering::Acquire) && guard.still_hangs(), "the answers came while both hung");
+    assert_eq!(ring.counts("b").granted, 0, "nothing is sent before its epoch is noted");
+
+    gate.set(false);
+    drop(guard);
+    while signed(&daemon, &event(id + 1)).await != 200 || ring.counts("b").granted == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
     daemon.stop().await;
 }

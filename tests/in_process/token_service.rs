@@ -4,7 +4,7 @@ mod codes;
 mod damaged;
 mod ends;
 mod full_disk;
-mod hung_guard;
+pub(crate) mod hung_guard;
 mod late;
 mod shown;
 

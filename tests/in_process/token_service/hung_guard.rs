@@ -16,13 +16,13 @@ use crate::support::tokens::{TokenHarness, soon};
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// A file that can't be written before it is let go: whoever opens it to write waits for a reader.
-struct Hanging {
+pub(crate) struct Hanging {
     path: PathBuf,
     let_go: Arc<AtomicBool>,
 }
 
 impl Hanging {
-    fn at(path: PathBuf) -> Self {
+    pub(crate) fn at(path: PathBuf) -> Self {
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let let_go = Arc::new(AtomicBool::new(false));
         let (flag, of) = (Arc::clone(&let_go), path.clone());
@@ -39,7 +39,7 @@ impl Hanging {
         Self { path, let_go }
     }
 
-    fn still_hangs(&self) -> bool {
+    pub(crate) fn still_hangs(&self) -> bool {
         !self.let_go.load(Ordering::SeqCst)
     }
 }
