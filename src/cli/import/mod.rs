@@ -194,14 +194,19 @@ impl Progress {
     }
 
     fn more(&mut self, accounts: usize, total: &Totals) {
-        self.accounts += accounts;
-        let words = format!("{} accounts read, {} imported", self.accounts, total.imported);
-        if self.is_terminal {
-            eprint!("\r{words}");
-        } else if clock::ticks() >= self.told_at + PROGRESS {
-            self.told_at = clock::ticks();
-            eprintln!("ringhookd: {words}");
+        if let Some(words) = self.words(accounts, total.imported, clock::ticks()) {
+            if self.is_terminal { eprint!("\r{words}") } else { eprintln!("ringhookd: {words}") }
         }
+    }
+
+    /// What is to be said at `now`, if anything.
+    fn words(&mut self, accounts: usize, imported: u64, now: Instant) -> Option<String> {
+        self.accounts += accounts;
+        if !self.is_terminal && now < self.told_at + PROGRESS {
+            return None;
+        }
+        self.told_at = now;
+        Some(format!("{} accounts read, {imported} imported", self.accounts))
     }
 
     /// A line of its own.
@@ -269,4 +274,27 @@ fn keep<T>(list: &mut Vec<T>, lines: impl Iterator<Item = T>) -> usize {
         }
     }
     left_out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_after_each_batch_on_a_terminal_and_else_every_few_seconds() {
+        let start = clock::ticks();
+        let progress = |is_terminal| Progress { is_terminal, accounts: 0, told_at: start };
+        let told = |mut progress: Progress| {
+            let batches = (1..=20).filter_map(|second: u32| {
+                let now = start + second * Duration::from_secs(1);
+                progress.words(250, u64::from(second) * 249, now)
+            });
+            batches.collect::<Vec<_>>()
+        };
+        let (terminal, file) = (told(progress(true)), told(progress(false)));
+        assert_eq!(terminal.len(), 20);
+        assert_eq!(file.len(), 4, "{file:?}");
+        assert_eq!(file[0], "1250 accounts read, 1245 imported");
+        assert_eq!((&file[3], &terminal[19]), (&"5000 accounts read, 4980 imported".to_owned(), &file[3]));
+    }
 }
