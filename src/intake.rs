@@ -1,5 +1,6 @@
 //! Webhooks: verify, accept, answer. The answer comes only after the event is durable.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use crate::domain::envelope::{self, Envelope};
 use crate::domain::ids::AccountId;
 use crate::domain::limiter::Limiter;
 use crate::domain::signature::{HEADER, Keys, Mismatch, Proof, Proofs, Refusal, Signature};
+use crate::domain::status::LastRefusal;
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::failpoint;
@@ -32,6 +34,13 @@ use crate::telemetry::Metrics;
 /// Lines a minute for each reason of a refusal.
 const WARNINGS: u32 = 6;
 
+/// What is told of webhooks that were refused.
+#[derive(Debug)]
+struct Refusals {
+    warnings: Limiter<Verdict>,
+    last: BTreeMap<Verdict, LastRefusal>,
+}
+
 /// Takes Ring's webhooks.
 #[derive(Debug)]
 pub struct Intake {
@@ -40,7 +49,7 @@ pub struct Intake {
     proofs: Mutex<Proofs>,
     inbox: Inbox,
     metrics: Metrics,
-    warnings: Mutex<Limiter<Verdict>>,
+    refusals: Mutex<Refusals>,
     ring_clock: RingClock,
 }
 
@@ -48,14 +57,19 @@ impl Intake {
     /// `noted` is what was known of the keys when [`Intake::proofs`] was noted last.
     pub fn new(settings: Webhook, keys: Keys, noted: &[Proof], inbox: Inbox, metrics: Metrics) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
-        let warnings = Mutex::new(Limiter::new(WARNINGS));
+        let refusals = Mutex::new(Refusals { warnings: Limiter::new(WARNINGS), last: BTreeMap::new() });
         let ring_clock = inbox.ring_clock();
-        Self { settings, keys, proofs, inbox, metrics, warnings, ring_clock }
+        Self { settings, keys, proofs, inbox, metrics, refusals, ring_clock }
     }
 
     /// What is known of the webhook keys.
     pub fn proofs(&self) -> Vec<Proof> {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner).all().to_vec()
+    }
+
+    /// The last webhook that was refused for each reason.
+    pub fn last_refusals(&self) -> BTreeMap<Verdict, LastRefusal> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
 
     /// The webhooks' place in the route table.
@@ -227,7 +241,12 @@ impl Intake {
     /// Says why a webhook was not accepted, a few times a minute for each reason. What it is `about` is known only once
     /// its signature holds.
     fn warn(&self, verdict: Verdict, why: &dyn Display, about: Option<&About>) {
-        let passed = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).pass(verdict, clock::now());
+        let at = clock::now();
+        let passed = {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            refusals.last.insert(verdict, LastRefusal { at, why: why.to_string() });
+            refusals.warnings.pass(verdict, at)
+        };
         if let Some(silent) = passed {
             let (id, account) =
                 about.map_or((None, None), |about| (Some(about.id()), about.account.as_ref().map(shown)));

@@ -13,7 +13,6 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::domain::claim::Outcome;
 use crate::domain::code::CodeEnd;
-use crate::domain::ids::QueueName;
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Health;
 use crate::domain::verdict::Verdict;
@@ -386,6 +385,11 @@ impl Metrics {
         self.webhooks.get_or_create(&VerdictLabel { verdict }).inc();
     }
 
+    /// How many webhooks became this since the start.
+    pub fn webhooks(&self, verdict: Verdict) -> u64 {
+        self.webhooks.get_or_create(&VerdictLabel { verdict }).get()
+    }
+
     /// What a listener reports to.
     pub fn http(&self, listener: ListenerName) -> HttpMetrics {
         let label = ListenerLabel { listener };
@@ -407,12 +411,12 @@ impl Metrics {
     }
 
     /// Takes over a queue's totals, which only grow.
-    pub fn queue(&self, queue: &QueueName, totals: [(Fate, u64); 4], waiting: u64) {
+    pub fn queue(&self, queue: &str, totals: [(Fate, u64); 4], waiting: u64) {
         for (fate, total) in totals {
-            let label = QueueLabel { queue: queue.to_string(), fate };
+            let label = QueueLabel { queue: queue.to_owned(), fate };
             self.events.get_or_create(&label).inner().fetch_max(total, Ordering::Relaxed);
         }
-        let label = QueueNameLabel { queue: queue.to_string() };
+        let label = QueueNameLabel { queue: queue.to_owned() };
         self.waiting.get_or_create(&label).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
@@ -533,9 +537,8 @@ mod tests {
         metrics.webhook(Verdict::Accepted);
         metrics.webhook(Verdict::Forged);
         metrics.commit_seconds.observe(0.000_3);
-        let orders = QueueName::new("orders").unwrap();
         let totals = [(Fate::Accepted, 4), (Fate::Delivered, 1), (Fate::Failed, 0), (Fate::Dead, 2)];
-        metrics.queue(&orders, totals, 1);
+        metrics.queue("orders", totals, 1);
         metrics.store_is(StoreState::LowDisk);
         metrics.log_lines_lost(3);
         let http = metrics.http(ListenerName::Public);

@@ -10,7 +10,6 @@ use super::Admin;
 use super::refusal::{Refusal, Reply};
 use super::request::{self, ok};
 use super::session::Session;
-use super::status::key_proof;
 use crate::domain::rights::Call;
 
 #[derive(Debug, Deserialize)]
@@ -30,7 +29,7 @@ impl Admin {
         ok(&json!({
             "master": current,
             "data_keys": counts.iter().map(row).collect::<Vec<Value>>(),
-            "webhook_keys": proofs.iter().map(key_proof).collect::<Vec<Value>>(),
+            "webhook_keys": proofs,
         }))
     }
 

@@ -20,6 +20,7 @@ mod status;
 mod tail;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,9 @@ use crate::config::Queue;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::secret::Secret;
+use crate::domain::status::{DeliveryState, KeyProof, LastRefusal};
 use crate::domain::time::Millis;
+use crate::domain::verdict::Verdict;
 use crate::http::routes::LastUnmatched;
 use crate::http::{Body, Handler, Limits};
 use crate::linking::Linking;
@@ -83,26 +86,21 @@ pub struct Facts {
     /// POSTs to paths of the public listener where nothing is.
     pub unmatched_posts: u64,
     pub last_unmatched: Option<LastUnmatched>,
+    /// The last webhook that was refused for each reason.
+    pub refusals: BTreeMap<Verdict, LastRefusal>,
     pub webhook_keys: Vec<KeyProof>,
     /// How delivery of each dispatched queue stands.
     pub deliveries: Vec<Delivery>,
-}
-
-/// What is known of one webhook key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyProof {
-    pub fingerprint: String,
-    pub set_at: Millis,
-    /// When it last verified something.
-    pub verified_at: Option<Millis>,
 }
 
 /// How the delivery of one queue stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     pub queue: QueueName,
-    pub state: &'static str,
+    pub state: DeliveryState,
+    /// Why it does not deliver, and since when.
     pub why: Option<String>,
+    pub since: Option<Millis>,
 }
 
 /// The admin API of one daemon, behind all its sockets.

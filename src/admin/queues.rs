@@ -1,6 +1,6 @@
 //! Queues as people see them, and the removal of those that the configuration no longer names.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::refusal::{Refusal, Reply};
 use super::request::{no_such_queue, ok, queue_name};
@@ -10,7 +10,7 @@ use crate::config::Queue;
 use crate::domain::actor::Actor;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
-use crate::domain::time::Millis;
+use crate::domain::status::{QueueCounts, QueueReport};
 use crate::logging::audit::{self, Entry, What};
 use crate::store::QueueView;
 
@@ -19,50 +19,47 @@ const QUEUE_CALLS: [Call; 3] = [Call::QueueRead, Call::QueueTail, Call::QueueMan
 impl Admin {
     /// The queues that something may be asked of through this session; all of them where status may.
     pub(super) fn list_queues(&self, session: &Session) -> Reply {
-        let views = self.queue_views(session, &self.facts());
-        if views.is_empty()
+        let facts = self.facts();
+        let shown = |view: &QueueView| {
+            session.allows(Call::Status, None)
+                || QUEUE_CALLS.iter().any(|c| session.allows(*c, Some(&view.name)))
+        };
+        let views = self.store.queues().list();
+        let queues = views.iter().filter(|view| shown(view)).map(|view| self.queue_report(view, &facts));
+        let queues: Vec<QueueReport> = queues.collect();
+        if queues.is_empty()
             && !session.allows(Call::Status, None)
             && !QUEUE_CALLS.iter().any(|c| session.allows(*c, None))
         {
             return Err(Refusal::no_right(Call::QueueRead));
         }
-        ok(&json!({"queues": views}))
+        ok(&json!({"queues": queues}))
     }
 
-    pub(super) fn queue_views(&self, session: &Session, facts: &Facts) -> Vec<Value> {
-        let shown = |view: &QueueView| {
-            session.allows(Call::Status, None)
-                || QUEUE_CALLS.iter().any(|c| session.allows(*c, Some(&view.name)))
-        };
-        self.store
-            .queues()
-            .list()
-            .iter()
-            .filter(|view| shown(view))
-            .map(|view| self.queue_view(view, facts))
-            .collect()
-    }
-
-    fn queue_view(&self, view: &QueueView, facts: &Facts) -> Value {
+    pub(super) fn queue_report(&self, view: &QueueView, facts: &Facts) -> QueueReport {
         let delivery = facts.deliveries.iter().find(|delivery| delivery.queue == view.name);
-        json!({
-            "name": view.name.as_str(),
-            "kind": self.configured(&view.name).map(|queue| queue.kind.as_str()),
-            "configured": view.configured,
-            "delivery": delivery.map(|delivery| delivery.state),
-            "why": delivery.and_then(|delivery| delivery.why.as_deref()),
-            "waiting": view.waiting,
-            "waiting_bytes": view.waiting_bytes,
-            "leased": view.leased,
-            "delayed_accounts": view.delayed_accounts,
-            "oldest": view.oldest.map(Millis::rfc3339),
-            "since_start": {
-                "accepted": view.totals.accepted,
-                "delivered": view.totals.delivered,
-                "failed": view.totals.failed,
-                "dead": view.totals.dead,
+        let configured = self.configured(&view.name);
+        QueueReport {
+            name: view.name.to_string(),
+            kind: configured.map(|queue| queue.kind.as_str().to_owned()),
+            configured: view.configured,
+            delivery: delivery.map(|delivery| delivery.state),
+            why: delivery.and_then(|delivery| delivery.why.clone()),
+            since: delivery.and_then(|delivery| delivery.since),
+            waiting: view.waiting,
+            waiting_bytes: view.waiting_bytes,
+            leased: view.leased,
+            delayed_accounts: view.delayed_accounts,
+            oldest: view.oldest,
+            max_age_s: configured.map(|queue| queue.max_age.as_secs()),
+            max_bytes: configured.map(|queue| queue.max_bytes),
+            since_start: QueueCounts {
+                accepted: view.totals.accepted,
+                delivered: view.totals.delivered,
+                failed: view.totals.failed,
+                dead: view.totals.dead,
             },
-        })
+        }
     }
 
     pub(super) fn configured(&self, name: &QueueName) -> Option<&Queue> {

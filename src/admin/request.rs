@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::http::Body;
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::refusal::{Refusal, Reply};
@@ -69,9 +70,11 @@ pub(super) fn user_id(text: &str) -> Result<UserId, Refusal> {
 }
 
 /// A JSON document with 200.
-#[expect(clippy::unnecessary_wraps, reason = "it is what calls end with")]
-pub(super) fn ok(document: &serde_json::Value) -> Reply {
-    Ok(answer::json(StatusCode::OK, document.to_string()))
+pub(super) fn ok(document: &impl Serialize) -> Reply {
+    match serde_json::to_string(document) {
+        Ok(text) => Ok(answer::json(StatusCode::OK, text)),
+        Err(error) => Err(Refusal::internal(error.to_string())),
+    }
 }
 
 pub(super) async fn body(body: Body) -> Result<Received, Refusal> {

@@ -1,45 +1,33 @@
-//! How the daemon stands: status for people, metrics for Prometheus.
+//! How the daemon stands: gathered here once, for the call, the metrics and the probes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::{Map, Value, json};
 
 use super::refusal::Reply;
 use super::request::ok;
 use super::session::Session;
-use super::{Admin, Facts, KeyProof};
-use crate::clock;
+use super::{Admin, Facts};
 use crate::domain::refresh::Health;
 use crate::domain::rights::Call;
+use crate::domain::status::{
+    Kept, Report, RingClockReport, SeenIds, Status, StoreCondition, StoreReport, TokenReport, Totals,
+    UnmatchedPosts, WebhookReport,
+};
 use crate::domain::time::Millis;
+use crate::domain::verdict::Verdict;
 use crate::http::answer;
 use crate::store::{Health as StoreHealth, LinkState};
-use crate::tokens::TokenStatus;
+use crate::{clock, logging};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Admin {
     pub(super) fn status(&self, session: &Session) -> Reply {
         session.may(Call::Status, None)?;
-        let facts = self.facts();
-        let now = clock::now();
-        ok(&json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "started_at": facts.started_at.rfc3339(),
-            "uptime_s": now.since(facts.started_at).as_secs(),
-            "store": self.store_state(),
-            "since_start": self.counted(),
-            "kept": self.kept(),
-            "seen_ids": self.seen_ids(now),
-            "accounts": self.account_counts(),
-            "tokens": token_facts(&self.tokens.status(), now),
-            "ring_clock": self.ring_clock(),
-            "queues": self.queue_views(session, &facts),
-            "unmatched_posts": unmatched(&facts),
-            "webhook_keys": facts.webhook_keys.iter().map(key_proof).collect::<Vec<_>>(),
-        }))
+        ok(&self.report())
     }
 
     pub(super) fn render_metrics(&self, session: &Session) -> Reply {
@@ -50,146 +38,142 @@ impl Admin {
         Ok(answer)
     }
 
-    fn store_state(&self) -> Value {
+    /// Everything that is known, and what an operator has to do about it.
+    pub(super) fn report(&self) -> Report {
+        let now = clock::now();
+        Report::of(self.standing(now), now)
+    }
+
+    fn standing(&self, now: Millis) -> Status {
+        let facts = self.facts();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: facts.started_at,
+            uptime_s: now.since(facts.started_at).as_secs(),
+            store: self.store_report(),
+            since_start: self.totals(),
+            webhooks: self.webhook_report(&facts),
+            kept: self.kept(),
+            seen_ids: self.seen_ids(now),
+            accounts: self.account_counts(),
+            tokens: self.token_report(now),
+            ring_clock: self
+                .store
+                .ring_clock()
+                .offset()
+                .map(|offset| RingClockReport { ahead_ms: offset.likely_ms, within_ms: offset.within_ms }),
+            queues: self.store.queues().list().iter().map(|view| self.queue_report(view, &facts)).collect(),
+            unmatched_posts: facts.last_unmatched.map(|last| UnmatchedPosts {
+                count: facts.unmatched_posts,
+                last_at: last.at,
+                last_path: last.path,
+            }),
+            webhook_keys: facts.webhook_keys,
+            log_lines_lost: logging::lines_lost(),
+        }
+    }
+
+    fn store_report(&self) -> StoreReport {
         let (state, since, why) = match self.store.health() {
-            StoreHealth::Ready => ("ready", None, None),
+            StoreHealth::Ready => (StoreCondition::Ready, None, None),
             StoreHealth::LowDisk { free } => {
-                let why =
-                    format!("{free} bytes are free, less than [store] min_free: webhooks are answered 503");
-                ("low_disk", None, Some(why))
+                let why = format!("{free} bytes are free, less than [store] min_free");
+                (StoreCondition::LowDisk, None, Some(why))
             }
-            StoreHealth::Failing { since, why } => ("failing", Some(since), Some(why)),
-            StoreHealth::Damaged { since, why } => ("damaged", Some(since), Some(why)),
+            StoreHealth::Failing { since, why } => (StoreCondition::Failing, Some(since), Some(why)),
+            StoreHealth::Damaged { since, why } => (StoreCondition::Damaged, Some(since), Some(why)),
         };
-        let identity = self.store.identity();
-        json!({
-            "state": state,
-            "since": since.map(Millis::rfc3339),
-            "why": why,
-            "name": identity.store,
-            "environment": identity.environment,
-            "created": identity.created,
-            "file_bytes": get(&self.store.stats().file_bytes),
-        })
+        let (identity, counters) = (self.store.identity(), self.store.stats());
+        StoreReport {
+            state,
+            since,
+            why,
+            name: identity.store.clone(),
+            environment: identity.environment.clone(),
+            created: identity.created.clone(),
+            folder: self.store.folder().display().to_string(),
+            file_bytes: get(&counters.file_bytes),
+            kept_bytes: get(&counters.log_bytes) + get(&counters.aside_bytes),
+            max_bytes: self.store.max_bytes(),
+        }
     }
 
-    fn counted(&self) -> Value {
+    fn totals(&self) -> Totals {
         let stats = self.store.stats();
-        json!({
-            "commits": get(&stats.commits),
-            "commit_failures": get(&stats.commit_failures),
-            "accepted": get(&stats.accepted),
-            "duplicates": get(&stats.duplicates),
-            "conflicts": get(&stats.conflicts),
-            "held": get(&stats.held),
-            "released": get(&stats.released),
-            "unrouted": get(&stats.unrouted),
-            "quarantined": get(&stats.quarantined),
-            "dead": get(&stats.dead),
-            "dropped": get(&stats.dropped),
-            "damaged": get(&stats.damaged),
-        })
+        Totals {
+            commits: get(&stats.commits),
+            commit_failures: get(&stats.commit_failures),
+            accepted: get(&stats.accepted),
+            duplicates: get(&stats.duplicates),
+            conflicts: get(&stats.conflicts),
+            held: get(&stats.held),
+            released: get(&stats.released),
+            unrouted: get(&stats.unrouted),
+            quarantined: get(&stats.quarantined),
+            dead: get(&stats.dead),
+            dropped: get(&stats.dropped),
+            damaged: get(&stats.damaged),
+        }
     }
 
-    fn kept(&self) -> Value {
+    fn webhook_report(&self, facts: &Facts) -> WebhookReport {
+        let outcomes = Verdict::ALL.into_iter().map(|verdict| (verdict, self.metrics.webhooks(verdict)));
+        WebhookReport {
+            outcomes: outcomes.filter(|(_, webhooks)| *webhooks > 0).collect(),
+            refusals: facts.refusals.clone(),
+        }
+    }
+
+    fn kept(&self) -> Kept {
         let stats = self.store.stats();
-        json!({
-            "held": get(&stats.held_events),
-            "dead": get(&stats.dead_events),
-            "unrouted": get(&stats.unrouted_events),
-            "quarantined": get(&stats.quarantined_events),
-            "log_bytes": get(&stats.log_bytes),
-            "aside_bytes": get(&stats.aside_bytes),
-        })
+        Kept {
+            held: get(&stats.held_events),
+            dead: get(&stats.dead_events),
+            unrouted: get(&stats.unrouted_events),
+            quarantined: get(&stats.quarantined_events),
+            log_bytes: get(&stats.log_bytes),
+            aside_bytes: get(&stats.aside_bytes),
+        }
     }
 
-    /// How far back a duplicate is recognised.
-    fn seen_ids(&self, now: Millis) -> Value {
+    fn seen_ids(&self, now: Millis) -> SeenIds {
         let stats = self.store.stats();
         let since = Some(Millis(get(&stats.ids_since))).filter(|at| at.0 != 0);
-        let alarm = self.store.short_memory(now).map(|covered| {
-            format!(
-                "the oldest ids leave early: {} h are covered, Ring's retries and replays need 76 h: raise [seen] max_ids",
-                covered.as_secs() / 3600
-            )
-        });
-        json!({
-            "count": get(&stats.ids),
-            "since": since.map(Millis::rfc3339),
-            "window_s": since.map(|at| now.since(at).as_secs()),
-            "alarm": alarm,
-        })
+        SeenIds {
+            count: get(&stats.ids),
+            since,
+            window_s: since.map(|at| now.since(at).as_secs()),
+            short_s: self.store.short_memory(now).map(|covered| covered.as_secs()),
+        }
     }
 
-    /// How far Ring's clock is ahead of this machine's; null before Ring was heard.
-    fn ring_clock(&self) -> Value {
-        let offset = self.store.ring_clock().offset();
-        offset.map_or(
-            Value::Null,
-            |offset| json!({"ahead_ms": offset.likely_ms, "within_ms": offset.within_ms}),
-        )
-    }
-
-    fn account_counts(&self) -> Value {
+    fn account_counts(&self) -> BTreeMap<LinkState, u64> {
         let counts = LinkState::ALL.into_iter().zip(&self.store.stats().accounts);
         // What is forgotten is no account any more.
         let counts = counts.filter(|(state, _)| *state != LinkState::Forgotten);
-        counts
-            .map(|(state, count)| (state.name().to_owned(), get(count).into()))
-            .collect::<Map<_, _>>()
-            .into()
+        counts.map(|(state, count)| (state, get(count))).collect()
     }
-}
 
-pub(super) fn key_proof(proof: &KeyProof) -> Value {
-    json!({
-        "fingerprint": proof.fingerprint,
-        "set_at": proof.set_at.rfc3339(),
-        "verified_at": proof.verified_at.map(Millis::rfc3339),
-    })
-}
-
-/// None while there are none.
-fn unmatched(facts: &Facts) -> Option<Value> {
-    let last = facts.last_unmatched.as_ref()?;
-    Some(json!({"count": facts.unmatched_posts, "last_at": last.at.rfc3339(), "last_path": last.path}))
-}
-
-fn token_facts(facts: &TokenStatus, now: Millis) -> Value {
-    let overview = &facts.overview;
-    let count = |health: Health| overview.by_health[health as usize];
-    let state = match facts {
-        TokenStatus { guarded: true, .. } => {
-            "held back: the store is an older copy, see `ringhookd restore accept`"
+    fn token_report(&self, now: Millis) -> TokenReport {
+        let status = self.tokens.status();
+        let overview = status.overview;
+        TokenReport {
+            configured: status.configured,
+            guarded: status.guarded,
+            client_refused: overview.client_paused,
+            oauth_down: overview.oauth_down,
+            due: overview.due as u64,
+            under_way: overview.in_flight as u64,
+            overdue: overview.late as u64,
+            failing: overview.failing as u64,
+            next_due_in_s: overview.next_due.map(|wait| wait.as_secs()),
+            nearest_lapse: overview.nearest_lapse,
+            nearest_lapse_days: overview.nearest_lapse.map(|at| at.since(now).as_secs() / 86_400),
+            unrecorded: status.unrecorded as u64,
+            codes_under_way: status.codes as u64,
+            accounts: Health::ALL.into_iter().zip(overview.by_health.map(|count| count as u64)).collect(),
         }
-        TokenStatus { configured: false, .. } => "not refreshed: the configuration has no [ring] client_id",
-        _ if overview.client_paused => "halted: OAuth refuses our own client id or secret",
-        _ if overview.oauth_down => "OAuth is down; it is tried again",
-        _ if facts.unrecorded > 0 => {
-            "the store can't take new tokens; they are in memory and in the guard folder"
-        }
-        _ if count(Health::Refused) > 0 => {
-            "OAuth refuses the tokens of some accounts (invalid_grant): see `ringhookd accounts list`"
-        }
-        _ if count(Health::Untried) > 0 => "some tokens were put in and have not been used yet",
-        _ => "well",
-    };
-    let mut document = json!({
-        "state": state,
-        "due": overview.due,
-        "under_way": overview.in_flight,
-        "late": overview.late,
-        "failing": overview.failing,
-        "next_due_in_s": overview.next_due.map(|wait| wait.as_secs()),
-        "nearest_lapse": overview.nearest_lapse.map(Millis::rfc3339),
-        "nearest_lapse_days": overview.nearest_lapse.map(|at| at.since(now).as_secs() / 86_400),
-        "unrecorded": facts.unrecorded,
-        "codes_under_way": facts.codes,
-    });
-    for (health, count) in Health::ALL.iter().zip(overview.by_health) {
-        document[health.as_str()] = count.into();
     }
-    document
 }
 
 fn get(counter: &AtomicU64) -> u64 {

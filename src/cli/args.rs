@@ -51,8 +51,15 @@ pub(super) enum Command {
     /// It prints its addresses, made-up credentials and ready curl lines, tells on standard error what is asked and
     /// answered, and runs until Ctrl-C. docs/SIMULATE.md describes scenarios and the endpoints under /sim/.
     Simulate(Box<Wishes>),
-    /// How the running daemon stands; exit 1 when its store is not ready.
-    Status,
+    /// How the running daemon stands: first what needs an operator, the worst first, or "all well".
+    ///
+    /// Each problem is a line: its name, what is wrong, and what to do. docs/OPERATE.md has an entry for each name. Fit for a health
+    /// check. Exit code: 0 all is well; 3 something needs an operator; 1 the daemon can't be asked.
+    Status {
+        /// Draw it anew every 2 seconds, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Accounts and whose they are.
     #[command(subcommand)]
     Accounts(AccountsCommand),
@@ -128,7 +135,7 @@ pub(super) enum AccountsCommand {
 pub(super) enum RestoreCommand {
     /// Go on with this store, though it is an older copy than the tokens that were in use.
     ///
-    /// Until then nothing is refreshed: `status` says "held back", and access tokens that are still good are handed out. First make
+    /// Until then nothing is refreshed: `status` says "restore_guard", and access tokens that are still good are handed out. First make
     /// sure that no newer copy of the store can be had, and that no other daemon runs on one. Links whose tokens were replaced after
     /// the copy was made are lost where Ring no longer honours the old ones; `accounts list` shows them as revoked some time later.
     Accept {

@@ -23,6 +23,9 @@ pub(super) enum Failure {
     /// All is said already.
     #[error("")]
     Said,
+    /// The same, and it is that something needs an operator.
+    #[error("")]
+    NeedsOperator,
 }
 
 impl From<daemon::Error> for Failure {
@@ -39,12 +42,13 @@ impl Failure {
     /// Says it on standard error. Whoever closed our output knows.
     pub(super) fn report(&self) -> ExitCode {
         let closed = matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe);
-        if !closed && !matches!(self, Self::Said) {
+        if !closed && !matches!(self, Self::Said | Self::NeedsOperator) {
             eprintln!("ringhookd: {}", lines(&self.to_string()));
         }
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Daemon { code, .. } => ExitCode::from(*code),
+            Self::NeedsOperator => ExitCode::from(3),
             Self::No(_) | Self::Output(_) | Self::Said => ExitCode::FAILURE,
         }
     }

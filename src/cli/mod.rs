@@ -1,6 +1,7 @@
 //! The command line: one file a command, each speaking to the running daemon through its admin socket.
 //!
-//! Exit codes: 0 fine, 1 the answer is no or it failed, 2 wrong usage; `serve` and `init` have the daemon's own.
+//! Exit codes: 0 fine, 1 the answer is no or it failed, 2 wrong usage, 3 `status` found something for an operator; `serve` and
+//! `init` have the daemon's own.
 
 mod accounts;
 mod args;
@@ -72,7 +73,9 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Demo { keep_running } => serve::demo(keep_running),
         Command::Simulate(wishes) => simulate::run(&wishes, common.json),
         Command::Check => check::run(&common),
-        Command::Status => with_daemon(&common, status::run),
+        Command::Status { watch } => {
+            with_daemon(&common, async |daemon, out| status::run(watch, daemon, out).await)
+        }
         Command::Accounts(command) => {
             with_daemon(&common, async |daemon, out| accounts::run(command, daemon, out).await)
         }

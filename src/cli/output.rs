@@ -135,7 +135,7 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
 }
 
 /// Rows as lines whose columns begin below each other.
-fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+pub(super) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();

@@ -1,44 +1,75 @@
-//! `ringhookd status`: how the running daemon stands.
+//! `ringhookd status`: how the running daemon stands, and what its operator has to do first.
+
+mod page;
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::client::Client;
 use super::failure::Failure;
 use super::output::Output;
+use super::stop::Stop;
+use crate::clock;
+use crate::domain::status::Report;
 
-const QUEUE_COLUMNS: [(&str, &str); 5] = [
-    ("QUEUE", "name"),
-    ("KIND", "kind"),
-    ("WAITING", "waiting"),
-    ("OLDEST", "oldest"),
-    ("DELIVERY", "delivery"),
-];
-const KEY_COLUMNS: [(&str, &str); 3] =
-    [("WEBHOOK KEY", "fingerprint"), ("SET", "set_at"), ("LAST VERIFIED", "verified_at")];
+/// Between two pages.
+const REDRAW: Duration = Duration::from_secs(2);
 
-/// Exit 1 when the store is not ready.
-pub(super) async fn run(daemon: &Client, out: &mut Output) -> Result<(), Failure> {
-    let mut status: Value = daemon.get("/v1/status").await?;
-    let state = status["store"]["state"].as_str().unwrap_or("unknown").to_owned();
+/// Exit 3 when something needs an operator.
+pub(super) async fn run(watch: bool, daemon: &Client, out: &mut Output) -> Result<(), Failure> {
+    if watch {
+        return self::watch(daemon, out).await;
+    }
+    let (document, report) = ask(daemon).await?;
     if out.json {
-        out.item(&status)?;
+        out.item(&document)?;
     } else {
-        let mut table = |name: &str| match status[name].take() {
-            Value::Array(rows) => rows,
-            _ => Vec::new(),
-        };
-        let (queues, keys) = (table("queues"), table("webhook_keys"));
-        if let Some(fields) = status.as_object_mut() {
-            fields.retain(|_, value| !value.is_null());
-        }
-        out.item(&status)?;
-        for (rows, columns) in [(queues, &QUEUE_COLUMNS[..]), (keys, &KEY_COLUMNS[..])] {
-            if !rows.is_empty() {
-                out.line("")?;
-                out.list(&rows, columns)?;
-            }
-        }
+        page::lines(&report, clock::now()).iter().try_for_each(|line| out.line(line))?;
     }
     out.flush()?;
-    if state == "ready" { Ok(()) } else { Err(Failure::no(format!("the store is not ready: {state}"))) }
+    if report.problems.is_empty() { Ok(()) } else { Err(Failure::NeedsOperator) }
+}
+
+/// A page every two seconds until it is told to stop. A daemon that is gone for a while is a page, too.
+async fn watch(daemon: &Client, out: &mut Output) -> Result<(), Failure> {
+    let mut stop = Stop::listen()?;
+    let on_terminal = io::stdout().is_terminal();
+    loop {
+        let asked = tokio::select! {
+            () = stop.told() => return Ok(()),
+            asked = ask(daemon) => asked,
+        };
+        match asked {
+            Ok((document, _)) if out.json => out.item(&document)?,
+            Err(failure) if out.json => eprintln!("ringhookd: {failure}"),
+            Ok((_, report)) => draw(out, &page::lines(&report, clock::now()), on_terminal)?,
+            Err(failure) => draw(out, &[failure.to_string()], on_terminal)?,
+        }
+        out.flush()?;
+        tokio::select! {
+            () = stop.told() => return Ok(()),
+            () = tokio::time::sleep(REDRAW) => {}
+        }
+    }
+}
+
+/// Over the page before on a terminal, else behind it.
+fn draw(out: &mut Output, lines: &[String], on_terminal: bool) -> Result<(), Failure> {
+    if on_terminal {
+        out.show(format_args!("\x1b[H\x1b[2J"))?;
+    }
+    lines.iter().try_for_each(|line| out.line(line))?;
+    if on_terminal { Ok(()) } else { out.line("") }
+}
+
+/// The daemon's answer, as it came and as it is read.
+async fn ask(daemon: &Client) -> Result<(Value, Report), Failure> {
+    let document: Value = daemon.get("/v1/status").await?;
+    let report = serde_json::from_value(document.clone());
+    let report = report.map_err(|error| {
+        Failure::no(format!("the daemon's answer is not understood ({error}); is it another version?"))
+    })?;
+    Ok((document, report))
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::sockets;
 use super::sockets::SocketFile;
-use crate::admin::{Admin, Delivery, Facts, KeyProof, Parts, Reporter, limits};
+use crate::admin::{Admin, Delivery, Facts, Parts, Reporter, limits};
 use crate::clock;
 use crate::config::{ApiListener, Config};
 use crate::delivery::sinks::QueueSink;
@@ -20,6 +20,7 @@ use crate::delivery::{Dispatcher, State};
 use crate::domain::ids::QueueName;
 use crate::domain::secret::Secret;
 use crate::domain::signature::Proof;
+use crate::domain::status::KeyProof;
 use crate::domain::time::Millis;
 use crate::http::Server;
 use crate::http::routes::Unmatched;
@@ -137,6 +138,7 @@ fn reporter(intake: Arc<Intake>, unmatched: Arc<Unmatched>, deliveries: States) 
         started_at,
         unmatched_posts: unmatched.count(),
         last_unmatched: unmatched.last(),
+        refusals: intake.last_refusals(),
         webhook_keys: intake.proofs().iter().map(key_proof).collect(),
         deliveries: deliveries.iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
     })
@@ -151,11 +153,11 @@ fn key_proof(proof: &Proof) -> KeyProof {
 }
 
 fn delivery(queue: &QueueName, state: &State) -> Delivery {
-    let why = match state {
+    let (since, why) = match state {
         State::SinkBusy { since, why } | State::StoreFailing { since, why } => {
-            Some(format!("{why} (since {})", since.rfc3339()))
+            (Some(*since), Some(why.clone()))
         }
-        State::Delivering | State::Stopped => None,
+        State::Delivering | State::Stopped => (None, None),
     };
-    Delivery { queue: queue.clone(), state: state.name(), why }
+    Delivery { queue: queue.clone(), state: state.name(), why, since }
 }

@@ -224,7 +224,7 @@ impl<S: Sink> Dispatcher<S> {
         let after = state(since, why);
         let name = after.name();
         if self.state.send_replace(after).name() != name {
-            warn!(queue = %self.queue, state = name, why = shown, "nothing is delivered for now");
+            warn!(queue = %self.queue, state = name.as_str(), why = shown, "nothing is delivered for now");
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::backoff::Backoff;
+use crate::domain::status::DeliveryState;
 use crate::domain::time::Millis;
 use crate::randomness;
 use crate::store::Leased;
@@ -102,13 +103,13 @@ pub enum State {
 }
 
 impl State {
-    /// The name that people see.
-    pub fn name(&self) -> &'static str {
+    /// What people see of it, without the reason.
+    pub fn name(&self) -> DeliveryState {
         match self {
-            Self::Delivering => "delivering",
-            Self::SinkBusy { .. } => "sink_busy",
-            Self::StoreFailing { .. } => "store_failing",
-            Self::Stopped => "stopped",
+            Self::Delivering => DeliveryState::Delivering,
+            Self::SinkBusy { .. } => DeliveryState::SinkBusy,
+            Self::StoreFailing { .. } => DeliveryState::StoreFailing,
+            Self::Stopped => DeliveryState::Stopped,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Millis(pub u64);
@@ -37,10 +39,30 @@ impl Millis {
         at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 
+    /// Reads RFC 3339; what lies before the epoch is no time of ours.
+    pub fn of_rfc3339(text: &str) -> Option<Self> {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(at.as_millisecond()).ok().map(Self)
+    }
+
     /// RFC 3339 in UTC, for people and for CloudEvents.
     pub fn rfc3339(self) -> String {
         let ms = i64::try_from(self.0).unwrap_or(i64::MAX);
         jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_string()
+    }
+}
+
+/// As RFC 3339.
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.rfc3339())
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::of_rfc3339(&text).ok_or_else(|| de::Error::custom("no time in the form of RFC 3339"))
     }
 }
 
@@ -71,5 +93,7 @@ mod tests {
     fn shows_as_rfc_3339() {
         assert_eq!(Millis(1_700_000_000_123).rfc3339(), "2023-11-14T22:13:20.123Z");
         assert!(!Millis(u64::MAX).rfc3339().is_empty());
+        assert_eq!(Millis::of_rfc3339("2023-11-14T22:13:20.123Z"), Some(Millis(1_700_000_000_123)));
+        assert_eq!((Millis::of_rfc3339("1969-12-31T23:59:59Z"), Millis::of_rfc3339("")), (None, None));
     }
 }

@@ -12,8 +12,11 @@
 //! | (a head over the limits, or not HTTP: answered in `http` before anything is known of it) | 431, 400 | gives up |
 //! | body slow or broken off, too much at once, store full, failing or slow | 503 | sends again |
 
+use serde::{Deserialize, Serialize};
+
 /// What became of a request on the webhook path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Kept, durably: queued, held, or kept for nobody.
     Accepted,
@@ -25,6 +28,7 @@ pub enum Verdict {
     MalformedSignature,
     Forged,
     /// No key made the signature, but the keys are not known to be right.
+    #[serde(rename = "unproven_key")]
     Unproven,
     TooLarge,
     SlowBody,

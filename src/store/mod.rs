@@ -199,6 +199,16 @@ impl Store {
         &self.handle.shared.identity
     }
 
+    /// The folder of the store.
+    pub fn folder(&self) -> &Path {
+        self.handle.shared.folder.path()
+    }
+
+    /// Bytes that are kept at most, of all kinds together.
+    pub fn max_bytes(&self) -> u64 {
+        self.handle.shared.options.max_bytes
+    }
+
     /// Which master key seals now.
     pub fn master(&self) -> String {
         self.handle.shared.vault.current().to_string()

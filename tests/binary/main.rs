@@ -22,6 +22,7 @@ mod secrets;
 mod signals;
 mod simulate;
 mod start;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens_cli;

@@ -112,7 +112,7 @@ fn a_limit_of_file_sizes_is_a_full_store_and_not_the_end() {
     assert!(status.success());
     // Everything that was acknowledged is there.
     let daemon = installation.serve();
-    let held = installation.json(&["status"])["kept"]["held"].as_u64().unwrap();
+    let held = installation.report()["kept"]["held"].as_u64().unwrap();
     assert_eq!(held, u64::try_from(refused).unwrap() + 1);
     daemon.stop();
 }

@@ -46,7 +46,7 @@ impl Running {
     }
 
     async fn becomes(&mut self, name: &str) -> State {
-        let reached = timeout(LONG, self.state.wait_for(|state| state.name() == name)).await;
+        let reached = timeout(LONG, self.state.wait_for(|state| state.name().as_str() == name)).await;
         reached.expect("the state is reached").unwrap().clone()
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use ringhookd::domain::access_token::Reason;
 use ringhookd::domain::cloudevent::Mark;
+use ringhookd::domain::status::ProblemName;
 use serde_json::Value;
 
 const EVENTS: &str = include_str!("../../docs/EVENTS.md");
 const README: &str = include_str!("../../README.md");
+const OPERATE: &str = include_str!("../../docs/OPERATE.md");
 const METRICS: &str = include_str!("../../docs/METRICS.md");
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const TELEMETRY: &str = include_str!("../../src/telemetry.rs");
@@ -37,6 +39,16 @@ fn every_metric_is_documented() {
     assert!(registered.len() > 20, "they were found");
     let documented: BTreeSet<String> = documented(METRICS).into_iter().map(str::to_owned).collect();
     assert_eq!(documented, registered);
+}
+
+#[test]
+fn every_problem_has_its_entry_in_the_runbook_and_its_name_in_the_description() {
+    let names: Vec<&str> = ProblemName::ALL.iter().map(|name| name.as_str()).collect();
+    let entries: Vec<&str> = OPERATE.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(entries, names, "in the order of names");
+    let openapi: Value = serde_json::from_str(OPENAPI).unwrap();
+    let described = &openapi["components"]["schemas"]["Problem"]["properties"]["name"]["enum"];
+    assert_eq!(*described, serde_json::json!(names));
 }
 
 #[test]

@@ -31,6 +31,12 @@ impl Ran {
         Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
     }
 
+    /// Whether a line begins so, however wide its columns are.
+    pub(crate) fn has_line(&self, beginning: &str) -> bool {
+        let narrow = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.out.lines().any(|line| narrow(line).starts_with(beginning.trim_end()))
+    }
+
     /// What was printed, which is one line and nothing else.
     pub(crate) fn token(&self) -> &str {
         let line = self.out.strip_suffix('\n').unwrap();
@@ -106,9 +112,22 @@ impl Installation {
         serde_json::from_str(&ran.out).unwrap()
     }
 
+    /// What `status` says, whether or not all is well.
+    pub(crate) fn report(&self) -> Value {
+        let ran = self.run(&["--json", "status"]);
+        assert!([0, 3].contains(&ran.code) && ran.out.lines().count() == 1, "{ran:?}");
+        serde_json::from_str(&ran.out).unwrap()
+    }
+
+    /// The names of the problems that `status` tells.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let problems = self.report()["problems"].clone();
+        problems.as_array().unwrap().iter().map(|problem| problem["name"].as_str().unwrap().into()).collect()
+    }
+
     /// What `status` says of tokens.
     pub(crate) fn status(&self) -> Value {
-        self.json(&["status"])["tokens"].clone()
+        self.report()["tokens"].clone()
     }
 
     pub(crate) fn lend(&self, account: &str, args: &[&str]) -> Ran {

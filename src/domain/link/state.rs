@@ -1,7 +1,10 @@
 //! The states of a link, with their numbers on disk and the names that people see.
 
+use serde::{Deserialize, Serialize};
+
 /// A link's state. Its number rests on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum LinkState {
     /// Events came for it, or tokens, but no user has it. One who had it before the app was removed stays noted.

@@ -1,5 +1,7 @@
 //! What an account's tokens are called, and how they ended.
 
+use serde::{Deserialize, Serialize};
+
 /// How a refresh token ended, by OAuth's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -21,7 +23,8 @@ pub enum Proof {
 }
 
 /// How an account's tokens are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Health {
     /// Put in by hand, and not used yet: whether it is good nobody knows.
     Untried,

@@ -60,7 +60,10 @@ impl Scene {
         loop {
             let tokens = self.call("GET", "/v1/status", "").unwrap().1["tokens"].take();
             // A refused link is asked about again in an hour.
-            if tokens["due"] == 0 && tokens["under_way"] == 0 && tokens["failing"] == tokens["refused"] {
+            if tokens["due"] == 0
+                && tokens["under_way"] == 0
+                && tokens["failing"] == tokens["accounts"]["refused"]
+            {
                 return;
             }
             assert!(clock::instant() < deadline, "{tokens}");

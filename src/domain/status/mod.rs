@@ -1,0 +1,267 @@
+//! How the daemon stands, as one document: the admin API sends it, `ringhookd status` shows it, the metrics are set from it.
+
+mod problems;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::link::LinkState;
+use super::refresh::Health;
+use super::time::Millis;
+use super::verdict::Verdict;
+
+pub use problems::{Problem, ProblemName, problems};
+
+/// The answer of the admin API: what an operator has to do, worst first, and everything that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub problems: Vec<Problem>,
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+impl Report {
+    pub fn of(status: Status, now: Millis) -> Self {
+        Self { problems: problems(&status, now), status }
+    }
+}
+
+/// How the daemon stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub started_at: Millis,
+    pub uptime_s: u64,
+    pub store: StoreReport,
+    pub since_start: Totals,
+    pub webhooks: WebhookReport,
+    pub kept: Kept,
+    pub seen_ids: SeenIds,
+    /// By the state of their link.
+    pub accounts: BTreeMap<LinkState, u64>,
+    pub tokens: TokenReport,
+    /// None before Ring was heard.
+    pub ring_clock: Option<RingClockReport>,
+    pub queues: Vec<QueueReport>,
+    /// None while there are none.
+    pub unmatched_posts: Option<UnmatchedPosts>,
+    pub webhook_keys: Vec<KeyProof>,
+    pub log_lines_lost: u64,
+}
+
+/// What the store does with a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreCondition {
+    Ready,
+    /// Webhooks are refused because the disk is nearly full.
+    LowDisk,
+    /// All is refused after an I/O error, until the file is open again.
+    Failing,
+    /// All is refused until a person has looked.
+    Damaged,
+}
+
+/// How the store stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreReport {
+    pub state: StoreCondition,
+    /// Since when it can't be used.
+    pub since: Option<Millis>,
+    pub why: Option<String>,
+    pub name: String,
+    pub environment: String,
+    pub created: String,
+    pub folder: String,
+    pub file_bytes: u64,
+    /// What `[store] max_bytes` bounds.
+    pub kept_bytes: u64,
+    pub max_bytes: u64,
+}
+
+/// Events since the start of the daemon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub commits: u64,
+    pub commit_failures: u64,
+    pub accepted: u64,
+    pub duplicates: u64,
+    pub conflicts: u64,
+    pub held: u64,
+    pub released: u64,
+    pub unrouted: u64,
+    pub quarantined: u64,
+    pub dead: u64,
+    /// Kept records that their own bounds pushed out for good.
+    pub dropped: u64,
+    /// Records that failed their check.
+    pub damaged: u64,
+}
+
+/// Webhooks since the start of the daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookReport {
+    /// By what became of them; those of which there were any.
+    pub outcomes: BTreeMap<Verdict, u64>,
+    /// The last of each kind of refusal.
+    pub refusals: BTreeMap<Verdict, LastRefusal>,
+}
+
+/// The last webhook that was refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRefusal {
+    pub at: Millis,
+    pub why: String,
+}
+
+impl WebhookReport {
+    /// The last refusal of all.
+    pub fn last_refusal(&self) -> Option<(Verdict, &LastRefusal)> {
+        let refusals = self.refusals.iter().map(|(&verdict, refusal)| (verdict, refusal));
+        refusals.max_by_key(|(_, refusal)| refusal.at)
+    }
+}
+
+/// What is kept, now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub held: u64,
+    pub dead: u64,
+    pub unrouted: u64,
+    pub quarantined: u64,
+    pub log_bytes: u64,
+    pub aside_bytes: u64,
+}
+
+/// How far back a duplicate is recognised.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenIds {
+    pub count: u64,
+    pub since: Option<Millis>,
+    pub window_s: Option<u64>,
+    /// How far back it reaches, where that is less than Ring's retries and replays need.
+    pub short_s: Option<u64>,
+}
+
+/// How the tokens are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct TokenReport {
+    /// Whether the configuration says who we are at Ring; else nothing is refreshed.
+    pub configured: bool,
+    /// Nothing is refreshed because the store is an older copy.
+    pub guarded: bool,
+    /// OAuth refuses our own client id or secret.
+    pub client_refused: bool,
+    /// OAuth as a whole is taken to be down.
+    pub oauth_down: bool,
+    pub due: u64,
+    pub under_way: u64,
+    /// Refreshes whose answer is overdue, and awaited all the same.
+    pub overdue: u64,
+    /// Living accounts whose last refresh failed, or was refused.
+    pub failing: u64,
+    pub next_due_in_s: Option<u64>,
+    /// When the first of all living links would lapse.
+    pub nearest_lapse: Option<Millis>,
+    pub nearest_lapse_days: Option<u64>,
+    /// Answers of OAuth that the store has not taken.
+    pub unrecorded: u64,
+    pub codes_under_way: u64,
+    /// Accounts by the state of their tokens.
+    pub accounts: BTreeMap<Health, u64>,
+}
+
+impl TokenReport {
+    pub fn of(&self, health: Health) -> u64 {
+        self.accounts.get(&health).copied().unwrap_or_default()
+    }
+}
+
+/// How far Ring's clock is ahead of this machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingClockReport {
+    pub ahead_ms: i64,
+    /// None where only one side is known.
+    pub within_ms: Option<u64>,
+}
+
+/// How a queue whose events go out by themselves stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// It delivers what comes.
+    Delivering,
+    /// The receiver can't take anything.
+    SinkBusy,
+    /// The store can't be read or written.
+    StoreFailing,
+    Stopped,
+}
+
+impl DeliveryState {
+    /// The name that people see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivering => "delivering",
+            Self::SinkBusy => "sink_busy",
+            Self::StoreFailing => "store_failing",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A queue, and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReport {
+    pub name: String,
+    /// None of a queue that the configuration does not name any more.
+    pub kind: Option<String>,
+    pub configured: bool,
+    /// None of an embedded queue.
+    pub delivery: Option<DeliveryState>,
+    /// Why it does not deliver.
+    pub why: Option<String>,
+    /// Since when.
+    pub since: Option<Millis>,
+    pub waiting: u64,
+    pub waiting_bytes: u64,
+    pub leased: u64,
+    pub delayed_accounts: u64,
+    /// When its oldest event was received.
+    pub oldest: Option<Millis>,
+    pub max_age_s: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub since_start: QueueCounts,
+}
+
+/// Events of one queue since the start of the daemon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueCounts {
+    pub accepted: u64,
+    pub delivered: u64,
+    /// Attempts.
+    pub failed: u64,
+    pub dead: u64,
+}
+
+/// POSTs to paths of the public listener where nothing is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmatchedPosts {
+    pub count: u64,
+    pub last_at: Millis,
+    pub last_path: String,
+}
+
+/// What is known of one webhook key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyProof {
+    pub fingerprint: String,
+    pub set_at: Millis,
+    /// When it last verified something.
+    pub verified_at: Option<Millis>,
+}
+
+#[cfg(test)]
+mod tests;
