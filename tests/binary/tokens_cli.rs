@@ -130,7 +130,7 @@ fn what_cannot_be_had_is_said_and_exits_1() {
     let mistyped = installation.lend("M", &[]);
     mistyped.is_refused("Ring's OAuth refuses the refresh token (invalid_grant)");
     assert!(mistyped.err.contains("(ask again in "), "{mistyped:?}");
-    assert!(installation.status()["refused"] == 1, "{}", installation.status());
+    assert!(installation.status()["accounts"]["refused"] == 1, "{}", installation.status());
     // A file that is run again does no harm.
     let again = installation.import(&json!({"refresh_token": given.refresh}));
     assert!(again.code == 0 && again.out.contains("line 1 is account A"), "{again:?}");
