@@ -369,6 +369,15 @@ async fn what_comes_before_ring_is_heard_is_the_present_links_also_by_a_clock_th
     assert_eq!(house.whose().await, pairs(&[("2", "bob"), ("3", "bob")]));
     let view = house.store.links().account(account("a")).await.unwrap().unwrap();
     assert_eq!(view.state.name(), "removed");
+    // The first sign of the next link.
+    house.reopen();
+    house.comes_in("a", "4", "device_added", Some("front"), 80).await;
+    assert_eq!(house.whose().await, pairs(&[]));
+    let ring = house.store.ring_clock();
+    ring.answered(clock::now().plus(hours(3)), ring.asked());
+    house.add_app("three", 82).await;
+    house.claim("cyd", 83).await;
+    assert_eq!(house.whose().await, pairs(&[("4", "cyd")]));
 }
 
 #[tokio::test]

@@ -192,9 +192,10 @@ impl<'a> Txn<'a> {
     }
 
     /// When something happened, as far as that can be: not after now, and not before there was Ring's Appstore. Nothing where it
-    /// does not say. A time of Ring's that is `known` is not after now, whatever our clock says.
+    /// does not say. A time of Ring's that is `known` is not after now, whatever our clock says, and later than it may be now.
     pub(crate) fn plausible(&self, at: Option<Millis>, known: Millis) -> Option<Millis> {
-        at.map(|at| at.min(self.ring.likely.max(known))).filter(|at| *at >= FIRST)
+        let latest = self.ring.likely.max(Millis(known.0.saturating_add(1)));
+        at.map(|at| at.min(latest)).filter(|at| *at >= FIRST)
     }
 
     /// The clocks as this transaction reads them.
