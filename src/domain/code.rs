@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::heard::{Doubt, Heard, Objection};
+use super::refresh::Moment;
 use super::secret::Secret;
+use super::time::Millis;
 
 /// How long a code is good.
 pub const LIFE: Duration = Duration::from_mins(1);
@@ -21,6 +23,9 @@ pub const LIFE: Duration = Duration::from_mins(1);
 const TRIES: u8 = 2;
 /// Between two tries.
 const AGAIN: Backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_secs(8) };
+
+/// Answers whose `Date` is in whole seconds tell the time that well; a clock that differs by more was set, or the machine slept.
+const BETTER_KNOWN: Duration = Duration::from_secs(1);
 
 /// What is exchanged for tokens.
 #[derive(Debug)]
@@ -127,6 +132,27 @@ pub fn may_be_spent<T>(heard: &Heard<T>) -> bool {
     matches!(heard, Heard::Answer(_) | Heard::Refused(Objection::Grant) | Heard::Unknown(Doubt::Silent))
 }
 
+/// Dates codes by when they were sent, so that of two the later one is dated later, though each answer tells Ring's time a little better.
+#[derive(Debug, Default)]
+pub struct Dating {
+    first: Option<Moment>,
+}
+
+impl Dating {
+    /// When a code was sent, at `sent` of the monotonic clock; its answer has come by `now`.
+    pub fn date(&mut self, sent: Duration, now: Moment) -> Millis {
+        let by = |Moment { wall, ticks }: Moment| {
+            wall.plus(sent.saturating_sub(ticks)).minus(ticks.saturating_sub(sent))
+        };
+        let (at, by_first) = (by(now), self.first.map(by));
+        let goes_on = by_first.filter(|first| at.since(*first).max(first.since(at)) <= BETTER_KNOWN);
+        if goes_on.is_none() {
+            self.first = Some(now);
+        }
+        goes_on.unwrap_or(at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +172,20 @@ mod tests {
         assert_eq!(tries.heard(&REFUSED, 0), Err(CodeEnd::Lost), "the first may have spent it");
         assert!(tries.heard::<()>(&Heard::SILENT, 0).is_ok());
         assert_eq!(tries.end(), Some(CodeEnd::Lost));
+    }
+
+    #[test]
+    fn of_two_codes_the_later_one_is_dated_later_while_the_time_becomes_known_better() {
+        let at = |wall: u64, ticks: u64| Moment { wall: Millis(wall), ticks: Duration::from_millis(ticks) };
+        let mut dating = Dating::default();
+        let sent = Duration::from_millis;
+        assert_eq!(dating.date(sent(100), at(1_000_500, 500)), Millis(1_000_100));
+        // The wall clock is half a second further back now.
+        assert_eq!(dating.date(sent(300), at(1_000_100, 600)), Millis(1_000_300));
+        assert_eq!(dating.date(sent(50), at(1_000_100, 600)), Millis(1_000_050), "one sent before");
+        // The machine slept.
+        assert_eq!(dating.date(sent(900), at(9_001_000, 1000)), Millis(9_000_900));
+        assert_eq!(dating.date(sent(950), at(9_000_900, 1000)), Millis(9_000_950));
     }
 
     #[test]

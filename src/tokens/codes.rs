@@ -12,10 +12,10 @@ use super::record::{RECORD_AGAIN, Recorder};
 use super::unidentified::Unidentified;
 use crate::clock;
 use crate::domain::backoff::Throttle;
-use crate::domain::code::{CodeEnd, Grant, LIFE, NoRoom, Tries, may_be_spent};
+use crate::domain::code::{CodeEnd, Dating, Grant, LIFE, NoRoom, Tries, may_be_spent};
 use crate::domain::heard::{Heard, Hindrance};
 use crate::domain::limiter::Limiter;
-use crate::domain::refresh::{Bucket, Moment};
+use crate::domain::refresh::Bucket;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::failpoint;
@@ -56,6 +56,7 @@ pub(super) struct Codes {
     throttle: Mutex<Throttle>,
     at_oauth: Semaphore,
     new: Mutex<Vec<(InFlight, Arrived)>>,
+    dating: Mutex<Dating>,
     lines: Mutex<Limiter<Line>>,
 }
 
@@ -95,6 +96,7 @@ impl Codes {
             throttle: Mutex::default(),
             at_oauth: Semaphore::new(AT_OAUTH),
             new: Mutex::default(),
+            dating: Mutex::default(),
             lines: Mutex::new(Limiter::new(LINES)),
         }
     }
@@ -135,7 +137,7 @@ impl Codes {
         failpoint!("code.kept");
         match kept {
             KeptCode::New(id) => {
-                self.expect(Arrived { code: WaitingCode { id, received_at, tries: 0 }, came })
+                self.expect(Arrived { code: WaitingCode { id, received_at, tries: 0 }, came });
             }
             KeptCode::Waiting(code) => self.expect(self.of_before(code)),
             KeptCode::Known => self.say(Line::Again, |silent_before| {
@@ -327,8 +329,9 @@ struct CodeAttempt<'a> {
 impl CodeAttempt<'_> {
     /// When it was last sent, by the wall clock as its answer has set it right: the first answer of a run tells the time.
     fn sent_at(&self) -> Millis {
-        let Moment { wall, ticks } = self.of.context.schedule.moment();
-        wall.minus(ticks.saturating_sub(Duration::from_millis(self.sent_at.load(Ordering::Relaxed))))
+        let sent = Duration::from_millis(self.sent_at.load(Ordering::Relaxed));
+        let mut dating = self.of.dating.lock().unwrap_or_else(PoisonError::into_inner);
+        dating.date(sent, self.of.context.schedule.moment())
     }
 }
 
