@@ -24,7 +24,7 @@ pub struct Event {
     /// The user it was accepted for, who alone may read it.
     pub user: Option<UserId>,
     pub received_at: Millis,
-    /// When it happened, else when Ring sent it.
+    /// When it happened, else when Ring sent it; when it came, where that can't have been yet.
     pub time: Option<Millis>,
     pub marks: Marks,
     pub body: Bytes,
