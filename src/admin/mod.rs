@@ -4,6 +4,7 @@
 //! `Refusal`, which becomes `{"error": "…"}`.
 
 mod accounts;
+mod backup;
 mod bearer;
 mod claims;
 mod description;
@@ -188,6 +189,7 @@ impl Admin {
             ("POST", ["v1", "accounts", id, "user"]) => self.set_user(session, by, id, body).await,
             ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(session, id, body).await,
             ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,
+            ("POST", ["v1", "backup"]) => self.back_up(session, by),
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
             ("GET", ["v1", "queues"]) => self.list_queues(session),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(session, by, name).await,

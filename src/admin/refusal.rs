@@ -94,9 +94,11 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let status = match error {
-            StoreError::Unavailable(_) | StoreError::Busy | StoreError::Full | StoreError::LowDisk => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            StoreError::Unavailable(_)
+            | StoreError::Busy
+            | StoreError::Full
+            | StoreError::LowDisk
+            | StoreError::NoRoomForSnapshot { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())

@@ -78,9 +78,30 @@ pub(super) enum Command {
         #[arg(long, value_name = "GENERATION")]
         refused: Option<u64>,
     },
-    /// After the store came back from a backup: let it refresh tokens again.
-    #[command(subcommand)]
-    Restore(RestoreCommand),
+    /// Write a backup of the running daemon's store to a file. Nothing else is one: a copy of a running store is damaged.
+    ///
+    /// It holds everything that was acknowledged before it began, sealed as it lies in the store: keep it together with the master key.
+    /// FILE must not exist. It comes into being, for its owner alone, once it was read back whole. The daemon goes on meanwhile. The call
+    /// needs a socket with the right `backup` that sees all accounts.
+    Backup { file: PathBuf },
+    /// Make the store of a backup in the configured folder, where none may be, while no daemon runs.
+    ///
+    /// The master key must be the backup's. After the start, `status` says whether tokens were in use since the backup was made: then nothing
+    /// is refreshed before `ringhookd accept-restored`.
+    Restore {
+        /// What `ringhookd backup` wrote; - is standard input, which must be a file.
+        file: PathBuf,
+    },
+    /// Go on with a restored store, though it is an older copy than the tokens that were in use.
+    ///
+    /// Until then nothing is refreshed: `status` says "restore_guard", and access tokens that are still good are handed out. First make
+    /// sure that no newer copy of the store can be had, and that no other daemon runs on one. Links whose tokens were replaced after
+    /// the copy was made are lost where Ring no longer honours the old ones; `accounts list` shows them as revoked some time later.
+    AcceptRestored {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Queues: look, read, watch.
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -125,20 +146,6 @@ pub(super) enum AccountsCommand {
     /// Destroy all that is kept of an account: keys, tokens, events.
     Forget {
         account: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum RestoreCommand {
-    /// Go on with this store, though it is an older copy than the tokens that were in use.
-    ///
-    /// Until then nothing is refreshed: `status` says "restore_guard", and access tokens that are still good are handed out. First make
-    /// sure that no newer copy of the store can be had, and that no other daemon runs on one. Links whose tokens were replaced after
-    /// the copy was made are lost where Ring no longer honours the old ones; `accounts list` shows them as revoked some time later.
-    Accept {
         /// Do not ask.
         #[arg(long)]
         yes: bool,

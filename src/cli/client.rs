@@ -145,6 +145,11 @@ impl Client {
         Ok(Lines { body: answer.into_body(), buffer: BytesMut::new() })
     }
 
+    /// The bytes of an answer to a POST, as they come.
+    pub(super) async fn pieces(&self, path: &str) -> Result<Pieces, Failure> {
+        Ok(Pieces(self.send(Method::POST, path, Bytes::new()).await?.into_body()))
+    }
+
     /// An answer with 200; another is the daemon's no.
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Unanswered> {
         let stream = UnixStream::connect(&self.socket)
@@ -172,6 +177,22 @@ impl Client {
             Err(_) => Failure::no(format!("the daemon answered {status}")),
         };
         Err(Unanswered::Refused(status, failure))
+    }
+}
+
+/// Bytes as they come.
+#[derive(Debug)]
+pub(super) struct Pieces(Incoming);
+
+impl Pieces {
+    /// Some more; nothing when the daemon has ended the stream.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        while let Some(frame) = self.0.frame().await {
+            if let Ok(data) = frame.map_err(|error| gone(&error))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 }
 

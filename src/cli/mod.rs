@@ -5,6 +5,7 @@
 
 mod accounts;
 mod args;
+mod backup;
 mod check;
 mod client;
 mod confirm;
@@ -16,6 +17,7 @@ mod keys;
 mod letters;
 mod output;
 mod queue;
+mod restore;
 mod serve;
 mod simulate;
 mod status;
@@ -82,8 +84,12 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Token { account, min_life, refused } => with_daemon(&common, async |daemon, out| {
             token::token(&account, min_life, refused, daemon, out).await
         }),
-        Command::Restore(command) => {
-            with_daemon(&common, async |daemon, out| token::restore(command, daemon, out).await)
+        Command::Backup { file } => {
+            with_daemon(&common, async |daemon, out| backup::run(&file, daemon, out).await)
+        }
+        Command::Restore { file } => restore::run(&common, &file),
+        Command::AcceptRestored { yes } => {
+            with_daemon(&common, async |daemon, out| restore::accept(yes, daemon, out).await)
         }
         Command::Queue(command) => {
             with_daemon(&common, async |daemon, out| queue::run(command, daemon, out).await)

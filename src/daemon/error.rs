@@ -42,6 +42,7 @@ impl Error {
                 StoreError::Damaged(_)
                 | StoreError::Foreign { .. }
                 | StoreError::Newer { .. }
+                | StoreError::BadBackup { .. }
                 | StoreError::Older { .. } => 65,
                 StoreError::Missing { .. }
                 | StoreError::Denied(_)

@@ -41,7 +41,9 @@ use listeners::{AdminListeners, Listeners};
 pub use error::Error;
 pub use hardening::forbid_dumps;
 pub use services::ring_api;
-pub use setup::{create_store, examine, inspect_store, load, load_to_create, master_key_to_make, options};
+pub use setup::{
+    create_store, examine, inspect_store, load, load_to_create, master_key_to_make, options, restore_store,
+};
 
 /// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
 const DRAIN: Duration = Duration::from_secs(8);

@@ -1,5 +1,6 @@
 //! Store and vault from the configuration: made once, opened at every start.
 
+use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -10,8 +11,8 @@ use crate::clock;
 use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets};
 use crate::failpoint;
 use crate::store::{
-    Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, Unclaimed, sync_folder,
-    write_new,
+    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, Unclaimed,
+    sync_folder, write_new,
 };
 use crate::vault::{Vault, VaultError};
 
@@ -151,6 +152,17 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Secrets), Error> {
 pub fn inspect_store(config: &Config, secrets: &Secrets) -> Result<(), Error> {
     let found = Store::inspect(&config.store.folder, &config.store.environment, &vault(secrets)?);
     found.map(drop).map_err(|error| with_place(config, error))
+}
+
+/// Makes the store of a backup, which `name` names, in the configured folder.
+///
+/// # Errors
+/// What is wrong with the backup, its master key or the folder, and what helps.
+pub fn restore_store(config: &Config, backup: &File, name: &str) -> Result<BackupHead, Error> {
+    let secrets = config.secrets(MasterKey::Needed)?;
+    let store = &config.store;
+    let restored = Store::restore(&store.folder, backup, name, &store.environment, &vault(&secrets)?);
+    restored.map_err(|error| with_place(config, error))
 }
 
 fn vault(secrets: &Secrets) -> Result<Vault, Error> {

@@ -125,7 +125,7 @@ impl Reason {
                  because it was used elsewhere. The user has to add the app in Ring again"
             }
             Self::Guarded => {
-                "the store is an older copy: nothing is refreshed until `ringhookd restore accept`"
+                "the store is an older copy: nothing is refreshed until `ringhookd accept-restored`"
             }
             Self::NotConfigured => {
                 "no access token that is here will do, and without [ring] client_id nothing is refreshed"

@@ -38,7 +38,7 @@ pub enum Unwelcome {
     )]
     NotConfigured,
     #[error(
-        "without account_id the token has to be exchanged at Ring, and nothing is until `ringhookd restore accept`"
+        "without account_id the token has to be exchanged at Ring, and nothing is until `ringhookd accept-restored`"
     )]
     Guarded,
     #[error(

@@ -21,10 +21,11 @@ pub enum Call {
     TokensLend,
     TokensManage,
     LinksClaim,
+    Backup,
 }
 
 impl Call {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -38,6 +39,7 @@ impl Call {
         Self::TokensLend,
         Self::TokensManage,
         Self::LinksClaim,
+        Self::Backup,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -56,6 +58,7 @@ impl Call {
             Self::TokensLend => "tokens.lend",
             Self::TokensManage => "tokens.manage",
             Self::LinksClaim => "links.claim",
+            Self::Backup => "backup",
         }
     }
 }

@@ -36,6 +36,7 @@ pub enum What {
     QueueRemoved,
     KeysRotated,
     RestoreAccepted,
+    BackedUp,
 }
 
 impl What {
@@ -59,6 +60,7 @@ impl What {
             Self::QueueRemoved => "a queue is removed",
             Self::KeysRotated => "data keys are under the current master key",
             Self::RestoreAccepted => "an older copy of the store is accepted",
+            Self::BackedUp => "the store is read for a backup",
         }
     }
 }

@@ -22,14 +22,18 @@ mod testing;
 mod txn;
 mod writer;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+
 use self::command::STEP;
 use self::writer::handle::Handle;
-use self::writer::{inspect, open};
+use self::writer::{inspect, open, restore};
 use crate::clock::RingClock;
 use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
@@ -45,8 +49,10 @@ pub use self::command::{
     Leased, Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals,
     QueueView, Rewrapped, TokensView,
 };
+pub use self::kv::backup_head::BackupHead;
 pub use self::kv::error::StoreError;
 pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
+pub use self::kv::frames::Snapshot;
 pub use self::memory::changes::{Changed, Subscription};
 pub use self::memory::follow::{Followed, Follower};
 pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
@@ -58,6 +64,7 @@ pub use self::txn::claims::{Claim, Claimed};
 pub use self::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
 pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord, Which};
 pub use self::txn::unidentified::{Arrived, Identified};
+pub use self::writer::backup::Backup;
 
 /// A running store. Clones share it; the writer ends when the last is gone, with its ports, or [`Store::close`] was called.
 #[derive(Debug, Clone)]
@@ -169,6 +176,31 @@ impl Store {
     /// When the file can't be read.
     pub async fn keys_by_master(&self) -> Result<Vec<(String, u64)>, StoreError> {
         self.handle.read(read::reader::keys_by_master).await
+    }
+
+    /// Everything that was acknowledged until now, as a stream for [`Backup`], until `stopping` says that it has to end.
+    ///
+    /// # Errors
+    /// When another is under way, or the store or its disk is not well.
+    pub fn snapshot(
+        &self,
+        stopping: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Receiver<Bytes>, StoreError> {
+        read::snapshot::begin(&self.handle.shared, stopping)
+    }
+
+    /// Makes the store of a backup in `folder`, where none may be. `name` is the file's, for errors.
+    ///
+    /// # Errors
+    /// Each variant of [`StoreError`] says what is wrong and what helps. Blocks.
+    pub fn restore(
+        folder: &Path,
+        backup: &File,
+        name: &str,
+        environment: &str,
+        vault: &Vault,
+    ) -> Result<BackupHead, StoreError> {
+        restore::restore(folder, backup, name, environment, vault)
     }
 
     /// Times commits into these metrics from now on.

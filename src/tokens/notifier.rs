@@ -37,7 +37,7 @@ impl Notifier {
                 noted_epoch,
                 store_epoch,
                 "the store is an older copy than the tokens that were in use, or its epoch file is missing: nothing is refreshed, \
-                 since that could end links that live. If this store is the one to go on with, say `ringhookd restore accept`"
+                 since that could end links that live. If this store is the one to go on with, say `ringhookd accept-restored`"
             );
             tokio::time::sleep(SAY_AGAIN).await;
         }

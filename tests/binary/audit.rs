@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::Door_;
 use crate::support::configuration::{Configuration, SOCKET, signature};
-use crate::support::process::Running;
+use crate::support::process::{Running, run};
 
 fn config(dir: &Path, queues: &[&str]) -> PathBuf {
     let queue =
@@ -72,6 +72,9 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
     call(dir, "POST", "/v1/dead-letters/drop", r#"{"all":true}"#).await;
     call(dir, "POST", "/v1/keys/rotate", "{}").await;
     call(dir, "POST", "/v1/restore/accept", "{}").await;
+    let (written, file) = (dir.join("config.toml"), dir.join("backup"));
+    let args = ["--config", written.to_str().unwrap(), "backup", file.to_str().unwrap()];
+    assert!(run(&args, b"").status.success());
     webhook(&daemon, "2", account, "app_integration_removed");
     call(dir, "DELETE", path, "").await;
     let mut log = log_of(daemon);
@@ -97,6 +100,7 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
         ("dead letters are dropped", "", &caller),
         ("data keys are under the current master key", "", &caller),
         ("an older copy of the store is accepted", "", &caller),
+        ("the store is read for a backup", "", &caller),
         ("a queue is removed", "", &caller),
     ] {
         let line = one(message);

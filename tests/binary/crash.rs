@@ -6,6 +6,7 @@
 //! RINGHOOKD_SEED=… repeats what chance decided; how threads meet stays chance
 //! ```
 
+mod backups;
 mod daemon;
 mod event;
 mod histories;

@@ -13,7 +13,7 @@ use crate::support::rng::{Rng, seed};
 use crate::support::{event, link, spec, store, vault};
 
 const FLIPS: usize = 60;
-const COMMANDS: [&[&str]; 4] = [&["check"], &["serve"], &["init"], &["restore", "accept", "--yes"]];
+const COMMANDS: [&[&str]; 4] = [&["check"], &["serve"], &["init"], &["accept-restored", "--yes"]];
 
 /// A store with an account and events, closed.
 struct DamagedStore {
@@ -178,7 +178,7 @@ fn to_another_user_a_store_is_not_absent_but_denied() {
     for args in COMMANDS {
         let text = said(args);
         let folder = damaged.folder().display().to_string();
-        let words = if args[0] == "restore" { "may not use this socket" } else { "can't enter" };
+        let words = if args[0] == "accept-restored" { "may not use this socket" } else { "can't enter" };
         assert!(text.contains(words) && text.contains(&folder), "{args:?}: {text}");
     }
     set(&damaged.folder(), 0o755);
@@ -214,9 +214,8 @@ fn a_folder_that_is_none_is_told() {
     }
 }
 
-/// What the documents call a backup: a copy of the folder of a store that was stopped.
 #[test]
-fn a_copy_of_a_stopped_store_opens_and_the_documents_say_to_stop_it_first() {
+fn a_copy_of_a_stopped_store_opens_and_the_documents_call_no_copy_a_backup() {
     let damaged = DamagedStore::new();
     let copy = damaged.dir.path().join("copy");
     fs::create_dir(&copy).unwrap();
@@ -232,12 +231,13 @@ fn a_copy_of_a_stopped_store_opens_and_the_documents_say_to_stop_it_first() {
         ("README.md", include_str!("../../README.md")),
         ("systemd/README.md", include_str!("../../systemd/README.md")),
     ] {
-        // Whatever calls a copy a backup says it in the same paragraph.
         let paragraphs = document.split("\n\n").flat_map(|part| part.split("\n- ").map(str::to_owned));
         let on_backups: Vec<_> = paragraphs.filter(|text| text.contains("**Backups")).collect();
         assert!(!on_backups.is_empty(), "{name} says nothing of backups");
         assert!(
-            on_backups.iter().all(|text| text.to_lowercase().contains("stop it first")),
+            on_backups.iter().all(|text| {
+                text.contains("`ringhookd backup` writes") && text.contains("a running daemon is damaged")
+            }),
             "{name}: {on_backups:#?}"
         );
     }

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use ringhookd::store::{Accepted, Health, Options, Store, StoreError};
 
+use crate::support::configuration::{Configuration, OPEN_QUEUE, SOCKET, signature};
+use crate::support::installation::Ran;
+use crate::support::process::{self, Running};
 use crate::support::{create, drain_keys, event, link, open, options, spec};
 
 const RESERVE: u64 = 2 << 20;
@@ -169,4 +172,44 @@ async fn a_disk_that_turns_read_only_is_said_and_survived() {
     let _ = store.inbox().accept(event("meanwhile", "a")).await.unwrap();
     assert_eq!(drain_keys(&store, "all").await, ["before", "meanwhile"]);
     store.close();
+}
+
+/// The daemon's store lies on one disk, and the backup would on another.
+#[tokio::test]
+async fn a_backup_for_which_there_is_no_room_leaves_nothing_and_holds_up_no_webhook() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    if !may_mount() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = |name: &str, size: &str| {
+        let point = dir.path().join(name);
+        fs::create_dir(&point).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", size, "tmpfs", text(&point)]);
+        Mount(point)
+    };
+    let (data, small) = (mounted("data", "size=24m"), mounted("small", "size=1m"));
+    let config = Configuration::of(OPEN_QUEUE).with(SOCKET).write(dir.path());
+    let daemon = Running::start(&config);
+    let big = "x".repeat(100_000);
+    let body = |n: usize| {
+        format!(r#"{{"meta":{{"request_id":"{n}","account_id":"a"}},"data":{{"type":"x","big":"{big}"}}}}"#)
+    };
+    let post = |n: usize| daemon.post(&signature(body(n).as_bytes()), body(n).as_bytes());
+    let back_up =
+        |path: &Path| Ran::of(process::run(&["--config", text(&config), "backup", text(path)], b""));
+    for n in 0..20 {
+        assert_eq!(post(n), 200);
+    }
+
+    // Of 24 MiB less than 32 are free, whatever is done.
+    back_up(&small.0.join("one")).is_refused("the disk of the store has");
+    assert_eq!((post(21), fs::read_dir(&small.0).unwrap().count()), (200, 0));
+    run("mount", &["-o", "remount,size=400m", text(&data.0)]);
+    back_up(&small.0.join("one")).is_refused("no room is left on its disk");
+    assert_eq!((post(22), fs::read_dir(&small.0).unwrap().count()), (200, 0));
+    run("mount", &["-o", "remount,size=400m", text(&small.0)]);
+    let made = back_up(&small.0.join("one"));
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(daemon.stop().0.success());
 }

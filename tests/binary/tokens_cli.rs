@@ -142,7 +142,7 @@ fn wrong_usage_of_the_token_commands_exits_2() {
         (&["token"][..], "<ACCOUNT>"),
         (&["token", "A", "--min-life", "long"], "--min-life"),
         (&["token", "A", "--refused", "x"], "--refused"),
-        (&["restore"], "accept"),
+        (&["restore"], "<FILE>"),
     ] {
         let ran = Ran::of(run(args, b""));
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
@@ -150,12 +150,12 @@ fn wrong_usage_of_the_token_commands_exits_2() {
     }
     let help = |args: &[&str]| Ran::of(run(args, b"")).out;
     for (args, words) in [
-        (&["--help"][..], &["  token ", "  restore "][..]),
+        (&["--help"][..], &["  token ", "  backup ", "  restore ", "  accept-restored "][..]),
         (
             &["token", "--help"],
             &["nothing else", "exit code is 1", "4 hours", "`accounts list` shows it", "--refused"],
         ),
-        (&["restore", "accept", "--help"], &["no newer copy", "`status` says \"restore_guard\""]),
+        (&["accept-restored", "--help"], &["no newer copy", "`status` says \"restore_guard\""]),
         (&["accounts", "import", "--help"], &["exchanged at once", "Playground", "ends the link"]),
     ] {
         let text = help(args).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -255,9 +255,7 @@ fn an_older_copy_of_the_store_refreshes_nothing_until_it_is_accepted() {
     let daemon = installation.serve();
     installation.import_ageing("A");
     let other = installation.ring().add_account("B");
-    assert!(daemon.stop().0.success());
     installation.back_up();
-    let daemon = installation.serve();
     assert_eq!(installation.lend("A", &["--min-life", "2h"]).code, 0);
     assert!(daemon.stop().0.success());
     installation.restore();
@@ -266,17 +264,17 @@ fn an_older_copy_of_the_store_refreshes_nothing_until_it_is_accepted() {
     let granted = installation.ring().counts("A").granted;
     let text = installation.run(&["status"]);
     assert!(text.code == 3 && text.out.starts_with("restore_guard: "), "{text:?}");
-    assert!(text.out.lines().next().unwrap().contains("`ringhookd restore accept`"), "{text:?}");
+    assert!(text.out.lines().next().unwrap().contains("`ringhookd accept-restored`"), "{text:?}");
     assert_eq!(installation.lend("A", &[]).code, 0, "what it has is handed out");
-    installation.lend("A", &["--min-life", "2h"]).is_refused("until `ringhookd restore accept`");
+    installation.lend("A", &["--min-life", "2h"]).is_refused("until `ringhookd accept-restored`");
     let alone = installation.import(&json!({"refresh_token": other.refresh}));
-    assert!(alone.code == 1 && alone.err.contains("`ringhookd restore accept`"), "{alone:?}");
+    assert!(alone.code == 1 && alone.err.contains("`ringhookd accept-restored`"), "{alone:?}");
     assert!(installation.ring().honours(&other.refresh));
     assert_eq!(installation.ring().counts("A").granted, granted);
 
-    let unsure = installation.run(&["restore", "accept"]);
+    let unsure = installation.run(&["accept-restored"]);
     assert!(unsure.code == 2 && unsure.err.contains("--yes"), "{unsure:?}");
-    let accepted = installation.run(&["restore", "accept", "--yes"]);
+    let accepted = installation.run(&["accept-restored", "--yes"]);
     assert!(accepted.code == 0 && accepted.out.starts_with("accepted; refreshes go on"), "{accepted:?}");
     let fresh = installation.lend("A", &["--min-life", "2h"]);
     assert!(fresh.code == 0 && installation.ring().honours_access(fresh.token()), "{fresh:?}");
@@ -318,6 +316,7 @@ fn a_socket_of_one_account_lends_its_token_and_does_nothing_else() {
         ("POST", "/v1/accounts"),
         ("POST", "/v1/accounts/A/user"),
         ("POST", "/v1/restore/accept"),
+        ("POST", "/v1/backup"),
         ("GET", "/v1/queues"),
         ("POST", "/v1/queues/all/lease"),
         ("GET", "/v1/queues/all/tail"),

@@ -332,7 +332,7 @@ async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
 }
 
 /// Every call with the right that it needs.
-const CALLS: [(&str, &str, &str, &str); 20] = [
+const CALLS: [(&str, &str, &str, &str); 21] = [
     ("status", "GET", "/v1/status", ""),
     ("metrics", "GET", "/v1/metrics", ""),
     ("accounts.read", "GET", "/v1/accounts", ""),
@@ -352,6 +352,7 @@ const CALLS: [(&str, &str, &str, &str); 20] = [
     ("keys", "POST", "/v1/keys/rotate", ""),
     ("tokens.lend", "POST", "/v1/accounts/a/token", ""),
     ("tokens.manage", "POST", "/v1/restore/accept", ""),
+    ("backup", "POST", "/v1/backup", ""),
     ("queue.manage", "GET", "/v1/queues", ""),
 ];
 

@@ -4,21 +4,42 @@ use std::collections::BTreeSet;
 
 const SERVICE: &str = include_str!("../../systemd/ringhookd.service");
 const INIT: &str = include_str!("../../systemd/ringhookd-init.service");
+const RESTORE: &str = include_str!("../../systemd/ringhookd-restore@.service");
+const BACKUP: &str = include_str!("../../systemd/ringhookd-backup.service");
 const CONFIG: &str = include_str!("../../systemd/config.toml");
 const README: &str = include_str!("../../systemd/README.md");
 
 #[test]
-fn init_runs_as_the_daemon_does() {
+fn init_and_restore_run_as_the_daemon_does() {
     for key in
         ["DynamicUser", "User", "StateDirectory", "StateDirectoryMode", "UMask", "LoadCredentialEncrypted"]
     {
         assert!(!values(SERVICE, key).is_empty(), "{key}");
         assert_eq!(values(SERVICE, key), values(INIT, key), "{key}");
+        assert_eq!(values(SERVICE, key), values(RESTORE, key), "{key}");
     }
     let command = |unit| words(unit, "ExecStart");
     assert_eq!(command(SERVICE)[0], command(INIT)[0]);
     assert_eq!(command(SERVICE)[2..], command(INIT)[2..]);
     assert_eq!((command(SERVICE)[1], command(INIT)[1]), ("serve", "init"));
+    assert_eq!(command(RESTORE)[0], command(INIT)[0]);
+    assert_eq!(command(RESTORE)[1..3], ["restore", "-"]);
+    assert_eq!(command(RESTORE)[3..], command(INIT)[2..]);
+}
+
+#[test]
+fn a_backup_goes_through_the_socket_of_the_configuration_to_where_restore_finds_it() {
+    let command = values(BACKUP, "ExecStart")[0];
+    let socket = settings().find(|(key, _)| *key == "path").unwrap().1.trim_matches('"');
+    assert!(command.contains(&format!("--socket {socket}'")), "{command}");
+    let folder = values(RESTORE, "StandardInput")[0]
+        .strip_prefix("file:")
+        .unwrap()
+        .strip_suffix("/%i.backup")
+        .unwrap();
+    assert!(command.contains(&format!("\"{folder}/$$(date ")), "{command}");
+    assert!(values(BACKUP, "ExecStartPost")[0].contains(&format!("{folder} ")));
+    assert!(values(BACKUP, "ExecStartPre")[0].ends_with(folder));
 }
 
 #[test]

@@ -230,5 +230,6 @@ async fn text(mut body: Incoming) -> String {
     while let Some(frame) = body.frame().await {
         all.extend_from_slice(frame.unwrap().data_ref().unwrap());
     }
-    String::from_utf8(all).unwrap()
+    // A backup is no text.
+    String::from_utf8_lossy(&all).into_owned()
 }

@@ -1,7 +1,7 @@
 //! A folder with a configuration, a simulated Ring before it, and the real commands beside the daemon there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
@@ -169,15 +169,19 @@ impl Installation {
         (answer.status(), answer.body().to_owned())
     }
 
-    /// Copies the store, which nobody has open.
+    /// Of the daemon that runs.
     pub(crate) fn back_up(&self) {
-        copy(&self.path("data"), &self.path("backup"));
+        let made = self.run(&["backup", self.path("backup").to_str().unwrap()]);
+        assert_eq!(made.code, 0, "{made:?}");
     }
 
-    /// Puts the copy in the store's place.
+    /// Puts the backup in the place of the store, which nobody has open.
     pub(crate) fn restore(&self) {
-        fs::remove_dir_all(self.path("data")).unwrap();
-        copy(&self.path("backup"), &self.path("data"));
+        for name in ["store.redb", "identity.json"] {
+            fs::remove_file(self.path("data").join(name)).unwrap();
+        }
+        let restored = self.run(&["restore", self.path("backup").to_str().unwrap()]);
+        assert!(restored.code == 0 && restored.out.starts_with("restored store "), "{restored:?}");
     }
 }
 
@@ -187,16 +191,5 @@ pub(crate) fn soon(what: &str, is_so: impl Fn() -> bool) {
     while !is_so() {
         assert!(clock::ticks() < deadline, "not so: {what}");
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Files alone; a socket that a daemon left is nothing to keep.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
     }
 }

@@ -84,6 +84,10 @@ impl Running {
         self.child.id()
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The status of the answer to a POST on the webhook path.
     pub(crate) fn post(&self, headers: &str, body: &[u8]) -> u16 {
         self.send(&request("POST", "/webhooks/ring", headers, body))

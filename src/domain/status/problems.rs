@@ -228,7 +228,7 @@ impl Found {
             self.add(
                 ProblemName::RestoreGuard,
                 "No token is refreshed because the store is an older copy than the one that was in use.",
-                "Find the newest copy of the store; if it is this one, say `ringhookd restore accept`.",
+                "Find the newest copy of the store; if it is this one, say `ringhookd accept-restored`.",
             );
         }
         if tokens.client_refused {

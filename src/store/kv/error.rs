@@ -18,7 +18,7 @@ pub enum StoreError {
     Missing { folder: PathBuf },
     #[error(
         "the store in {folder} is not whole: {present} is there, {absent} is not. Nothing was changed. Put the missing \
-         part back from a backup; to begin anew, move all parts away"
+         part back; where it is lost, move all parts away and run `ringhookd restore FILE` with the newest backup"
     )]
     Partial { folder: PathBuf, present: String, absent: String },
     #[error(
@@ -43,9 +43,8 @@ pub enum StoreError {
     )]
     WrongKey { sealed: String, configured: String },
     #[error(
-        "the store is damaged ({0}). Nothing was changed. Keep a copy of the folder as it is. Then put back the newest copy that \
-         was made while ringhookd was stopped; without one, move the folder away and run `ringhookd init`: every user has to \
-         link again then"
+        "the store is damaged ({0}). Nothing was changed. Keep a copy of the folder as it is. Then move the store away and run \
+         `ringhookd restore FILE` with the newest backup; without one, run `ringhookd init`: every user has to link again then"
     )]
     Damaged(String),
     #[error("the store can't be opened: {0}")]
@@ -60,6 +59,14 @@ pub enum StoreError {
     Full,
     #[error("the disk is nearly full: less than [store] min_free is left")]
     LowDisk,
+    #[error(
+        "the disk of the store has {} MiB left, and a backup needs {} MiB beside what it writes: free some, or write the backup to \
+         another disk", .free >> 20, .needed >> 20
+    )]
+    NoRoomForSnapshot { free: u64, needed: u64 },
+    /// Of a file that is no backup, or a damaged one.
+    #[error("{file} can't be restored: {why}. Nothing was changed. Take another backup")]
+    BadBackup { file: String, why: String },
     #[error("{0}")]
     Vault(#[from] VaultError),
 }

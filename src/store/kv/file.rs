@@ -14,7 +14,7 @@ use super::folder::{Identity, write_new};
 use super::identity;
 use super::wal::Wal;
 
-const START: u64 = LOG_BYTES as u64;
+pub(crate) const START: u64 = LOG_BYTES as u64;
 
 /// A file that was opened, and has all in redb that its log had.
 pub(crate) struct Opened {
@@ -110,7 +110,7 @@ pub(crate) fn open(
 }
 
 /// redb over its part of a file.
-fn database(pages: Pages, cache_bytes: usize, check: bool) -> Result<Database, Fault> {
+pub(crate) fn database(pages: Pages, cache_bytes: usize, check: bool) -> Result<Database, Fault> {
     let mut builder = Builder::new();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check);
     Ok(builder.create_with_backend(pages)?)

@@ -124,6 +124,19 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Removes what an unfinished creation has made.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn abandon(path: &Path) -> Result<(), StoreError> {
+        if !Self::is_being_made(path)? {
+            return Ok(());
+        }
+        remove_all(path, &[IDENTITY, DATA])?;
+        sync_folder(path)?;
+        remove_all(path, &[CREATING])
+    }
+
     /// Whether no part of a store is there, or only parts of one whose creation was interrupted.
     ///
     /// # Errors

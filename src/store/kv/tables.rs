@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 use std::ops::{Deref, RangeBounds};
 
 use redb::{
-    AccessGuard, Database, Key, ReadTransaction, ReadableDatabase, Table, TableDefinition, TableHandle,
-    WriteTransaction,
+    AccessGuard, Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    Table, TableDefinition, TableHandle, WriteTransaction,
 };
 
 use super::changes::Changes;
@@ -182,6 +182,25 @@ macro_rules! tables {
         /// Makes every table, so that readers of a new store find them.
         pub(crate) fn create_all(txn: &WriteTransaction) -> Result<(), Fault> {
             $(txn.open_table($definition)?;)*
+            Ok(())
+        }
+
+        /// How many rows there are.
+        pub(crate) fn row_count(read: &ReadTransaction) -> Result<u64, Fault> {
+            let mut rows = 0;
+            $(rows += read.open_table($definition)?.len()?;)*
+            Ok(rows)
+        }
+
+        /// Tells table, key and value of every row, in order.
+        pub(crate) fn each_row(
+            read: &ReadTransaction,
+            mut tell: impl FnMut(&str, &[u8], &[u8]) -> Result<(), Fault>,
+        ) -> Result<(), Fault> {
+            $(for row in read.open_table($definition)?.iter()? {
+                let (key, value) = row?;
+                tell($definition.name(), <$key as redb::Value>::as_bytes(&key.value()).as_ref(), value.value())?;
+            })*
             Ok(())
         }
     };

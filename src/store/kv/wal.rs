@@ -8,7 +8,7 @@
 //! so a power cut can spoil none that was acknowledged.
 
 use bytes::{Buf, BufMut};
-use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, TableHandle, WriteTransaction};
 use ring::rand::SystemRandom;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -159,6 +159,11 @@ impl Wal {
         self.spare = record;
         Ok(())
     }
+}
+
+/// Whether a row says which records of the log count.
+pub(crate) fn is_of_log(table: &str, key: &[u8]) -> bool {
+    table == META.name() && key == GENERATION.as_bytes()
 }
 
 /// The generation that redb's last durable commit noted; none in a file that never had a log.

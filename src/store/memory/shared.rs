@@ -1,7 +1,7 @@
 //! What the writer and the readers of a store share: the file, the queues in memory, and how it stands.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -145,6 +145,8 @@ pub(crate) struct Shared {
     pub options: Options,
     pub stats: Stats,
     pub feed: Feed,
+    /// One at a time, because each keeps pages from being used again.
+    pub snapshot_under_way: AtomicBool,
     /// Where commits are timed, once somebody wants to know.
     pub metrics: OnceLock<Metrics>,
     db: RwLock<Option<Database>>,
@@ -175,6 +177,7 @@ impl Shared {
             options,
             stats: Stats::default(),
             feed: Feed::new(),
+            snapshot_under_way: AtomicBool::new(false),
             metrics: OnceLock::new(),
             db: RwLock::new(None),
             queues: Mutex::new(Queues::new()),

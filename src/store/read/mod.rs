@@ -2,3 +2,4 @@
 
 pub(crate) mod reader;
 pub(crate) mod readers;
+pub(crate) mod snapshot;

@@ -20,11 +20,17 @@ pub(crate) fn inspect(folder: &Path, environment: &str, vault: &Vault) -> Result
         return Err(StoreError::Environment { found: identity.environment, configured });
     }
     look_first(&folder, &identity)?;
+    look(&folder.data(), &identity, vault)?;
+    Ok(identity)
+}
+
+/// The same of a file that nobody else has.
+pub(crate) fn look(data: &Path, identity: &Identity, vault: &Vault) -> Result<(), StoreError> {
     let look = || {
-        let disk = file::disk(&folder.data()).map_err(Fault::from)?;
-        let db = file::open(disk, CACHE_BYTES, true, &identity)?.db;
-        identity::verify(&db, &identity, vault)?;
+        let disk = file::disk(data).map_err(Fault::from)?;
+        let db = file::open(disk, CACHE_BYTES, true, identity)?.db;
+        identity::verify(&db, identity, vault)?;
         Ok(load::read(&db, &[])?)
     };
-    caught::reading(&folder.data(), look).map(|_| identity)
+    caught::reading(data, look).map(drop)
 }

@@ -49,3 +49,10 @@ pub(crate) const EXPIRING: &str = "store.expiring";
 
 /// Passed while data keys are put under another master key.
 pub(crate) const REWRAPPING: &str = "store.rewrapping";
+
+/// Passed by each backup, in this order.
+pub(crate) const BACKING_UP: &[&str] = &["backup.rows", "backup.written", "backup.checked"];
+
+/// Passed by each restore.
+pub(crate) const RESTORING: &[&str] =
+    &["create.marked", "create.identified", "restore.copied", "create.filled"];

@@ -228,10 +228,13 @@ fn look_around(show: &mut Show, daemon: &Running) {
         &["accounts", "show", "twice"],
         &["queue", "list"],
         &["keys", "show"],
-        &["restore", "accept", "--yes"],
+        &["accept-restored", "--yes"],
     ] {
         show.both(args);
     }
+    let (config, backup) = (show.path("config.toml"), show.path("data/backup"));
+    show.command(&["--config", config.to_str().unwrap(), "backup", backup.to_str().unwrap()], "");
+    assert!(backup.exists(), "the search looks at it, too");
     show.metrics();
     show.process(daemon);
 }

@@ -1,0 +1,21 @@
+//! The store as it stands, for a backup: sealed as it lies, and as a stream that the caller writes to its own file.
+
+use super::Admin;
+use super::refusal::Reply;
+use super::session::Session;
+use crate::domain::actor::Actor;
+use crate::domain::rights::Call;
+use crate::http::answer;
+use crate::logging::audit::{self, Entry, What};
+
+impl Admin {
+    /// The caller writes the file, because it may write where the daemon may not, and may not where only the daemon may.
+    pub(super) fn back_up(&self, session: &Session, by: &Actor) -> Reply {
+        session.may(Call::Backup, None)?;
+        session.must_see_all("a backup holds all of them")?;
+        let stopping = self.stopping.subscribe();
+        let frames = self.store.snapshot(move || *stopping.borrow())?;
+        audit::note(&Entry::new(What::BackedUp, by.clone()));
+        Ok(answer::stream("application/octet-stream", frames))
+    }
+}
