@@ -107,7 +107,7 @@ pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
 /// Every key that is known, in the order in which they are read.
 pub fn keys() -> Vec<Key> {
     // Each kind of section is asked for all its keys, so one of each gives the whole list.
-    build::build("[[queue]]\n[[socket]]\n").keys
+    build::build("[[queue]]\n[[queue.body]]\n[[socket]]\n").keys
 }
 
 /// The text, which is overwritten when dropped, as it may hold inline keys.

@@ -11,7 +11,7 @@ use super::raw::{Echo, Section};
 use super::receivers::target;
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
-use crate::domain::routing::{Filter, Selection, TypePattern};
+use crate::domain::routing::{BodyValue, Filter, Selection, TypePattern};
 
 /// Each event is held against every queue, and marked with those that take it.
 const MAX_QUEUES: usize = 64;
@@ -98,12 +98,27 @@ fn spool(
 fn filter(s: &mut Section<'_>) -> Filter {
     let pattern = |text: &str| TypePattern::parse(text).map_err(because);
     let types = s.list("types", &["*"], Echo::Shown, pattern);
+    let subtypes = s.list("subtypes", &[], Echo::Shown, pattern);
     Filter {
         types: types.into_iter().map(|pattern| pattern.value).collect(),
+        subtypes: subtypes.into_iter().map(|pattern| pattern.value).collect(),
         users: selection(s, "users", &[], |id| UserId::new(id).map(drop)),
         accounts: selection(s, "accounts", &[], |id| AccountId::new(id).map(drop)),
         devices: selection(s, "devices", &[], |id| DeviceId::new(id).map(drop)),
+        body: s.each("body").into_iter().filter_map(body_value).collect(),
     }
+}
+
+/// One `[[queue.body]]`.
+fn body_value(mut s: Section<'_>) -> Option<BodyValue> {
+    let pointer = |text: &str| BodyValue::new(text, []).map(|_| text.to_owned()).map_err(because);
+    let pointer = s.required("pointer", "/data/attributes/source_type", text(pointer));
+    let one_of = s.list("one_of", &[], Echo::Shown, |text| Ok(Box::from(text)));
+    if one_of.is_empty() && s.sound(&["one_of"]) {
+        s.missing("one_of", "is missing; write the values that are wanted, such as one_of = [\"doorbell\"]");
+    }
+    s.finish();
+    BodyValue::new(&pointer?, one_of.into_iter().map(|value| value.value)).ok()
 }
 
 fn unclaimed(s: &mut Section<'_>, filter: &Filter) -> Unclaimed {

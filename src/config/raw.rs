@@ -292,7 +292,9 @@ impl<'a> Section<'a> {
         default: Option<String>,
     ) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.push(key);
-        let section = self.path.split('[').next().unwrap_or_default();
+        // `queue[0].body[1]` is `queue.body` for every number.
+        let outside = self.path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest));
+        let section: String = outside.collect();
         let path = if section.is_empty() { key.into() } else { format!("{section}.{key}") };
         self.doc.keys.borrow_mut().push(Key { path, default });
 

@@ -36,6 +36,8 @@ fn every_default_is_valid() {
                 };
                 format!("{BASE}[[queue]]\nname = \"q\"\n{kind}\n{name} = {default}")
             }
+            // Its list has to hold something.
+            "queue.body" => continue,
             "socket" => format!("{BASE}[[socket]]\npath = \"s\"\n{name} = {default}"),
             _ => format!("{BASE}[{section}]\n{name} = {default}"),
         };

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::cloudevent::{Mark, Marks, Outgoing, headers, render};
 use super::ids::{AccountId, DeviceId, UserId};
 use super::json_line::one_line;
-use super::routing::OWN_KINDS;
+use super::routing::{OWN_KINDS, Subject};
 use super::time::Millis;
 
 /// What was accepted. The raw body is kept to the byte; the other fields were read from it once.
@@ -57,6 +57,17 @@ impl Event {
             time: Some(now),
             marks: Marks::from_iter([Mark::Own]),
             body: body.to_string().into(),
+        }
+    }
+
+    /// The parts that filters look at.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            sub_kind: self.sub_kind.as_deref(),
+            device: self.device.as_ref().map(DeviceId::as_str),
+            account: self.account.as_ref().map(AccountId::as_str),
+            user: self.user.as_ref().map(UserId::as_str),
+            ..Subject::new(&self.kind, &self.body)
         }
     }
 

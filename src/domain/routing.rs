@@ -1,7 +1,9 @@
-//! Which events a queue takes: filters over type, user, account and device.
+//! Which events a queue takes: filters over type, sub type, user, account, device, and values inside the body.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
+use serde_json::Value;
 use thiserror::Error;
 
 /// Why a text can't be a pattern of event types.
@@ -73,34 +75,145 @@ impl Selection {
     }
 }
 
+/// Why a text can't be a JSON pointer (RFC 6901).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PointerError {
+    #[error("begins with no /; write one such as /data/attributes/source_type")]
+    NoSlash,
+    #[error("has a ~ that is neither ~0 nor ~1")]
+    Tilde,
+}
+
+/// Asks for a value inside the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyValue {
+    pointer: String,
+    one_of: HashSet<Box<str>>,
+}
+
+impl BodyValue {
+    /// The value at `pointer` has to be one of these: a text, or a number, `true`, `false` or `null` as JSON writes it.
+    ///
+    /// # Errors
+    /// [`PointerError`] for texts that are no pointer.
+    pub fn new(pointer: &str, one_of: impl IntoIterator<Item = Box<str>>) -> Result<Self, PointerError> {
+        if !pointer.starts_with('/') {
+            return Err(PointerError::NoSlash);
+        }
+        if pointer.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+            return Err(PointerError::Tilde);
+        }
+        Ok(Self { pointer: pointer.to_owned(), one_of: one_of.into_iter().collect() })
+    }
+
+    fn holds(&self, body: &Value) -> bool {
+        match body.pointer(&self.pointer) {
+            Some(Value::String(text)) => self.one_of.contains(text.as_str()),
+            Some(value @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => {
+                self.one_of.contains(value.to_string().as_str())
+            }
+            Some(Value::Array(_) | Value::Object(_)) | None => false,
+        }
+    }
+}
+
+/// The parts of an event that filters look at. An id is absent when the event has none, or none is known yet.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    pub kind: &'a str,
+    pub sub_kind: Option<&'a str>,
+    pub device: Option<&'a str>,
+    pub account: Option<&'a str>,
+    pub user: Option<&'a str>,
+    pub body: &'a [u8],
+    /// Read once for all queues, and only where one asks.
+    pub value: OnceCell<Option<Value>>,
+}
+
+impl<'a> Subject<'a> {
+    /// Of an event of this type with this body, and no ids.
+    pub const fn new(kind: &'a str, body: &'a [u8]) -> Self {
+        let (sub_kind, device, account, user) = (None, None, None, None);
+        Self { kind, sub_kind, device, account, user, body, value: OnceCell::new() }
+    }
+
+    fn value(&self) -> Option<&Value> {
+        self.value.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+    }
+}
+
+/// A part of a filter by the name that it has in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Types,
+    Subtypes,
+    Users,
+    Accounts,
+    Devices,
+    Body,
+}
+
+impl Part {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Types => "types",
+            Self::Subtypes => "subtypes",
+            Self::Users => "users",
+            Self::Accounts => "accounts",
+            Self::Devices => "devices",
+            Self::Body => "body",
+        }
+    }
+}
+
 /// What a queue takes: every part must agree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
     /// Any of these; none at all means every type.
     pub types: Vec<TypePattern>,
+    /// Any of these; none at all means every sub type, and events without one.
+    pub subtypes: Vec<TypePattern>,
     pub users: Selection,
     pub accounts: Selection,
     pub devices: Selection,
+    /// All of these.
+    pub body: Vec<BodyValue>,
 }
 
 impl Filter {
-    /// Whether the queue takes an event of type `kind`; an id is absent when the event has none, or none is known yet.
-    pub fn matches(
-        &self,
-        kind: &str,
-        device: Option<&str>,
-        account: Option<&str>,
-        user: Option<&str>,
-    ) -> bool {
-        self.matches_ignoring_user(kind, device, account) && self.users.holds(user)
+    /// Whether the queue takes the event.
+    pub fn matches(&self, event: &Subject<'_>) -> bool {
+        self.against(event).is_none()
     }
 
     /// Whether the queue takes the event for some user: what decides over an account that nobody has claimed yet.
-    pub fn matches_ignoring_user(&self, kind: &str, device: Option<&str>, account: Option<&str>) -> bool {
-        let all = self.types.is_empty() && !kind.starts_with(OWN_KINDS);
-        (all || self.types.iter().any(|pattern| pattern.matches(kind)))
-            && self.devices.holds(device)
-            && self.accounts.holds(account)
+    pub fn matches_ignoring_user(&self, event: &Subject<'_>) -> bool {
+        self.against_any_user(event).is_none()
+    }
+
+    /// The first part that does not agree.
+    pub fn against(&self, event: &Subject<'_>) -> Option<Part> {
+        let user = (!self.users.holds(event.user)).then_some(Part::Users);
+        self.against_any_user(event).or(user)
+    }
+
+    fn against_any_user(&self, event: &Subject<'_>) -> Option<Part> {
+        let any_type = self.types.is_empty() && !event.kind.starts_with(OWN_KINDS);
+        let subtype = |sub_kind: &str| self.subtypes.iter().any(|pattern| pattern.matches(sub_kind));
+        // The body last, because it has to be read for it.
+        if !(any_type || self.types.iter().any(|pattern| pattern.matches(event.kind))) {
+            Some(Part::Types)
+        } else if !(self.subtypes.is_empty() || event.sub_kind.is_some_and(subtype)) {
+            Some(Part::Subtypes)
+        } else if !self.devices.holds(event.device) {
+            Some(Part::Devices)
+        } else if !self.accounts.holds(event.account) {
+            Some(Part::Accounts)
+        } else if self.body.iter().all(|wanted| event.value().is_some_and(|body| wanted.holds(body))) {
+            None
+        } else {
+            Some(Part::Body)
+        }
     }
 }
 
@@ -114,6 +227,11 @@ mod tests {
         Selection::Only(ids.iter().map(|id| (*id).into()).collect())
     }
 
+    fn subject<'a>(kind: &'a str, ids: [Option<&'a str>; 3]) -> Subject<'a> {
+        let [device, account, user] = ids;
+        Subject { device, account, user, ..Subject::new(kind, b"{}") }
+    }
+
     #[test]
     fn every_part_must_agree() {
         let filter = Filter {
@@ -121,24 +239,60 @@ mod tests {
             users: only(&["ann"]),
             accounts: only(&["a1", "a2"]),
             devices: only(&["d1"]),
+            ..Filter::default()
         };
-        let matches = |kind, device, account, user| filter.matches(kind, device, account, user);
-        assert!(matches("motion_detected", Some("d1"), Some("a2"), Some("ann")));
-        assert!(matches("button_press", Some("d1"), Some("a1"), Some("ann")));
-        assert!(!matches("button_press_x", Some("d1"), Some("a1"), Some("ann")));
-        assert!(!matches("motion_detected", Some("d2"), Some("a1"), Some("ann")));
-        assert!(!matches("motion_detected", None, Some("a1"), Some("ann")));
-        assert!(!matches("motion_detected", Some("d1"), None, Some("ann")));
-        assert!(!matches("motion_detected", Some("d1"), Some("a1"), Some("bob")));
-        assert!(!matches("motion_detected", Some("d1"), Some("a1"), None));
-        assert!(filter.matches_ignoring_user("motion_detected", Some("d1"), Some("a1")));
-        assert!(!filter.matches_ignoring_user("motion_detected", Some("d1"), Some("a3")));
+        let against = |kind, device, account, user| filter.against(&subject(kind, [device, account, user]));
+        assert_eq!(against("motion_detected", Some("d1"), Some("a2"), Some("ann")), None);
+        assert_eq!(against("button_press", Some("d1"), Some("a1"), Some("ann")), None);
+        assert_eq!(against("button_press_x", Some("d1"), Some("a1"), Some("ann")), Some(Part::Types));
+        assert_eq!(against("motion_detected", Some("d2"), Some("a1"), Some("ann")), Some(Part::Devices));
+        assert_eq!(against("motion_detected", None, Some("a1"), Some("ann")), Some(Part::Devices));
+        assert_eq!(against("motion_detected", Some("d1"), None, Some("ann")), Some(Part::Accounts));
+        assert_eq!(against("motion_detected", Some("d1"), Some("a1"), Some("bob")), Some(Part::Users));
+        assert_eq!(against("motion_detected", Some("d1"), Some("a1"), None), Some(Part::Users));
+        let open = |account| {
+            filter.matches_ignoring_user(&subject("motion_detected", [Some("d1"), Some(account), None]))
+        };
+        assert!(open("a1") && !open("a3"));
     }
 
     #[test]
     fn an_empty_filter_takes_everything() {
-        assert!(Filter::default().matches("whatever", None, None, None));
-        assert!(Filter::default().matches("", Some("d"), Some("a"), Some("u")));
+        assert!(Filter::default().matches(&subject("whatever", [None; 3])));
+        assert!(Filter::default().matches(&subject("", [Some("d"), Some("a"), Some("u")])));
+        assert!(Filter::default().matches(&Subject::new("a", b"no JSON")));
+    }
+
+    #[test]
+    fn sub_types_are_patterns_and_an_event_without_one_has_none() {
+        let subtypes = vec![TypePattern::parse("human").unwrap(), TypePattern::parse("package*").unwrap()];
+        let filter = Filter { subtypes, ..Filter::default() };
+        let takes =
+            |sub_kind| filter.matches(&Subject { sub_kind, ..Subject::new("motion_detected", b"{}") });
+        assert!(takes(Some("human")) && takes(Some("package_delivery")));
+        assert!(!takes(Some("vehicle")) && !takes(None));
+    }
+
+    #[test]
+    fn a_value_inside_the_body_is_one_of_those_that_are_asked_for() {
+        let wanted = |pointer: &str, one_of: &[&str]| {
+            BodyValue::new(pointer, one_of.iter().map(|text| (*text).into())).unwrap()
+        };
+        let takes = |wanted: &[BodyValue], body: &str| {
+            let filter = Filter { body: wanted.to_vec(), ..Filter::default() };
+            filter.matches(&Subject::new("motion_detected", body.as_bytes()))
+        };
+        let body = r#"{"a":{"b":["x",7,true,null,1.5,{}],"s/t":"1"}}"#;
+        assert!(takes(&[wanted("/a/b/0", &["y", "x"])], body));
+        assert!(takes(&[wanted("/a/b/1", &["7"]), wanted("/a/b/2", &["true"])], body));
+        assert!(takes(&[wanted("/a/b/3", &["null"])], body) && takes(&[wanted("/a/b/4", &["1.5"])], body));
+        assert!(takes(&[wanted("/a/s~1t", &["1"])], body), "a text that looks like a number");
+        assert!(!takes(&[wanted("/a/b/0", &["x"]), wanted("/a/b/1", &["8"])], body), "all must agree");
+        assert!(!takes(&[wanted("/a/b/5", &["{}"])], body) && !takes(&[wanted("/a/c", &["x"])], body));
+        assert!(!takes(&[wanted("/a", &["x"])], "no JSON"));
+        assert_eq!(BodyValue::new("a", []), Err(PointerError::NoSlash));
+        assert_eq!(BodyValue::new("/a~2", []), Err(PointerError::Tilde));
+        assert_eq!(BodyValue::new("/a~", []), Err(PointerError::Tilde));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::support::configuration::Configuration;
 use ringhookd::config::{self, ConfigError, MasterKey, QueueKind, SecretSource, Unclaimed};
 use ringhookd::daemon;
 use ringhookd::domain::rights::Rights;
+use ringhookd::domain::routing::Subject;
 use ringhookd::store::StoreError;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
@@ -56,7 +57,7 @@ fn the_example_runs_as_it_is() {
     let [queue] = &config.queues[..] else { panic!("{:?}", config.queues) };
     assert_eq!((queue.name.as_str(), queue.unclaimed), ("all", Unclaimed::Deliver));
     assert!(matches!(queue.kind, QueueKind::Embedded { .. }));
-    assert!(queue.filter.matches("anything", None, None, None));
+    assert!(queue.filter.matches(&Subject::new("anything", b"{}")));
     let [socket] = &config.sockets[..] else { panic!("{:?}", config.sockets) };
     assert_eq!(socket.path, Path::new("ringhookd-data/admin.sock"));
     assert_eq!((socket.mode, &socket.rights), (0o600, &Rights::all()));

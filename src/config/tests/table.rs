@@ -246,6 +246,14 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "9: queue[0].secret_files[0]: must be a path that starts with / or ./, or credential:NAME; the secret itself belongs into that file",
     ),
     (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\n[[queue.body]]\npointer = \"data\"\none_of = [\"x\"]",
+        r#"9: queue[0].body[0].pointer = "data": begins with no /; write one such as /data/attributes/source_type"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\n[[queue.body]]\npointer = \"/data\"",
+        r#"8: queue[0].body[0].one_of: is missing; write the values that are wanted, such as one_of = ["doorbell"]"#,
+    ),
+    (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nurl = \"http://receiver/\"",
         "8: queue[0].url: only for a kind with a receiver",
     ),

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::transaction::Txn;
 use super::{accounts, chunks, keys};
 use crate::domain::event::Event;
-use crate::domain::ids::{AccountId, DeviceId, UserId};
 use crate::domain::link::{LinkState, Owner};
 use crate::domain::time::Millis;
 use crate::store::command::Published;
@@ -21,16 +20,14 @@ pub(crate) struct Destination {
 }
 
 pub(crate) fn destination(txn: &Txn<'_>, event: &Event, account_number: u32, owner: Owner) -> Destination {
-    let device = event.device.as_ref().map(DeviceId::as_str);
-    let account = event.account.as_ref().map(AccountId::as_str);
-    let user = event.user.as_ref().map(UserId::as_str);
+    let subject = event.subject();
     let claimable = matches!(owner, Owner::Next | Owner::NextOr(_)) && account_number != NO_ACCOUNT;
     let (mut queues, mut awaited) = (Vec::new(), false);
     for (number, spec) in &txn.core.routes {
-        let waits = user.is_none() && spec.unclaimed == Unclaimed::Hold;
+        let waits = subject.user.is_none() && spec.unclaimed == Unclaimed::Hold;
         if waits {
-            awaited |= spec.filter.matches_ignoring_user(&event.kind, device, account);
-        } else if spec.filter.matches(&event.kind, device, account, user) {
+            awaited |= spec.filter.matches_ignoring_user(&subject);
+        } else if spec.filter.matches(&subject) {
             queues.push(*number);
         }
     }
@@ -41,12 +38,10 @@ pub(crate) fn destination(txn: &Txn<'_>, event: &Event, account_number: u32, own
 
 /// Queues that take an event of this user, without those in `but`.
 pub(crate) fn queues_for(txn: &Txn<'_>, event: &Event, but: &[u16]) -> Vec<u16> {
-    let device = event.device.as_ref().map(DeviceId::as_str);
-    let account = event.account.as_ref().map(AccountId::as_str);
-    let user = event.user.as_ref().map(UserId::as_str);
+    let subject = event.subject();
     let wants = |spec: &crate::store::memory::options::QueueSpec| {
-        let open = user.is_some() || spec.unclaimed == Unclaimed::Deliver;
-        open && spec.filter.matches(&event.kind, device, account, user)
+        let open = subject.user.is_some() || spec.unclaimed == Unclaimed::Deliver;
+        open && spec.filter.matches(&subject)
     };
     txn.core.routes.iter().filter(|(n, spec)| !but.contains(n) && wants(spec)).map(|(n, _)| *n).collect()
 }
