@@ -80,13 +80,16 @@ impl Intake {
 
     /// Answers one webhook.
     async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
-        let verdict = self.webhook(request).await.unwrap_or_else(|verdict| verdict);
+        let started = clock::ticks();
+        let verdict = self.webhook(request, started).await.unwrap_or_else(|verdict| verdict);
         self.metrics.webhook(verdict);
+        if verdict.status() == 200 {
+            self.metrics.answer_seconds.observe((clock::ticks() - started).as_secs_f64());
+        }
         reply(verdict)
     }
 
-    async fn webhook(&self, request: Request<Body>) -> Result<Verdict, Verdict> {
-        let started = clock::ticks();
+    async fn webhook(&self, request: Request<Body>, started: Instant) -> Result<Verdict, Verdict> {
         let connection = request.body().connection();
         let signature = self.signature(&request)?;
         let body = self.body(request, started + self.settings.body_timeout).await?;

@@ -1,10 +1,11 @@
 //! Every metric's name, once; rooms get typed handles, and the registry belongs to one [`Metrics`].
 
-use std::fmt::{self, Write};
+mod labels;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,164 +16,12 @@ use crate::domain::claim::Outcome;
 use crate::domain::code::CodeEnd;
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Health;
+use crate::domain::status::ProblemName;
 use crate::domain::verdict::Verdict;
 
-/// The values of a label, as an enum and as text.
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The label's value, also for logs.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)+
-                }
-            }
-        }
-
-        impl EncodeLabelValue for $name {
-            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-                encoder.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-/// Lets what the domain names be a label's value.
-macro_rules! label_values {
-    ($($type:ty: $name:ident),+ $(,)?) => {
-        $(impl EncodeLabelValue for $type {
-            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-                encoder.write_str(self.$name())
-            }
-        })+
-    };
-}
-
-label_values! { Health: as_str, Verdict: as_str, CodeEnd: as_str, LinkState: name }
-
-label! {
-    /// Why the HTTP room answered or closed in a handler's place.
-    HttpRefusal {
-        /// Too many connections.
-        Connections = "connections",
-        /// Too many requests in flight.
-        Requests = "requests",
-        /// The handler took longer than the budget.
-        Overdue = "overdue",
-        Panic = "panic",
-        /// More than one reading of the framing, or not exactly one host.
-        Malformed = "malformed",
-        /// The request was slow, and its place was needed.
-        Evicted = "evicted",
-    }
-}
-label! {
-    /// The state of a connection that was closed because its place, or its memory, was needed.
-    Evicted {
-        /// Nothing had come.
-        Silent = "silent",
-        SlowHead = "slow_head",
-        SlowBody = "slow_body",
-        /// It rested between two requests.
-        Idle = "idle",
-        /// Its peer did not take the answer.
-        Unread = "unread",
-        /// It was answered, and its peer went on sending.
-        Lingering = "lingering",
-    }
-}
-label! {
-    /// Which listener a connection came in by.
-    ListenerName {
-        Public = "public",
-        Admin = "admin",
-    }
-}
-label! {
-    /// What became of an event in a queue.
-    Fate {
-        Accepted = "accepted",
-        Delivered = "delivered",
-        /// A delivery attempt failed.
-        Failed = "failed",
-        Dead = "dead",
-    }
-}
-label! {
-    /// Records that wait aside.
-    Aside {
-        Held = "held",
-        Dead = "dead",
-        Unrouted = "unrouted",
-        Quarantined = "quarantined",
-    }
-}
-label! {
-    /// How a refresh of tokens came out.
-    Refresh {
-        Renewed = "renewed",
-        /// Renewed by an answer that is no whole JSON.
-        Damaged = "damaged",
-        /// Not begun, for a reason of our own.
-        Withheld = "withheld",
-        NotSent = "not_sent",
-        /// Nobody knows whether the tokens were replaced.
-        Unknown = "unknown",
-        /// OAuth's answer can't be read.
-        Unreadable = "unreadable",
-        Throttled = "throttled",
-        /// OAuth does not honour the token.
-        Refused = "refused",
-        /// OAuth does not honour our own secret.
-        ClientRefused = "client_refused",
-    }
-}
-label! {
-    /// What became of a worker's wish for an access token.
-    AccessOutcome {
-        Given = "given",
-        /// It may ask again.
-        Later = "later",
-        Denied = "denied",
-    }
-}
-label! {
-    /// How a call of the token exchange URL was answered.
-    CodeRequest {
-        /// 200: it is durable, or came before.
-        Taken = "taken",
-        /// 400: there is no code in it.
-        Unreadable = "unreadable",
-        /// 503: over the share that codes have.
-        TooMany = "too_many",
-        /// 503: the store, or the configuration.
-        Unavailable = "unavailable",
-        /// 413.
-        TooLarge = "too_large",
-        /// The body did not come, or not in time.
-        NoBody = "no_body",
-    }
-}
-label! {
-    /// What the store does with a write.
-    StoreState {
-        Open = "open",
-        /// Refuses webhooks since the disk is nearly full.
-        LowDisk = "low_disk",
-        /// Refuses all after an I/O error, until it is open again.
-        Failing = "failing",
-        /// Refuses all until a person has looked.
-        Damaged = "damaged",
-    }
-}
+pub use self::labels::{
+    AccessOutcome, Aside, CodeRequest, Evicted, Fate, HttpRefusal, ListenerName, Refresh, StoreState,
+};
 
 macro_rules! labels {
     ($name:ident { $($key:ident: $type:ty),+ }) => {
@@ -198,6 +47,8 @@ labels!(LinkLabel { state: LinkState });
 labels!(CodeLabel { outcome: CodeEnd });
 labels!(CodeRequestLabel { outcome: CodeRequest });
 labels!(ClaimLabel { outcome: &'static str });
+labels!(ProblemLabel { name: ProblemName });
+labels!(VersionLabel { version: &'static str });
 
 /// All metrics of one daemon. Clones share them.
 #[derive(Debug, Clone)]
@@ -211,6 +62,11 @@ pub struct Metrics {
     http_evictions: Family<EvictedLabel, Counter>,
     events: Family<QueueLabel, Counter>,
     waiting: Family<QueueNameLabel, Gauge>,
+    waiting_bytes: Family<QueueNameLabel, Gauge>,
+    oldest_age: Family<QueueNameLabel, Gauge>,
+    stalled: Family<QueueNameLabel, Gauge>,
+    problems: Family<ProblemLabel, Gauge>,
+    build: Family<VersionLabel, Gauge>,
     aside: Family<AsideLabel, Gauge>,
     store_state: Family<StateLabel, Gauge>,
     refreshes: Family<RefreshLabel, Counter>,
@@ -232,6 +88,14 @@ pub struct Metrics {
     pub guarded: Gauge,
     /// Answers of OAuth that are in memory, or in the guard folder, and not in the store.
     pub unrecorded: Gauge,
+    /// When the daemon started, in seconds since 1970.
+    pub started_at: Gauge,
+    /// Sizes in bytes: of the file, of what is kept, and what that may be at most.
+    pub store_file: Gauge,
+    pub store_kept: Gauge,
+    pub store_max: Gauge,
+    /// From a webhook's head to its answer that it is durable, in seconds.
+    pub answer_seconds: Histogram,
     /// Wall time of a group commit, in seconds.
     pub commit_seconds: Histogram,
     /// Webhooks in a group commit.
@@ -270,6 +134,11 @@ impl Default for Metrics {
             http_evictions: Family::default(),
             events: Family::default(),
             waiting: Family::default(),
+            waiting_bytes: Family::default(),
+            oldest_age: Family::default(),
+            stalled: Family::default(),
+            problems: Family::default(),
+            build: Family::default(),
             aside: Family::default(),
             store_state: Family::default(),
             refreshes: Family::default(),
@@ -286,6 +155,11 @@ impl Default for Metrics {
             nearest_lapse: Gauge::default(),
             guarded: Gauge::default(),
             unrecorded: Gauge::default(),
+            started_at: Gauge::default(),
+            store_file: Gauge::default(),
+            store_kept: Gauge::default(),
+            store_max: Gauge::default(),
+            answer_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
             // 0.25 ms to 4 s: an fdatasync is half a millisecond, the answer's budget 4 s.
             commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
             batch_events: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
@@ -313,12 +187,23 @@ impl Metrics {
         names.add("http_refusals", "Refused before or instead of a handler", &self.http_refusals);
         let help = "Connections closed because others needed their place or memory";
         names.add("http_evictions", help, &self.http_evictions);
+        let help = "From a webhook's head to its answer that it is durable";
+        names.add_in(Unit::Seconds, "answer_duration", help, &self.answer_seconds);
         let help = "Wall time of a group commit";
         names.add_in(Unit::Seconds, "commit_duration", help, &self.commit_seconds);
         names.add("commit_events", "Webhooks in a group commit", &self.batch_events);
         names.add("queue_events", "Events by queue and what became of them", &self.events);
         names.add("queue_waiting_events", "Events that wait in a queue", &self.waiting);
+        let help = "Their size";
+        names.add_in(Unit::Bytes, "queue_waiting", help, &self.waiting_bytes);
+        let help = "How long the oldest event has waited in a queue";
+        names.add_in(Unit::Seconds, "queue_oldest_age", help, &self.oldest_age);
+        names.add("queue_stalled", "1 while a queue delivers nothing", &self.stalled);
         names.add("aside_records", "Records held, dead, unrouted or quarantined", &self.aside);
+        let help = "Size of the store's file";
+        names.add_in(Unit::Bytes, "store_file", help, &self.store_file);
+        names.add_in(Unit::Bytes, "store_kept", "What the store keeps", &self.store_kept);
+        names.add_in(Unit::Bytes, "store_max", "What it may keep at most", &self.store_max);
         names.add("store_state", "1 for the state that the store is in", &self.store_state);
         names.add("refreshes", "Refreshes of tokens by how they came out", &self.refreshes);
         let help = "Of them with a token that was sent before, and whose answer was lost";
@@ -339,6 +224,10 @@ impl Metrics {
         names.add("restore_guard", help, &self.guarded);
         names.add("unrecorded_answers", "Answers of OAuth that the store has not taken", &self.unrecorded);
         names.add("unmatched_posts", "POSTs to paths where nothing is", &self.unmatched_posts);
+        names.add("problems", "What needs an operator, by name", &self.problems);
+        names.add("build_info", "1 for the version that runs", &self.build);
+        let help = "When the daemon started, since 1970";
+        names.add_in(Unit::Seconds, "start_time", help, &self.started_at);
         names.add("panics", "Panics caught", &self.panics);
         names.add("log_lines_lost", "Log lines not written", &self.log_lines_lost);
         names.0
@@ -368,6 +257,10 @@ impl Metrics {
         for outcome in Outcome::NAMES {
             drop(self.claims.get_or_create(&ClaimLabel { outcome }));
         }
+        for &name in ProblemName::ALL {
+            drop(self.problems.get_or_create(&ProblemLabel { name }));
+        }
+        self.build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         for state in Health::ALL {
             drop(self.link_changes.get_or_create(&TokenLabel { state }));
         }
@@ -411,13 +304,27 @@ impl Metrics {
     }
 
     /// Takes over a queue's totals, which only grow.
-    pub fn queue(&self, queue: &str, totals: [(Fate, u64); 4], waiting: u64) {
+    pub fn queue(&self, queue: &str, totals: [(Fate, u64); 4]) {
         for (fate, total) in totals {
             let label = QueueLabel { queue: queue.to_owned(), fate };
             self.events.get_or_create(&label).inner().fetch_max(total, Ordering::Relaxed);
         }
+    }
+
+    /// How a queue stands.
+    pub fn queue_gauges(&self, queue: &str) -> QueueGauges {
         let label = QueueNameLabel { queue: queue.to_owned() };
-        self.waiting.get_or_create(&label).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        QueueGauges {
+            waiting: self.waiting.get_or_create_owned(&label),
+            waiting_bytes: self.waiting_bytes.get_or_create_owned(&label),
+            oldest_age: self.oldest_age.get_or_create_owned(&label),
+            stalled: self.stalled.get_or_create_owned(&label),
+        }
+    }
+
+    /// Problems of one name.
+    pub fn problems(&self, name: ProblemName) -> Gauge {
+        self.problems.get_or_create_owned(&ProblemLabel { name })
     }
 
     pub fn aside(&self, kind: Aside) -> Gauge {
@@ -475,6 +382,17 @@ impl Metrics {
     pub fn log_lines_lost(&self, lines: u64) {
         self.log_lines_lost.inner().fetch_max(lines, Ordering::Relaxed);
     }
+}
+
+/// One queue's metrics that go up and down.
+#[derive(Debug)]
+pub struct QueueGauges {
+    pub waiting: Gauge,
+    pub waiting_bytes: Gauge,
+    /// Of the oldest event, in seconds; 0 where none waits.
+    pub oldest_age: Gauge,
+    /// 1 while nothing is delivered.
+    pub stalled: Gauge,
 }
 
 /// One listener's metrics.
@@ -538,7 +456,8 @@ mod tests {
         metrics.webhook(Verdict::Forged);
         metrics.commit_seconds.observe(0.000_3);
         let totals = [(Fate::Accepted, 4), (Fate::Delivered, 1), (Fate::Failed, 0), (Fate::Dead, 2)];
-        metrics.queue("orders", totals, 1);
+        metrics.queue("orders", totals);
+        metrics.queue_gauges("orders").waiting.set(1);
         metrics.store_is(StoreState::LowDisk);
         metrics.log_lines_lost(3);
         let http = metrics.http(ListenerName::Public);

@@ -3,13 +3,14 @@
 use super::Admin;
 use crate::clock;
 use crate::domain::refresh::{Health, LIFE};
-use crate::domain::status::{Report, StoreCondition};
+use crate::domain::status::{DeliveryState, ProblemName, Report, StoreCondition};
 use crate::store::LinkState;
 use crate::telemetry::{Aside, Fate, StoreState};
 
 impl Admin {
     pub(super) fn refresh_metrics(&self) {
-        let Report { status, .. } = self.report();
+        let Report { status, problems } = self.report();
+        let now = clock::now();
         let kept = [
             (Aside::Held, status.kept.held),
             (Aside::Dead, status.kept.dead),
@@ -30,6 +31,14 @@ impl Admin {
             self.metrics.accounts(state).set(signed(count.unwrap_or_default()));
         }
         self.metrics.log_lines_lost(status.log_lines_lost);
+        for &name in ProblemName::ALL {
+            let count = problems.iter().filter(|problem| problem.name == name).count();
+            self.metrics.problems(name).set(signed(count as u64));
+        }
+        self.metrics.started_at.set(signed(status.started_at.0 / 1000));
+        self.metrics.store_file.set(signed(status.store.file_bytes));
+        self.metrics.store_kept.set(signed(status.store.kept_bytes));
+        self.metrics.store_max.set(signed(status.store.max_bytes));
         let tokens = &status.tokens;
         for state in Health::ALL {
             self.metrics.tokens(state).set(signed(tokens.of(state)));
@@ -38,7 +47,7 @@ impl Admin {
         #[expect(clippy::cast_precision_loss, reason = "a clock is not that wrong")]
         self.metrics.ring_clock_ahead.set(ahead as f64 / 1000.0);
         // Without a link there is nothing to warn of.
-        let left = tokens.nearest_lapse.map_or(LIFE, |at| at.since(clock::now())).as_secs();
+        let left = tokens.nearest_lapse.map_or(LIFE, |at| at.since(now)).as_secs();
         self.metrics.nearest_lapse.set(signed(left));
         self.metrics.guarded.set(i64::from(tokens.guarded));
         self.metrics.codes_under_way.set(signed(tokens.codes_under_way));
@@ -51,7 +60,14 @@ impl Admin {
                 (Fate::Failed, counts.failed),
                 (Fate::Dead, counts.dead),
             ];
-            self.metrics.queue(&queue.name, totals, queue.waiting);
+            self.metrics.queue(&queue.name, totals);
+            let age = queue.oldest.map(|oldest| now.since(oldest).as_secs());
+            let is_stalled = queue.delivery.is_some_and(|state| state != DeliveryState::Delivering);
+            let gauges = self.metrics.queue_gauges(&queue.name);
+            gauges.waiting.set(signed(queue.waiting));
+            gauges.waiting_bytes.set(signed(queue.waiting_bytes));
+            gauges.oldest_age.set(signed(age.unwrap_or_default()));
+            gauges.stalled.set(i64::from(is_stalled));
         }
     }
 }

@@ -13,6 +13,7 @@ mod keys;
 mod lease;
 mod letters;
 mod metrics;
+mod probes;
 mod queues;
 mod refusal;
 mod request;

@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-
 use super::refusal::Reply;
 use super::request::ok;
 use super::session::Session;
@@ -18,11 +15,8 @@ use crate::domain::status::{
 };
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
-use crate::http::answer;
 use crate::store::{Health as StoreHealth, LinkState};
 use crate::{clock, logging};
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Admin {
     pub(super) fn status(&self, session: &Session) -> Reply {
@@ -32,10 +26,7 @@ impl Admin {
 
     pub(super) fn render_metrics(&self, session: &Session) -> Reply {
         session.may(Call::Metrics, None)?;
-        self.refresh_metrics();
-        let mut answer = answer::text(StatusCode::OK, self.metrics.render());
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
-        Ok(answer)
+        Ok(self.rendered_metrics())
     }
 
     /// Everything that is known, and what an operator has to do about it.

@@ -2,6 +2,7 @@
 
 mod reach;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
@@ -64,6 +65,8 @@ impl Findings {
             self.problems.push(error.to_string());
         }
         self.writable("tokens.guard_folder", &config.tokens.guard_folder);
+        self.address("listen", Some(config.listen));
+        self.address("metrics.listen", config.metrics_listen);
         for queue in &config.queues {
             if let QueueKind::Http(_) = &queue.kind
                 && let Some(secrets) = &mut secrets
@@ -149,6 +152,14 @@ impl Findings {
             }
         };
         self.notes.push(format!("there is no store in {} yet; serve makes {makes}", folder.display()));
+    }
+
+    /// An address has to be one of this machine's. Its port is the daemon's own while that runs.
+    fn address(&mut self, what: &str, address: Option<SocketAddr>) {
+        let Some(address) = address else { return };
+        if let Err(error) = TcpListener::bind((address.ip(), 0)) {
+            self.problems.push(format!("{what} = \"{address}\": can't be listened on: {error}"));
+        }
     }
 
     fn read_by_others(&mut self, what: &str, stopped: Vec<String>) {

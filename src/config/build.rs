@@ -10,8 +10,8 @@ use super::common::{AGES, SIZES, path, url_path};
 use super::doc::{Doc, Key};
 use super::files::{Sources, add_hmac_key};
 use super::model::{
-    Config, DeadLetters, Held, Http, Log, LogFormat, LogLevel, Quarantine, Queue, Seen, Store, Unrouted,
-    Webhook,
+    ApiListener, Config, DeadLetters, Held, Http, Log, LogFormat, LogLevel, Quarantine, Queue, Seen, Store,
+    Unrouted, Webhook,
 };
 use super::problem::Problem;
 use super::raw::{At, Echo, Section};
@@ -66,6 +66,7 @@ fn config(mut root: Section<'_>) -> Config {
     let unrouted = unrouted(root.section("unrouted"));
     let (queues, receivers) = queues::queues(&mut root, &store.folder);
     let api = sockets::sockets(&mut root, &store_section, &store.folder);
+    let metrics_listen = metrics(root.section("metrics"), listen, &api.listeners);
     let log = log(root.section("log"));
 
     let mut kept = vec![
@@ -107,6 +108,7 @@ fn config(mut root: Section<'_>) -> Config {
         queues: queues.into_iter().map(|(_, queue): (String, Queue)| queue).collect(),
         sockets: api.sockets,
         api_listeners: api.listeners,
+        metrics_listen,
         log,
     }
 }
@@ -247,6 +249,17 @@ fn unrouted(mut s: Section<'_>) -> Unrouted {
     };
     s.finish();
     unrouted
+}
+
+/// Any address, because nothing that is served there is secret.
+fn metrics(mut s: Section<'_>, public: Option<SocketAddr>, api: &[ApiListener]) -> Option<SocketAddr> {
+    let listen = s.optional("listen", "127.0.0.1:9464", Echo::Shown, text(address));
+    let others = public.into_iter().chain(api.iter().map(|listener| listener.address));
+    if listen.is_some_and(|ours| ours.port() != 0 && others.into_iter().any(|other| other == ours)) {
+        s.refuse("listen", "is the address of another listener already".into());
+    }
+    s.finish();
+    listen
 }
 
 fn log(mut s: Section<'_>) -> Log {

@@ -38,6 +38,8 @@ pub struct Config {
     pub sockets: Vec<Socket>,
     /// The `[[socket]]` entries with `listen`.
     pub api_listeners: Vec<ApiListener>,
+    /// Where metrics and probes are served in the clear, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     pub log: Log,
 }
 

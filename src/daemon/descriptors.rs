@@ -13,7 +13,9 @@ const MIN_CONNECTIONS: u64 = 16;
 /// How many connections the public listener may have: as configured, or what the limit of open files leaves.
 pub(super) fn connections(config: &Config) -> usize {
     let leaving = http::MAX_LEAVING as u64;
-    let sockets = (config.sockets.len() + config.api_listeners.len()) as u64
+    let sockets = (config.sockets.len()
+        + config.api_listeners.len()
+        + usize::from(config.metrics_listen.is_some())) as u64
         * (admin::limits().max_connections as u64 + leaving);
     let files = open_files();
     let room = files.saturating_sub(OWN_FILES + leaving + sockets).max(MIN_CONNECTIONS);

@@ -39,10 +39,12 @@ pub(super) struct Listeners {
     pub sockets: Vec<(UnixListener, SocketFile)>,
     /// The same API on addresses, in the configuration's order.
     pub addresses: Vec<TcpListener>,
+    /// For metrics and probes.
+    pub metrics: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Binds the address for webhooks, and every socket of the admin API.
+    /// Binds the address for webhooks, every socket of the admin API, and the address for metrics.
     pub(super) async fn bind(config: &Config) -> Result<Self, Error> {
         let listener = bind(config.listen, "").await?;
         let address = listener.local_addr()?;
@@ -50,8 +52,12 @@ impl Listeners {
         for ApiListener { address, .. } in &config.api_listeners {
             addresses.push(bind(*address, "[[socket]] ").await?);
         }
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(bind(address, "[metrics] ").await?),
+            None => None,
+        };
         let sockets = config.sockets.iter().map(sockets::bind).collect::<Result<_, _>>()?;
-        Ok(Self { listener, address, sockets, addresses })
+        Ok(Self { listener, address, sockets, addresses, metrics })
     }
 }
 
@@ -91,6 +97,7 @@ pub(super) struct AdminListeners<'a> {
     pub sockets: Vec<(UnixListener, SocketFile)>,
     pub addresses: Vec<TcpListener>,
     pub tokens: Vec<Secret<String>>,
+    pub probes: Option<TcpListener>,
 }
 
 /// Serves the admin API on each socket and address with its rights, until `stop` resolves.
@@ -103,7 +110,7 @@ pub(super) fn serve<F>(
 ) where
     F: Future<Output = Instant> + Send + 'static,
 {
-    let AdminListeners { config, sockets, addresses, tokens } = listeners;
+    let AdminListeners { config, sockets, addresses, tokens, probes } = listeners;
     // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
     let server = || Server::new(limits(), metrics.http(ListenerName::Admin));
     for ((listener, file), socket) in sockets.into_iter().zip(&config.sockets) {
@@ -114,6 +121,9 @@ pub(super) fn serve<F>(
             drop(file);
         });
     }
+    if let Some(listener) = probes {
+        serve_probes(listener, admin, metrics, tasks, stop());
+    }
     for ((listener, of), token) in addresses.into_iter().zip(&config.api_listeners).zip(tokens) {
         let address = listener.local_addr().unwrap_or(of.address).to_string();
         tracing::info!(address, "the admin API listens");
@@ -123,6 +133,24 @@ pub(super) fn serve<F>(
             let _ = serving.await;
         });
     }
+}
+
+/// Metrics and probes, with limits of their own.
+fn serve_probes(
+    listener: TcpListener,
+    admin: &Arc<Admin>,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+    stop: impl Future<Output = Instant> + Send + 'static,
+) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "metrics and probes listen");
+    }
+    let server = Server::new(limits(), metrics.http(ListenerName::Metrics));
+    let serving = server.serve(listener, Arc::clone(admin).probes(), stop);
+    tasks.spawn(async move {
+        let _ = serving.await;
+    });
 }
 
 /// The state of each dispatched queue's delivery, now and later.

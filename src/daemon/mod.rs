@@ -137,7 +137,7 @@ impl Prepared {
         let (stop, stopped) = watch::channel(None);
         let stopping = || stopping(stopped.clone());
         let mut tasks = JoinSet::new();
-        let Listeners { listener, address, sockets, addresses } = self.listeners;
+        let Listeners { listener, address, sockets, addresses, metrics } = self.listeners;
         let serving = self.server.serve(listener, self.routes, stopping());
         tasks.spawn(async move {
             let _ = serving.await;
@@ -152,7 +152,8 @@ impl Prepared {
         let drained = stopping();
         tasks.spawn(Arc::clone(&self.tokens).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
         tasks.spawn(Arc::clone(&self.linking).run(stopping()));
-        let served = AdminListeners { config: &self.config, sockets, addresses, tokens: self.api_tokens };
+        let tokens = self.api_tokens;
+        let served = AdminListeners { config: &self.config, sockets, addresses, tokens, probes: metrics };
         listeners::serve(served, &self.admin, &self.metrics, &mut tasks, stopping);
         if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");

@@ -16,6 +16,7 @@ mod import;
 mod key_files;
 mod linking;
 mod log_lines;
+mod metrics;
 mod output;
 mod partner;
 mod reach;

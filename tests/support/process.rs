@@ -76,8 +76,13 @@ impl Running {
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Self { child, address: nowhere, log, reader: Some(reader) };
-        running.address = running.wait_for(address_in);
+        running.address = running.address_of("ready for webhooks");
         running
+    }
+
+    /// The address in the line of its log with these words.
+    pub(crate) fn address_of(&self, words: &str) -> SocketAddr {
+        self.wait_for(|log| address_in(log, words))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -156,10 +161,10 @@ impl Drop for Running {
     }
 }
 
-/// The address in the line that says that the daemon is ready, as JSON or for people.
-fn address_in(log: &str) -> Option<SocketAddr> {
+/// The address in the line with these words, as JSON or for people.
+fn address_in(log: &str, words: &str) -> Option<SocketAddr> {
     let (whole, _) = log.rsplit_once('\n')?;
-    let line = whole.lines().find(|line| line.contains("ready for webhooks"))?;
+    let line = whole.lines().find(|line| line.contains(words))?;
     let address = &line[line.find("127.")?..];
     let end = address.find(['"', ' ']).unwrap_or(address.len());
     address[..end].parse().ok()

@@ -274,6 +274,14 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "8: queue[0].max_attemps: unknown key; did you mean max_attempts?",
     ),
     (
+        "[metrics]\nlisten = \"9464\"",
+        r#"6: metrics.listen = "9464": not an IP address with a port; write one such as "127.0.0.1:9464""#,
+    ),
+    (
+        "[metrics]\nlisten = \"127.0.0.1:1\"\n[[socket]]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"/t\"",
+        r#"6: metrics.listen = "127.0.0.1:1": is the address of another listener already"#,
+    ),
+    (
         "[[socket]]\nlisten = \"0.0.0.0:1\"\ntoken_file = \"/t\"",
         r#"6: socket[0].listen = "0.0.0.0:1": is no loopback address: what is sent there is not encrypted, so it must not leave this machine"#,
     ),
