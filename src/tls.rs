@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 
 /// Why there is nobody to trust.
@@ -64,6 +64,26 @@ pub fn client(
     let key = PrivateKeyDer::from_pem_slice(identity.key);
     let (Ok(chain), Ok(key)) = (chain, key) else { return Err(TlsError::Identity) };
     config.with_client_auth_cert(chain, key).map_err(|_| TlsError::Identity)
+}
+
+/// Why a peer is not spoken with, for operators.
+pub fn words(error: &rustls::Error) -> &'static str {
+    use CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            // The latter for a CA of the same name as one that is trusted.
+            Bad::UnknownIssuer | Bad::BadSignature => {
+                "TLS: the certificate is from no CA that is trusted here"
+            }
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                "TLS: the certificate is for another host"
+            }
+            Bad::Expired | Bad::ExpiredContext { .. } => "TLS: the certificate has expired",
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "TLS: the certificate is not valid yet",
+            _ => "TLS: the certificate is not accepted",
+        },
+        _ => "TLS: the handshake failed",
+    }
 }
 
 /// At least one certificate, and all of them good.

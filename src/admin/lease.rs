@@ -240,13 +240,13 @@ impl Admin {
                 None => no_such_queue(),
             });
         };
-        match configured.kind {
-            QueueKind::Embedded { visibility } => Ok((configured, visibility)),
-            QueueKind::Spool(_) | QueueKind::Http(_) => Err(Refusal::conflict(format!(
+        let QueueKind::Embedded { visibility } = configured.kind else {
+            return Err(Refusal::conflict(format!(
                 "the queue is of kind {}: the daemon delivers its events, and they are not read here",
                 configured.kind.as_str()
-            ))),
-        }
+            )));
+        };
+        Ok((configured, visibility))
     }
 }
 

@@ -68,7 +68,8 @@ impl Findings {
         self.address("listen", Some(config.listen));
         self.address("metrics.listen", config.metrics_listen);
         for queue in &config.queues {
-            if let QueueKind::Http(_) = &queue.kind
+            // A spool would make its folder.
+            if !matches!(queue.kind, QueueKind::Embedded { .. } | QueueKind::Spool(_))
                 && let Some(secrets) = &mut secrets
             {
                 let secrets = secrets.receivers.remove(&queue.name).unwrap_or_default();

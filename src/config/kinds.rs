@@ -6,11 +6,12 @@ pub(super) enum Kind {
     Embedded,
     Spool,
     Http,
+    Redis,
 }
 
 /// Every kind by its word.
 pub(super) const KINDS: &[(&str, Kind)] =
-    &[("embedded", Kind::Embedded), ("spool", Kind::Spool), ("http", Kind::Http)];
+    &[("embedded", Kind::Embedded), ("spool", Kind::Spool), ("http", Kind::Http), ("redis", Kind::Redis)];
 
 impl Kind {
     /// The schemes of the receiver's address; empty where a queue has no receiver.
@@ -18,6 +19,7 @@ impl Kind {
         match self {
             Self::Embedded | Self::Spool => &[],
             Self::Http => &["http", "https"],
+            Self::Redis => &["redis", "rediss"],
         }
     }
 
@@ -25,6 +27,7 @@ impl Kind {
     pub(super) const fn example(self) -> &'static str {
         match self {
             Self::Embedded | Self::Spool | Self::Http => "http://127.0.0.1:8080/ring",
+            Self::Redis => "redis://127.0.0.1:6379/0",
         }
     }
 
@@ -32,6 +35,15 @@ impl Kind {
     pub(super) const fn has_login(self) -> bool {
         match self {
             Self::Embedded | Self::Spool | Self::Http => false,
+            Self::Redis => true,
+        }
+    }
+
+    /// The cargo feature that brings its client library along, where this build is without it.
+    pub(super) const fn missing_feature(self) -> Option<&'static str> {
+        match self {
+            Self::Redis if !cfg!(feature = "sink-redis") => Some("sink-redis"),
+            Self::Embedded | Self::Spool | Self::Http | Self::Redis => None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod problem;
 mod queues;
 mod raw;
 mod receivers;
+mod redis;
 mod ring;
 mod secrets;
 mod sockets;
@@ -36,8 +37,8 @@ pub use doc::Key;
 pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
     ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Pace,
-    Quarantine, Queue, QueueKind, Ring, Seen, Socket, Spool, Store, Target, Tokens, Unclaimed, Unrouted,
-    Webhook,
+    Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target, Tokens, Unclaimed,
+    Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

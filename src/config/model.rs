@@ -10,6 +10,7 @@ use crate::domain::address::Receiver;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::routing::Filter;
+use crate::domain::template::Template;
 
 pub use crate::domain::format::Format;
 pub use crate::domain::refresh::Pace;
@@ -212,6 +213,8 @@ pub enum QueueKind {
     Spool(Spool),
     /// One request an event.
     Http(Target),
+    /// One entry of a stream an event.
+    Redis(Redis),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -235,6 +238,21 @@ pub struct Target {
     pub parallel: usize,
 }
 
+/// A server of Redis, and what is added to its streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    pub target: Target,
+    pub database: u32,
+    /// The stream's key.
+    pub stream: Template,
+    /// About so many entries stay in a stream.
+    pub max_len: Option<u64>,
+    /// An event is confirmed once so many replicas have it.
+    pub wait_replicas: u32,
+    /// An event is confirmed once it is on the disks of the server and of those replicas.
+    pub wait_aof: bool,
+}
+
 impl QueueKind {
     /// The word that stands in the configuration.
     pub const fn as_str(&self) -> &'static str {
@@ -242,6 +260,7 @@ impl QueueKind {
             Self::Embedded { .. } => "embedded",
             Self::Spool(_) => "spool",
             Self::Http(_) => "http",
+            Self::Redis(_) => "redis",
         }
     }
 }

@@ -9,6 +9,7 @@ use super::kinds::{KINDS, Kind};
 use super::model::{Format, Queue, QueueKind, Spool, Unclaimed};
 use super::raw::{Echo, Section};
 use super::receivers::target;
+use super::redis::redis;
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use crate::domain::routing::{BodyValue, Filter, Selection, TypePattern};
@@ -42,6 +43,9 @@ fn queue(
         s.refuse("name", format!("is the name of {path} already"));
     }
     let kind = s.required("kind", "embedded", choice(KINDS));
+    if let Some(feature) = kind.and_then(Kind::missing_feature) {
+        s.refuse("kind", format!("is not part of this build; cargo builds it with --features {feature}"));
+    }
     let filter = filter(&mut s);
     let unclaimed = unclaimed(&mut s, &filter);
     let formats = &[
@@ -60,11 +64,13 @@ fn queue(
     let embedded = embedded(&mut s, kind);
     let spool = spool(&mut s, kind, earlier, store);
     let (target, files) = target(&mut s, kind);
+    let redis = redis(&mut s, kind, target.as_ref());
     s.finish();
     let (kind, files) = match kind? {
         Kind::Embedded => (embedded, None),
         Kind::Spool => (spool?, None),
         Kind::Http => (QueueKind::Http(target?), Some(files)),
+        Kind::Redis => (redis?, Some(files)),
     };
     Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
 }

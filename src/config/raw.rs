@@ -106,7 +106,7 @@ impl<'a> Section<'a> {
     pub(super) fn optional<T>(
         &mut self,
         key: &'static str,
-        example: &'static str,
+        example: impl Into<Raw<'static>>,
         echo: Echo,
         read: impl Fn(Raw<'_>) -> Result<T, Wrong>,
     ) -> Option<T> {

@@ -31,6 +31,7 @@ fn every_default_is_valid() {
             "queue" => {
                 let kind = match name {
                     "visibility" => "kind = \"embedded\"",
+                    "stream" | "wait_replicas" | "wait_aof" => "kind = \"redis\"\nurl = \"redis://receiver\"",
                     "secret_files" | "timeout" | "parallel" => "kind = \"http\"\nurl = \"http://receiver/\"",
                     _ => "kind = \"spool\"\nfolder = \"s\"",
                 };

@@ -97,17 +97,25 @@ pub fn render(event: &Outgoing<'_>) -> String {
 /// The headers of the event in HTTP's binary mode (HTTP Protocol Binding 1.0.2, §3.1), beside which the body goes as it is: its
 /// `content-type`, and `ce-` with the name of every other attribute.
 pub fn headers(event: &Outgoing<'_>) -> Vec<(String, String)> {
+    let header = |(name, value): (String, String)| match name.as_str() {
+        "datacontenttype" => ("content-type".into(), value),
+        _ => (format!("ce-{name}"), header_text(&value)),
+    };
+    attributes(event).into_iter().map(header).collect()
+}
+
+/// Every attribute of the event by its name, as text; those that it has not are left out.
+pub fn attributes(event: &Outgoing<'_>) -> Vec<(String, String)> {
     let attributes = |attributes: &Attributes<'_>| serde_json::to_value(attributes);
     // Texts and numbers into memory: neither can fail.
     let Ok(Value::Object(members)) = with_attributes(event, &Data::of(event.body), attributes) else {
         unreachable!("a struct is an object")
     };
-    let header = |(name, value): (String, Value)| match value {
-        Value::String(text) if name == "datacontenttype" => ("content-type".into(), text),
-        Value::String(text) => (format!("ce-{name}"), header_text(&text)),
-        other => (format!("ce-{name}"), other.to_string()),
+    let text = |value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
     };
-    members.into_iter().map(header).collect()
+    members.into_iter().map(|(name, value)| (name, text(value))).collect()
 }
 
 /// `text` as it may stand in a header: percent-encoded but for what is printable ASCII and neither space, `"` nor `%` (§3.1.3.2).

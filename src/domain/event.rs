@@ -4,7 +4,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde_json::json;
 
-use super::cloudevent::{Mark, Marks, Outgoing, headers, render};
+use super::cloudevent::{Mark, Marks, Outgoing, attributes, headers, render};
 use super::ids::{AccountId, DeviceId, UserId};
 use super::json_line::one_line;
 use super::routing::{OWN_KINDS, Subject};
@@ -79,6 +79,11 @@ impl Event {
     /// The headers of HTTP's binary mode, beside which the body goes as it is.
     pub fn cloudevent_headers(&self, sequence: u64, attempt: u32) -> Vec<(String, String)> {
         headers(&self.outgoing(sequence, attempt))
+    }
+
+    /// Each attribute of the event by its name, for messages with fields or headers of their own.
+    pub fn cloudevent_attributes(&self, sequence: u64, attempt: u32) -> Vec<(String, String)> {
+        attributes(&self.outgoing(sequence, attempt))
     }
 
     fn outgoing(&self, sequence: u64, attempt: u32) -> Outgoing<'_> {

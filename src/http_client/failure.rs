@@ -5,7 +5,8 @@ use std::io;
 use std::iter::successors;
 
 use hyper_util::client::legacy;
-use rustls::CertificateError;
+
+use crate::tls;
 
 /// The one thing that matters of a failure: whether anything may have left.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Failure {
 
 fn unconnected(error: &legacy::Error) -> String {
     if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        return tls_words(tls).to_owned();
+        return tls::words(tls).to_owned();
     }
     // The error of hyper-util has no public type, only this text.
     if causes(error).any(|cause| cause.to_string() == "dns error") {
@@ -48,25 +49,6 @@ fn unconnected(error: &legacy::Error) -> String {
         Some(io::ErrorKind::TimedOut) => "connecting took too long".to_owned(),
         Some(kind) => format!("no connection: {kind}"),
         None => "no connection".to_owned(),
-    }
-}
-
-fn tls_words(error: &rustls::Error) -> &'static str {
-    use CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(bad) => match bad {
-            // The latter for a CA of the same name as one that is trusted.
-            Bad::UnknownIssuer | Bad::BadSignature => {
-                "TLS: the certificate is from no CA that is trusted here"
-            }
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "TLS: the certificate is for another host"
-            }
-            Bad::Expired | Bad::ExpiredContext { .. } => "TLS: the certificate has expired",
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "TLS: the certificate is not valid yet",
-            _ => "TLS: the certificate is not accepted",
-        },
-        _ => "TLS: the handshake failed",
     }
 }
 

@@ -4,8 +4,12 @@ mod cases;
 mod embedded;
 mod harness;
 mod http;
+#[cfg(feature = "sink-redis")]
+mod redis;
 mod spool;
 
+#[cfg(feature = "sink-redis")]
+use self::redis::Servers;
 use self::{embedded::Embedded, http::Receivers, spool::Files};
 
 /// One test for each case; `$kind` makes a fresh one in a folder of its own.
@@ -36,3 +40,5 @@ macro_rules! conformance {
 conformance!(spool_kind, Files::new);
 conformance!(embedded_kind, Embedded::new);
 conformance!(http_kind, Receivers::new);
+#[cfg(feature = "sink-redis")]
+conformance!(redis_kind, Servers::new);

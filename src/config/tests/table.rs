@@ -155,11 +155,11 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
@@ -216,6 +216,18 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nformat = \"cloudevents-binary\"",
         r#"8: queue[0].format = "cloudevents-binary": only for kind = "http""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://hush/five\"",
+        "8: queue[0].url: the path is the number of a database, such as /0; nothing follows it",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://r\"\nstream = \"ring:{usr}\"",
+        r#"9: queue[0].stream = "ring:{usr}": has an unknown {usr}; known are {user}, {account}, {device}, {type} and {subtype}"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://r\"\nsecret_files = []",
+        "9: queue[0].secret_files: only for kind = \"http\"",
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"http\"",

@@ -1,7 +1,11 @@
 //! The sinks, one file a kind of queue.
 
+#[cfg(feature = "sink-redis")]
+mod dial;
 pub mod http;
 mod lanes;
+#[cfg(feature = "sink-redis")]
+pub mod redis;
 mod secured;
 pub mod spool;
 mod words;
@@ -11,18 +15,34 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use self::http::Http;
+#[cfg(feature = "sink-redis")]
+use self::redis::Redis;
 use self::spool::Spool;
 use super::{Dispatcher, Options, Sink, Verdict};
 use crate::config::{Queue, QueueKind, ReceiverSecrets, Secrets};
 use crate::domain::ids::QueueName;
 use crate::store::{Leased, Queues};
+#[cfg(feature = "sink-redis")]
+use crate::tls::TlsError;
 
 /// Why a queue's sink can't be made.
 #[derive(Debug, Error)]
 #[error("queue {queue}: {error}")]
 pub struct SinkError {
     queue: QueueName,
-    error: http::SettingsError,
+    error: SettingsError,
+}
+
+#[derive(Debug, Error)]
+enum SettingsError {
+    #[error(transparent)]
+    Http(#[from] http::SettingsError),
+    #[cfg(feature = "sink-redis")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[cfg(not(feature = "sink-redis"))]
+    #[error("kind {0} is not part of this build")]
+    NotBuilt(&'static str),
 }
 
 /// A dispatcher for each queue that has a sink; the secrets of receivers go into them.
@@ -49,6 +69,8 @@ pub fn dispatchers(
 pub enum QueueSink {
     Spool(Spool),
     Http(Http),
+    #[cfg(feature = "sink-redis")]
+    Redis(Redis),
 }
 
 impl QueueSink {
@@ -57,16 +79,21 @@ impl QueueSink {
     /// # Errors
     /// [`SinkError`], in words for the operator.
     pub fn open(queue: &Queue, secrets: ReceiverSecrets) -> Result<Option<Self>, SinkError> {
-        match &queue.kind {
-            QueueKind::Embedded { .. } => Ok(None),
-            QueueKind::Spool(spool) => Ok(Some(Self::Spool(Spool::open(spool.clone(), queue.format)))),
-            QueueKind::Http(receiver) => {
-                match Http::new(&queue.name, receiver.clone(), queue.format, secrets) {
-                    Ok(http) => Ok(Some(Self::Http(http))),
-                    Err(error) => Err(SinkError { queue: queue.name.clone(), error }),
-                }
-            }
-        }
+        Self::of(queue, secrets).map_err(|error| SinkError { queue: queue.name.clone(), error })
+    }
+
+    fn of(queue: &Queue, secrets: ReceiverSecrets) -> Result<Option<Self>, SettingsError> {
+        let (name, format) = (&queue.name, queue.format);
+        Ok(Some(match queue.kind.clone() {
+            QueueKind::Embedded { .. } => return Ok(None),
+            QueueKind::Spool(spool) => Self::Spool(Spool::open(spool, format)),
+            QueueKind::Http(receiver) => Self::Http(Http::new(name, receiver, format, secrets)?),
+            #[cfg(feature = "sink-redis")]
+            QueueKind::Redis(redis) => Self::Redis(Redis::new(name, redis, format, secrets)?),
+            // The configuration says so before.
+            #[cfg(not(feature = "sink-redis"))]
+            QueueKind::Redis(_) => return Err(SettingsError::NotBuilt(queue.kind.as_str())),
+        }))
     }
 }
 
@@ -75,6 +102,8 @@ impl Sink for QueueSink {
         match self {
             Self::Spool(spool) => spool.deliver(events).await,
             Self::Http(http) => http.deliver(events).await,
+            #[cfg(feature = "sink-redis")]
+            Self::Redis(redis) => redis.deliver(events).await,
         }
     }
 }
