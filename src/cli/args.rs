@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::exec::work::Work;
 use super::simulate::Wishes;
+use crate::domain::ids::{IdError, UserId};
 
 /// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
 #[derive(Debug, Parser)]
@@ -39,7 +40,15 @@ pub(super) enum Command {
     /// Run the daemon until SIGTERM.
     Serve,
     /// Look at configuration, secrets, store and folders without starting; exit 1 with every problem listed.
-    Check,
+    Check {
+        /// Tell instead which queues this event would reach, why not the others, and the content that they would get: a body as
+        /// Ring sends it.
+        #[arg(long, value_name = "FILE")]
+        event: Option<PathBuf>,
+        /// The user whose account the event is of; without it, of an account that nobody has claimed.
+        #[arg(long, value_name = "USER", requires = "event", value_parser = user_id)]
+        user: Option<UserId>,
+    },
     /// Show it all at once: a simulated Ring, the daemon and a reader, in a temporary folder.
     Demo {
         /// Go on when the show is over, to play with it.
@@ -291,4 +300,8 @@ mod tests {
     fn the_definition_is_sound() {
         super::Args::command().debug_assert();
     }
+}
+
+fn user_id(text: &str) -> Result<UserId, IdError> {
+    UserId::new(text)
 }

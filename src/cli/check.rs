@@ -1,5 +1,6 @@
 //! `ringhookd check`: everything that can be looked at without starting, with every problem listed.
 
+mod event;
 mod reach;
 
 use std::net::{SocketAddr, TcpListener};
@@ -9,6 +10,7 @@ use nix::unistd::Group;
 use rustix::fs::{Access, access};
 use serde_json::json;
 
+pub(super) use self::event::Wishes;
 use super::args::Common;
 use super::failure::Failure;
 use super::output::Output;
@@ -29,9 +31,13 @@ struct Findings {
 }
 
 /// Exit 1 with every problem listed.
-pub(super) fn run(common: &Common) -> Result<(), Failure> {
+pub(super) fn run(common: &Common, event: Option<&Wishes>) -> Result<(), Failure> {
     let file = needed(common)?;
     let mut out = Output::open(common.json)?;
+    if let Some(wishes) = event {
+        let config = daemon::load_to_create(file).map_err(|error| Failure::no(error.to_string()))?;
+        return event::run(wishes, &config, &mut out);
+    }
     let mut found = Findings::default();
     match daemon::examine(file) {
         Ok(examined) => {

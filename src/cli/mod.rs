@@ -74,7 +74,9 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Serve => serve::serve(&common),
         Command::Demo { keep_running } => serve::demo(keep_running),
         Command::Simulate(wishes) => simulate::run(&wishes, common.json),
-        Command::Check => check::run(&common),
+        Command::Check { event, user } => {
+            check::run(&common, event.map(|file| check::Wishes { file, user }).as_ref())
+        }
         Command::Status { watch } => {
             with_daemon(&common, async |daemon, out| status::run(watch, daemon, out).await)
         }

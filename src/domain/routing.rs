@@ -197,7 +197,8 @@ impl Filter {
         self.against_any_user(event).or(user)
     }
 
-    fn against_any_user(&self, event: &Subject<'_>) -> Option<Part> {
+    /// The same without a look at the user.
+    pub fn against_any_user(&self, event: &Subject<'_>) -> Option<Part> {
         let any_type = self.types.is_empty() && !event.kind.starts_with(OWN_KINDS);
         let subtype = |sub_kind: &str| self.subtypes.iter().any(|pattern| pattern.matches(sub_kind));
         // The body last, because it has to be read for it.

@@ -3,6 +3,7 @@
 
 mod audit;
 mod backup;
+mod check_event;
 mod cli;
 mod consumers;
 mod crash;
