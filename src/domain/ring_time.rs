@@ -18,6 +18,9 @@ const DRIFT: i64 = 200;
 const DATES_RULE: Duration = Duration::from_hours(1);
 /// A webhook that is further ahead of all our clocks than this is not believed alone.
 pub const FAR: Duration = Duration::from_mins(5);
+/// Where our wall clock gained more than this on the monotonic one since the last answer, the machine may have slept, and the answer
+/// says nothing any more of how late it may be at Ring.
+const SLEPT: Duration = Duration::from_secs(10);
 /// So many of them with different times that are as far ahead are believed.
 const WITNESSES: u8 = 3;
 
@@ -118,8 +121,9 @@ impl Estimate {
             self.rumour = None;
         }
         self.drift(now);
-        if self.most.is_some_and(|known| known < least) {
-            if now.saturating_sub(self.dated_at) < DATES_RULE {
+        if let Some(most) = self.most.filter(|known| *known < least) {
+            let slept = least - most <= ticks(self.gained(wall, now));
+            if now.saturating_sub(self.dated_at) < DATES_RULE && !slept {
                 return;
             }
             (self.least, self.most) = (None, None);
@@ -140,11 +144,9 @@ impl Estimate {
             (Some(earliest), None) => wall.max(earliest),
             _ => wall,
         };
-        RingTime {
-            earliest: earliest.unwrap_or_default(),
-            likely,
-            latest: latest.unwrap_or(Millis(u64::MAX)),
-        }
+        let slept = self.gained(wall, now) > SLEPT;
+        let latest = latest.filter(|_| !slept).unwrap_or(Millis(u64::MAX));
+        RingTime { earliest: earliest.unwrap_or_default(), likely, latest }
     }
 
     /// The likely time at Ring where the machine may have slept since the last answer: what our wall clock gained on the monotonic
@@ -153,16 +155,20 @@ impl Estimate {
         if self.most.is_none() {
             return self.now(wall, now).likely;
         }
+        self.now(wall, now + self.gained(wall, now)).likely
+    }
+
+    /// What our wall clock gained on the monotonic one since the last answer: it was set, or the machine slept.
+    fn gained(&self, wall: Millis, now: Duration) -> Duration {
         let gained = to_i64(wall.0) - ticks(now) - self.wall_lead;
-        let slept = Duration::from_millis(u64::try_from(gained).unwrap_or(0));
-        self.now(wall, now + slept).likely
+        Duration::from_millis(u64::try_from(gained).unwrap_or(0))
     }
 
     /// How far Ring's clock is ahead of ours; nothing before it was heard of.
     pub fn offset(&self, wall: Millis, now: Duration) -> Option<Offset> {
         self.least?;
         let at = self.now(wall, now);
-        let within = self.most.map(|_| at.latest.0.saturating_sub(at.earliest.0).div_ceil(2));
+        let within = at.is_bounded().then(|| at.latest.0.saturating_sub(at.earliest.0).div_ceil(2));
         Some(Offset { likely_ms: to_i64(at.likely.0) - to_i64(wall.0), within_ms: within })
     }
 
@@ -234,7 +240,7 @@ mod tests {
     fn a_clock_that_is_a_minute_wrong_is_found_out_by_one_answer() {
         for wrong in [-MINUTE, MINUTE] {
             let mut estimate = Estimate::default();
-            estimate.answered(Millis(T0), ms(0), wall(0, 0), ms(20));
+            estimate.answered(Millis(T0), ms(0), wall(20, wrong), ms(20));
             let now = estimate.now(wall(20, wrong), ms(20));
             let off = now.likely.0.abs_diff(T0 + 20);
             assert!(off <= 520, "{wrong}: {off}");
@@ -305,6 +311,30 @@ mod tests {
         estimate.answered(Millis(T0 + 3_601_000), ms(1000), wall(0, 0), ms(1020));
         let now = estimate.now(Millis(T0), ms(1020));
         assert!(now.likely.0.abs_diff(T0 + 3_601_020) <= 520);
+    }
+
+    #[test]
+    fn after_a_machine_slept_the_next_webhook_is_believed_and_no_answer_from_before_it_says_how_late_it_is() {
+        const HOURS: u64 = 8 * 3_600_000;
+        for wrong in [-HOUR_MS, 0, HOUR_MS] {
+            let mut estimate = Estimate::default();
+            estimate.answered(Millis(T0), ms(0), wall(20, wrong), ms(20));
+            let (woke, ticks) = (wall(1000 + HOURS, wrong), ms(1000));
+            assert!(!estimate.now(woke, ticks).is_bounded());
+            assert_eq!(estimate.offset(woke, ticks).unwrap().within_ms, None);
+            let sent = Millis(T0 + 900 + HOURS);
+            estimate.sent(sent, woke, ticks);
+            let now = estimate.now(woke, ticks);
+            assert!(
+                now.earliest >= sent.minus(ms(100)) && now.likely >= sent.minus(ms(100)),
+                "{wrong}: {now:?}"
+            );
+            // Not one that is later than the sleep allows.
+            let mut other = Estimate::default();
+            other.answered(Millis(T0), ms(0), wall(20, wrong), ms(20));
+            other.sent(Millis(T0 + 2 * HOURS), woke, ticks);
+            assert!(other.now(woke, ticks).likely.0.abs_diff(T0 + 1000) <= 520, "{wrong}");
+        }
     }
 
     #[test]
