@@ -7,11 +7,17 @@ pub(super) enum Kind {
     Spool,
     Http,
     Redis,
+    Nats,
 }
 
 /// Every kind by its word.
-pub(super) const KINDS: &[(&str, Kind)] =
-    &[("embedded", Kind::Embedded), ("spool", Kind::Spool), ("http", Kind::Http), ("redis", Kind::Redis)];
+pub(super) const KINDS: &[(&str, Kind)] = &[
+    ("embedded", Kind::Embedded),
+    ("spool", Kind::Spool),
+    ("http", Kind::Http),
+    ("redis", Kind::Redis),
+    ("nats", Kind::Nats),
+];
 
 impl Kind {
     /// The schemes of the receiver's address; empty where a queue has no receiver.
@@ -20,6 +26,7 @@ impl Kind {
             Self::Embedded | Self::Spool => &[],
             Self::Http => &["http", "https"],
             Self::Redis => &["redis", "rediss"],
+            Self::Nats => &["nats", "tls"],
         }
     }
 
@@ -28,14 +35,31 @@ impl Kind {
         match self {
             Self::Embedded | Self::Spool | Self::Http => "http://127.0.0.1:8080/ring",
             Self::Redis => "redis://127.0.0.1:6379/0",
+            Self::Nats => "nats://127.0.0.1:4222",
         }
     }
 
-    /// Whether its receiver asks for a user and a password; one of HTTP takes a bearer token.
+    /// Whether a message has headers beside its content.
+    pub(super) const fn has_headers(self) -> bool {
+        match self {
+            Self::Embedded | Self::Spool | Self::Redis => false,
+            Self::Http | Self::Nats => true,
+        }
+    }
+
+    /// Whether its receiver may want to see a token.
+    pub(super) const fn has_token(self) -> bool {
+        match self {
+            Self::Embedded | Self::Spool | Self::Redis => false,
+            Self::Http | Self::Nats => true,
+        }
+    }
+
+    /// Whether its receiver asks for a user and a password.
     pub(super) const fn has_login(self) -> bool {
         match self {
             Self::Embedded | Self::Spool | Self::Http => false,
-            Self::Redis => true,
+            Self::Redis | Self::Nats => true,
         }
     }
 
@@ -43,7 +67,7 @@ impl Kind {
     pub(super) const fn missing_feature(self) -> Option<&'static str> {
         match self {
             Self::Redis if !cfg!(feature = "sink-redis") => Some("sink-redis"),
-            Self::Embedded | Self::Spool | Self::Http | Self::Redis => None,
+            Self::Embedded | Self::Spool | Self::Http | Self::Redis | Self::Nats => None,
         }
     }
 }

@@ -215,6 +215,7 @@ pub enum QueueKind {
     Http(Target),
     /// One entry of a stream an event.
     Redis(Redis),
+    Nats(Nats),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -253,6 +254,13 @@ pub struct Redis {
     pub wait_aof: bool,
 }
 
+/// A message an event, to the subject that `subject` makes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nats {
+    pub target: Target,
+    pub subject: Template,
+}
+
 impl QueueKind {
     /// The word that stands in the configuration.
     pub const fn as_str(&self) -> &'static str {
@@ -261,6 +269,7 @@ impl QueueKind {
             Self::Spool(_) => "spool",
             Self::Http(_) => "http",
             Self::Redis(_) => "redis",
+            Self::Nats(_) => "nats",
         }
     }
 }

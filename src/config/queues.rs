@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::common::{AGES, SIZES, lies_in, path, selection};
 use super::files::ReceiverFiles;
 use super::kinds::{KINDS, Kind};
-use super::model::{Format, Queue, QueueKind, Spool, Unclaimed};
+use super::model::{Format, Nats, Queue, QueueKind, Spool, Unclaimed};
 use super::raw::{Echo, Section};
-use super::receivers::target;
+use super::receivers::{nats, target};
 use super::redis::redis;
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
@@ -54,8 +54,8 @@ fn queue(
         ("raw", Format::Raw),
     ];
     let format = s.get("format", "cloudevents", choice(formats));
-    if format == Format::CloudEventsBinary && kind.is_some_and(|kind| kind != Kind::Http) {
-        s.refuse("format", "only for kind = \"http\"".into());
+    if format == Format::CloudEventsBinary && kind.is_some_and(|kind| !kind.has_headers()) {
+        s.refuse("format", "only for a kind with headers".into());
     }
     let max_age = s.get("max_age", "7d", duration(AGES));
     let max_bytes = s.get("max_bytes", "1 GiB", bytes(SIZES));
@@ -65,12 +65,14 @@ fn queue(
     let spool = spool(&mut s, kind, earlier, store);
     let (target, files) = target(&mut s, kind);
     let redis = redis(&mut s, kind, target.as_ref());
+    let subject = nats(&mut s, kind);
     s.finish();
     let (kind, files) = match kind? {
         Kind::Embedded => (embedded, None),
         Kind::Spool => (spool?, None),
         Kind::Http => (QueueKind::Http(target?), Some(files)),
         Kind::Redis => (redis?, Some(files)),
+        Kind::Nats => (QueueKind::Nats(Nats { target: target?, subject }), Some(files)),
     };
     Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
 }

@@ -8,8 +8,9 @@ use super::kinds::Kind;
 use super::model::Target;
 use super::raw::{At, Echo, Section};
 use super::secrets::{NamedFile, SecretSource};
-use super::value::{because, count, duration, text};
+use super::value::{Wrong, because, count, duration, text};
 use crate::domain::address::Receiver;
+use crate::domain::template::Template;
 
 /// Above it two requests would not fit into the time after which a delivery is given up.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
@@ -39,9 +40,22 @@ pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>
     let username = s.optional("username", "ringhookd", Echo::Shown, text(word));
     let password = s.optional("password_file", "credential:receiver.password", Echo::Hidden, text(source));
 
+    if kind == Some(Kind::Nats) && username.is_some() != password.is_some() {
+        let (there, missing) = match username {
+            Some(_) => ("username", "password_file"),
+            None => ("password_file", "username"),
+        };
+        s.refuse_hidden(there, format!("goes with {missing}, which is missing"));
+    }
+
     s.only_where(kind.map(|kind| kind == Kind::Http), "kind = \"http\"");
     let secrets = s.list("secret_files", &[], Echo::Hidden, source);
+
+    s.only_where(kind.map(Kind::has_token), "a kind with a token");
     let bearer = s.optional("bearer_file", "credential:receiver.token", Echo::Hidden, text(source));
+    if username.is_some() && bearer.is_some() {
+        s.refuse_hidden("bearer_file", "is instead of username and password_file, not beside them".into());
+    }
 
     let files = ReceiverFiles {
         queue: None,
@@ -58,4 +72,25 @@ pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>
         }),
     };
     (url.map(|url| Target { url, username, timeout, parallel }), files)
+}
+
+/// The subject of a queue of kind `nats`.
+pub(super) fn nats(s: &mut Section<'_>, kind: Option<Kind>) -> Template {
+    s.only_where(kind.map(|kind| kind == Kind::Nats), "kind = \"nats\"");
+    let subject = |subject: &str| {
+        let template = Template::parse(subject).map_err(because)?;
+        let literal = |c: char| c.is_ascii_graphic() && !matches!(c, '*' | '>');
+        if !template.literals().all(|text| text.chars().all(literal)) {
+            return Err(Wrong::Value("may have no space, no * and no > in it".into()));
+        }
+        // `$` is for the server's own subjects, and an attribute at the front could be anything.
+        if !subject.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return Err(Wrong::Value("must begin with a letter or a digit, such as ringhookd.{user}".into()));
+        }
+        if subject.ends_with('.') || subject.contains("..") {
+            return Err(Wrong::Value("has an empty part between its dots".into()));
+        }
+        Ok(template)
+    };
+    s.get("subject", "ringhookd.{user}.{device}.{type}", text(subject))
 }

@@ -33,6 +33,7 @@ fn every_default_is_valid() {
                     "visibility" => "kind = \"embedded\"",
                     "stream" | "wait_replicas" | "wait_aof" => "kind = \"redis\"\nurl = \"redis://receiver\"",
                     "secret_files" | "timeout" | "parallel" => "kind = \"http\"\nurl = \"http://receiver/\"",
+                    "subject" => "kind = \"nats\"\nurl = \"nats://receiver\"",
                     _ => "kind = \"spool\"\nfolder = \"s\"",
                 };
                 format!("{BASE}[[queue]]\nname = \"q\"\n{kind}\n{name} = {default}")

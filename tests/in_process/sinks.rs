@@ -4,13 +4,14 @@ mod cases;
 mod embedded;
 mod harness;
 mod http;
+mod nats;
 #[cfg(feature = "sink-redis")]
 mod redis;
 mod spool;
 
 #[cfg(feature = "sink-redis")]
 use self::redis::Servers;
-use self::{embedded::Embedded, http::Receivers, spool::Files};
+use self::{embedded::Embedded, http::Receivers, nats::Streams, spool::Files};
 
 /// One test for each case; `$kind` makes a fresh one in a folder of its own.
 macro_rules! conformance {
@@ -42,3 +43,4 @@ conformance!(embedded_kind, Embedded::new);
 conformance!(http_kind, Receivers::new);
 #[cfg(feature = "sink-redis")]
 conformance!(redis_kind, Servers::new);
+conformance!(nats_kind, Streams::new);

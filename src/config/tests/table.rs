@@ -155,11 +155,11 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
@@ -215,7 +215,7 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nformat = \"cloudevents-binary\"",
-        r#"8: queue[0].format = "cloudevents-binary": only for kind = "http""#,
+        r#"8: queue[0].format = "cloudevents-binary": only for a kind with headers"#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://hush/five\"",
@@ -248,6 +248,26 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (
         "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\ntimeout = \"2m\"",
         r#"9: queue[0].timeout = "2m": must be 1s to 1m"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"nats\"\nurl = \"nats://receiver\"\nsubject = \"ring.*.{user}\"",
+        r#"9: queue[0].subject = "ring.*.{user}": may have no space, no * and no > in it"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"nats\"\nurl = \"nats://receiver\"\nsubject = \"{user}.{type}\"",
+        r#"9: queue[0].subject = "{user}.{type}": must begin with a letter or a digit, such as ringhookd.{user}"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"nats\"\nurl = \"nats://receiver\"\nsubject = \"ring..{user}\"",
+        r#"9: queue[0].subject = "ring..{user}": has an empty part between its dots"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"nats\"\nurl = \"nats://receiver\"\nusername = \"ann\"",
+        r#"9: queue[0].username: goes with password_file, which is missing"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"nats\"\nurl = \"nats://receiver\"\nusername = \"ann\"\npassword_file = \"./p\"\nbearer_file = \"./t\"",
+        "11: queue[0].bearer_file: is instead of username and password_file, not beside them",
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\nparallel = 0",

@@ -1,13 +1,14 @@
 //! The sinks, one file a kind of queue.
 
-#[cfg(feature = "sink-redis")]
 mod dial;
 pub mod http;
 mod lanes;
+pub mod nats;
 #[cfg(feature = "sink-redis")]
 pub mod redis;
 mod secured;
 pub mod spool;
+mod wire;
 mod words;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use self::http::Http;
+use self::nats::Nats;
 #[cfg(feature = "sink-redis")]
 use self::redis::Redis;
 use self::spool::Spool;
@@ -22,7 +24,6 @@ use super::{Dispatcher, Options, Sink, Verdict};
 use crate::config::{Queue, QueueKind, ReceiverSecrets, Secrets};
 use crate::domain::ids::QueueName;
 use crate::store::{Leased, Queues};
-#[cfg(feature = "sink-redis")]
 use crate::tls::TlsError;
 
 /// Why a queue's sink can't be made.
@@ -37,7 +38,6 @@ pub struct SinkError {
 enum SettingsError {
     #[error(transparent)]
     Http(#[from] http::SettingsError),
-    #[cfg(feature = "sink-redis")]
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[cfg(not(feature = "sink-redis"))]
@@ -71,6 +71,7 @@ pub enum QueueSink {
     Http(Http),
     #[cfg(feature = "sink-redis")]
     Redis(Redis),
+    Nats(Nats),
 }
 
 impl QueueSink {
@@ -88,6 +89,7 @@ impl QueueSink {
             QueueKind::Embedded { .. } => return Ok(None),
             QueueKind::Spool(spool) => Self::Spool(Spool::open(spool, format)),
             QueueKind::Http(receiver) => Self::Http(Http::new(name, receiver, format, secrets)?),
+            QueueKind::Nats(nats) => Self::Nats(Nats::new(nats, format, secrets)?),
             #[cfg(feature = "sink-redis")]
             QueueKind::Redis(redis) => Self::Redis(Redis::new(name, redis, format, secrets)?),
             // The configuration says so before.
@@ -104,6 +106,7 @@ impl Sink for QueueSink {
             Self::Http(http) => http.deliver(events).await,
             #[cfg(feature = "sink-redis")]
             Self::Redis(redis) => redis.deliver(events).await,
+            Self::Nats(nats) => nats.deliver(events).await,
         }
     }
 }

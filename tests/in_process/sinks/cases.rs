@@ -35,7 +35,7 @@ struct Scene<K> {
 
 impl<K: Kind> Scene<K> {
     /// In memory where the machine has such a folder: these tests are about order and loss, not about the disk.
-    fn new(make: fn(&Path) -> K, queues: Vec<QueueSpec>) -> Self {
+    fn new(make: impl FnOnce(&Path) -> K, queues: Vec<QueueSpec>) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let folder = dir.path().join("store");
         create(&folder);

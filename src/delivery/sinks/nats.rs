@@ -1,0 +1,135 @@
+//! Kind `nats`: one message per event to a stream of JetStream; docs/NATS.md is the contract with readers.
+//!
+//! Events of an account go one after the other, accounts beside each other (`lanes.rs`), all over one connection (`wire.rs`). An
+//! event is done when the stream has confirmed it. The client is our own: a publisher needs a few lines of the protocol, and none of
+//! a library's reconnections and buffers, in which messages are lost or come late.
+
+mod answer;
+mod message;
+mod protocol;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{timeout, timeout_at};
+
+use self::answer::Answers;
+use self::message::{content, subject};
+use self::session::{Login, Place, Publish, Session, begin};
+use super::dial::CONNECT;
+use super::lanes::{self, Answer, Post};
+use super::secured::tls_of;
+use super::wire::Current;
+use super::words::Words;
+use crate::clock;
+use crate::config;
+use crate::delivery::{Sink, Verdict};
+use crate::domain::format::Format;
+use crate::domain::template::Template;
+use crate::store::Leased;
+use crate::tls::TlsError;
+
+/// The sink of one queue.
+#[derive(Debug)]
+pub struct Nats(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    subject: Template,
+    format: Format,
+    answers: Answers,
+    timeout: Duration,
+    permits: Semaphore,
+    parallel: usize,
+    current: Current<Session>,
+    /// As the server said last.
+    max_payload: Arc<AtomicUsize>,
+}
+
+impl Nats {
+    /// Reads the system's certificates, and connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`TlsError`], in words for the operator.
+    pub fn new(
+        options: config::Nats,
+        format: Format,
+        secrets: config::ReceiverSecrets,
+    ) -> Result<Self, TlsError> {
+        let config::Nats { target, subject } = options;
+        let tls = tls_of(&target, &secrets)?;
+        let config::ReceiverSecrets { bearer, password, .. } = secrets;
+        let hidden = [&bearer, &password].into_iter().flatten().map(|secret| secret.expose().clone());
+        let words = Words::new(&target.url, hidden.collect::<Vec<_>>());
+        let login = match (target.username, password, bearer) {
+            (Some(user), Some(password), _) => Login::User(user, password),
+            (_, _, Some(token)) => Login::Token(token),
+            _ => Login::None,
+        };
+        let parallel = target.parallel.clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Self(Arc::new(Inner {
+            place: Place { url: target.url, tls: Arc::new(tls), login },
+            answers: Answers::new(words, wildcard(&subject)),
+            subject,
+            format,
+            timeout: target.timeout,
+            permits: Semaphore::new(parallel),
+            parallel,
+            current: Current::default(),
+            max_payload: Arc::new(AtomicUsize::new(0)),
+        })))
+    }
+}
+
+/// The whole tokens before the first attribute, and `>`.
+fn wildcard(subject: &Template) -> String {
+    let first = subject.literals().next().unwrap_or_default();
+    let whole = first.rfind('.').map_or("", |dot| &first[..=dot]);
+    format!("{whole}>")
+}
+
+impl Sink for Nats {
+    async fn deliver(&self, events: Arc<[Leased]>) -> Vec<Verdict> {
+        lanes::deliver(&self.0, events).await
+    }
+}
+
+impl Post for Inner {
+    async fn post(&self, leased: &Leased) -> Answer {
+        match timeout(self.timeout, self.publish(leased)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => self.answers.hindered(&why),
+            Err(_) => self.answers.hindered(&format!("no confirmation within {} s", self.timeout.as_secs())),
+        }
+    }
+
+    fn permits(&self) -> &Semaphore {
+        &self.permits
+    }
+}
+
+impl Inner {
+    /// The error says why nothing can be sent or confirmed now.
+    async fn publish(&self, leased: &Leased) -> Result<Answer, String> {
+        let connect = async {
+            let until = clock::ticks() + CONNECT;
+            let begun = begin(&self.place, &self.max_payload, self.parallel, until);
+            timeout_at(until, begun).await.unwrap_or_else(|_| Err("connecting took too long".to_owned()))
+        };
+        let line = self.current.line(connect).await?;
+        let (headers, payload) = content(self.format, leased);
+        let (size, most) = (headers.len() + payload.len(), self.max_payload.load(Ordering::Relaxed));
+        if size > most {
+            return Ok(self.answers.too_large(size, most));
+        }
+        let (reply, answer) = oneshot::channel();
+        let subject = subject(&self.subject, leased);
+        line.send(Publish { subject, headers, payload, reply }).await?;
+        let reply = answer.await.map_err(|_| line.why_ended())?;
+        Ok(self.answers.of(reply))
+    }
+}
