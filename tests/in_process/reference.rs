@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use ringhookd::domain::access_token::Reason;
 use ringhookd::domain::cloudevent::Mark;
 use ringhookd::domain::status::ProblemName;
+use ringhookd::telemetry::{ListenerName, Metrics};
 use serde_json::Value;
 
 const EVENTS: &str = include_str!("../../docs/EVENTS.md");
 const README: &str = include_str!("../../README.md");
+const RULES: &str = include_str!("../../examples/prometheus/ringhookd.rules.yml");
 const OPERATE: &str = include_str!("../../docs/OPERATE.md");
 const METRICS: &str = include_str!("../../docs/METRICS.md");
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -41,11 +43,67 @@ fn every_metric_is_documented() {
     assert_eq!(documented, registered);
 }
 
+/// The headings of a runbook's entries.
+fn entries(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("### ")).collect()
+}
+
+/// The metrics of an expression, each with its labels' values: `("name", [("label", "value")])`.
+fn selected(expression: &str) -> Vec<(&str, Vec<(&str, &str)>)> {
+    let starts = expression.match_indices("ringhookd_").map(|(at, _)| &expression[at..]);
+    starts
+        .map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            let braces = rest.strip_prefix('{').map_or("", |rest| rest.split_once('}').unwrap().0);
+            let pairs = braces.split(", ").filter(|pair| !pair.is_empty());
+            let values = pairs.flat_map(|pair| {
+                let (label, values) = pair.split_once('=').unwrap();
+                values.trim_start_matches('~').trim_matches('"').split('|').map(move |value| (label, value))
+            });
+            (name, values.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_alert_reads_series_that_there_are_and_leads_to_an_entry() {
+    let metrics = Metrics::default();
+    metrics.http(ListenerName::Public);
+    let rendered = metrics.render();
+    let rules: Vec<&str> = RULES.split("- alert: ").skip(1).collect();
+    assert!(rules.len() > 10, "they were found");
+    let (mut alerting, entries) = (Vec::new(), entries(OPERATE));
+    for rule in rules {
+        let part = |key: &str| rule.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap().trim();
+        let series = selected(part("expr:"));
+        assert!(!series.is_empty() || part("expr:").starts_with("up{"), "{rule}");
+        for (name, labels) in series {
+            let lines = || rendered.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+            assert!(lines().next().is_some(), "there is no {name}");
+            for (label, value) in labels {
+                let pair = format!("{label}=\"{value}\"");
+                assert!(lines().any(|line| line.contains(&pair)), "{name} has no {pair}");
+                if name == "ringhookd_problems" {
+                    alerting.push(value);
+                }
+            }
+        }
+        let leads_to = part("runbook:").trim_matches('"').strip_prefix("docs/OPERATE.md#").unwrap();
+        let of_label = leads_to == "{{ $labels.name }}" && part("expr:").starts_with("ringhookd_problems{");
+        assert!(of_label || entries.contains(&leads_to), "there is no entry {leads_to}");
+    }
+    let mut problems: Vec<&str> = ProblemName::ALL.iter().map(|name| name.as_str()).collect();
+    problems.sort_unstable();
+    alerting.sort_unstable();
+    assert_eq!(alerting, problems, "each problem alerts once");
+}
+
 #[test]
 fn every_problem_has_its_entry_in_the_runbook_and_its_name_in_the_description() {
     let names: Vec<&str> = ProblemName::ALL.iter().map(|name| name.as_str()).collect();
-    let entries: Vec<&str> = OPERATE.lines().filter_map(|line| line.strip_prefix("### ")).collect();
-    assert_eq!(entries, names, "in the order of names");
+    let (problems, _) = OPERATE.split_once("\n## Alerts\n").unwrap();
+    assert_eq!(entries(problems), names, "in the order of names");
     let openapi: Value = serde_json::from_str(OPENAPI).unwrap();
     let described = &openapi["components"]["schemas"]["Problem"]["properties"]["name"]["enum"];
     assert_eq!(*described, serde_json::json!(names));
