@@ -69,6 +69,10 @@ pub struct Metrics {
     build: Family<VersionLabel, Gauge>,
     aside: Family<AsideLabel, Gauge>,
     store_state: Family<StateLabel, Gauge>,
+    /// Of the store's file.
+    pub file_bytes: Gauge,
+    /// Of them, those that hold nothing, about.
+    pub file_free_bytes: Gauge,
     refreshes: Family<RefreshLabel, Counter>,
     repeats: Family<RefreshLabel, Counter>,
     loans: Family<AccessOutcomeLabel, Counter>,
@@ -141,6 +145,8 @@ impl Default for Metrics {
             build: Family::default(),
             aside: Family::default(),
             store_state: Family::default(),
+            file_bytes: Gauge::default(),
+            file_free_bytes: Gauge::default(),
             refreshes: Family::default(),
             repeats: Family::default(),
             loans: Family::default(),
@@ -205,6 +211,12 @@ impl Metrics {
         names.add_in(Unit::Bytes, "store_kept", "What the store keeps", &self.store_kept);
         names.add_in(Unit::Bytes, "store_max", "What it may keep at most", &self.store_max);
         names.add("store_state", "1 for the state that the store is in", &self.store_state);
+        names.add("store_file_bytes", "Size of the store's file", &self.file_bytes);
+        names.add(
+            "store_free_bytes",
+            "Of the store's file, what holds nothing, about",
+            &self.file_free_bytes,
+        );
         names.add("refreshes", "Refreshes of tokens by how they came out", &self.refreshes);
         let help = "Of them with a token that was sent before, and whose answer was lost";
         names.add("refresh_repeats", help, &self.repeats);

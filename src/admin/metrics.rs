@@ -26,6 +26,8 @@ impl Admin {
             StoreCondition::Failing => StoreState::Failing,
             StoreCondition::Damaged => StoreState::Damaged,
         });
+        self.metrics.file_bytes.set(signed(status.store.file_bytes));
+        self.metrics.file_free_bytes.set(signed(status.store.free_bytes));
         for state in LinkState::ALL {
             let count = status.accounts.get(&state).copied();
             self.metrics.accounts(state).set(signed(count.unwrap_or_default()));

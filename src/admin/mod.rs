@@ -7,6 +7,7 @@ mod accounts;
 mod backup;
 mod bearer;
 mod claims;
+mod compact;
 mod description;
 mod import;
 mod keys;
@@ -191,6 +192,7 @@ impl Admin {
             ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(session, id, body).await,
             ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,
             ("POST", ["v1", "backup"]) => self.back_up(session, by),
+            ("POST", ["v1", "compact"]) => self.compact(session),
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
             ("GET", ["v1", "queues"]) => self.list_queues(session),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(session, by, name).await,

@@ -84,6 +84,7 @@ impl Admin {
             created: identity.created.clone(),
             folder: self.store.folder().display().to_string(),
             file_bytes: get(&counters.file_bytes),
+            free_bytes: counters.free_bytes(),
             kept_bytes: get(&counters.log_bytes) + get(&counters.aside_bytes),
             max_bytes: self.store.max_bytes(),
         }

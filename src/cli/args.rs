@@ -93,6 +93,11 @@ pub(super) enum Command {
     /// FILE must not exist. It comes into being, for its owner alone, once it was read back whole. The daemon goes on meanwhile. The call
     /// needs a socket with the right `backup` that sees all accounts.
     Backup { file: PathBuf },
+    /// Give the disk back what the store's file does not use any more, while the daemon runs.
+    ///
+    /// What lives is copied into a new file, which takes the place of the old one between two commits; the disk needs room for both. `status`
+    /// says how much of the file is free.
+    Compact,
     /// Make the store of a backup in the configured folder, where none may be, while no daemon runs.
     ///
     /// The master key must be the backup's. After the start, `status` says whether tokens were in use since the backup was made: then nothing

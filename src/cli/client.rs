@@ -141,7 +141,16 @@ impl Client {
 
     /// The lines of an answer that goes on.
     pub(super) async fn lines(&self, path: &str) -> Result<Lines, Failure> {
-        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        self.lines_of(Method::GET, path).await
+    }
+
+    /// The same of a POST.
+    pub(super) async fn post_lines(&self, path: &str) -> Result<Lines, Failure> {
+        self.lines_of(Method::POST, path).await
+    }
+
+    async fn lines_of(&self, method: Method, path: &str) -> Result<Lines, Failure> {
+        let answer = self.send(method, path, Bytes::new()).await?;
         Ok(Lines { body: answer.into_body(), buffer: BytesMut::new() })
     }
 

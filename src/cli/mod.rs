@@ -8,6 +8,7 @@ mod args;
 mod backup;
 mod check;
 mod client;
+mod compact;
 mod confirm;
 mod demo;
 mod exec;
@@ -89,6 +90,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Backup { file } => {
             with_daemon(&common, async |daemon, out| backup::run(&file, daemon, out).await)
         }
+        Command::Compact => with_daemon(&common, compact::run),
         Command::Restore { file } => restore::run(&common, &file),
         Command::AcceptRestored { yes } => {
             with_daemon(&common, async |daemon, out| restore::accept(yes, daemon, out).await)

@@ -22,10 +22,11 @@ pub enum Call {
     TokensManage,
     LinksClaim,
     Backup,
+    Compact,
 }
 
 impl Call {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -40,6 +41,7 @@ impl Call {
         Self::TokensManage,
         Self::LinksClaim,
         Self::Backup,
+        Self::Compact,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -59,6 +61,7 @@ impl Call {
             Self::TokensManage => "tokens.manage",
             Self::LinksClaim => "links.claim",
             Self::Backup => "backup",
+            Self::Compact => "compact",
         }
     }
 }

@@ -65,6 +65,7 @@ pub use self::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
 pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord, Which};
 pub use self::txn::unidentified::{Arrived, Identified};
 pub use self::writer::backup::Backup;
+pub use self::writer::compact::Compaction;
 
 /// A running store. Clones share it; the writer ends when the last is gone, with its ports, or [`Store::close`] was called.
 #[derive(Debug, Clone)]
@@ -187,6 +188,17 @@ impl Store {
         stopping: impl Fn() -> bool + Send + 'static,
     ) -> Result<Receiver<Bytes>, StoreError> {
         read::snapshot::begin(&self.handle.shared, stopping)
+    }
+
+    /// Makes the file small, which has grown by what has left it. Tells how far it is.
+    ///
+    /// # Errors
+    /// When a backup or another compaction is under way, or the store or its disk is not well.
+    pub fn compact(
+        &self,
+        stopping: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Receiver<Compaction>, StoreError> {
+        self.handle.compact(stopping)
     }
 
     /// Makes the store of a backup in `folder`, where none may be. `name` is the file's, for errors.

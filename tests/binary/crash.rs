@@ -7,6 +7,7 @@
 //! ```
 
 mod backups;
+mod compaction;
 mod daemon;
 mod event;
 mod histories;

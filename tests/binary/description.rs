@@ -194,9 +194,17 @@ fn unchunked(mut body: &str) -> String {
 #[tokio::test]
 async fn every_call_is_made_and_answers_as_it_is_described() {
     let mut walk = Walk::begin().await;
-    for asked in
-        ["root", "openapi", "status", "metrics", "listKeys", "acceptRestored", "rotateKeys", "backUp"]
-    {
+    for asked in [
+        "root",
+        "openapi",
+        "status",
+        "metrics",
+        "listKeys",
+        "acceptRestored",
+        "rotateKeys",
+        "backUp",
+        "compact",
+    ] {
         walk.ok(ask(asked, &[])).await;
     }
     assert_eq!(walk.ok(ask("openapi", &[])).await, walk.description, "it serves what the document says");

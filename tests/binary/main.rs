@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod check_event;
 mod cli;
+mod compact;
 mod consumers;
 mod crash;
 mod damaged_store;

@@ -317,6 +317,7 @@ fn a_socket_of_one_account_lends_its_token_and_does_nothing_else() {
         ("POST", "/v1/accounts/A/user"),
         ("POST", "/v1/restore/accept"),
         ("POST", "/v1/backup"),
+        ("POST", "/v1/compact"),
         ("GET", "/v1/queues"),
         ("POST", "/v1/queues/all/lease"),
         ("GET", "/v1/queues/all/tail"),

@@ -332,7 +332,7 @@ async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
 }
 
 /// Every call with the right that it needs.
-const CALLS: [(&str, &str, &str, &str); 21] = [
+const CALLS: [(&str, &str, &str, &str); 22] = [
     ("status", "GET", "/v1/status", ""),
     ("metrics", "GET", "/v1/metrics", ""),
     ("accounts.read", "GET", "/v1/accounts", ""),
@@ -353,6 +353,7 @@ const CALLS: [(&str, &str, &str, &str); 21] = [
     ("tokens.lend", "POST", "/v1/accounts/a/token", ""),
     ("tokens.manage", "POST", "/v1/restore/accept", ""),
     ("backup", "POST", "/v1/backup", ""),
+    ("compact", "POST", "/v1/compact", ""),
     ("queue.manage", "GET", "/v1/queues", ""),
 ];
 

@@ -89,12 +89,13 @@ fn store(status: &Status) -> String {
         StoreCondition::Damaged => "damaged",
     };
     format!(
-        "{state}, {} ({}); keeps {} of {} at most, in a file of {}",
+        "{state}, {} ({}); keeps {} of {} at most, in a file of {} of which about {} is free",
         store.name,
         store.environment,
         size(store.kept_bytes),
         size(store.max_bytes),
-        size(store.file_bytes)
+        size(store.file_bytes),
+        size(store.free_bytes)
     )
 }
 

@@ -75,6 +75,8 @@ pub struct StoreReport {
     pub created: String,
     pub folder: String,
     pub file_bytes: u64,
+    /// Of the file, about: what `ringhookd compact` would give back.
+    pub free_bytes: u64,
     /// What `[store] max_bytes` bounds.
     pub kept_bytes: u64,
     pub max_bytes: u64,

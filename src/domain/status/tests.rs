@@ -46,6 +46,7 @@ fn well() -> Status {
             created: "2026-01-01T00:00:00Z".into(),
             folder: "/srv/store".into(),
             file_bytes: 1 << 24,
+            free_bytes: 1 << 22,
             kept_bytes: 1 << 20,
             max_bytes: 1 << 30,
         },

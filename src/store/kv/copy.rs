@@ -1,19 +1,16 @@
 //! Makes a new file of rows that come in order from another store's snapshot.
 
-use std::fs::File;
-
-use redb::backends::FileBackend;
 use redb::{Database, WriteTransaction};
 
 use super::changes::{Changes, next_change};
-use super::disk::Device;
+use super::disk::Disk;
 use super::error::Fault;
 use super::file::{Pages, START, database};
 use super::tables::{Tables, begin_write, create_all};
 use crate::store::rows::codec::Damaged;
 
-/// What may gather before a commit, which bounds what redb has to remember of it.
-const COMMIT_BYTES: usize = 64 << 20;
+/// What may gather before a commit, which bounds what redb has to remember of it, and how long others wait for the disk.
+const COMMIT_BYTES: usize = 16 << 20;
 
 /// A file that is being filled.
 pub(crate) struct Copy {
@@ -26,9 +23,8 @@ pub(crate) struct Copy {
 
 impl Copy {
     /// Begins in an empty file, behind the room of the log.
-    pub(crate) fn begin(file: File, cache_bytes: usize) -> Result<Self, Fault> {
-        file.set_len(START)?;
-        let disk = Device::new(FileBackend::new(file)?);
+    pub(crate) fn begin(disk: Disk, cache_bytes: usize) -> Result<Self, Fault> {
+        disk.file()?.set_len(START)?;
         let db = database(Pages::of(disk), cache_bytes, false)?;
         let txn = db.begin_write()?;
         create_all(&txn)?;
@@ -79,6 +75,7 @@ mod tests {
     use redb::backends::InMemoryBackend;
 
     use super::super::changes::HEAD;
+    use super::super::disk::Device;
     use super::super::tables::{ASIDE, DEVICES, KEYS, LOG, META, PROGRESS, begin_read, each_row, row_count};
     use super::*;
 
@@ -114,7 +111,7 @@ mod tests {
         txn.commit().unwrap();
         let told = rows(&db);
         assert_eq!(told.len(), 6000);
-        let mut copy = Copy::begin(tempfile::tempfile().unwrap(), 1 << 20).unwrap();
+        let mut copy = Copy::begin(Device::new(InMemoryBackend::new()), 1 << 20).unwrap();
         for some in told.chunks(700) {
             let mut changes = Changes::new();
             for (table, key, value) in some {
@@ -124,7 +121,7 @@ mod tests {
         }
         assert_eq!(copy.rows(), 6000);
         assert_eq!(rows(&copy.finish().unwrap()), told);
-        let mut copy = Copy::begin(tempfile::tempfile().unwrap(), 1 << 20).unwrap();
+        let mut copy = Copy::begin(Device::new(InMemoryBackend::new()), 1 << 20).unwrap();
         assert!(copy.put(b"no change").is_err());
     }
 }

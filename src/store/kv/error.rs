@@ -60,8 +60,8 @@ pub enum StoreError {
     #[error("the disk is nearly full: less than [store] min_free is left")]
     LowDisk,
     #[error(
-        "the disk of the store has {} MiB left, and a backup needs {} MiB beside what it writes: free some, or write the backup to \
-         another disk", .free >> 20, .needed >> 20
+        "the disk of the store has {} MiB left, and a backup or a compaction needs {} MiB beside what it writes: free some, or \
+         write the backup to another disk", .free >> 20, .needed >> 20
     )]
     NoRoomForSnapshot { free: u64, needed: u64 },
     /// Of a file that is no backup, or a damaged one.

@@ -19,6 +19,8 @@ const IDENTITY: &str = "identity.json";
 const HOLDER: &str = "holder";
 const RESERVE: &str = "reserve";
 const CREATING: &str = "creating";
+/// A new file that is to take the place of the old one, and what is committed meanwhile.
+const COMPACTING: [&str; 2] = ["store.compacting", "store.compacting.log"];
 
 /// What the store is called and which environment it serves; kept beside the file, so that an empty or foreign file
 /// is never taken for it.
@@ -75,6 +77,8 @@ impl Folder {
         }
         // The store is written to from the start on.
         locked.lock_data()?;
+        // Of a compaction that was killed: the old file is the store.
+        remove_all(path, &COMPACTING)?;
         let text = fs::read(path.join(IDENTITY)).map_err(|e| unavailable(&path.join(IDENTITY), &e))?;
         let identity = serde_json::from_slice(&text)
             .map_err(|e| StoreError::Damaged(format!("{}: {e}", path.join(IDENTITY).display())))?;
@@ -241,6 +245,24 @@ impl Folder {
         let mounted = Self::lock(&self.path)?;
         std::mem::swap(&mut *self.locks(), &mut *mounted.locks());
         Ok(true)
+    }
+
+    /// Where a compaction writes.
+    pub(crate) fn compacting(&self) -> [PathBuf; 2] {
+        COMPACTING.map(|name| self.path.join(name))
+    }
+
+    /// Gives a file the place of the store's own, and locks it. An error says that nothing was changed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn adopt(&self, file: &Path) -> Result<(), StoreError> {
+        let opened = OpenOptions::new().read(true).write(true).open(file);
+        let opened = opened.map_err(|e| unavailable(file, &e))?;
+        take_lock(&opened, &self.path, file)?;
+        fs::rename(file, self.data()).map_err(|e| unavailable(file, &e))?;
+        self.locks().data = Some(opened);
+        Ok(())
     }
 
     /// Lets others have the store.

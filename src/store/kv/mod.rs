@@ -12,4 +12,5 @@ pub(crate) mod frames;
 pub(crate) mod identity;
 pub(crate) mod schema;
 pub(crate) mod tables;
+pub(crate) mod tee;
 pub(crate) mod wal;

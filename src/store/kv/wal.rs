@@ -16,6 +16,7 @@ use super::changes::{Changes, HEAD, next_change};
 use super::disk::{Disk, LOG_BYTES};
 use super::error::Fault;
 use super::tables::{META, Tables, begin_read, begin_write};
+use super::tee::Tee;
 use crate::failpoint;
 use crate::store::rows::codec::{Damaged, stamp, stamped};
 use crate::vault::VaultError;
@@ -99,6 +100,13 @@ impl Wal {
         Ok(wal)
     }
 
+    /// Begins a log in an empty room, with a transaction that holds all that redb lacks.
+    pub(crate) fn begin(disk: Disk, txn: WriteTransaction) -> Result<Self, Fault> {
+        let mut wal = Self { disk, generation: 0, number: 0, end: 0, spare: Vec::new() };
+        wal.checkpoint(txn)?;
+        Ok(wal)
+    }
+
     /// Whether redb has everything durably.
     pub(crate) fn is_empty(&self) -> bool {
         self.number == 0
@@ -110,18 +118,29 @@ impl Wal {
     }
 
     /// Makes the transaction durable, whose changes these are, and visible to readers.
-    pub(crate) fn commit(&mut self, mut txn: WriteTransaction, changes: Changes) -> Result<(), Fault> {
+    pub(crate) fn commit(
+        &mut self,
+        mut txn: WriteTransaction,
+        changes: Changes,
+        tee: &Tee,
+    ) -> Result<(), Fault> {
         if changes.is_empty() {
             self.spare = changes.0;
             return Ok(());
         }
-        if changes.0.len() > LOG_BYTES - self.end {
-            return self.checkpoint(txn);
+        let mut tee = tee.hold();
+        let length = changes.0.len();
+        if length > LOG_BYTES - self.end {
+            self.checkpoint(txn)?;
+            tee.note(&changes.0[HEAD..]);
+            return Ok(());
         }
         self.append(changes)?;
         failpoint!("wal.synced");
         txn.set_durability(Durability::None).map_err(redb::Error::from)?;
-        Ok(txn.commit()?)
+        txn.commit()?;
+        tee.note(&self.spare[HEAD..length]);
+        Ok(())
     }
 
     /// Commits to redb durably, with all that went before; the log is empty then.

@@ -19,14 +19,20 @@ use crate::domain::ids::QueueName;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::store::command::QueueTotals;
+use crate::store::kv::disk::LOG_BYTES;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file::{OpenFn, Opened};
 use crate::store::kv::folder::{Folder, Identity};
+use crate::store::kv::tee::Tee;
 use crate::telemetry::Metrics;
 use crate::vault::Vault;
 
 /// How long Ring may send an event again: its retries, and its replays of 72 h.
 const REPLAYS: Duration = Duration::from_hours(76);
+
+/// What a remembered id takes in the file, and what an account does with its tokens, keys and devices, about.
+const ID_BYTES: u64 = 26;
+const ACCOUNT_BYTES: u64 = 1500;
 
 /// How the store stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +120,21 @@ impl Stats {
     }
 }
 
+impl Stats {
+    /// How much of the file holds nothing, about: what is not counted is small, or bounded.
+    pub fn free_bytes(&self) -> u64 {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let accounts: u64 = self.accounts.iter().map(get).sum();
+        let used = [
+            get(&self.log_bytes),
+            get(&self.aside_bytes),
+            get(&self.ids) * ID_BYTES,
+            accounts * ACCOUNT_BYTES,
+        ];
+        get(&self.file_bytes).saturating_sub(LOG_BYTES as u64 + used.iter().sum::<u64>())
+    }
+}
+
 pub(crate) fn bump(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -145,6 +166,8 @@ pub(crate) struct Shared {
     pub options: Options,
     pub stats: Stats,
     pub feed: Feed,
+    /// What is committed while the file is compacted.
+    pub tee: Tee,
     /// One at a time, because each keeps pages from being used again.
     pub snapshot_under_way: AtomicBool,
     /// Where commits are timed, once somebody wants to know.
@@ -177,6 +200,7 @@ impl Shared {
             options,
             stats: Stats::default(),
             feed: Feed::new(),
+            tee: Tee::default(),
             snapshot_under_way: AtomicBool::new(false),
             metrics: OnceLock::new(),
             db: RwLock::new(None),
@@ -204,6 +228,11 @@ impl Shared {
     pub(crate) fn with_db<T>(&self, read: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         read(db.as_ref().ok_or(Fault::Closed)?)
+    }
+
+    /// Puts another open file in place, and gives back the one before.
+    pub(crate) fn swap_db(&self, db: Database) -> Option<Database> {
+        self.db.write().unwrap_or_else(PoisonError::into_inner).replace(db)
     }
 
     /// Puts another open file in place, or none; the one before is closed when its readers are done.

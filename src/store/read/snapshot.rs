@@ -25,10 +25,10 @@ const WAITING: usize = 4;
 const MARGIN: u64 = 32 << 20;
 
 /// Lets one snapshot be under way at a time.
-struct Turn(Arc<Shared>);
+pub(crate) struct Turn(Arc<Shared>);
 
 impl Turn {
-    fn take(shared: &Arc<Shared>) -> Option<Self> {
+    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
         (!shared.snapshot_under_way.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(shared)))
     }
 }
@@ -53,7 +53,7 @@ pub(crate) fn begin(
     let (frames, receiver) = mpsc::channel(WAITING);
     thread::Builder::new()
         .name("store-snapshot".into())
-        .spawn(move || run(&turn, &frames, &stopping))
+        .spawn(move || run(turn, &frames, &stopping))
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     Ok(receiver)
 }
@@ -71,8 +71,10 @@ impl From<Fault> for End {
     }
 }
 
-fn run(turn: &Turn, frames: &Sender<Bytes>, stopping: &dyn Fn() -> bool) {
+fn run(turn: Turn, frames: &Sender<Bytes>, stopping: &dyn Fn() -> bool) {
     let told = caught::running(std::panic::AssertUnwindSafe(|| Ok(tell(&turn.0, frames, stopping))));
+    // Before its end is heard, so that whoever hears it may begin another.
+    drop(turn);
     let last = match told.unwrap_or_else(|fault| Err(fault.into())) {
         Ok(()) => Frame::Whole,
         Err(End::Left) => return,
@@ -124,7 +126,7 @@ fn tell(shared: &Shared, frames: &Sender<Bytes>, stopping: &dyn Fn() -> bool) ->
 }
 
 /// Refuses while the store's disk is nearly full.
-fn has_room(shared: &Shared) -> Result<(), StoreError> {
+pub(crate) fn has_room(shared: &Shared) -> Result<(), StoreError> {
     let needed = shared.options.min_free_bytes.saturating_add(MARGIN);
     let free = shared.folder.free_bytes().map_err(Fault::from)?;
     if free < needed { Err(StoreError::NoRoomForSnapshot { free, needed }) } else { Ok(()) }

@@ -73,7 +73,9 @@ impl Backup {
         other.push(".unfinished");
         let unfinished = take(&path.with_file_name(other))?;
         let file = unfinished.file.try_clone().map_err(|e| unavailable(&unfinished.path, &e))?;
-        let copy = Copy::begin(file, CACHE_BYTES).map_err(|fault| said(&unfinished.path, fault))?;
+        let disk = FileBackend::new(file).map(Device::new).map_err(Fault::from);
+        let copy = disk.and_then(|disk| Copy::begin(disk, CACHE_BYTES));
+        let copy = copy.map_err(|fault| said(&unfinished.path, fault))?;
         Ok(Self {
             path: path.to_owned(),
             unfinished,

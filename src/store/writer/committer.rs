@@ -35,6 +35,7 @@ pub(crate) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: imp
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return writer.end(clock::now()),
         }
+        writer.take_compacted(clock::now());
         if !healthy() {
             next_tick = retry(&mut writer, next_tick);
             more = false;

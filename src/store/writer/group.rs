@@ -6,10 +6,12 @@ use crate::store::txn::commit;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::compact::{self, Level};
 use crate::domain::actor::Actor;
 use crate::domain::clock_trust::Jump;
 use crate::domain::ids::UserId;
@@ -99,6 +101,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     core: Core,
     wal: Wal,
+    levels: Receiver<Level>,
     next_full_step: Millis,
     next_warning: Millis,
     /// Of the events buried and the letters dropped, how many the log has told.
@@ -106,8 +109,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, core: Core, wal: Wal) -> Self {
-        Self { shared, core, wal, next_full_step: Millis(0), next_warning: Millis(0), told: [0; 2] }
+    pub(crate) fn new(shared: Arc<Shared>, core: Core, wal: Wal, levels: Receiver<Level>) -> Self {
+        Self { shared, core, wal, levels, next_full_step: Millis(0), next_warning: Millis(0), told: [0; 2] }
     }
 
     /// When the newest remembered event came; nothing in a new store.
@@ -161,6 +164,16 @@ impl Writer {
         let run = AssertUnwindSafe(|| shared.with_db(|db| wal.checkpoint(begin_write(db)?)));
         if let Err(fault) = caught::running(run) {
             bump(&self.shared.stats.commit_failures);
+            self.fail(now, fault);
+        }
+    }
+
+    /// Puts a compacted file in the place of the store's, if one is ready.
+    pub(crate) fn take_compacted(&mut self, now: Millis) {
+        let Ok(level) = self.levels.try_recv() else { return };
+        let Self { shared, wal, .. } = self;
+        let run = AssertUnwindSafe(|| compact::put_in_place(shared, wal, level));
+        if let Err(fault) = caught::running(run) {
             self.fail(now, fault);
         }
     }
@@ -247,7 +260,7 @@ impl Writer {
             }
             let Finished { staged, users, counts, published, changes, notes } = commit::finish(txn)?;
             failpoint!("store.before_commit");
-            wal.commit(write, changes)?;
+            wal.commit(write, changes, &shared.tee)?;
             Ok(Committed { staged, users, counts, published, notes })
         })
     }
@@ -259,6 +272,7 @@ impl Writer {
             tracing::warn!("the disk is full: the reserve was given to the store");
         }
         self.core = Core::new();
+        self.shared.tee.break_off();
         self.shared.set_health(Health::Failing { since: now, why: fault.to_string() });
         StoreError::from(fault)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::compact::{self, Compaction, Level};
 use super::group::{Command, JobOf};
 use crate::domain::actor::Actor;
 use crate::store::kv::error::{Fault, StoreError};
@@ -20,6 +21,7 @@ const OFFER_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct Handle {
     pub shared: Arc<Shared>,
     commands: Mutex<Option<SyncSender<Command>>>,
+    levels: SyncSender<Level>,
     readers: Readers,
 }
 
@@ -30,8 +32,13 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>, commands: SyncSender<Command>, readers: Readers) -> Arc<Self> {
-        Arc::new(Self { shared, commands: Mutex::new(Some(commands)), readers })
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        commands: SyncSender<Command>,
+        levels: SyncSender<Level>,
+        readers: Readers,
+    ) -> Arc<Self> {
+        Arc::new(Self { shared, commands: Mutex::new(Some(commands)), levels, readers })
     }
 
     /// Runs a command in the next group commit; waits a little when the writer is behind.
@@ -88,6 +95,14 @@ impl Handle {
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         self.readers.run(move || read(&shared)).await
+    }
+
+    /// Makes the file small.
+    pub(crate) fn compact(
+        &self,
+        stopping: impl Fn() -> bool + Send + 'static,
+    ) -> Result<tokio::sync::mpsc::Receiver<Compaction>, StoreError> {
+        compact::begin(&self.shared, &self.levels, stopping)
     }
 
     /// No command comes any more.

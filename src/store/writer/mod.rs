@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod committer;
+pub(crate) mod compact;
 pub(crate) mod group;
 pub(crate) mod handle;
 pub(crate) mod inspect;

@@ -125,9 +125,10 @@ pub(crate) fn prepare(
     shared.set_db(Some(db));
     *shared.queues() = loaded.queues;
     *shared.users_mut() = loaded.users;
-    let writer = Writer::new(Arc::clone(&shared), loaded.core, wal);
+    let (levels, ready) = sync_channel(1);
+    let writer = Writer::new(Arc::clone(&shared), loaded.core, wal, ready);
     writer.watch_disk();
     writer.count();
     let (commands, receiver) = sync_channel(committer::QUEUE);
-    Ok((Handle::new(shared, commands, readers), writer, receiver))
+    Ok((Handle::new(shared, commands, levels, readers), writer, receiver))
 }

@@ -56,3 +56,7 @@ pub(crate) const BACKING_UP: &[&str] = &["backup.rows", "backup.written", "backu
 /// Passed by each restore.
 pub(crate) const RESTORING: &[&str] =
     &["create.marked", "create.identified", "restore.copied", "create.filled"];
+
+/// Passed by each compaction, in this order.
+pub(crate) const COMPACTING: &[&str] =
+    &["compact.copied", "compact.level", "compact.ready", "compact.renamed"];
