@@ -26,7 +26,8 @@ fn every_default_is_valid() {
         let (section, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
         // Written out, a default means what it means unwritten; only an empty list of keys is not enough.
         let text = match section {
-            "" => continue,
+            // The list of a queue's body has to hold something.
+            "" | "queue.body" => continue,
             "store" => format!("{BASE}{name} = {default}"),
             "queue" => {
                 let kind = match name {
@@ -38,8 +39,6 @@ fn every_default_is_valid() {
                 };
                 format!("{BASE}[[queue]]\nname = \"q\"\n{kind}\n{name} = {default}")
             }
-            // Its list has to hold something.
-            "queue.body" => continue,
             "socket" => format!("{BASE}[[socket]]\npath = \"s\"\n{name} = {default}"),
             _ => format!("{BASE}[{section}]\n{name} = {default}"),
         };
