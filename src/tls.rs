@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use thiserror::Error;
 
 /// Why there is nobody to trust.
@@ -82,6 +82,13 @@ pub fn words(error: &rustls::Error) -> &'static str {
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "TLS: the certificate is not valid yet",
             _ => "TLS: the certificate is not accepted",
         },
+        // TLS 1.3 asks by the last of these for a certificate that it did not get.
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired,
+        ) => "TLS: the other side does not accept our certificate, or asks for one",
         _ => "TLS: the handshake failed",
     }
 }

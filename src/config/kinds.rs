@@ -8,6 +8,7 @@ pub(super) enum Kind {
     Http,
     Redis,
     Nats,
+    Mqtt,
 }
 
 /// Every kind by its word.
@@ -17,6 +18,7 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("http", Kind::Http),
     ("redis", Kind::Redis),
     ("nats", Kind::Nats),
+    ("mqtt", Kind::Mqtt),
 ];
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Http => &["http", "https"],
             Self::Redis => &["redis", "rediss"],
             Self::Nats => &["nats", "tls"],
+            Self::Mqtt => &["mqtt", "mqtts"],
         }
     }
 
@@ -36,6 +39,7 @@ impl Kind {
             Self::Embedded | Self::Spool | Self::Http => "http://127.0.0.1:8080/ring",
             Self::Redis => "redis://127.0.0.1:6379/0",
             Self::Nats => "nats://127.0.0.1:4222",
+            Self::Mqtt => "mqtt://127.0.0.1:1883",
         }
     }
 
@@ -43,14 +47,14 @@ impl Kind {
     pub(super) const fn has_headers(self) -> bool {
         match self {
             Self::Embedded | Self::Spool | Self::Redis => false,
-            Self::Http | Self::Nats => true,
+            Self::Http | Self::Nats | Self::Mqtt => true,
         }
     }
 
     /// Whether its receiver may want to see a token.
     pub(super) const fn has_token(self) -> bool {
         match self {
-            Self::Embedded | Self::Spool | Self::Redis => false,
+            Self::Embedded | Self::Spool | Self::Redis | Self::Mqtt => false,
             Self::Http | Self::Nats => true,
         }
     }
@@ -59,7 +63,7 @@ impl Kind {
     pub(super) const fn has_login(self) -> bool {
         match self {
             Self::Embedded | Self::Spool | Self::Http => false,
-            Self::Redis | Self::Nats => true,
+            Self::Redis | Self::Nats | Self::Mqtt => true,
         }
     }
 
@@ -67,7 +71,8 @@ impl Kind {
     pub(super) const fn missing_feature(self) -> Option<&'static str> {
         match self {
             Self::Redis if !cfg!(feature = "sink-redis") => Some("sink-redis"),
-            Self::Embedded | Self::Spool | Self::Http | Self::Redis | Self::Nats => None,
+            Self::Mqtt if !cfg!(feature = "sink-mqtt") => Some("sink-mqtt"),
+            Self::Embedded | Self::Spool | Self::Http | Self::Redis | Self::Nats | Self::Mqtt => None,
         }
     }
 }

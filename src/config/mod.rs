@@ -10,6 +10,7 @@ mod files;
 mod kinds;
 mod linking;
 mod model;
+mod mqtt;
 mod problem;
 mod queues;
 mod raw;
@@ -36,8 +37,8 @@ use crate::access;
 pub use doc::Key;
 pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
-    ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Nats, Pace,
-    Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target, Tokens, Unclaimed,
+    ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Mqtt, Nats,
+    Pace, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target, Tokens, Unclaimed,
     Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};

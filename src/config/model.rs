@@ -216,6 +216,8 @@ pub enum QueueKind {
     /// One entry of a stream an event.
     Redis(Redis),
     Nats(Nats),
+    /// One message an event.
+    Mqtt(Mqtt),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -261,6 +263,15 @@ pub struct Nats {
     pub subject: Template,
 }
 
+/// A broker of MQTT 5.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    pub target: Target,
+    pub topic: Template,
+    /// No other client of the broker has it.
+    pub client_id: String,
+}
+
 impl QueueKind {
     /// The word that stands in the configuration.
     pub const fn as_str(&self) -> &'static str {
@@ -270,6 +281,7 @@ impl QueueKind {
             Self::Http(_) => "http",
             Self::Redis(_) => "redis",
             Self::Nats(_) => "nats",
+            Self::Mqtt(_) => "mqtt",
         }
     }
 }

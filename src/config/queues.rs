@@ -7,6 +7,7 @@ use super::common::{AGES, SIZES, lies_in, path, selection};
 use super::files::ReceiverFiles;
 use super::kinds::{KINDS, Kind};
 use super::model::{Format, Nats, Queue, QueueKind, Spool, Unclaimed};
+use super::mqtt::mqtt;
 use super::raw::{Echo, Section};
 use super::receivers::{nats, target};
 use super::redis::redis;
@@ -66,6 +67,7 @@ fn queue(
     let (target, files) = target(&mut s, kind);
     let redis = redis(&mut s, kind, target.as_ref());
     let subject = nats(&mut s, kind);
+    let mqtt = mqtt(&mut s, kind, name.as_ref(), target.as_ref(), store);
     s.finish();
     let (kind, files) = match kind? {
         Kind::Embedded => (embedded, None),
@@ -73,6 +75,7 @@ fn queue(
         Kind::Http => (QueueKind::Http(target?), Some(files)),
         Kind::Redis => (redis?, Some(files)),
         Kind::Nats => (QueueKind::Nats(Nats { target: target?, subject }), Some(files)),
+        Kind::Mqtt => (QueueKind::Mqtt(mqtt?), Some(files)),
     };
     Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
 }

@@ -22,6 +22,8 @@ use readable::is_readable;
 pub const SOURCE: &str = "/ring";
 /// The `source` of our own.
 pub const OWN_SOURCE: &str = "/ringhookd";
+/// The attribute that many a protocol has a place of its own for.
+pub const CONTENT_TYPE: &str = "datacontenttype";
 
 flags! {
     /// What intake or delivery found worth telling about an event.
@@ -98,7 +100,7 @@ pub fn render(event: &Outgoing<'_>) -> String {
 /// `content-type`, and `ce-` with the name of every other attribute.
 pub fn headers(event: &Outgoing<'_>) -> Vec<(String, String)> {
     let header = |(name, value): (String, String)| match name.as_str() {
-        "datacontenttype" => ("content-type".into(), value),
+        CONTENT_TYPE => ("content-type".into(), value),
         _ => (format!("ce-{name}"), header_text(&value)),
     };
     attributes(event).into_iter().map(header).collect()

@@ -8,7 +8,8 @@ use super::event::Event;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     CloudEvents,
-    /// In the headers of HTTP, with the body as Ring sent it. Elsewhere there are no headers, so it is [`Format::CloudEvents`].
+    /// In the headers of HTTP or the properties of MQTT, with the body as Ring sent it. Elsewhere there is no such place, so it is
+    /// [`Format::CloudEvents`].
     CloudEventsBinary,
     Raw,
 }

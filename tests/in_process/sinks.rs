@@ -4,6 +4,8 @@ mod cases;
 mod embedded;
 mod harness;
 mod http;
+#[cfg(feature = "sink-mqtt")]
+mod mqtt;
 mod nats;
 #[cfg(feature = "sink-redis")]
 mod redis;
@@ -44,3 +46,5 @@ conformance!(http_kind, Receivers::new);
 #[cfg(feature = "sink-redis")]
 conformance!(redis_kind, Servers::new);
 conformance!(nats_kind, Streams::new);
+#[cfg(feature = "sink-mqtt")]
+conformance!(mqtt_kind, mqtt::Brokers::new);

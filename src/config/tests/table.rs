@@ -155,11 +155,11 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
@@ -216,6 +216,30 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nformat = \"cloudevents-binary\"",
         r#"8: queue[0].format = "cloudevents-binary": only for a kind with headers"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"http://broker\"",
+        "8: queue[0].url: begin the address with mqtt:// or mqtts://",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker/ring\"",
+        "8: queue[0].url: ends with the port: a broker has no path. Topics are written as topic",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\ntopic = \"ring/#\"",
+        r#"9: queue[0].topic = "ring/#": can't hold + or #: they are for subscriptions"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\ntopic = \"$SYS/{user}\"",
+        r#"9: queue[0].topic = "$SYS/{user}": can't begin with $: such topics are the broker's own"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\ntopic = \"ring\\u0000{user}\"",
+        r#"9: queue[0].topic = "ring\u0000{user}": can't hold a control character"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\ntopic = \"ring\"",
+        r#"9: queue[0].topic = "ring": only for kind = "mqtt""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://hush/five\"",

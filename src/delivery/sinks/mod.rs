@@ -3,6 +3,8 @@
 mod dial;
 pub mod http;
 mod lanes;
+#[cfg(feature = "sink-mqtt")]
+pub mod mqtt;
 pub mod nats;
 #[cfg(feature = "sink-redis")]
 pub mod redis;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use self::http::Http;
+#[cfg(feature = "sink-mqtt")]
+use self::mqtt::Mqtt;
 use self::nats::Nats;
 #[cfg(feature = "sink-redis")]
 use self::redis::Redis;
@@ -40,7 +44,7 @@ enum SettingsError {
     Http(#[from] http::SettingsError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[cfg(not(feature = "sink-redis"))]
+    #[cfg(not(all(feature = "sink-redis", feature = "sink-mqtt")))]
     #[error("kind {0} is not part of this build")]
     NotBuilt(&'static str),
 }
@@ -72,6 +76,8 @@ pub enum QueueSink {
     #[cfg(feature = "sink-redis")]
     Redis(Redis),
     Nats(Nats),
+    #[cfg(feature = "sink-mqtt")]
+    Mqtt(Mqtt),
 }
 
 impl QueueSink {
@@ -92,9 +98,13 @@ impl QueueSink {
             QueueKind::Nats(nats) => Self::Nats(Nats::new(nats, format, secrets)?),
             #[cfg(feature = "sink-redis")]
             QueueKind::Redis(redis) => Self::Redis(Redis::new(name, redis, format, secrets)?),
+            #[cfg(feature = "sink-mqtt")]
+            QueueKind::Mqtt(broker) => Self::Mqtt(Mqtt::new(name, broker, format, secrets)?),
             // The configuration says so before.
             #[cfg(not(feature = "sink-redis"))]
             QueueKind::Redis(_) => return Err(SettingsError::NotBuilt(queue.kind.as_str())),
+            #[cfg(not(feature = "sink-mqtt"))]
+            QueueKind::Mqtt(_) => return Err(SettingsError::NotBuilt(queue.kind.as_str())),
         }))
     }
 }
@@ -107,6 +117,8 @@ impl Sink for QueueSink {
             #[cfg(feature = "sink-redis")]
             Self::Redis(redis) => redis.deliver(events).await,
             Self::Nats(nats) => nats.deliver(events).await,
+            #[cfg(feature = "sink-mqtt")]
+            Self::Mqtt(mqtt) => mqtt.deliver(events).await,
         }
     }
 }

@@ -1,0 +1,127 @@
+//! The kind `mqtt`: mosquitto over real sockets and a subscriber of its own, for the suite and for what is particular to the kind.
+
+mod failures;
+mod logins;
+mod messages;
+mod server;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringhookd::config::{self, ReceiverSecrets, Target};
+use ringhookd::delivery::sinks::mqtt::Mqtt;
+use ringhookd::delivery::{Sink, Verdict};
+use ringhookd::domain::address::Receiver;
+use ringhookd::domain::cloudevent::Marks;
+use ringhookd::domain::event::Event;
+use ringhookd::domain::format::Format;
+use ringhookd::domain::ids::DeviceId;
+use ringhookd::domain::template::Template;
+use ringhookd::domain::time::Millis;
+use ringhookd::store::{Leased, Store};
+
+use super::harness::{Arrival, Faults, Kind, Worker, dispatch};
+use crate::support::{account, queue, user};
+use server::Mosquitto;
+
+/// One mosquitto, whose topics begin with the name of a queue.
+pub(crate) struct Brokers(Mosquitto);
+
+impl Brokers {
+    pub(crate) fn new(_: &Path) -> Self {
+        Self(Mosquitto::open(""))
+    }
+}
+
+impl Kind for Brokers {
+    fn start(&self, store: &Store, name: &str, faults: Faults) -> Worker {
+        let options =
+            config::Mqtt { topic: topic(&format!("{name}/{{device}}")), ..options(self.0.port(), name) };
+        let sink = Mqtt::new(&queue(name), options, Format::CloudEvents, ReceiverSecrets::default());
+        dispatch(store, name, sink.unwrap(), faults)
+    }
+
+    fn arrived(&self, name: &str) -> Vec<Arrival> {
+        let mut messages = self.0.messages();
+        messages.retain(|message| message.topic.starts_with(&format!("{name}/")));
+        messages
+            .iter()
+            .map(|message| {
+                let [key, account, user] = ["id", "ringaccount", "ringuser"]
+                    .map(|name| message.payload[name].as_str().unwrap_or_default().to_owned());
+                Arrival { key, account, user }
+            })
+            .collect()
+    }
+}
+
+fn topic(text: &str) -> Template {
+    Template::parse(text).unwrap()
+}
+
+fn options(port: u16, client_id: &str) -> config::Mqtt {
+    let url = format!("mqtt://127.0.0.1:{port}");
+    config::Mqtt {
+        target: Target {
+            url: Receiver::parse(&url, &["mqtt", "mqtts"]).unwrap(),
+            username: None,
+            timeout: Duration::from_mins(1),
+            parallel: 16,
+        },
+        topic: topic("ringhookd/{user}/{device}/{type}"),
+        client_id: client_id.to_owned(),
+    }
+}
+
+fn sink_of(options: config::Mqtt, secrets: ReceiverSecrets) -> Mqtt {
+    Mqtt::new(&queue("out"), options, Format::CloudEvents, secrets).unwrap()
+}
+
+fn sink(port: u16) -> Mqtt {
+    sink_of(options(port, "out"), ReceiverSecrets::default())
+}
+
+const BODY: &str = "{\"data\":{\"type\":\"button_press\"}}";
+
+fn leased(seq: u64, account_id: &str) -> Leased {
+    let event = Event {
+        key: format!("{account_id}/{seq}"),
+        kind: "button_press".into(),
+        sub_kind: Some("human \u{20ac} \"100%\"".into()),
+        device: DeviceId::new("door-1").ok(),
+        account: Some(account(account_id)),
+        user: Some(user("ann")),
+        received_at: Millis(1_700_000_000_000),
+        time: None,
+        marks: Marks::default(),
+        body: Bytes::from(BODY),
+    };
+    Leased { seq, attempt: 2, event }
+}
+
+fn one() -> Arc<[Leased]> {
+    [leased(7, "a")].into()
+}
+
+/// The only verdict's words, which are those of a busy receiver.
+fn busy(verdicts: &[Verdict]) -> String {
+    let [Verdict::Busy { why, .. }] = verdicts else { panic!("{verdicts:?}") };
+    why.clone()
+}
+
+/// Delivers until it is done, as the dispatcher does after its pauses; what is said until then must be that the broker is busy.
+async fn delivered(sink: &Mqtt, events: Arc<[Leased]>) {
+    for _ in 0..600 {
+        let verdicts = sink.deliver(Arc::clone(&events)).await;
+        if verdicts.iter().all(|verdict| *verdict == Verdict::Done) {
+            return;
+        }
+        let waits =
+            |verdict: &Verdict| matches!(verdict, Verdict::Done | Verdict::Busy { .. } | Verdict::Untried);
+        assert!(verdicts.iter().all(waits), "{verdicts:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never takes them");
+}

@@ -1,0 +1,155 @@
+//! Who we are at the broker: passwords, rights, TLS with its certificates, and two of one name.
+
+use std::fs;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use ringhookd::config::Identity;
+use ringhookd::domain::secret::Secret;
+
+use super::*;
+
+/// A user with a password, made by mosquitto's own tool.
+fn protected(acl: &'static str) -> Mosquitto {
+    let listener = move |port| {
+        format!(
+            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file FOLDER/passwords\nacl_file FOLDER/acl\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("passwords");
+    let made = std::process::Command::new(crate::support::broker::program("mosquitto_passwd", "mosquitto"))
+        .args(["-b", "-c"])
+        .arg(&file)
+        .args(["ann", "hush-hush"])
+        .status();
+    assert!(made.unwrap().success());
+    let passwords = fs::read_to_string(file).unwrap();
+    Mosquitto::start(listener, &[("passwords", &passwords), ("acl", acl)], &["-u", "ann", "-P", "hush-hush"])
+}
+
+const ALL: &str = "user ann\ntopic readwrite #\n";
+
+fn ann(port: u16, password: &str) -> Mqtt {
+    let mut options = options(port, "out");
+    options.target.username = Some("ann".into());
+    let password = Some(Secret::new(password.to_owned()));
+    sink_of(options, ReceiverSecrets { password, ..ReceiverSecrets::default() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_told_without_it() {
+    let server = protected(ALL);
+    assert_eq!(ann(server.port(), "hush-hush").deliver(one()).await, [Verdict::Done]);
+    let wrong = ann(server.port(), "hush-and-wrong");
+    let why = busy(&wrong.deliver(one()).await);
+    assert!(why.contains("the broker refuses the session: not authorized (0x87)"), "{why}");
+    assert!(!why.contains("hush") && !format!("{wrong:?}").contains("hush"), "{why}");
+    let why = busy(&sink(server.port()).deliver(one()).await);
+    assert!(why.contains("refuses the session"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_not_allowed_holds_the_queue_until_it_is() {
+    let server = protected(
+        "user ann\ntopic readwrite probe\ntopic read #\ntopic write ringhookd/ann/+/motion_detected\n",
+    );
+    let why = busy(&ann(server.port(), "hush-hush").deliver(one()).await);
+    assert!(why.ends_with(": not authorized (0x87), topic ringhookd/ann/door-1/button_press"), "{why}");
+    assert!(server.messages().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_with_one_client_id_the_first_is_told_that_the_second_came() {
+    let server = Mosquitto::open("");
+    let (first, second) = (sink(server.port()), sink(server.port()));
+    assert_eq!(first.deliver([leased(1, "a")].into()).await, [Verdict::Done]);
+    assert_eq!(second.deliver([leased(2, "a")].into()).await, [Verdict::Done]);
+    // Either it has heard already, and takes the session back, or it hears now.
+    let verdicts = first.deliver([leased(3, "a")].into()).await;
+    if verdicts != [Verdict::Done] {
+        assert!(busy(&verdicts).contains("session taken over"), "{verdicts:?}");
+        delivered(&first, [leased(3, "a")].into()).await;
+    }
+    server.until(3).await;
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let base64 = data_encoding::BASE64.encode(der);
+    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+struct Certificates {
+    ca: String,
+    server: (String, String),
+    client: (String, String),
+}
+
+fn certificates() -> Certificates {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    // Without a name of its own it would be taken for the certificates that it signs.
+    params.distinguished_name.push(DnType::CommonName, "an authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let ca = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
+    let issuer = Issuer::new(params, key);
+    let leaf = |names: Vec<String>| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", &key.serialize_der()))
+    };
+    let server = leaf(vec!["127.0.0.1".into(), "localhost".into()]);
+    Certificates { server, client: leaf(vec!["daemon".into()]), ca }
+}
+
+fn secured(certificates: &Certificates, more: &'static str) -> Mosquitto {
+    let listener = move |port| {
+        format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\ncafile FOLDER/ca.pem\ncertfile FOLDER/server.pem\nkeyfile FOLDER/server.key\n{more}"
+        )
+    };
+    let (certificate, key) = &certificates.server;
+    let files = [
+        ("ca.pem", certificates.ca.as_str()),
+        ("server.pem", certificate),
+        ("server.key", key),
+        ("client.pem", &certificates.client.0),
+        ("client.key", &certificates.client.1),
+    ];
+    let login = ["--cafile", "FOLDER/ca.pem", "--cert", "FOLDER/client.pem", "--key", "FOLDER/client.key"];
+    Mosquitto::start(listener, &files, &login)
+}
+
+fn over_tls(port: u16, secrets: ReceiverSecrets) -> Mqtt {
+    let mut options = options(port, "out");
+    options.target.url = Receiver::parse(&format!("mqtts://127.0.0.1:{port}"), &["mqtts"]).unwrap();
+    sink_of(options, secrets)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_authority_is_trusted_where_it_is_named() {
+    let certificates = certificates();
+    let server = secured(&certificates, "");
+    let ca_pem = Some(certificates.ca.clone().into_bytes());
+    let trusting = over_tls(server.port(), ReceiverSecrets { ca_pem, ..ReceiverSecrets::default() });
+    assert_eq!(trusting.deliver(one()).await, [Verdict::Done]);
+    let why = busy(&over_tls(server.port(), ReceiverSecrets::default()).deliver(one()).await);
+    assert!(why.ends_with("TLS: the certificate is from no CA that is trusted here"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_our_own_is_shown_where_the_broker_asks_for_one() {
+    let certificates = certificates();
+    let server = secured(&certificates, "require_certificate true\n");
+    let ca_pem = || Some(certificates.ca.clone().into_bytes());
+    let identity = Identity {
+        certificates: certificates.client.0.clone().into_bytes(),
+        key: Secret::new(certificates.client.1.clone().into_bytes()),
+    };
+    let known = ReceiverSecrets { ca_pem: ca_pem(), identity: Some(identity), ..ReceiverSecrets::default() };
+    assert_eq!(over_tls(server.port(), known).deliver(one()).await, [Verdict::Done]);
+    let unknown = ReceiverSecrets { ca_pem: ca_pem(), ..ReceiverSecrets::default() };
+    let why = busy(&over_tls(server.port(), unknown).deliver(one()).await);
+    let told = why.ends_with("TLS: the other side does not accept our certificate, or asks for one");
+    assert!(told || why.contains("the connection broke"), "{why}");
+}

@@ -1,0 +1,162 @@
+//! mosquitto with a subscriber, `mosquitto_sub`, that takes down every message in its order.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::broker::{Broker, program};
+
+/// Whoever asks may do everything, and no message waits in memory for a subscriber's acknowledgement.
+const OPEN: &str = "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
+
+/// A message as the subscriber got it.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) payload: Value,
+    pub(super) retain: bool,
+    /// User properties, and the content type.
+    pub(super) properties: Value,
+}
+
+pub(super) struct Mosquitto {
+    pub(super) broker: Broker,
+    subscriber: Child,
+    messages: Arc<Mutex<Vec<Message>>>,
+    login: Vec<String>,
+}
+
+impl Mosquitto {
+    /// Takes everything from everybody, but for what `more` says.
+    pub(super) fn open(more: &str) -> Self {
+        let more = more.to_owned();
+        Self::start(move |port| format!("listener {port} 127.0.0.1\n{OPEN}{more}\n"), &[], &[])
+    }
+
+    /// Configured by what `listener` makes of a port, with these files in FOLDER, and subscribed as `login` says.
+    pub(super) fn start(
+        listener: impl Fn(u16) -> String + Send + Sync + 'static,
+        files: &[(&str, &str)],
+        login: &[&str],
+    ) -> Self {
+        let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let files: Vec<(String, String)> = files.iter().map(own).collect();
+        let broker = Broker::start(move |folder, port| {
+            for (name, text) in &files {
+                fs::write(folder.join(name), text).unwrap();
+            }
+            let file = folder.join("mosquitto.conf");
+            // Started by root it would become another user, who can't read this folder.
+            let text = format!("user root\n{}", listener(port));
+            fs::write(&file, text.replace("FOLDER", folder.to_str().unwrap())).unwrap();
+            let mut command = Command::new(program("mosquitto", "mosquitto"));
+            command.arg("-c").arg(file);
+            command
+        });
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let login: Vec<String> =
+            login.iter().map(|word| word.replace("FOLDER", broker.folder().to_str().unwrap())).collect();
+        let mut subscriber = client("mosquitto_sub", broker.port(), &login);
+        // The server keeps nothing for it in memory: what it has acknowledged to us is on the way to the subscriber.
+        subscriber.args(["-q", "0", "-t", "#", "-F", "%J"]).stdout(Stdio::piped());
+        let mut subscriber = subscriber.spawn().unwrap();
+        let lines = BufReader::new(subscriber.stdout.take().unwrap()).lines();
+        let notes = Arc::clone(&messages);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                notes.lock().unwrap().push(message(&line));
+            }
+        });
+        let server = Self { broker, subscriber, messages, login };
+        server.until_subscribed();
+        server
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.broker.port()
+    }
+
+    /// Starts the server again, and waits for the subscriber.
+    pub(super) fn again(&mut self) {
+        self.broker.again();
+        self.until_subscribed();
+    }
+
+    /// What came so far, without the probes.
+    pub(super) fn messages(&self) -> Vec<Message> {
+        let mut messages = self.messages.lock().unwrap().clone();
+        messages.retain(|message| message.topic != "probe");
+        messages
+    }
+
+    /// The ids of what came so far.
+    pub(super) fn ids(&self) -> Vec<String> {
+        let messages = self.messages();
+        messages.iter().map(|message| message.payload["id"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Waits for so many messages, however slow the machine is.
+    pub(super) async fn until(&self, count: usize) -> Vec<Message> {
+        for _ in 0..12_000 {
+            let messages = self.messages();
+            if messages.len() >= count {
+                return messages;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!(
+            "{count} messages did not come, but {:?}; the server: {}",
+            self.messages(),
+            self.broker.said()
+        );
+    }
+
+    /// Publishes by another client, with these arguments beside the login.
+    pub(super) fn publish(&self, arguments: &[&str]) {
+        let status = client("mosquitto_pub", self.port(), &self.login).args(arguments).status();
+        assert!(status.is_ok_and(|status| status.success()), "{}", self.broker.said());
+    }
+
+    /// Probes reach the subscriber, and so does all that follows. Each is another: one of before a restart may come late.
+    fn until_subscribed(&self) {
+        for n in 0..1200 {
+            let probe = format!("{{\"probe\":\"{}-{n}\"}}", self.messages.lock().unwrap().len());
+            self.publish(&["-t", "probe", "-m", &probe]);
+            thread::sleep(Duration::from_millis(50));
+            let probe: Value = serde_json::from_str(&probe).unwrap();
+            if self.messages.lock().unwrap().iter().any(|message| message.payload == probe) {
+                return;
+            }
+        }
+        panic!("the subscriber does not subscribe: {}", self.broker.said());
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.subscriber.kill();
+        let _ = self.subscriber.wait();
+    }
+}
+
+fn client(name: &str, port: u16, login: &[String]) -> Command {
+    let mut command = Command::new(program(name, "mosquitto-clients"));
+    command.args(["-V", "5", "-h", "127.0.0.1", "-p", &port.to_string()]).args(login);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn message(line: &str) -> Message {
+    let line: Value = serde_json::from_str(line).unwrap();
+    Message {
+        topic: line["topic"].as_str().unwrap().to_owned(),
+        payload: line["payload"].clone(),
+        retain: line["retain"] == 1,
+        properties: line["properties"].clone(),
+    }
+}
