@@ -2,6 +2,7 @@
 
 mod event;
 mod reach;
+mod sense;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ impl Findings {
     fn look(&mut self, config: &Config) {
         // What is wrong with them was told with the configuration.
         let mut secrets = config.secrets(MasterKey::MadeLater).ok();
+        self.problems.extend(sense::problems(config));
+        self.notes.extend(sense::notes(config));
         self.store(config, secrets.as_ref());
         if let Some(secrets) = &secrets
             && let Err(error) = daemon::ring_api(config, secrets, RingClock::default())

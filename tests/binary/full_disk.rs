@@ -190,6 +190,10 @@ async fn a_backup_for_which_there_is_no_room_leaves_nothing_and_holds_up_no_webh
     };
     let (data, small) = (mounted("data", "size=24m"), mounted("small", "size=1m"));
     let config = Configuration::of(OPEN_QUEUE).with(SOCKET).write(dir.path());
+    let low = Configuration::of(OPEN_QUEUE).with(SOCKET).store("min_free = \"64 MiB\"\n");
+    let low = low.write_as(dir.path(), "low.toml");
+    let checked = Ran::of(process::run(&["check", "--config", text(&low)], b""));
+    assert!(checked.code == 1 && checked.out.contains("store.folder: its disk has 2"), "{checked:?}");
     let daemon = Running::start(&config);
     let big = "x".repeat(100_000);
     let body = |n: usize| {

@@ -4,6 +4,7 @@
 mod audit;
 mod backup;
 mod check_event;
+mod check_sense;
 mod cli;
 mod compact;
 mod consumers;
