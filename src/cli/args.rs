@@ -297,6 +297,10 @@ pub(super) enum KeysCommand {
     Rotate,
 }
 
+fn user_id(text: &str) -> Result<UserId, IdError> {
+    UserId::new(text)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -305,8 +309,4 @@ mod tests {
     fn the_definition_is_sound() {
         super::Args::command().debug_assert();
     }
-}
-
-fn user_id(text: &str) -> Result<UserId, IdError> {
-    UserId::new(text)
 }
