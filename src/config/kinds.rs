@@ -9,6 +9,7 @@ pub(super) enum Kind {
     Redis,
     Nats,
     Mqtt,
+    Postgres,
 }
 
 /// Every kind by its word.
@@ -19,6 +20,7 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("redis", Kind::Redis),
     ("nats", Kind::Nats),
     ("mqtt", Kind::Mqtt),
+    ("postgres", Kind::Postgres),
 ];
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Redis => &["redis", "rediss"],
             Self::Nats => &["nats", "tls"],
             Self::Mqtt => &["mqtt", "mqtts"],
+            Self::Postgres => &["postgres", "postgresql"],
         }
     }
 
@@ -40,13 +43,14 @@ impl Kind {
             Self::Redis => "redis://127.0.0.1:6379/0",
             Self::Nats => "nats://127.0.0.1:4222",
             Self::Mqtt => "mqtt://127.0.0.1:1883",
+            Self::Postgres => "postgres://127.0.0.1:5432/events",
         }
     }
 
     /// Whether a message has headers beside its content.
     pub(super) const fn has_headers(self) -> bool {
         match self {
-            Self::Embedded | Self::Spool | Self::Redis => false,
+            Self::Embedded | Self::Spool | Self::Redis | Self::Postgres => false,
             Self::Http | Self::Nats | Self::Mqtt => true,
         }
     }
@@ -54,7 +58,7 @@ impl Kind {
     /// Whether its receiver may want to see a token.
     pub(super) const fn has_token(self) -> bool {
         match self {
-            Self::Embedded | Self::Spool | Self::Redis | Self::Mqtt => false,
+            Self::Embedded | Self::Spool | Self::Redis | Self::Mqtt | Self::Postgres => false,
             Self::Http | Self::Nats => true,
         }
     }
@@ -63,7 +67,7 @@ impl Kind {
     pub(super) const fn has_login(self) -> bool {
         match self {
             Self::Embedded | Self::Spool | Self::Http => false,
-            Self::Redis | Self::Nats | Self::Mqtt => true,
+            Self::Redis | Self::Nats | Self::Mqtt | Self::Postgres => true,
         }
     }
 
@@ -71,8 +75,15 @@ impl Kind {
     pub(super) const fn missing_feature(self) -> Option<&'static str> {
         match self {
             Self::Redis if !cfg!(feature = "sink-redis") => Some("sink-redis"),
+            Self::Postgres if !cfg!(feature = "sink-postgres") => Some("sink-postgres"),
             Self::Mqtt if !cfg!(feature = "sink-mqtt") => Some("sink-mqtt"),
-            Self::Embedded | Self::Spool | Self::Http | Self::Redis | Self::Nats | Self::Mqtt => None,
+            Self::Embedded
+            | Self::Spool
+            | Self::Http
+            | Self::Redis
+            | Self::Nats
+            | Self::Mqtt
+            | Self::Postgres => None,
         }
     }
 }

@@ -11,6 +11,7 @@ mod kinds;
 mod linking;
 mod model;
 mod mqtt;
+mod postgres;
 mod problem;
 mod queues;
 mod raw;
@@ -38,8 +39,8 @@ pub use doc::Key;
 pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
     ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Mqtt, Nats,
-    Pace, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target, Tokens, Unclaimed,
-    Unrouted, Webhook,
+    Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target, Tokens,
+    Unclaimed, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

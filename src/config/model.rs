@@ -10,6 +10,7 @@ use crate::domain::address::Receiver;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
 use crate::domain::routing::Filter;
+use crate::domain::table::Table;
 use crate::domain::template::Template;
 
 pub use crate::domain::format::Format;
@@ -218,6 +219,8 @@ pub enum QueueKind {
     Nats(Nats),
     /// One message an event.
     Mqtt(Mqtt),
+    /// One row of a table an event.
+    Postgres(Postgres),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -272,6 +275,18 @@ pub struct Mqtt {
     pub client_id: String,
 }
 
+/// A database of PostgreSQL, and the table that gets the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// With a user.
+    pub target: Target,
+    pub database: String,
+    pub table: Table,
+    /// Makes the table where there is none.
+    pub create_table: bool,
+    pub tls: bool,
+}
+
 impl QueueKind {
     /// The word that stands in the configuration.
     pub const fn as_str(&self) -> &'static str {
@@ -282,6 +297,7 @@ impl QueueKind {
             Self::Redis(_) => "redis",
             Self::Nats(_) => "nats",
             Self::Mqtt(_) => "mqtt",
+            Self::Postgres(_) => "postgres",
         }
     }
 }

@@ -8,6 +8,7 @@ use super::files::ReceiverFiles;
 use super::kinds::{KINDS, Kind};
 use super::model::{Format, Nats, Queue, QueueKind, Spool, Unclaimed};
 use super::mqtt::mqtt;
+use super::postgres::postgres;
 use super::raw::{Echo, Section};
 use super::receivers::{nats, target};
 use super::redis::redis;
@@ -54,7 +55,10 @@ fn queue(
         ("cloudevents-binary", Format::CloudEventsBinary),
         ("raw", Format::Raw),
     ];
+    // A table has columns instead.
+    s.only_where(kind.map(|kind| kind != Kind::Postgres), "kinds other than postgres");
     let format = s.get("format", "cloudevents", choice(formats));
+    s.only_where(Some(true), "every kind");
     if format == Format::CloudEventsBinary && kind.is_some_and(|kind| !kind.has_headers()) {
         s.refuse("format", "only for a kind with headers".into());
     }
@@ -68,6 +72,7 @@ fn queue(
     let redis = redis(&mut s, kind, target.as_ref());
     let subject = nats(&mut s, kind);
     let mqtt = mqtt(&mut s, kind, name.as_ref(), target.as_ref(), store);
+    let postgres = postgres(&mut s, kind, target.as_ref());
     s.finish();
     let (kind, files) = match kind? {
         Kind::Embedded => (embedded, None),
@@ -76,6 +81,7 @@ fn queue(
         Kind::Redis => (redis?, Some(files)),
         Kind::Nats => (QueueKind::Nats(Nats { target: target?, subject }), Some(files)),
         Kind::Mqtt => (QueueKind::Mqtt(mqtt?), Some(files)),
+        Kind::Postgres => (postgres?, Some(files)),
     };
     Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
 }

@@ -32,6 +32,9 @@ fn every_default_is_valid() {
             "queue" => {
                 let kind = match name {
                     "visibility" => "kind = \"embedded\"",
+                    "table" | "create_table" => {
+                        "kind = \"postgres\"\nurl = \"postgres://r/db\"\nusername = \"u\""
+                    }
                     "stream" | "wait_replicas" | "wait_aof" => "kind = \"redis\"\nurl = \"redis://receiver\"",
                     "secret_files" | "timeout" | "parallel" => "kind = \"http\"\nurl = \"http://receiver/\"",
                     "subject" => "kind = \"nats\"\nurl = \"nats://receiver\"",

@@ -91,6 +91,11 @@ impl Receiver {
         self.0.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
     }
 
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.0.host().is_some_and(is_loopback)
+    }
+
     /// The whole address. Each call is a place to look at in a review.
     pub fn uri(&self) -> &Uri {
         &self.0

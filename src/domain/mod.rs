@@ -35,6 +35,7 @@ pub mod secret;
 pub mod signature;
 pub mod standard_webhooks;
 pub mod status;
+pub mod table;
 pub mod template;
 pub mod time;
 pub mod tokens;

@@ -7,10 +7,14 @@ mod http;
 #[cfg(feature = "sink-mqtt")]
 mod mqtt;
 mod nats;
+#[cfg(feature = "sink-postgres")]
+mod postgres;
 #[cfg(feature = "sink-redis")]
 mod redis;
 mod spool;
 
+#[cfg(feature = "sink-postgres")]
+use self::postgres::Databases;
 #[cfg(feature = "sink-redis")]
 use self::redis::Servers;
 use self::{embedded::Embedded, http::Receivers, nats::Streams, spool::Files};
@@ -48,3 +52,5 @@ conformance!(redis_kind, Servers::new);
 conformance!(nats_kind, Streams::new);
 #[cfg(feature = "sink-mqtt")]
 conformance!(mqtt_kind, mqtt::Brokers::new);
+#[cfg(feature = "sink-postgres")]
+conformance!(postgres_kind, Databases::new);

@@ -155,11 +155,11 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
@@ -240,6 +240,22 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (
         "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\ntopic = \"ring\"",
         r#"9: queue[0].topic = "ring": only for kind = "mqtt""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"postgres\"\nusername = \"u\"\nurl = \"postgres://hush\"",
+        "9: queue[0].url: the path is the name of a database, such as /events; nothing follows it",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"postgres\"\nurl = \"postgres://r/db\"",
+        r#"5: queue[0].username: is missing; write the server's name for us, such as username = "ringhookd""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"postgres\"\nurl = \"postgres://r/db\"\nusername = \"u\"\ntable = \"a;b\"",
+        r#"10: queue[0].table = "a;b": is no name of a table: write table or schema.table, each of at most 63 letters, digits and _, and no digit first"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"postgres\"\nurl = \"postgres://r/db\"\nusername = \"u\"\nformat = \"raw\"",
+        r#"10: queue[0].format = "raw": only for kinds other than postgres"#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://hush/five\"",

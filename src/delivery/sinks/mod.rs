@@ -6,9 +6,13 @@ mod lanes;
 #[cfg(feature = "sink-mqtt")]
 pub mod mqtt;
 pub mod nats;
+#[cfg(feature = "sink-postgres")]
+pub mod postgres;
 #[cfg(feature = "sink-redis")]
 pub mod redis;
 mod secured;
+#[cfg(any(feature = "sink-postgres", feature = "sink-redis"))]
+mod shared;
 pub mod spool;
 mod wire;
 mod words;
@@ -21,6 +25,8 @@ use self::http::Http;
 #[cfg(feature = "sink-mqtt")]
 use self::mqtt::Mqtt;
 use self::nats::Nats;
+#[cfg(feature = "sink-postgres")]
+use self::postgres::Postgres;
 #[cfg(feature = "sink-redis")]
 use self::redis::Redis;
 use self::spool::Spool;
@@ -44,7 +50,7 @@ enum SettingsError {
     Http(#[from] http::SettingsError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[cfg(not(all(feature = "sink-redis", feature = "sink-mqtt")))]
+    #[cfg(not(all(feature = "sink-redis", feature = "sink-mqtt", feature = "sink-postgres")))]
     #[error("kind {0} is not part of this build")]
     NotBuilt(&'static str),
 }
@@ -73,6 +79,8 @@ pub fn dispatchers(
 pub enum QueueSink {
     Spool(Spool),
     Http(Http),
+    #[cfg(feature = "sink-postgres")]
+    Postgres(Postgres),
     #[cfg(feature = "sink-redis")]
     Redis(Redis),
     Nats(Nats),
@@ -100,7 +108,11 @@ impl QueueSink {
             QueueKind::Redis(redis) => Self::Redis(Redis::new(name, redis, format, secrets)?),
             #[cfg(feature = "sink-mqtt")]
             QueueKind::Mqtt(broker) => Self::Mqtt(Mqtt::new(name, broker, format, secrets)?),
+            #[cfg(feature = "sink-postgres")]
+            QueueKind::Postgres(postgres) => Self::Postgres(Postgres::new(name, postgres, secrets)?),
             // The configuration says so before.
+            #[cfg(not(feature = "sink-postgres"))]
+            QueueKind::Postgres(_) => return Err(SettingsError::NotBuilt(queue.kind.as_str())),
             #[cfg(not(feature = "sink-redis"))]
             QueueKind::Redis(_) => return Err(SettingsError::NotBuilt(queue.kind.as_str())),
             #[cfg(not(feature = "sink-mqtt"))]
@@ -114,6 +126,8 @@ impl Sink for QueueSink {
         match self {
             Self::Spool(spool) => spool.deliver(events).await,
             Self::Http(http) => http.deliver(events).await,
+            #[cfg(feature = "sink-postgres")]
+            Self::Postgres(postgres) => postgres.deliver(events).await,
             #[cfg(feature = "sink-redis")]
             Self::Redis(redis) => redis.deliver(events).await,
             Self::Nats(nats) => nats.deliver(events).await,

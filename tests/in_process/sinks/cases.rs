@@ -244,13 +244,14 @@ pub(crate) async fn nothing_is_lost_when_it_is_killed_before_it_settled<K: Kind>
     let worker = scene.kind.start(&scene.store, "all", no_faults());
     let all: BTreeMap<_, _> = accounts.into_iter().map(|account| (account, (0..50).collect())).collect();
     eventually!("all arrive", first_arrivals(&scene.kind.arrived("all")).0 == all);
+    let times = if scene.kind.drops_duplicates() { 1 } else { 2 };
     eventually!("the lost one comes again", {
-        scene.keys("all").iter().filter(|key| *key == "account-7/20").count() == 2
+        scene.keys("all").iter().filter(|key| *key == "account-7/20").count() == times
     });
     eventually!("all is settled", scene.store.queues().list()[0].waiting == 0);
     worker.stop().await;
     let (firsts, most) = first_arrivals(&scene.kind.arrived("all"));
-    assert_eq!((firsts, most), (all, 2), "under the same key, in order per account");
+    assert_eq!((firsts, most), (all, times), "under the same key, in order per account");
 }
 
 pub(crate) async fn what_a_stop_cuts_off_is_given_back<K: Kind>(make: fn(&Path) -> K) {

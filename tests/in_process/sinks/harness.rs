@@ -24,6 +24,11 @@ pub(crate) trait Kind: Send + Sync + 'static {
 
     /// All that ever arrived from a queue, in the order in which its receiver took it.
     fn arrived(&self, name: &str) -> Vec<Arrival>;
+
+    /// Whether a receiver drops what comes again under a key that it has.
+    fn drops_duplicates(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,11 @@
 //! The server and the connection to it: made when it is needed, shared by all deliveries of the queue, never mended.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as BriefMutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::redis::{RedisResult, cmd};
 use rustls::ClientConfig;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
@@ -16,6 +15,7 @@ use super::wire::Wire;
 use crate::clock;
 use crate::config;
 use crate::delivery::sinks::dial;
+use crate::delivery::sinks::shared::{self, Shared};
 use crate::domain::ids::QueueName;
 use crate::domain::secret::Secret;
 
@@ -29,6 +29,12 @@ pub(super) struct Connection {
     pub(super) confirmations: Confirmations,
 }
 
+impl shared::Connection for Connection {
+    fn is_over(&self) -> bool {
+        self.wire.is_over()
+    }
+}
+
 /// Where the queue's server is, and the connection to it.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -38,11 +44,7 @@ pub(super) struct Server {
     database: u32,
     tls: Option<Arc<ClientConfig>>,
     password: Option<Secret<String>>,
-    /// Held by the delivery that connects; the others wait for what comes of it. Why the last attempt failed.
-    connecting: Mutex<String>,
-    /// Attempts that failed.
-    failures: AtomicU64,
-    connection: BriefMutex<Option<Arc<Connection>>>,
+    shared: Shared<Connection>,
     /// The log was told once how the server may lose events.
     doubted: AtomicBool,
 }
@@ -61,9 +63,7 @@ impl Server {
             target,
             database: options.database,
             password,
-            connecting: Mutex::default(),
-            failures: AtomicU64::new(0),
-            connection: BriefMutex::default(),
+            shared: Shared::default(),
             doubted: AtomicBool::new(false),
         }
     }
@@ -78,45 +78,13 @@ impl Server {
         answers: &Answers,
         deadline: Instant,
     ) -> Result<Arc<Connection>, String> {
-        let failures = self.failures.load(Ordering::Relaxed);
-        if let Some(connection) = self.living() {
-            return Ok(connection);
-        }
-        let too_late = || answers.of_server("connecting took too long");
-        let mut why = timeout_at(deadline, self.connecting.lock()).await.map_err(|_| too_late())?;
-        if let Some(connection) = self.living() {
-            return Ok(connection);
-        }
-        // Of many that waited one tried in vain: the others need not.
-        if self.failures.load(Ordering::Relaxed) != failures {
-            return Err(why.clone());
-        }
-        let opened = timeout_at(deadline, self.open(answers)).await.unwrap_or_else(|_| Err(too_late()));
-        match opened {
-            Ok(connection) => {
-                let connection = Arc::new(connection);
-                *self.slot() = Some(Arc::clone(&connection));
-                Ok(connection)
-            }
-            Err(failure) => {
-                why.clone_from(&failure);
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                Err(failure)
-            }
-        }
+        let got = timeout_at(deadline, self.shared.get(self.open(answers))).await;
+        got.unwrap_or_else(|_| Err(answers.of_server("connecting took too long")))
     }
 
-    /// Uses this connection no more. What waits for its replies may still get them.
+    /// Begins nothing more over this connection.
     pub(super) fn forget(&self, connection: &Arc<Connection>) {
-        self.slot().take_if(|known| Arc::ptr_eq(known, connection));
-    }
-
-    fn living(&self) -> Option<Arc<Connection>> {
-        self.slot().as_ref().filter(|connection| !connection.wire.is_over()).cloned()
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Arc<Connection>>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.forget(connection);
     }
 
     async fn open(&self, answers: &Answers) -> Result<Connection, String> {
