@@ -303,7 +303,7 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"nats\"\nurl = \"nats://receiver\"\nusername = \"ann\"",
-        r#"9: queue[0].username: goes with password_file, which is missing"#,
+        "9: queue[0].username: goes with password_file, which is missing",
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"nats\"\nurl = \"nats://receiver\"\nusername = \"ann\"\npassword_file = \"./p\"\nbearer_file = \"./t\"",

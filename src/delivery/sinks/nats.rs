@@ -1,4 +1,4 @@
-//! Kind `nats`: one message per event to a stream of JetStream; docs/NATS.md is the contract with readers.
+//! Kind `nats`: one message per event to a stream of `JetStream`; docs/NATS.md is the contract with readers.
 //!
 //! Events of an account go one after the other, accounts beside each other (`lanes.rs`), all over one connection (`wire.rs`). An
 //! event is done when the stream has confirmed it. The client is our own: a publisher needs a few lines of the protocol, and none of

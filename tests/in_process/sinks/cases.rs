@@ -1,7 +1,9 @@
 //! The promises, one case each, for any kind of queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,11 +62,15 @@ impl<K: Kind> Scene<K> {
 
     /// Accepts `events` of each account, named `account/number`, in order; accounts side by side.
     async fn accept(&self, accounts: impl IntoIterator<Item = String>, events: usize) {
+        self.accept_those(accounts, 0..events).await;
+    }
+
+    async fn accept_those(&self, accounts: impl IntoIterator<Item = String>, events: Range<usize>) {
         let mut tasks = tokio::task::JoinSet::new();
         for account in accounts {
-            let store = self.store.clone();
+            let (store, events) = (self.store.clone(), events.clone());
             tasks.spawn(async move {
-                for n in 0..events {
+                for n in events {
                     store.inbox().accept(event(&format!("{account}/{n}"), &account)).await.unwrap();
                 }
             });
@@ -265,4 +271,39 @@ pub(crate) async fn what_a_stop_cuts_off_is_given_back<K: Kind>(make: fn(&Path) 
     let again = drain(&scene.store, "all", 9).await;
     assert!(again.iter().all(|leased| leased.attempt == 1), "no attempt is counted");
     assert_eq!(again.last().map(|leased| leased.event.key.as_str()), Some("a/2"), "free at once");
+}
+
+/// `trouble` begins before half of the events are accepted, waits until deliveries were given up again and again, and is over when
+/// it returns. No attempt may be used up.
+pub(crate) async fn nothing_is_lost_through<K: Kind>(
+    kind: K,
+    trouble: impl AsyncFnOnce(&K, Pin<Box<dyn Future<Output = ()> + '_>>),
+) {
+    const EACH: usize = 50;
+    let scene = Scene::new(|_| kind, vec![QueueSpec { max_attempts: 1, ..spec("all") }]);
+    let accounts: Vec<String> = (0..10).map(|n| format!("account-{n}")).collect();
+    for account in &accounts {
+        link(&scene.store, account, "ann").await;
+    }
+    let tries = Arc::new(Mutex::new(HashMap::new()));
+    let faults: Faults = Arc::new({
+        let tries = Arc::clone(&tries);
+        move |leased| {
+            *tries.lock().unwrap().entry(leased.seq).or_insert(0) += 1;
+            Fault::None
+        }
+    });
+    let worker = scene.kind.start(&scene.store, "all", faults);
+    scene.accept_those(accounts.clone(), 0..EACH / 2).await;
+    eventually!("some arrive", scene.keys("all").len() >= 20);
+    let given_up = async {
+        eventually!("deliveries are given up", tries.lock().unwrap().values().any(|n| *n >= 3));
+    };
+    let rest = scene.accept_those(accounts.clone(), EACH / 2..EACH);
+    tokio::join!(trouble(&scene.kind, Box::pin(given_up)), rest);
+    let all: BTreeMap<_, _> = accounts.into_iter().map(|account| (account, (0..EACH).collect())).collect();
+    eventually!("all is settled", scene.store.queues().list()[0].waiting == 0);
+    worker.stop().await;
+    assert_eq!(first_arrivals(&scene.kind.arrived("all")).0, all, "all, in order per account");
+    assert_eq!((scene.store.queues().list()[0].totals.failed, scene.letters().await.len()), (0, 0));
 }

@@ -85,7 +85,7 @@ fn sink_of(queue_: Target, secrets: ReceiverSecrets) -> Http {
 
 const BODY: &str = "{\"data\": {\"type\":\"button_press\"}}\n";
 
-fn leased(seq: u64, account_id: &str) -> Leased {
+pub(super) fn leased(seq: u64, account_id: &str) -> Leased {
     let event = Event {
         key: format!("{account_id}/{seq}"),
         kind: "button_press".into(),
@@ -101,12 +101,12 @@ fn leased(seq: u64, account_id: &str) -> Leased {
     Leased { seq, attempt: 2, event }
 }
 
-fn one() -> Arc<[Leased]> {
+pub(super) fn one() -> Arc<[Leased]> {
     [leased(7, "a")].into()
 }
 
 /// The only verdict's words, which are those of a busy receiver.
-fn busy(verdicts: &[Verdict]) -> (Option<Duration>, String) {
+pub(super) fn busy(verdicts: &[Verdict]) -> (Option<Duration>, String) {
     let [Verdict::Busy { retry_after, why }] = verdicts else { panic!("{verdicts:?}") };
     (*retry_after, why.clone())
 }

@@ -1,6 +1,7 @@
-//! The kind `nats`: real servers with JetStream, for the suite and for what is particular to the kind.
+//! The kind `nats`: real servers with `JetStream`, for the suite and for what is particular to the kind.
 
 mod client;
+mod trouble;
 
 use std::path::Path;
 use std::process::Command;
@@ -77,7 +78,7 @@ fn server(more: &str) -> Broker {
     let more = more.to_owned();
     Broker::start(move |folder, port| {
         let file = folder.join("server.conf");
-        let jetstream = format!("jetstream {{ store_dir: {:?} }}\n", folder.join("jetstream"));
+        let jetstream = format!("jetstream {{ store_dir: \"{}\" }}\n", folder.join("jetstream").display());
         std::fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{jetstream}{more}\n")).unwrap();
         let mut command = Command::new(program("nats-server", "nats-server"));
         command.arg("-c").arg(file);

@@ -6,14 +6,14 @@ use super::session::Reply;
 use crate::delivery::sinks::lanes::{Answer, Obstacle};
 use crate::delivery::sinks::words::Words;
 
-/// JetStream's codes of errors.
+/// Codes of `JetStream`'s errors.
 mod code {
     pub(super) const MESSAGE_TOO_LARGE: u32 = 10_054;
     /// The stream does not store it: one of its limits, or its disk.
     pub(super) const STORE_FAILED: u32 = 10_077;
 }
 
-/// The confirmation of JetStream, or its error.
+/// The confirmation of `JetStream`, or its error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct PubAck {

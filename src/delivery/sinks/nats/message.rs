@@ -38,6 +38,10 @@ pub(super) fn content(format: Format, leased: &Leased) -> (String, Bytes) {
         }
         Format::Raw => event.body.clone(),
     };
-    let lines: String = headers.into_iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    (format!("NATS/1.0\r\n{lines}\r\n"), payload)
+    let mut head = "NATS/1.0\r\n".to_owned();
+    for (name, value) in headers {
+        head.extend([&name, ": ", &value, "\r\n"]);
+    }
+    head.push_str("\r\n");
+    (head, payload)
 }

@@ -77,7 +77,7 @@ impl Protocol for Session {
                 // A server that changes its limits says so at any time.
                 Said::Info(info) => self.max_payload.store(info.max_payload, Ordering::Relaxed),
                 Said::Message(message) => self.answered(message),
-                Said::Error(error) => self.refused(error)?,
+                Said::Error(error) => self.refused(&error)?,
             }
         }
         Ok(())
@@ -114,14 +114,14 @@ impl Session {
     }
 
     /// Only what concerns a single subject leaves the connection as it is.
-    fn refused(&mut self, error: String) -> Result<(), String> {
+    fn refused(&mut self, error: &str) -> Result<(), String> {
         let denied = error.strip_prefix("Permissions Violation for Publish to \"");
         let Some(subject) = denied.map(|rest| rest.trim_end_matches('"')) else {
             return Err(format!("the server ended the connection: {error}"));
         };
         let its = self.waiting.extract_if(|_, (of, _)| of == subject);
         for (_, (_, reply)) in its {
-            let _ = reply.send(Reply::Denied(error.clone()));
+            let _ = reply.send(Reply::Denied(error.to_owned()));
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
-//! A client of NATS for the tests, over a blocking connection: it reads what arrived, and asks JetStream.
+//! A client of NATS for the tests, over a blocking connection: it reads what arrived, and asks `JetStream`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use serde_json::Value;
+use data_encoding::BASE64;
+use serde_json::{Value, json};
 
 /// What the server handed over.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Client {
         }
     }
 
-    /// Asks JetStream.
+    /// Asks `JetStream`.
     pub(super) fn ask(&mut self, call: &str, body: &Value) -> Option<Value> {
         let body = body.to_string();
         self.subscribe("_INBOX.test")?;
@@ -89,5 +90,16 @@ impl Client {
         self.say("UNSUB 7\r\n")?;
         self.flush()?;
         serde_json::from_slice(&answer.payload).ok()
+    }
+
+    /// What the stream `all` has in this place.
+    pub(super) fn stored(&mut self, place: usize) -> Option<Message> {
+        let answer = self.ask("STREAM.MSG.GET.all", &json!({ "seq": place }))?;
+        let message = &answer["message"];
+        let decoded =
+            |name: &str| BASE64.decode(message[name].as_str().unwrap_or_default().as_bytes()).unwrap();
+        let headers = String::from_utf8(decoded("hdrs")).unwrap();
+        let subject = message["subject"].as_str()?.to_owned();
+        Some(Message { subject, headers, payload: decoded("data") })
     }
 }
