@@ -64,7 +64,9 @@ pub(super) struct Rows<'a> {
 impl<'a> Rows<'a> {
     pub(super) fn of(events: &'a [Leased]) -> Self {
         let mut rows = Self::default();
-        events.iter().for_each(|leased| rows.push(leased));
+        for leased in events {
+            rows.push(leased);
+        }
         rows
     }
 
@@ -111,7 +113,7 @@ fn timestamp(time: Millis) -> Option<i64> {
     i64::try_from(time.0).ok().filter(|_| time.0 <= LAST)
 }
 
-/// The body where `jsonb` can hold it: JSON, without NUL and without halves of a pair of surrogates, which serde_json
+/// The body where `jsonb` can hold it: JSON, without NUL and without halves of a pair of surrogates, which `serde_json`
 /// refuses, as it does numbers beyond a double's.
 fn document(body: &[u8]) -> Option<&str> {
     let text = str::from_utf8(body).ok()?;
