@@ -104,13 +104,19 @@ async fn a_message_that_is_too_large_is_refused_by_name_and_the_others_go_on() {
         let mut large = leased(2, "a");
         large.event.body = Bytes::from(format!("\"{}\"", "x".repeat(5000)));
         let events: Arc<[Leased]> = [leased(1, "a"), large, leased(3, "a"), leased(4, "b")].into();
-        let verdicts = sink(server.port()).deliver(events).await;
-        let [Verdict::Done, Verdict::Refused { why }, Verdict::Done, Verdict::Done] = &verdicts[..] else {
+        let sink = sink(server.port());
+        let verdicts = sink.deliver(Arc::clone(&events)).await;
+        // This broker answers, and then ends the session all the same: what else was on its way comes again.
+        let goes_on = |at: usize| matches!(&verdicts[at], Verdict::Done | Verdict::Busy { .. });
+        let [Verdict::Done, Verdict::Refused { why }, ..] = &verdicts[..] else {
             panic!("{limit}: {verdicts:?}")
         };
+        assert!(goes_on(2) && goes_on(3), "{limit}: {verdicts:?}");
         assert!(why.starts_with("mqtt://127.0.0.1:") && why.contains("packet too large"), "{limit}: {why}");
-        server.until(3).await;
-        assert_eq!(server.ids().iter().filter(|id| id.starts_with('a')).collect::<Vec<_>>(), ["a/1", "a/3"]);
+        let rest = [events[0].clone(), events[2].clone(), events[3].clone()];
+        delivered(&sink, events[2..].into()).await;
+        let ids = server.until_each_of(&rest).await;
+        assert!(!ids.contains(&"a/2".to_owned()), "{limit}: {ids:?}");
     }
 }
 

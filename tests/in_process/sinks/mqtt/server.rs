@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use ringhookd::store::Leased;
 use serde_json::Value;
 
 use crate::support::broker::{Broker, program};
@@ -114,6 +115,18 @@ impl Mosquitto {
             self.messages(),
             self.broker.said()
         );
+    }
+
+    /// Waits until each of these has come, however often. All ids that came, in their order.
+    pub(super) async fn until_each_of(&self, events: &[Leased]) -> Vec<String> {
+        for _ in 0..12_000 {
+            let ids = self.ids();
+            if events.iter().all(|event| ids.contains(&event.event.key)) {
+                return ids;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not all came, but {:?}; the server: {}", self.ids(), self.broker.said());
     }
 
     /// Publishes by another client, with these arguments beside the login.
