@@ -19,7 +19,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// With a line of pg_hba.conf for all but the superuser, and more settings.
+    /// With a line of `pg_hba.conf` for all but the superuser, and more settings.
     pub(super) fn start(login: &str, settings: &[&str]) -> Self {
         let login = login.to_owned();
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
@@ -101,7 +101,7 @@ impl Server {
     pub(super) fn kill(&self) {
         let all = self.processes();
         self.broker().kill();
-        self.signal(&all, Signal::KILL);
+        signal_all(&all, Signal::KILL);
         // One that still ends would keep the next from the shared memory.
         while all.iter().any(|pid| is_alive(*pid)) {
             std::thread::yield_now();
@@ -116,18 +116,11 @@ impl Server {
     }
 
     pub(super) fn freeze(&self) {
-        self.signal(&self.processes(), Signal::STOP);
+        signal_all(&self.processes(), Signal::STOP);
     }
 
     pub(super) fn thaw(&self) {
-        self.signal(&self.processes(), Signal::CONT);
-    }
-
-    fn signal(&self, processes: &[i32], signal: Signal) {
-        for pid in processes {
-            // One may have ended by itself.
-            let _ = kill_process(Pid::from_raw(*pid).unwrap(), signal);
-        }
+        signal_all(&self.processes(), Signal::CONT);
     }
 
     /// The first, and one for each connection and task.
@@ -181,10 +174,17 @@ fn command(folder: &Path, port: u16, login: &str, settings: &[String]) -> Comman
     for setting in ["unix_socket_directories=", "fsync=off", "shared_buffers=8MB"] {
         command.args(["-c", setting]);
     }
-    settings.iter().for_each(|setting| {
+    for setting in settings {
         command.args(["-c", setting]);
-    });
+    }
     command
+}
+
+fn signal_all(processes: &[i32], signal: Signal) {
+    for pid in processes {
+        // One may have ended by itself.
+        let _ = kill_process(Pid::from_raw(*pid).unwrap(), signal);
+    }
 }
 
 /// A program of the server in its folder, by a user that it takes.
