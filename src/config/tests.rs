@@ -37,6 +37,7 @@ fn every_default_is_valid() {
                     }
                     "stream" | "wait_replicas" | "wait_aof" => "kind = \"redis\"\nurl = \"redis://receiver\"",
                     "secret_files" | "timeout" | "parallel" => "kind = \"http\"\nurl = \"http://receiver/\"",
+                    "topic" => "kind = \"mqtt\"\nurl = \"mqtt://receiver\"",
                     "subject" => "kind = \"nats\"\nurl = \"nats://receiver\"",
                     _ => "kind = \"spool\"\nfolder = \"s\"",
                 };

@@ -337,7 +337,7 @@ mod tests {
             will: Some(will),
         };
         let expected = [
-            &[0x10, 36, 0, 4][..],
+            &[0x10, 35, 0, 4][..],
             b"MQTT",
             // Clean start, a retained will of QoS 1, a user and a password.
             &[5, 0b1110_1110, 0, 20],
