@@ -139,7 +139,11 @@ impl Estimate {
         let latest = self.most.map(|most| at(most + slack));
         let likely = match (earliest, latest) {
             (Some(earliest), Some(latest)) if wall < earliest || wall > latest => {
-                Millis(earliest.0.midpoint(latest.0))
+                let nearest = wall.clamp(earliest, latest.max(earliest));
+                // A clock that is a moment off is right about the rest: the middle would jump ahead by half a second. One that is far
+                // off says nothing.
+                let is_near = nearest.since(wall).max(wall.since(nearest)) <= latest.since(earliest);
+                if is_near { nearest } else { Millis(earliest.0.midpoint(latest.0)) }
             }
             (Some(earliest), None) => wall.max(earliest),
             _ => wall,
@@ -335,6 +339,18 @@ mod tests {
             other.sent(Millis(T0 + 2 * HOURS), woke, ticks);
             assert!(other.now(woke, ticks).likely.0.abs_diff(T0 + 1000) <= 520, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_a_moment_off_does_not_jump_to_the_middle_of_what_may_be() {
+        let mut estimate = Estimate::default();
+        estimate.answered(Millis(T0), ms(0), wall(0, 0), ms(0));
+        // Both clocks count whole milliseconds, so the sum of their fractions is one.
+        estimate.sent(Millis(T0 + 101), wall(100, 0), ms(100));
+        let now = estimate.now(wall(110, 0), ms(110));
+        assert_eq!(now.likely, Millis(T0 + 111), "not half a second ahead: {now:?}");
+        let late = estimate.now(Millis(now.latest.0 + 1), ms(110));
+        assert_eq!(late.likely, now.latest);
     }
 
     #[test]
