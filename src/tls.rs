@@ -1,5 +1,6 @@
 //! TLS as a client: the roots that it trusts, the system's and an authority of the operator's, and a certificate of its own.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -91,6 +92,11 @@ pub fn words(error: &rustls::Error) -> &'static str {
         ) => "TLS: the other side does not accept our certificate, or asks for one",
         _ => "TLS: the handshake failed",
     }
+}
+
+/// The same, of a stream that broke; nothing where TLS is not the reason.
+pub fn words_of_io(error: &io::Error) -> Option<&'static str> {
+    error.get_ref()?.downcast_ref::<rustls::Error>().map(words)
 }
 
 /// At least one certificate, and all of them good.

@@ -30,7 +30,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// A connection with TLS where `tls` is given. Fails in words.
-#[cfg(feature = "sink-redis")]
+#[cfg(any(feature = "sink-mqtt", feature = "sink-redis"))]
 pub(super) async fn connect(
     host: &str,
     port: u16,
@@ -82,8 +82,7 @@ pub(super) async fn encrypt(
     match timeout_at(until, TlsConnector::from(Arc::clone(tls)).connect(name, tcp)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
-            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            Err(tls.map_or_else(|| format!("TLS: {}", error.kind()), |tls| tls::words(tls).to_owned()))
+            Err(tls::words_of_io(&error).map_or_else(|| format!("TLS: {}", error.kind()), str::to_owned))
         }
         Err(_) => Err("TLS: the handshake took too long".to_owned()),
     }

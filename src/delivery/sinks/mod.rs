@@ -11,7 +11,6 @@ pub mod postgres;
 #[cfg(feature = "sink-redis")]
 pub mod redis;
 mod secured;
-#[cfg(any(feature = "sink-postgres", feature = "sink-redis"))]
 mod shared;
 pub mod spool;
 mod wire;

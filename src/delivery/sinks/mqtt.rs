@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tracing::warn;
 
-use self::connection::{End, Unacknowledged};
+use self::connection::{Connection, End, Unacknowledged};
 use self::link::{Link, Login};
 use self::message::Messages;
 use self::reason::Reason;
@@ -91,7 +91,7 @@ impl Post for Inner {
             Err(why) => return self.hindered(&why),
         };
         match timeout_at(deadline, session.publish(message)).await {
-            Ok(Ok(reason)) => self.acknowledged(&reason, &topic),
+            Ok(Ok(reason)) => self.acknowledged(&reason, &topic, &session),
             Ok(Err(failure)) => self.unacknowledged(failure),
             Err(_) => {
                 // What is on its way comes again, and so does not come after what follows it.
@@ -108,13 +108,13 @@ impl Post for Inner {
 }
 
 impl Inner {
-    fn acknowledged(&self, reason: &Reason, topic: &str) -> Answer {
+    fn acknowledged(&self, reason: &Reason, topic: &str, session: &Connection) -> Answer {
         let topic = logging::text(topic);
         let why = || self.words.of_receiver(&format!("{}, topic {topic}", reason.words(&self.words)));
         match reason.code {
             reason::SUCCESS => Answer::Taken,
             reason::NO_SUBSCRIBERS => {
-                if self.link.is_newly_unheard() {
+                if session.is_newly_unheard() {
                     warn!(queue = %self.queue, %topic, "the broker takes events to which nobody subscribes, and keeps none of them");
                 }
                 Answer::Taken

@@ -22,7 +22,8 @@ use self::session::{Login, Place, Publish, Session, begin};
 use super::dial::CONNECT;
 use super::lanes::{self, Answer, Post};
 use super::secured::tls_of;
-use super::wire::Current;
+use super::shared::Shared;
+use super::wire::Line;
 use super::words::Words;
 use crate::clock;
 use crate::config;
@@ -45,7 +46,7 @@ struct Inner {
     timeout: Duration,
     permits: Semaphore,
     parallel: usize,
-    current: Current<Session>,
+    shared: Shared<Line<Session>>,
     /// As the server said last.
     max_payload: Arc<AtomicUsize>,
 }
@@ -79,7 +80,7 @@ impl Nats {
             timeout: target.timeout,
             permits: Semaphore::new(parallel),
             parallel,
-            current: Current::default(),
+            shared: Shared::default(),
             max_payload: Arc::new(AtomicUsize::new(0)),
         })))
     }
@@ -120,7 +121,7 @@ impl Inner {
             let begun = begin(&self.place, &self.max_payload, self.parallel, until);
             timeout_at(until, begun).await.unwrap_or_else(|_| Err("connecting took too long".to_owned()))
         };
-        let line = self.current.line(connect).await?;
+        let line = self.shared.get(connect).await?;
         let (headers, payload) = content(self.format, leased);
         let (size, most) = (headers.len() + payload.len(), self.max_payload.load(Ordering::Relaxed));
         if size > most {

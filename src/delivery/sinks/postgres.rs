@@ -101,7 +101,8 @@ impl Inner {
 
     async fn committed(&self, rows: &Rows<'_>) -> Result<(), Refusal> {
         let deadline = clock::ticks() + self.server.timeout();
-        let connection = self.server.connection(&self.answers, deadline).await.map_err(Refusal::Server)?;
+        let connection = self.server.connection(&self.answers, deadline).await;
+        let connection = connection.map_err(|why| Refusal::Server(self.answers.of_server(&why)))?;
         let params = rows.params();
         let inserted = timeout_at(deadline, connection.client().execute_typed(&self.insert, &params)).await;
         let refusal = match inserted {

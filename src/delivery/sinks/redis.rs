@@ -20,7 +20,7 @@ use tokio::time::timeout_at;
 use self::answer::Answers;
 use self::durability::Wanted;
 use self::server::{Connection, Server};
-use super::lanes::{self, Answer, Obstacle, Post};
+use super::lanes::{self, Answer, Post};
 use super::secured::tls_of;
 use crate::clock;
 use crate::config;
@@ -84,7 +84,7 @@ impl Post for Inner {
         let deadline = clock::ticks() + self.server.timeout();
         let connection = match self.server.connection(&self.answers, deadline).await {
             Ok(connection) => connection,
-            Err(why) => return Answer::Hindered(Obstacle::brief(why)),
+            Err(why) => return self.answers.hindered(&why),
         };
         let answer = match timeout_at(deadline, self.add(&connection, leased)).await {
             Ok(answer) => answer,

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::packet::{
 };
 use super::reason::{Reason, SUCCESS, TOO_LARGE};
 use crate::delivery::sinks::dial::Stream;
-use crate::tls;
+use crate::delivery::sinks::{shared, wire};
 
 /// After so long without a word to the broker it is asked whether it lives.
 const PING: Duration = Duration::from_secs(10);
@@ -67,6 +68,8 @@ pub(super) struct Connection {
     /// Gone with this, the session ends in order.
     outgoing: mpsc::Sender<Vec<u8>>,
     maximum_packet: Option<u32>,
+    /// Nobody subscribes to a message of this session; told once.
+    unheard: AtomicBool,
     shared: Arc<Shared>,
 }
 
@@ -121,7 +124,7 @@ impl Connection {
             keep_alive.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.into()));
         let ping = theirs.map_or(PING, |theirs| PING.min(theirs / 2));
         tokio::spawn(run(reader, writer, packets, ping, Arc::clone(&shared)));
-        Ok(Self { outgoing, maximum_packet, shared })
+        Ok(Self { outgoing, maximum_packet, unheard: AtomicBool::new(false), shared })
     }
 
     /// Publishes, and waits for the acknowledgement of this very message. Where the future is dropped the message is on its way
@@ -145,13 +148,20 @@ impl Connection {
         self.shared.end(End::Broke(why.to_owned()));
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.shared.end.borrow().is_none()
+    /// Whether it is the first time in this session that nobody subscribes to a message.
+    pub(super) fn is_newly_unheard(&self) -> bool {
+        !self.unheard.swap(true, Ordering::Relaxed)
     }
 
     /// Waits until it has ended.
     fn ended(&self) -> Unacknowledged {
         Unacknowledged::Ended(self.shared.end.borrow().clone().unwrap_or_else(closed))
+    }
+}
+
+impl shared::Connection for Connection {
+    fn is_over(&self) -> bool {
+        self.shared.end.borrow().is_some()
     }
 }
 
@@ -306,10 +316,8 @@ fn closed() -> End {
 
 /// Why it ended, in words that hold nothing of what went over it.
 fn broke(error: &io::Error) -> End {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    End::Broke(match tls {
-        Some(error) => tls::words(error).to_owned(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
-        None => format!("the connection broke: {}", error.kind()),
+    End::Broke(match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the broker closed the connection".to_owned(),
+        _ => wire::broke(error),
     })
 }

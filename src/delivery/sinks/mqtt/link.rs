@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, End, KEEP_ALIVE};
 use super::packet::Connect;
 use crate::clock;
 use crate::delivery::sinks::dial::{self, CONNECT};
+use crate::delivery::sinks::shared::Shared;
 use crate::delivery::sinks::words::Words;
 use crate::domain::secret::Secret;
 
@@ -34,16 +33,7 @@ pub(super) struct Link {
     login: Login,
     /// Messages on their way.
     most: usize,
-    slot: Mutex<Slot>,
-    /// Nobody subscribes to a message of this session; told once.
-    unheard: AtomicBool,
-}
-
-#[derive(Default)]
-struct Slot {
-    session: Option<Arc<Connection>>,
-    /// How the last try failed, and when.
-    failed: Option<(Instant, String)>,
+    shared: Shared<Connection>,
 }
 
 impl fmt::Debug for Link {
@@ -55,37 +45,12 @@ impl fmt::Debug for Link {
 impl Link {
     /// `tls` is spoken where the broker's address says so.
     pub(super) fn new(tls: Option<ClientConfig>, login: Login, most: usize) -> Self {
-        Self { tls: tls.map(Arc::new), login, most, slot: Mutex::default(), unheard: AtomicBool::new(false) }
+        Self { tls: tls.map(Arc::new), login, most, shared: Shared::default() }
     }
 
-    /// The session, begun where there is none. Why there is none is told in words. Those who wait while a try fails share its failure,
-    /// so that each does not begin one of its own.
+    /// The session, begun where there is none. Why there is none is told in words.
     pub(super) async fn session(&self, words: &Words, deadline: Instant) -> Result<Arc<Connection>, String> {
-        let began = clock::ticks();
-        let late = || "connecting took too long".to_owned();
-        let mut slot = timeout_at(deadline, self.slot.lock()).await.map_err(|_| late())?;
-        if let Some(session) = slot.session.as_ref().filter(|session| session.is_open()) {
-            return Ok(Arc::clone(session));
-        }
-        if let Some((_, why)) = slot.failed.as_ref().filter(|(at, _)| *at >= began) {
-            return Err(why.clone());
-        }
-        slot.session = None;
-        match self.open(words, deadline).await {
-            Ok(session) => {
-                self.unheard.store(false, Ordering::Relaxed);
-                Ok(Arc::clone(slot.session.insert(Arc::new(session))))
-            }
-            Err(why) => {
-                slot.failed = Some((clock::ticks(), why.clone()));
-                Err(why)
-            }
-        }
-    }
-
-    /// Whether it is the first time in this session that nobody subscribes to a message.
-    pub(super) fn is_newly_unheard(&self) -> bool {
-        !self.unheard.swap(true, Ordering::Relaxed)
+        self.shared.get_by(deadline, self.open(words, deadline)).await
     }
 
     async fn open(&self, words: &Words, deadline: Instant) -> Result<Connection, String> {

@@ -40,19 +40,24 @@ impl Answers {
         }
     }
 
-    /// With the server's own message, and without its details, which quote the row.
+    /// With the server's address, its own message, and without its details, which quote the row.
     pub(super) fn why(&self, error: &Error) -> String {
+        self.of_server(&self.said(error))
+    }
+
+    /// The same without its address.
+    pub(super) fn said(&self, error: &Error) -> String {
         if let Some(said) = error.as_db_error() {
-            let said = self.0.said(&format!("{}: {}", said.code().code(), said.message()));
-            return self.of_server(&said);
+            return self.0.said(&format!("{}: {}", said.code().code(), said.message()));
         }
-        self.of_server(if error.is_closed() {
+        let why = if error.is_closed() {
             "the connection ended before an answer"
         } else if error.to_string().starts_with("invalid configuration") {
             "the server asks for a password: write password_file"
         } else {
             "the connection broke, or the answer is not PostgreSQL's"
-        })
+        };
+        why.to_owned()
     }
 
     pub(super) fn of_server(&self, why: &str) -> String {

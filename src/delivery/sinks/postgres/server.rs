@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config, Error, NoTls};
@@ -89,8 +89,7 @@ impl Server {
         answers: &Answers,
         deadline: Instant,
     ) -> Result<Arc<Connection>, String> {
-        let got = timeout_at(deadline, self.shared.get(self.open(answers))).await;
-        got.unwrap_or_else(|_| Err(answers.of_server("connecting took too long")))
+        self.shared.get_by(deadline, self.open(answers)).await
     }
 
     /// Begins nothing more over this connection.
@@ -101,19 +100,15 @@ impl Server {
     async fn open(&self, answers: &Answers) -> Result<Connection, String> {
         let url = &self.options.target.url;
         let until = clock::ticks() + dial::CONNECT;
-        let tcp = dial::tcp(url.host(), url.uri().port_u16().unwrap_or(PORT), until).await;
-        let tcp = tcp.map_err(|why| answers.of_server(&why))?;
+        let tcp = dial::tcp(url.host(), url.uri().port_u16().unwrap_or(PORT), until).await?;
         let made = if self.options.tls {
             let tls = Encryption { host: url.host().to_owned(), tls: Arc::clone(&self.tls), until };
             self.log_in(tcp, SslMode::Require, tls).await
         } else {
             self.log_in(tcp, SslMode::Disable, NoTls).await
         };
-        let connection = made.map_err(|error| match tls_words(&error) {
-            Some(why) => answers.of_server(&why),
-            None => answers.why(&error),
-        })?;
-        self.greet(&connection.client).await.map_err(|error| answers.why(&error))?;
+        let connection = made.map_err(|error| tls_words(&error).unwrap_or_else(|| answers.said(&error)))?;
+        self.greet(&connection.client).await.map_err(|error| answers.said(&error))?;
         Ok(connection)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::redis::{RedisResult, cmd};
 use rustls::ClientConfig;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::answer::Answers;
@@ -78,8 +78,7 @@ impl Server {
         answers: &Answers,
         deadline: Instant,
     ) -> Result<Arc<Connection>, String> {
-        let got = timeout_at(deadline, self.shared.get(self.open(answers))).await;
-        got.unwrap_or_else(|_| Err(answers.of_server("connecting took too long")))
+        self.shared.get_by(deadline, self.open(answers)).await
     }
 
     /// Begins nothing more over this connection.
@@ -91,10 +90,9 @@ impl Server {
         let url = &self.target.url;
         let until = clock::ticks() + dial::CONNECT;
         let port = url.uri().port_u16().unwrap_or(PORT);
-        let stream = dial::connect(url.host(), port, self.tls.as_ref(), until).await;
-        let stream = stream.map_err(|why| answers.of_server(&why))?;
-        let wire = Wire::over(stream).await.map_err(|error| answers.why(&error))?;
-        let connection = self.greet(wire).await.map_err(|error| answers.why(&error))?;
+        let stream = dial::connect(url.host(), port, self.tls.as_ref(), until).await?;
+        let wire = Wire::over(stream).await.map_err(|error| answers.said(&error))?;
+        let connection = self.greet(wire).await.map_err(|error| answers.said(&error))?;
         if let Some(doubts) = connection.settings.doubts()
             && !self.doubted.swap(true, Ordering::Relaxed)
         {

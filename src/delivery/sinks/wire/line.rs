@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::clock;
 use crate::delivery::sinks::dial::Stream;
+use crate::delivery::sinks::shared::Connection;
 use crate::tls;
 
 /// Between two signs of life of ours.
@@ -60,10 +61,6 @@ impl<P: Protocol> Line<P> {
         Self { commands, why, task: task.abort_handle() }
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.why.get().is_none() && !self.commands.is_closed()
-    }
-
     /// Hands a command over; the error says why the line has ended.
     pub(crate) async fn send(&self, command: P::Command) -> Result<(), String> {
         self.commands.send(command).await.map_err(|_| self.why_ended())
@@ -71,6 +68,12 @@ impl<P: Protocol> Line<P> {
 
     pub(crate) fn why_ended(&self) -> String {
         self.why.get().cloned().unwrap_or_else(|| "the connection ended".to_owned())
+    }
+}
+
+impl<P: Protocol> Connection for Line<P> {
+    fn is_over(&self) -> bool {
+        self.why.get().is_some() || self.commands.is_closed()
     }
 }
 
@@ -158,6 +161,6 @@ async fn write(writer: &mut WriteHalf<Box<dyn Stream>>, output: &mut BytesMut) -
 
 /// Why a connection does not go on.
 pub(crate) fn broke(error: &io::Error) -> String {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    tls.map_or_else(|| format!("the connection broke: {}", error.kind()), |tls| tls::words(tls).to_owned())
+    let tls = tls::words_of_io(error);
+    tls.map_or_else(|| format!("the connection broke: {}", error.kind()), str::to_owned)
 }
