@@ -1,6 +1,7 @@
 //! The conformance suite: every kind of queue keeps the promises of delivery. docs/SINKS.md tells how to plug in the next.
 
 mod cases;
+mod deliveries;
 mod embedded;
 mod harness;
 mod http;

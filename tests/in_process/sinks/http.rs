@@ -4,50 +4,40 @@ mod answers;
 mod connections;
 mod receiver;
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringhookd::config::{ReceiverSecrets, Target};
 use ringhookd::delivery::sinks::http::Http;
 use ringhookd::delivery::{Sink, Verdict};
 use ringhookd::domain::address;
-use ringhookd::domain::cloudevent::Marks;
 use ringhookd::domain::event::Event;
 use ringhookd::domain::format::Format;
 use ringhookd::domain::secret::Secret;
 use ringhookd::domain::standard_webhooks::SigningKey;
-use ringhookd::domain::time::Millis;
 use ringhookd::store::{Leased, Store};
 
+use super::deliveries::{PerQueue, event_of};
 use super::harness::{Arrival, Faults, Kind, Worker, dispatch};
-use crate::support::{account, queue, user};
+use crate::support::queue;
 use receiver::{Act, OK, Receiver};
 
 /// The secret of the specification's test vector, and another.
 const SECRETS: [&str; 2] =
     ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"];
 
-/// Receivers, one a queue, which outlive the daemon.
-pub(crate) struct Receivers(Mutex<HashMap<String, Arc<Receiver>>>);
+pub(crate) struct Receivers(PerQueue<Receiver>);
 
 impl Receivers {
     pub(crate) fn new(_: &Path) -> Self {
-        Self(Mutex::default())
-    }
-
-    fn of(&self, name: &str) -> Arc<Receiver> {
-        let mut all = self.0.lock().unwrap();
-        let new = || Arc::new(Receiver::start(|_, _| Act::Say(OK.into())));
-        Arc::clone(all.entry(name.to_owned()).or_insert_with(new))
+        Self(PerQueue::new(|| Receiver::start(|_, _| Act::Say(OK.into()))))
     }
 }
 
 impl Kind for Receivers {
     fn start(&self, store: &Store, name: &str, faults: Faults) -> Worker {
-        dispatch(store, name, sink(&self.of(name)), faults)
+        dispatch(store, name, sink(&self.0.of(name)), faults)
     }
 
     fn arrived(&self, name: &str) -> Vec<Arrival> {
@@ -57,7 +47,7 @@ impl Kind for Receivers {
                 .map(|name| event[name].as_str().unwrap_or_default().to_owned());
             Arrival { key, account, user }
         };
-        self.of(name).posts().iter().map(arrival).collect()
+        self.0.of(name).posts().iter().map(arrival).collect()
     }
 }
 
@@ -87,16 +77,8 @@ const BODY: &str = "{\"data\": {\"type\":\"button_press\"}}\n";
 
 pub(super) fn leased(seq: u64, account_id: &str) -> Leased {
     let event = Event {
-        key: format!("{account_id}/{seq}"),
-        kind: "button_press".into(),
         sub_kind: Some("human \u{20ac} \"100%\"".into()),
-        device: None,
-        account: Some(account(account_id)),
-        user: Some(user("ann")),
-        received_at: Millis(1_700_000_000_000),
-        time: None,
-        marks: Marks::default(),
-        body: Bytes::from(BODY),
+        ..event_of(&format!("{account_id}/{seq}"), account_id, BODY.as_bytes())
     };
     Leased { seq, attempt: 2, event }
 }

@@ -14,16 +14,15 @@ use ringhookd::config::{self, ReceiverSecrets, Target};
 use ringhookd::delivery::sinks::mqtt::Mqtt;
 use ringhookd::delivery::{Sink, Verdict};
 use ringhookd::domain::address::Receiver;
-use ringhookd::domain::cloudevent::Marks;
 use ringhookd::domain::event::Event;
 use ringhookd::domain::format::Format;
 use ringhookd::domain::ids::DeviceId;
 use ringhookd::domain::template::Template;
-use ringhookd::domain::time::Millis;
 use ringhookd::store::{Leased, Store};
 
+use super::deliveries::{busy, event_of};
 use super::harness::{Arrival, Faults, Kind, Worker, dispatch};
-use crate::support::{account, queue, user};
+use crate::support::{queue, user};
 use server::Mosquitto;
 
 /// One mosquitto, whose topics begin with the name of a queue.
@@ -87,28 +86,15 @@ const BODY: &str = "{\"data\":{\"type\":\"button_press\"}}";
 
 fn leased(seq: u64, account_id: &str) -> Leased {
     let event = Event {
-        key: format!("{account_id}/{seq}"),
-        kind: "button_press".into(),
         sub_kind: Some("human \u{20ac} \"100%\"".into()),
         device: DeviceId::new("door-1").ok(),
-        account: Some(account(account_id)),
-        user: Some(user("ann")),
-        received_at: Millis(1_700_000_000_000),
-        time: None,
-        marks: Marks::default(),
-        body: Bytes::from(BODY),
+        ..event_of(&format!("{account_id}/{seq}"), account_id, BODY.as_bytes())
     };
     Leased { seq, attempt: 2, event }
 }
 
 fn one() -> Arc<[Leased]> {
     [leased(7, "a")].into()
-}
-
-/// The only verdict's words, which are those of a busy receiver.
-fn busy(verdicts: &[Verdict]) -> String {
-    let [Verdict::Busy { why, .. }] = verdicts else { panic!("{verdicts:?}") };
-    why.clone()
 }
 
 /// Delivers until it is done, as the dispatcher does after its pauses; what is said until then must be that the broker is busy.

@@ -1,45 +1,12 @@
 //! What harms a server or the way to it: nothing is lost, nothing comes twice, and each account keeps its order.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::support::proxy::{Answers, Proxy};
 
-const ACCOUNTS: u64 = 8;
-const EACH: u64 = 25;
-
-/// What a daemon does with verdicts, pauses aside: delivers until all is done, each account's events in their order.
-async fn until_done(sink: &Postgres, mut after: impl FnMut(usize, &[Verdict])) {
-    let mut left: Vec<Leased> =
-        (0..ACCOUNTS * EACH).map(|n| leased(n, &format!("account-{}", n % ACCOUNTS))).collect();
-    let mut round = 0;
-    while !left.is_empty() {
-        assert!(round < 10_000, "{} are left", left.len());
-        let lease: Arc<[Leased]> = left.iter().take(64).cloned().collect();
-        let verdicts = sink.deliver(Arc::clone(&lease)).await;
-        let done =
-            |seq| lease.iter().zip(&verdicts).any(|(of, verdict)| of.seq == seq && *verdict == Verdict::Done);
-        assert!(!verdicts.iter().any(|verdict| matches!(verdict, Verdict::Failed { .. })), "{verdicts:?}");
-        let before = left.len();
-        left.retain(|leased| !done(leased.seq));
-        after(round, &verdicts);
-        round += 1;
-        if left.len() == before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
 /// All events are there once, those of each account in order.
 fn all_once_in_order(server: &Server) {
-    let mut numbers: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for row in server.rows("account_id, sequence") {
-        numbers.entry(row[0].clone()).or_default().push(row[1].parse().unwrap());
-    }
-    assert_eq!(numbers.len() as u64, ACCOUNTS);
-    for (account, numbers) in numbers {
-        assert!(numbers.len() as u64 == EACH && numbers.is_sorted(), "{account}: {numbers:?}");
-    }
+    let rows = server.rows("account_id, sequence");
+    deliveries::all_in_order(rows.into_iter().map(|row| (row[0].clone(), row[1].parse().unwrap())));
 }
 
 fn through(proxy: &Proxy, timeout: Duration) -> Postgres {

@@ -11,7 +11,12 @@ async fn a_row_has_the_event_in_its_columns_and_its_body_to_the_byte() {
     let server = Server::trusting();
     let sink = sink(&to(server.port()));
     let body = b" {\"data\": {\"type\":\"button_press\"}}\n";
-    let event = Event { sub_kind: Some("human".into()), ..event_of("r-1", "acc", body) };
+    let event = Event {
+        sub_kind: Some("human".into()),
+        received_at: Millis(1_700_000_000_123),
+        time: Some(Millis(1_700_000_000_000)),
+        ..event_of("r-1", "acc", body)
+    };
     assert_eq!(sink.deliver([Leased { seq: 42, attempt: 3, event }].into()).await, [Verdict::Done]);
     let columns = "id, type, subtype, account_id, user_id, device_id, extract(epoch FROM time), \
                    extract(epoch FROM received), sequence, convert_from(body, 'UTF8') = E' {\"data\": {\"type\":\"button_press\"}}\\n', \

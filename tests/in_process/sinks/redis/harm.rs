@@ -1,57 +1,21 @@
 //! What harms a server or the way to it: nothing is lost, what comes twice comes under the same id, and each account keeps its order.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use ringhookd::store::Leased;
 
 use super::*;
 use crate::support::proxy::{Answers, Proxy};
 
-const ACCOUNTS: u64 = 8;
-const EACH: u64 = 25;
-
-/// What a daemon does with verdicts, pauses aside: delivers until all is done, each account's events in their order.
-async fn until_done(sink: &Redis, mut after: impl FnMut(usize, &[Verdict])) {
-    let mut left: Vec<Leased> =
-        (0..ACCOUNTS * EACH).map(|n| leased(n, &format!("account-{}", n % ACCOUNTS))).collect();
-    let mut round = 0;
-    while !left.is_empty() {
-        assert!(round < 10_000, "{} are left", left.len());
-        let lease: Arc<[Leased]> = left.iter().take(64).cloned().collect();
-        let verdicts = sink.deliver(Arc::clone(&lease)).await;
-        assert_eq!(verdicts.len(), lease.len());
-        let done: Vec<u64> = lease
-            .iter()
-            .zip(&verdicts)
-            .filter_map(|(leased, verdict)| match verdict {
-                Verdict::Done => Some(leased.seq),
-                Verdict::Busy { .. } | Verdict::Untried => None,
-                other => panic!("no attempt is used up: {other:?}"),
-            })
-            .collect();
-        left.retain(|leased| !done.contains(&leased.seq));
-        after(round, &verdicts);
-        round += 1;
-        if done.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
 /// All events are there, and the first arrivals of each account are in order.
 fn all_in_order(server: &Server) {
-    let mut firsts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for arrival in server.entries("ring:all").iter().map(Arrival::from) {
-        let number = arrival.key.rsplit('/').next().unwrap().parse().unwrap();
-        let of = firsts.entry(arrival.account).or_default();
-        if !of.contains(&number) {
-            of.push(number);
-        }
-    }
-    assert_eq!(firsts.len() as u64, ACCOUNTS);
-    for (account, numbers) in firsts {
-        assert!(numbers.len() as u64 == EACH && numbers.is_sorted(), "{account}: {numbers:?}");
-    }
+    let mut known = HashSet::new();
+    let arrivals: Vec<Arrival> = server.entries("ring:all").iter().map(Arrival::from).collect();
+    let firsts = arrivals.into_iter().filter(|arrival| known.insert(arrival.key.clone()));
+    deliveries::all_in_order(
+        firsts
+            .map(|Arrival { key, account, .. }| (account, key.rsplit('/').next().unwrap().parse().unwrap())),
+    );
 }
 
 fn through(proxy: &Proxy, timeout: Duration) -> Redis {
