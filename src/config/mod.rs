@@ -40,9 +40,11 @@ pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecret
 pub use model::{
     ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Mqtt, Nats,
     Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target, Tokens,
-    Unclaimed, Unrouted, Webhook,
+    Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
+
+pub use crate::domain::routing::Unclaimed;
 
 pub use secrets::{NamedFile, SecretError, SecretSource, SourceError};
 

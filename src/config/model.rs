@@ -9,7 +9,7 @@ use super::problem::Problems;
 use crate::domain::address::Receiver;
 use crate::domain::ids::QueueName;
 use crate::domain::rights::Rights;
-use crate::domain::routing::Filter;
+use crate::domain::routing::{Filter, Unclaimed};
 use crate::domain::table::Table;
 use crate::domain::template::Template;
 
@@ -300,13 +300,6 @@ impl QueueKind {
             Self::Postgres(_) => "postgres",
         }
     }
-}
-
-/// What becomes of the events of an account that nobody has claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unclaimed {
-    Hold,
-    Deliver,
 }
 
 /// One `[[socket]]` of the admin API, with its own rights.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::common::{AGES, SIZES, lies_in, path, selection};
 use super::files::ReceiverFiles;
 use super::kinds::{KINDS, Kind};
-use super::model::{Format, Nats, Queue, QueueKind, Spool, Unclaimed};
+use super::model::{Format, Nats, Queue, QueueKind, Spool};
 use super::mqtt::mqtt;
 use super::postgres::postgres;
 use super::raw::{Echo, Section};
@@ -14,7 +14,7 @@ use super::receivers::{nats, target};
 use super::redis::redis;
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
-use crate::domain::routing::{BodyValue, Filter, Selection, TypePattern};
+use crate::domain::routing::{BodyValue, Filter, Selection, TypePattern, Unclaimed};
 
 /// Each event is held against every queue, and marked with those that take it.
 const MAX_QUEUES: usize = 64;

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets};
 use crate::failpoint;
 use crate::store::{
-    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, Unclaimed,
-    sync_folder, write_new,
+    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, sync_folder,
+    write_new,
 };
 use crate::vault::{Vault, VaultError};
 
@@ -157,7 +157,7 @@ pub fn inspect_store(config: &Config, secrets: &Secrets) -> Result<(), Error> {
 /// Makes the store of a backup, which `name` names, in the configured folder.
 ///
 /// # Errors
-/// What is wrong with the backup, its master key or the folder, and what helps.
+/// A fault of the backup, its master key or the folder, and the way out.
 pub fn restore_store(config: &Config, backup: &File, name: &str) -> Result<BackupHead, Error> {
     let secrets = config.secrets(MasterKey::Needed)?;
     let store = &config.store;
@@ -220,10 +220,7 @@ fn queue_spec(queue: &config::Queue) -> QueueSpec {
     QueueSpec {
         name: queue.name.clone(),
         filter: queue.filter.clone(),
-        unclaimed: match queue.unclaimed {
-            config::Unclaimed::Hold => Unclaimed::Hold,
-            config::Unclaimed::Deliver => Unclaimed::Deliver,
-        },
+        unclaimed: queue.unclaimed,
         max_age: queue.max_age,
         max_bytes: queue.max_bytes,
         max_attempts: queue.max_attempts,

@@ -166,6 +166,23 @@ impl Part {
     }
 }
 
+/// How a queue treats events of an account that no user has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclaimed {
+    Hold,
+    Deliver,
+}
+
+/// How an event fares at one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Taken,
+    /// Once its account has a user whose events the queue takes.
+    Held,
+    /// This part of the filter is against it.
+    Not(Part),
+}
+
 /// What a queue takes: every part must agree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
@@ -186,19 +203,25 @@ impl Filter {
         self.against(event).is_none()
     }
 
-    /// Whether the queue takes the event for some user: what decides over an account that nobody has claimed yet.
-    pub fn matches_ignoring_user(&self, event: &Subject<'_>) -> bool {
-        self.against_any_user(event).is_none()
+    /// How the event fares at a queue that treats unclaimed accounts so.
+    pub fn fate(&self, unclaimed: Unclaimed, event: &Subject<'_>) -> Fate {
+        let waits = event.user.is_none() && unclaimed == Unclaimed::Hold;
+        let (open, against) = if waits {
+            (Fate::Held, self.against_any_user(event))
+        } else {
+            (Fate::Taken, self.against(event))
+        };
+        against.map_or(open, Fate::Not)
     }
 
     /// The first part that does not agree.
-    pub fn against(&self, event: &Subject<'_>) -> Option<Part> {
+    fn against(&self, event: &Subject<'_>) -> Option<Part> {
         let user = (!self.users.holds(event.user)).then_some(Part::Users);
         self.against_any_user(event).or(user)
     }
 
-    /// The same without a look at the user.
-    pub fn against_any_user(&self, event: &Subject<'_>) -> Option<Part> {
+    /// The same for some user, which decides over an account that nobody has claimed yet.
+    fn against_any_user(&self, event: &Subject<'_>) -> Option<Part> {
         let any_type = self.types.is_empty() && !event.kind.starts_with(OWN_KINDS);
         let subtype = |sub_kind: &str| self.subtypes.iter().any(|pattern| pattern.matches(sub_kind));
         // The body last, because it has to be read for it.
@@ -251,10 +274,12 @@ mod tests {
         assert_eq!(against("motion_detected", Some("d1"), None, Some("ann")), Some(Part::Accounts));
         assert_eq!(against("motion_detected", Some("d1"), Some("a1"), Some("bob")), Some(Part::Users));
         assert_eq!(against("motion_detected", Some("d1"), Some("a1"), None), Some(Part::Users));
-        let open = |account| {
-            filter.matches_ignoring_user(&subject("motion_detected", [Some("d1"), Some(account), None]))
+        let unclaimed = |account, unclaimed| {
+            filter.fate(unclaimed, &subject("motion_detected", [Some("d1"), Some(account), None]))
         };
-        assert!(open("a1") && !open("a3"));
+        assert_eq!(unclaimed("a1", Unclaimed::Hold), Fate::Held);
+        assert_eq!(unclaimed("a3", Unclaimed::Hold), Fate::Not(Part::Accounts));
+        assert_eq!(unclaimed("a1", Unclaimed::Deliver), Fate::Not(Part::Users));
     }
 
     #[test]

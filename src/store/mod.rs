@@ -55,7 +55,7 @@ pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
 pub use self::kv::frames::Snapshot;
 pub use self::memory::changes::{Changed, Subscription};
 pub use self::memory::follow::{Followed, Follower};
-pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, Unclaimed};
+pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec};
 pub use self::memory::shared::{Health, Stats};
 pub use self::ports::{Inbox, Links, Outbox, Queues};
 #[cfg(feature = "testing")]
@@ -66,6 +66,7 @@ pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord, Whic
 pub use self::txn::unidentified::{Arrived, Identified};
 pub use self::writer::backup::Backup;
 pub use self::writer::compact::Compaction;
+pub use crate::domain::routing::Unclaimed;
 
 /// A running store. Clones share it; the writer ends when the last is gone, with its ports, or [`Store::close`] was called.
 #[derive(Debug, Clone)]

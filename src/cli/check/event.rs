@@ -9,11 +9,12 @@ use serde_json::json;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock;
-use crate::config::{Config, Queue, Unclaimed};
+use crate::config::{Config, Queue};
 use crate::domain::cloudevent::Marks;
 use crate::domain::envelope;
 use crate::domain::event::Event;
 use crate::domain::ids::UserId;
+use crate::domain::routing::Fate;
 
 /// Longest body that is read, in bytes: more than any `[webhook] max_body`.
 const MAX_BODY: u64 = 64 << 20;
@@ -22,16 +23,8 @@ const MAX_BODY: u64 = 64 << 20;
 #[derive(Debug)]
 pub(in crate::cli) struct Wishes {
     pub(in crate::cli) file: PathBuf,
-    /// Whose account it is.
+    /// The user whose account it is.
     pub(in crate::cli) user: Option<UserId>,
-}
-
-/// What becomes of the event at one queue.
-enum Fate {
-    Taken,
-    /// Once its account has a user whose events the queue takes.
-    Held,
-    Not(String),
 }
 
 /// Exit 1 where no queue takes it.
@@ -39,9 +32,9 @@ pub(super) fn run(wishes: &Wishes, config: &Config, out: &mut Output) -> Result<
     let event = event(&wishes.file, wishes.user.clone())?;
     let mut taken = 0;
     for queue in &config.queues {
-        let fate = fate(queue, &event);
+        let fate = queue.filter.fate(queue.unclaimed, &event.subject());
         taken += usize::from(!matches!(fate, Fate::Not(_)));
-        show(queue, &event, &fate, out)?;
+        show(queue, &event, fate, out)?;
     }
     if taken == 0 {
         let words =
@@ -80,22 +73,11 @@ fn event(file: &Path, user: Option<UserId>) -> Result<Event, Failure> {
     })
 }
 
-fn fate(queue: &Queue, event: &Event) -> Fate {
-    let subject = event.subject();
-    if event.user.is_none() && queue.unclaimed == Unclaimed::Hold {
-        return match queue.filter.against_any_user(&subject) {
-            None => Fate::Held,
-            Some(part) => Fate::Not(part.as_str().to_owned()),
-        };
-    }
-    queue.filter.against(&subject).map_or(Fate::Taken, |part| Fate::Not(part.as_str().to_owned()))
-}
-
-fn show(queue: &Queue, event: &Event, fate: &Fate, out: &mut Output) -> Result<(), Failure> {
+fn show(queue: &Queue, event: &Event, fate: Fate, out: &mut Output) -> Result<(), Failure> {
     let (word, against) = match fate {
         Fate::Taken => ("takes it", None),
         Fate::Held => ("holds it until its account has a user; --user NAME tells for one", None),
-        Fate::Not(part) => ("does not take it", Some(part)),
+        Fate::Not(part) => ("does not take it", Some(part.as_str())),
     };
     let sent = against.is_none().then(|| queue.format.content(event, 1, 1));
     if out.json {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::ids::QueueName;
-use crate::domain::routing::Filter;
+use crate::domain::routing::{Filter, Unclaimed};
 
 /// Bounds of a kind of records: what passes them leaves, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +23,6 @@ pub struct HeldBounds {
     pub max_bytes: u64,
     /// For all accounts.
     pub total_bytes: u64,
-}
-
-/// What a queue does with events of an account that no user has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unclaimed {
-    Hold,
-    Deliver,
 }
 
 /// A configured queue, as far as the store needs to know it.

@@ -6,11 +6,12 @@ use super::transaction::Txn;
 use super::{accounts, chunks, keys};
 use crate::domain::event::Event;
 use crate::domain::link::{LinkState, Owner};
+use crate::domain::routing::Fate;
 use crate::domain::time::Millis;
 use crate::store::command::Published;
 use crate::store::kv::error::Fault;
 use crate::store::memory::index::NO_ACCOUNT;
-use crate::store::memory::options::Unclaimed;
+use crate::store::memory::options::QueueSpec;
 
 /// Where an event goes.
 pub(crate) struct Destination {
@@ -24,11 +25,10 @@ pub(crate) fn destination(txn: &Txn<'_>, event: &Event, account_number: u32, own
     let claimable = matches!(owner, Owner::Next | Owner::NextOr(_)) && account_number != NO_ACCOUNT;
     let (mut queues, mut awaited) = (Vec::new(), false);
     for (number, spec) in &txn.core.routes {
-        let waits = subject.user.is_none() && spec.unclaimed == Unclaimed::Hold;
-        if waits {
-            awaited |= spec.filter.matches_ignoring_user(&subject);
-        } else if spec.filter.matches(&subject) {
-            queues.push(*number);
+        match spec.filter.fate(spec.unclaimed, &subject) {
+            Fate::Taken => queues.push(*number),
+            Fate::Held => awaited = true,
+            Fate::Not(_) => {}
         }
     }
     // What no queue wants today may be wanted by one that is there when the account gets its user.
@@ -39,10 +39,7 @@ pub(crate) fn destination(txn: &Txn<'_>, event: &Event, account_number: u32, own
 /// Queues that take an event of this user, without those in `but`.
 pub(crate) fn queues_for(txn: &Txn<'_>, event: &Event, but: &[u16]) -> Vec<u16> {
     let subject = event.subject();
-    let wants = |spec: &crate::store::memory::options::QueueSpec| {
-        let open = subject.user.is_some() || spec.unclaimed == Unclaimed::Deliver;
-        open && spec.filter.matches(&subject)
-    };
+    let wants = |spec: &QueueSpec| spec.filter.fate(spec.unclaimed, &subject) == Fate::Taken;
     txn.core.routes.iter().filter(|(n, spec)| !but.contains(n) && wants(spec)).map(|(n, _)| *n).collect()
 }
 
