@@ -1,4 +1,4 @@
-//! What monitoring asks without a login: metrics, and whether the daemon lives and is ready. It tells nothing of accounts or users.
+//! Metrics and probes, which monitoring asks without a login: whether the daemon lives and is ready. It tells nothing of accounts or users.
 
 use std::sync::Arc;
 

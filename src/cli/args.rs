@@ -95,7 +95,7 @@ pub(super) enum Command {
     Backup { file: PathBuf },
     /// Give the disk back what the store's file does not use any more, while the daemon runs.
     ///
-    /// What lives is copied into a new file, which takes the place of the old one between two commits; the disk needs room for both. `status`
+    /// Living rows are copied into a new file, which takes the place of the old one between two commits; the disk needs room for both. `status`
     /// says how much of the file is free.
     Compact,
     /// Make the store of a backup in the configured folder, where none may be, while no daemon runs.
@@ -103,7 +103,7 @@ pub(super) enum Command {
     /// The master key must be the backup's. After the start, `status` says whether tokens were in use since the backup was made: then nothing
     /// is refreshed before `ringhookd accept-restored`.
     Restore {
-        /// What `ringhookd backup` wrote; - is standard input, which must be a file.
+        /// A file that `ringhookd backup` wrote; - is standard input, which must be a file.
         file: PathBuf,
     },
     /// Go on with a restored store, though it is an older copy than the tokens that were in use.

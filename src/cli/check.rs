@@ -145,7 +145,7 @@ impl Findings {
         }
     }
 
-    /// What `serve` makes at its first start is told and is no problem; a key without its store is.
+    /// A key that `serve` makes at its first start is told and is no problem; a key without its store is.
     fn store_to_make(&mut self, config: &Config) {
         let folder = &config.store.folder;
         let makes = match daemon::master_key_to_make(config) {

@@ -1,4 +1,4 @@
-//! What only queues of kind `mqtt` have: the topic, and who we are at the broker.
+//! Keys that only queues of kind `mqtt` have: the topic, and who we are at the broker.
 
 use std::path::{Path, absolute};
 

@@ -1,4 +1,4 @@
-//! What only queues of kind `postgres` have: the table, whether it is made, and TLS.
+//! Keys that only queues of kind `postgres` have: the table, whether it is made, and TLS.
 
 use super::kinds::Kind;
 use super::model::{Postgres, QueueKind, Target};

@@ -1,4 +1,4 @@
-//! What only queues of kind `redis` have: the stream, its length, and how far an entry is confirmed.
+//! Keys that only queues of kind `redis` have: the stream, its length, and how far an entry is confirmed.
 
 use super::kinds::Kind;
 use super::model::{QueueKind, Redis, Target};

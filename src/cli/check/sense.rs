@@ -1,14 +1,14 @@
-//! What a configuration says that is sound, and can hardly be meant: values of an example, sockets for nobody, a disk without room.
+//! Settings that are sound and can hardly be meant: values of an example, sockets for nobody, a disk without room.
 
 use rustix::fs::statvfs;
 
 use crate::config::{Config, Socket};
 use crate::domain::rights::Call;
 
-/// What the examples have where a value of one's own belongs.
+/// The examples' text where a value of one's own belongs.
 const PLACEHOLDER: &str = "put-here";
 
-/// What keeps the daemon from its work.
+/// Settings that keep the daemon from its work.
 pub(super) fn problems(config: &Config) -> Vec<String> {
     let ring = config.ring.iter().filter(|ring| ring.client_id.starts_with(PLACEHOLDER));
     let ring = ring.map(|ring| format!("ring.client_id = {:?}: put in what Ring shows", ring.client_id));
@@ -19,7 +19,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     ring.chain(sockets).chain(room(config)).collect()
 }
 
-/// What may be meant.
+/// Settings that may be meant.
 pub(super) fn notes(config: &Config) -> Vec<String> {
     let none = config.queues.is_empty().then(|| {
         "there is no [[queue]]: every event is kept as unrouted, until `[unrouted] max_age` is over"

@@ -24,7 +24,7 @@ const ALIVE: Duration = Duration::from_secs(6);
 const LOST_SIGNS: u32 = 3;
 const STUCK_MS: u32 = 24_000;
 
-/// What a protocol is spoken over.
+/// A connection that a protocol is spoken over.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}

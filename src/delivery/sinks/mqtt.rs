@@ -94,7 +94,7 @@ impl Post for Inner {
             Ok(Ok(reason)) => self.acknowledged(&reason, &topic, &session),
             Ok(Err(failure)) => self.unacknowledged(failure),
             Err(_) => {
-                // What is on its way comes again, and so does not come after what follows it.
+                // Messages on their way come again in another session, and so not after those that follow them.
                 let why = format!("no acknowledgement within {} s", self.timeout.as_secs());
                 session.give_up(&why);
                 self.hindered(&why)

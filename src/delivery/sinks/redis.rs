@@ -131,7 +131,7 @@ impl Inner {
     }
 }
 
-/// What an id may hold and stand in a key as it is. Colons part names, braces choose a cluster's slot, and `*?[]\` are for patterns.
+/// Characters of an id that stand in a key as they are. Colons part names, braces choose a cluster's slot, and `*?[]\` are for patterns.
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '@' | '+' | '=')
 }

@@ -20,7 +20,7 @@ pub(super) struct Census {
     failing: usize,
 }
 
-/// What the census counts of an entry.
+/// The part of an entry that the census counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
     proof: Proof,

@@ -1,4 +1,4 @@
-//! What is wrong with a daemon, and what its operator can do: one pure function over its status.
+//! The problems of a daemon, and the way out of each: one pure function over its status.
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ use crate::delivery::sinks::{shared, wire};
 const PING: Duration = Duration::from_secs(10);
 /// Nothing from the broker for so long: it is gone.
 const SILENCE: Duration = Duration::from_secs(25);
-/// What the broker is told of that. It takes a client for dead after one and a half of it.
+/// The keep alive that the broker is told, in seconds. It takes a client for dead after one and a half of it.
 pub(super) const KEEP_ALIVE: u16 = 20;
 /// Packets that wait to be written. Each holds a permit besides.
 const WAITING: usize = 16;

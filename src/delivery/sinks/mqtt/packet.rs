@@ -163,7 +163,7 @@ fn put_length(to: &mut Vec<u8>, mut length: usize) -> Result<(), TooLong> {
     }
 }
 
-/// What a broker sends to a client that subscribes to nothing.
+/// A packet from the broker to a client that subscribes to nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
     ConnAck(ConnAck),
@@ -172,7 +172,7 @@ pub(super) enum Incoming {
     Disconnect(Reason),
 }
 
-/// What the broker says of itself when a session begins.
+/// The broker's answer to a CONNECT: its limits, or why it refuses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ConnAck {
     pub(super) reason: Reason,

@@ -1,4 +1,4 @@
-//! What a reply means, in words that operators read.
+//! The meaning of a reply, in words that operators read.
 
 use serde::Deserialize;
 

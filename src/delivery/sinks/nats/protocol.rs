@@ -20,7 +20,7 @@ pub(super) enum Said {
     Error(String),
 }
 
-/// What the server tells of itself.
+/// The server's description of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Info {
     /// Bytes of a message with its headers.

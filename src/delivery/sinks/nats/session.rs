@@ -55,14 +55,14 @@ pub(super) struct Publish {
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
-/// What a line of NATS knows.
+/// The state of a line of NATS.
 #[derive(Debug)]
 pub(super) struct Session {
     /// With a dot at its end.
     inbox: String,
     max_payload: Arc<AtomicUsize>,
     next: u64,
-    /// Whose answer has not come, by the end of its inbox.
+    /// Publishers whose answer has not come, by the end of the inbox.
     waiting: HashMap<u64, (String, oneshot::Sender<Reply>)>,
 }
 

@@ -1,4 +1,4 @@
-//! What the server's errors mean for the events, and the words that operators read of them.
+//! The meaning of the server's errors for the events, and the words that operators read of them.
 
 use tokio_postgres::Error;
 

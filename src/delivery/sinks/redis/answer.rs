@@ -1,4 +1,4 @@
-//! What the server's replies mean for an event, and the words that operators read of them.
+//! The meaning of the server's replies for an event, and the words that operators read of them.
 
 use ::redis::{ErrorKind, RedisError};
 
@@ -7,7 +7,7 @@ use crate::delivery::sinks::lanes::{Answer, Obstacle};
 use crate::delivery::sinks::words::Words;
 use crate::domain::secret::Secret;
 
-/// What a server says that read a longer value than it takes, before it closes the connection.
+/// The words of a server that read a longer value than it takes, before it closes the connection.
 const TOO_LONG: &str = "invalid bulk length";
 
 /// Puts replies into words.

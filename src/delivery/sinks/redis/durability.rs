@@ -11,7 +11,7 @@ use super::wire::Wire;
 use crate::config;
 use crate::delivery::sinks::lanes::Answer;
 
-/// What the server tells of its configuration; nothing where it does not say.
+/// The server's configuration as it tells it; nothing where it does not say.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     /// Bytes of the longest value that it takes.
@@ -53,7 +53,7 @@ async fn setting(wire: &Wire, name: &str) -> RedisResult<Option<String>> {
     }
 }
 
-/// What an entry needs besides the server's reply.
+/// Confirmations that an entry needs besides the server's reply.
 #[derive(Debug)]
 pub(super) struct Wanted {
     replicas: u32,
@@ -64,7 +64,7 @@ pub(super) struct Wanted {
 impl Wanted {
     pub(super) fn new(options: &config::Redis) -> Self {
         let (replicas, disk) = (options.wait_replicas, options.wait_aof);
-        // What is left is for the way there and back.
+        // The other half is for the way there and back.
         Self { replicas, disk, patience: options.target.timeout / 2 }
     }
 

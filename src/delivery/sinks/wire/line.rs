@@ -24,7 +24,7 @@ const MOST_UNWRITTEN: usize = 256 << 10;
 /// For the last words to a receiver.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What is spoken on a line. It keeps who waits for which answer; when it is dropped, they learn that none comes.
+/// A protocol that is spoken on a line. It keeps who waits for which answer; when it is dropped, they learn that none comes.
 pub(crate) trait Protocol: Send + 'static {
     type Command: Send + 'static;
 
@@ -83,7 +83,7 @@ impl<P: Protocol> Drop for Line<P> {
     }
 }
 
-/// What the task has.
+/// The state of the task.
 struct AtWork<P: Protocol> {
     reader: ReadHalf<Box<dyn Stream>>,
     writer: WriteHalf<Box<dyn Stream>>,
@@ -117,7 +117,7 @@ impl<P: Protocol> AtWork<P> {
         loop {
             let unwritten = self.output.len();
             tokio::select! {
-                // What was said counts before the silence is measured.
+                // The receiver's words count before its silence is measured.
                 biased;
 
                 read = self.reader.read_buf(&mut self.input) => match read {
