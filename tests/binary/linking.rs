@@ -77,7 +77,9 @@ async fn every_outcome_has_a_word_a_status_and_words_for_a_page() {
     harness.add_app(A).await;
     let visit = harness.visit(A);
     let garbled = Visit { nonce: "no nonce".into(), time: visit.time.clone() };
-    let foreign = Visit { time: (clock::now().0 - 1).to_string(), ..visit.clone() };
+    // Of another moment than the nonce: no account gives this pair, however fast the machine is.
+    let before: i64 = visit.time.parse().unwrap();
+    let foreign = Visit { time: (before - 1).to_string(), ..visit.clone() };
     let old = Visit { time: (clock::now().0 - 601_000).to_string(), ..visit.clone() };
     for (visit, status, outcome) in
         [(&garbled, 404, "no_match"), (&foreign, 404, "no_match"), (&old, 410, "expired")]
@@ -329,6 +331,7 @@ async fn one_user_may_have_several_accounts() {
 async fn made_up_codes_have_a_share_of_their_own() {
     let harness = LinkHarness::with("", Options { rate: None, ..Options::default() }).await;
     let given = harness.ring.add_account("linked");
+    let start = clock::now();
     let answers = join_all(300, |n| harness.bring_as_task(&format!("made-up-{n}"))).await;
     let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|(status, _)| *status == 200);
     assert!(refused.iter().all(|(status, _)| *status == 503) && !refused.is_empty(), "{answers:?}");
@@ -353,14 +356,12 @@ async fn made_up_codes_have_a_share_of_their_own() {
     let exchanges = harness.ring.exchanges();
     let exchanges: Vec<_> = exchanges.iter().filter(|exchange| exchange.account.is_none()).collect();
     assert_eq!(exchanges.len(), taken.len());
-    let in_a_second = |from: usize| {
-        exchanges[from..]
-            .iter()
-            .take_while(|e| e.at.since(exchanges[from].at) < Duration::from_secs(1))
-            .count()
-    };
-    let most = (0..exchanges.len()).map(in_a_second).max();
-    assert!(most <= Some(12), "{most:?} in a second");
+    // Ten a second, one at once, and a tenth of a second for clocks that are cut to milliseconds: none comes before its turn,
+    // however late a busy machine brings it.
+    for (earlier, exchange) in exchanges.iter().enumerate() {
+        let turn = Duration::from_millis(100 * (earlier as u64 + 1).saturating_sub(2));
+        assert!(exchange.at.since(start) >= turn, "{earlier} before it after {:?}", exchange.at.since(start));
+    }
     // And Ring's own code comes through afterwards.
     harness
         .soon("there is room again", async || harness.bring(&harness.ring.new_code(A)).await.0 == 200)
