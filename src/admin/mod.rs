@@ -1,6 +1,6 @@
 //! The admin API: HTTP/1.1 with JSON on Unix sockets. Each socket has a session with its own rights.
 //!
-//! `Admin::answer` is the list of calls. A call is one function in the file of its topic. It asks the session first. An error is a
+//! `Admin::call` is the list of calls. A call is one function in the file of its topic. It asks the session first. An error is a
 //! `Refusal`, which becomes `{"error": "…"}`.
 
 mod accounts;
@@ -173,7 +173,17 @@ impl Admin {
         (self.facts.0)()
     }
 
+    /// The answer to a call. One that waits for a disk which hangs is given up: its caller is told, and what it asked for may
+    /// still be done.
     async fn answer(self: &Arc<Self>, session: &Arc<Session>, request: Request<Body>) -> Reply {
+        tokio::select! {
+            biased;
+            reply = self.call(session, request) => reply,
+            () = self.store.stands_still() => Err(Refusal::hangs()),
+        }
+    }
+
+    async fn call(self: &Arc<Self>, session: &Arc<Session>, request: Request<Body>) -> Reply {
         let (head, body) = request.into_parts();
         let path = segments(head.uri.path())?;
         let path: Vec<&str> = path.iter().map(String::as_str).collect();

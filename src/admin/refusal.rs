@@ -70,6 +70,14 @@ impl Refusal {
         )
     }
 
+    /// 503, because the store's disk hangs.
+    pub(super) fn hangs() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store's disk does not answer; a change that was asked for may still be made",
+        )
+    }
+
     /// 500.
     pub(super) fn internal(words: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, words)

@@ -34,7 +34,7 @@ use tokio::sync::mpsc::Receiver;
 use self::command::STEP;
 use self::writer::handle::Handle;
 use self::writer::{inspect, open, restore};
-use crate::clock::RingClock;
+use crate::clock::{self, RingClock};
 use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
 use crate::store::txn::keys;
@@ -67,6 +67,9 @@ pub use self::txn::unidentified::{Arrived, Identified};
 pub use self::writer::backup::Backup;
 pub use self::writer::compact::Compaction;
 pub use crate::domain::routing::Unclaimed;
+
+/// Between two looks whether the writer stands still.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A running store. Clones share it; the writer ends when the last is gone, with its ports, or [`Store::close`] was called.
 #[derive(Debug, Clone)]
@@ -227,8 +230,22 @@ impl Store {
         self.handle.shared.ring_clock.clone()
     }
 
+    /// A writer that stands still is a store that fails, because its disk does not answer.
     pub fn health(&self) -> Health {
-        self.handle.shared.health()
+        let shared = &self.handle.shared;
+        match (shared.health(), shared.pulse.stands_still()) {
+            (Health::Ready | Health::LowDisk { .. }, Some(still)) => {
+                Health::Failing { since: clock::now().minus(still), why: "its disk does not answer".into() }
+            }
+            (health, _) => health,
+        }
+    }
+
+    /// Waits until the writer stands still, because its disk does not answer.
+    pub async fn stands_still(&self) {
+        while self.handle.shared.pulse.stands_still().is_none() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// How long the memory of ids reaches back, when it is full and that is less than Ring's retries and replays need.

@@ -6,6 +6,7 @@ pub(crate) mod follow;
 pub(crate) mod index;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod pulse;
 pub(crate) mod recent;
 pub(crate) mod seen;
 pub(crate) mod shared;

@@ -12,6 +12,7 @@ use super::changes::Changes;
 use super::follow::Feed;
 use super::index::Users;
 use super::options::{Options, QueueSpec};
+use super::pulse::Pulse;
 use super::seen::Row;
 use crate::clock::RingClock;
 use crate::domain::backlog::Backlog;
@@ -176,6 +177,7 @@ pub(crate) struct Shared {
     queues: Mutex<Queues>,
     users: RwLock<Users>,
     health: Mutex<Health>,
+    pub pulse: Pulse,
     /// What time it is at Ring: links are compared by it.
     pub ring_clock: RingClock,
     /// Whose tokens others changed.
@@ -207,6 +209,7 @@ impl Shared {
             queues: Mutex::new(Queues::new()),
             users: RwLock::new(Users::default()),
             health: Mutex::new(Health::Ready),
+            pulse: Pulse::default(),
             ring_clock: RingClock::default(),
             token_changes: Changes::new(),
             claim_changes: Changes::new(),

@@ -29,11 +29,16 @@ pub(crate) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: imp
     loop {
         let wait = if more { Duration::ZERO } else { next_tick.since(clock::now()).min(TICK) };
         let received = commands.recv_timeout(wait);
+        writer.pulse().beat();
         look(&writer, &mut watch, clock::now(), started.elapsed());
         match received {
             Ok(first) => writer.commit(clock::now(), group(first, commands)),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return writer.end(clock::now()),
+            Err(RecvTimeoutError::Disconnected) => {
+                writer.end(clock::now());
+                writer.pulse().rest();
+                return;
+            }
         }
         writer.take_compacted(clock::now());
         if !healthy() {

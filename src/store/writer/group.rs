@@ -28,6 +28,7 @@ use crate::store::kv::wal::Wal;
 use crate::store::memory::core::Core;
 use crate::store::memory::index::seconds;
 use crate::store::memory::load::load;
+use crate::store::memory::pulse::Pulse;
 use crate::store::memory::shared::{Counts, Health, QueueState, Shared, bump, moved, set};
 use crate::store::rows::codec::to_u32;
 use crate::store::txn::accept;
@@ -111,6 +112,10 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, core: Core, wal: Wal, levels: Receiver<Level>) -> Self {
         Self { shared, core, wal, levels, next_full_step: Millis(0), next_warning: Millis(0), told: [0; 2] }
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.shared.pulse
     }
 
     /// When the newest remembered event came; nothing in a new store.

@@ -10,7 +10,7 @@ use super::random::Random;
 use crate::support::whole::share;
 
 /// Under load each point is passed within this time, or the kill is made from outside.
-const FIRES_WITHIN: Duration = Duration::from_secs(4);
+const FIRES_WITHIN: Duration = Duration::from_secs(20);
 const LATEST_KILL_MS: u64 = 300;
 const EARLIEST_KILLS_MS: u64 = 60;
 

@@ -29,8 +29,8 @@ const READERS: [usize; 3] = [0, 0, 1];
 const FILES: usize = 2;
 
 /// Longest time in which nothing more arrives while something is missing.
-const STALLS_AFTER: Duration = Duration::from_secs(20);
-const STOPS_WITHIN: Duration = Duration::from_secs(30);
+const STALLS_AFTER: Duration = Duration::from_mins(1);
+const STOPS_WITHIN: Duration = Duration::from_mins(1);
 
 /// What a run of the harness did.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use super::sender::user_entry;
 use crate::support::configuration::OPEN_QUEUE;
 use crate::support::http::Client;
 
-const ENDS_WITHIN: Duration = Duration::from_secs(20);
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_creation_that_was_cut_off_is_begun_anew() {
