@@ -200,12 +200,12 @@ fn a_master_key_without_its_store_is_refused_and_left_alone() {
 
 /// A front that keeps a connection longer than we do sends a request into one that closes.
 #[test]
-fn the_fronts_of_the_readme_let_go_of_an_idle_connection_before_we_do() {
-    let readme = include_str!("../../README.md");
+fn the_documented_fronts_let_go_of_an_idle_connection_before_we_do() {
+    let document = include_str!("../../docs/PRODUCTION.md");
     let ours = config::parse(EXAMPLE).unwrap().http.keep_alive_idle;
-    assert!(readme.contains(&format!("idle for {} s (`[http] keep_alive_idle`)", ours.as_secs())));
+    assert!(document.contains(&format!("idle for {} s (`[http] keep_alive_idle`)", ours.as_secs())));
     for (front, key) in [("Caddy", "keepalive "), ("nginx", "keepalive_timeout ")] {
-        let lines = readme.lines().filter_map(|line| line.trim().strip_prefix(key));
+        let lines = document.lines().filter_map(|line| line.trim().strip_prefix(key));
         let seconds = lines.filter_map(|rest| rest.trim_end_matches(';').strip_suffix('s'));
         let theirs: Vec<u64> = seconds.map(|seconds| seconds.parse().unwrap()).collect();
         assert!(!theirs.is_empty() && theirs.iter().all(|s| s + 10 < ours.as_secs()), "{front}: {theirs:?}");

@@ -19,7 +19,7 @@ enum Type {
     Any,
 }
 
-/// Those of the specification, then our own extensions as the README declares them.
+/// Those of the specification, then our own extensions as docs/EVENTS.md declares them.
 const ATTRIBUTES: &[(&str, Type)] = &[
     ("id", Type::Text),
     ("source", Type::UriReference),
