@@ -6,10 +6,10 @@ cd "$(dirname "$0")"
 copies=$(mktemp -d)
 trap 'rm -rf "$copies"' EXIT
 
-for unit in *.service *.timer; do
+for unit in *.service *.socket *.timer; do
     sed "s#/usr/local/bin/ringhookd#$binary#g" "$unit" > "$copies/$unit"
 done
-for unit in *.service *.timer; do
+for unit in *.service *.socket *.timer; do
     # Unknown keys and unknown values are warnings with status 0, so any output fails.
     complaints=$(systemd-analyze verify "$copies/$unit" 2>&1) || { printf '%s\n' "$complaints"; exit 1; }
     [ -z "$complaints" ] || { printf '%s\n' "$complaints"; exit 1; }

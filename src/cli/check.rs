@@ -5,6 +5,7 @@ mod reach;
 mod sense;
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
@@ -18,7 +19,7 @@ use super::output::Output;
 use super::serve::needed;
 use crate::access;
 use crate::clock::RingClock;
-use crate::config::{Config, MasterKey, QueueKind, Secrets, Spool};
+use crate::config::{self, Config, MasterKey, QueueKind, Secrets, Socket, Spool};
 use crate::daemon::{self, Error};
 use crate::delivery::sinks::QueueSink;
 use crate::store::{Folder, StoreError};
@@ -98,23 +99,29 @@ impl Findings {
             }
         }
         for socket in &config.sockets {
-            let parent = socket.path.parent().unwrap_or(Path::new("."));
-            if !(config.store.create && socket.path.starts_with(&config.store.folder)) {
-                self.writable("socket: the folder", parent);
-                if !here_if_empty(parent).exists() {
-                    self.notes.push(format!(
-                        "socket {}: there is no folder {} yet; serve does not make it",
-                        socket.path.display(),
-                        parent.display()
-                    ));
-                }
-            }
-            if let Some(group) = &socket.group {
-                self.group(&socket.path, group);
-            }
-            let what = format!("socket {}", socket.path.display());
-            self.read_by_others(&what, reach::socket(socket, &config.store.folder));
+            self.socket(socket, &config.store);
         }
+    }
+
+    fn socket(&mut self, socket: &Socket, store: &config::Store) {
+        let parent = here_if_empty(socket.path.parent().unwrap_or(Path::new(".")));
+        if is_of_a_unit(socket, &parent) {
+            self.problems.extend(daemon::check_inherited(socket).err().map(|error| error.to_string()));
+        } else if !(store.create && socket.path.starts_with(&store.folder)) {
+            self.writable("socket: the folder", &parent);
+            if !parent.exists() {
+                self.notes.push(format!(
+                    "socket {}: there is no folder {} yet; serve does not make it",
+                    socket.path.display(),
+                    parent.display()
+                ));
+            }
+        }
+        if let Some(group) = &socket.group {
+            self.group(&socket.path, group);
+        }
+        let what = format!("socket {}", socket.path.display());
+        self.read_by_others(&what, reach::socket(socket, &store.folder));
     }
 
     fn store(&mut self, config: &Config, secrets: Option<&Secrets>) {
@@ -198,6 +205,12 @@ impl Findings {
             Err(error) => self.problems.push(format!("socket {socket}: group {name}: {error}")),
         }
     }
+}
+
+/// Whether somebody else made the socket, as systemd does for a socket unit: it is there, and the daemon could not have made it.
+fn is_of_a_unit(socket: &Socket, parent: &Path) -> bool {
+    let is_there = socket.path.metadata().is_ok_and(|found| found.file_type().is_socket());
+    is_there && access(parent, Access::WRITE_OK).is_err()
 }
 
 /// The parent of a bare name is the empty path.

@@ -10,10 +10,12 @@ use super::demo;
 use super::failure::Failure;
 use super::output::Output;
 use crate::config::{ConfigError, LogFormat};
-use crate::daemon;
+use crate::daemon::{self, Inherited};
 use crate::logging;
 
 pub(super) fn serve(common: &Common) -> Result<(), Failure> {
+    // Before there are threads.
+    let inherited = Inherited::of_this_process()?;
     let config = daemon::load(needed(common)?).map_err(refused)?;
     let format = match config.log.format {
         LogFormat::Auto => logging::Format::Auto,
@@ -22,7 +24,7 @@ pub(super) fn serve(common: &Common) -> Result<(), Failure> {
     };
     let _log =
         logging::start(format, config.log.level.as_str()).map_err(|error| Failure::no(error.to_string()))?;
-    Ok(runtime()?.block_on(daemon::serve(config))?)
+    Ok(runtime()?.block_on(daemon::serve(config, inherited))?)
 }
 
 pub(super) fn demo(keep_running: bool) -> Result<(), Failure> {

@@ -25,6 +25,9 @@ pub enum Error {
     Sink(#[from] SinkError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Of sockets that a supervisor handed over, as a whole sentence.
+    #[error("{0}")]
+    Handed(String),
     #[error("{what}: {error}")]
     Bind { what: String, error: io::Error },
     #[error("{0}")]
@@ -36,7 +39,7 @@ impl Error {
     /// be bound may come later, so systemd shall try again: 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Secrets(_) | Self::Ring(_) | Self::Sink(_) => 78,
+            Self::Config(_) | Self::Secrets(_) | Self::Ring(_) | Self::Sink(_) | Self::Handed(_) => 78,
             Self::Store(error) | Self::StoreAt { error, .. } => match error {
                 StoreError::InUse { .. } => 75,
                 StoreError::Damaged(_)

@@ -1,4 +1,4 @@
-//! The listeners: the address for webhooks and the admin sockets, bound before the store is opened; and the admin API's parts.
+//! The listeners: the address for webhooks and the admin sockets, bound or inherited before the store is opened; and the admin API's parts.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,11 +10,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::error::Error;
+use super::inherited::Inherited;
 use super::sockets;
 use super::sockets::SocketFile;
 use crate::admin::{Admin, Delivery, Facts, Parts, Reporter, limits};
 use crate::clock;
-use crate::config::{ApiListener, Config};
+use crate::config::{ApiListener, Config, Socket};
 use crate::delivery::sinks::QueueSink;
 use crate::delivery::{Dispatcher, State};
 use crate::domain::ids::QueueName;
@@ -36,32 +37,47 @@ pub(super) struct Listeners {
     pub listener: TcpListener,
     pub address: SocketAddr,
     /// In the configuration's order.
-    pub sockets: Vec<(UnixListener, SocketFile)>,
+    pub sockets: Vec<AdminSocket>,
     /// The same API on addresses, in the configuration's order.
     pub addresses: Vec<TcpListener>,
     /// For metrics and probes.
     pub metrics: Option<TcpListener>,
 }
 
+/// One that was inherited has no file of ours: whoever made it removes it.
+type AdminSocket = (UnixListener, Option<SocketFile>);
+
 impl Listeners {
-    /// Binds the address for webhooks, every socket of the admin API, and the address for metrics.
-    pub(super) async fn bind(config: &Config) -> Result<Self, Error> {
-        let listener = bind(config.listen, "").await?;
+    /// The address for webhooks, every socket of the admin API, and the address for metrics: each as it is inherited, else bound.
+    pub(super) async fn bind(config: &Config, mut inherited: Inherited) -> Result<Self, Error> {
+        let from = &mut inherited;
+        let listener = bind(config.listen, "", from).await?;
         let address = listener.local_addr()?;
         let mut addresses = Vec::new();
         for ApiListener { address, .. } in &config.api_listeners {
-            addresses.push(bind(*address, "[[socket]] ").await?);
+            addresses.push(bind(*address, "[[socket]] ", from).await?);
         }
         let metrics = match config.metrics_listen {
-            Some(address) => Some(bind(address, "[metrics] ").await?),
+            Some(address) => Some(bind(address, "[metrics] ", from).await?),
             None => None,
         };
-        let sockets = config.sockets.iter().map(sockets::bind).collect::<Result<_, _>>()?;
+        let mut unix = |socket: &Socket| match from.unix(&socket.path) {
+            Some(listener) => {
+                sockets::check_inherited(socket)?;
+                Ok((UnixListener::from_std(listener)?, None))
+            }
+            None => sockets::bind(socket).map(|(listener, file)| (listener, Some(file))),
+        };
+        let sockets = config.sockets.iter().map(&mut unix).collect::<Result<_, Error>>()?;
+        inherited.end()?;
         Ok(Self { listener, address, sockets, addresses, metrics })
     }
 }
 
-async fn bind(address: SocketAddr, section: &str) -> Result<TcpListener, Error> {
+async fn bind(address: SocketAddr, section: &str, inherited: &mut Inherited) -> Result<TcpListener, Error> {
+    if let Some(listener) = inherited.tcp(address) {
+        return Ok(TcpListener::from_std(listener)?);
+    }
     let bound = TcpListener::bind(address).await;
     bound.map_err(|error| Error::Bind { what: format!("{section}listen = \"{address}\""), error })
 }
@@ -94,7 +110,7 @@ pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin
 /// Everything on which the admin API is served, and what each lets in.
 pub(super) struct AdminListeners<'a> {
     pub config: &'a Config,
-    pub sockets: Vec<(UnixListener, SocketFile)>,
+    pub sockets: Vec<AdminSocket>,
     pub addresses: Vec<TcpListener>,
     pub tokens: Vec<Secret<String>>,
     pub probes: Option<TcpListener>,

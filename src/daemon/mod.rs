@@ -3,6 +3,7 @@
 mod descriptors;
 mod error;
 mod hardening;
+mod inherited;
 mod listeners;
 mod services;
 mod setup;
@@ -40,10 +41,12 @@ use listeners::{AdminListeners, Listeners};
 
 pub use error::Error;
 pub use hardening::forbid_dumps;
+pub use inherited::Inherited;
 pub use services::ring_api;
 pub use setup::{
     create_store, examine, inspect_store, load, load_to_create, master_key_to_make, options, restore_store,
 };
+pub use sockets::check_inherited;
 
 /// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -71,21 +74,22 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Binds every listener, then opens the store: a daemon whose addresses are taken leaves the store alone.
+    /// Has every listener, inherited or bound, then opens the store: a daemon whose addresses are taken leaves the store alone.
     ///
     /// # Errors
     /// What is wrong with configuration, store or addresses, in words that say what to do.
-    pub async fn new(config: Config) -> Result<Self, Error> {
-        Self::over(config, setup::open_store).await
+    pub async fn new(config: Config, inherited: Inherited) -> Result<Self, Error> {
+        Self::over(config, inherited, setup::open_store).await
     }
 
     async fn over(
         config: Config,
+        inherited: Inherited,
         open: impl FnOnce(&Config) -> Result<(Store, Secrets), Error> + Send + 'static,
     ) -> Result<Self, Error> {
         let config = Arc::new(config);
         setup::make_folder(&config)?;
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config, inherited).await?;
         let of = Arc::clone(&config);
         let opened = spawn_blocking(move || open(&of)).await;
         let (store, mut secrets) = opened.map_err(io::Error::other)??;
@@ -193,7 +197,7 @@ impl Daemon {
     /// # Errors
     /// As [`Prepared::new`].
     pub async fn start(config: Config) -> Result<Self, Error> {
-        Ok(Prepared::new(config).await?.serve())
+        Ok(Prepared::new(config, Inherited::default()).await?.serve())
     }
 
     /// The same over a store that is open already: for tests with failing disks.
@@ -202,9 +206,8 @@ impl Daemon {
     /// As [`Prepared::new`].
     #[doc(hidden)]
     pub async fn start_over(config: Config, store: Store) -> Result<Self, Error> {
-        Ok(Prepared::over(config, move |config| Ok((store, config.secrets(MasterKey::MadeLater)?)))
-            .await?
-            .serve())
+        let open = move |config: &Config| Ok((store, config.secrets(MasterKey::MadeLater)?));
+        Ok(Prepared::over(config, Inherited::default(), open).await?.serve())
     }
 
     /// Where webhooks are taken.
@@ -247,13 +250,13 @@ impl Daemon {
     }
 }
 
-/// Runs until a signal ends it, and tells systemd how it stands.
+/// Runs until a signal ends it, and tells systemd how it stands. Listens on what is `inherited`, and binds the rest.
 ///
 /// # Errors
 /// What kept the daemon from starting.
-pub async fn serve(config: Config) -> Result<(), Error> {
+pub async fn serve(config: Config, inherited: Inherited) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
-    let prepared = Prepared::new(config).await?;
+    let prepared = Prepared::new(config, inherited).await?;
     failpoint!("daemon.prepared");
     supervisor::notify(supervisor::READY);
     let daemon = prepared.serve();

@@ -1,4 +1,4 @@
-//! Binds Unix sockets so that they never stand open to more people than configured, not even for a moment.
+//! Binds Unix sockets so that they never stand open to more people than configured, not even for a moment; and refuses an inherited one that does.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -39,6 +39,48 @@ pub(super) fn bind(socket: &Socket) -> Result<(UnixListener, SocketFile), Error>
             None => Error::Bind { what, error },
         }
     })
+}
+
+/// Checks that a socket that a supervisor made lets in nobody whom the configuration keeps out, because rights belong to a socket. Its owner
+/// is the supervisor's choice: systemd gives it to root, unless its unit names a user.
+///
+/// # Errors
+/// [`Error::Handed`] with what to write where.
+pub fn check_inherited(socket: &Socket) -> Result<(), Error> {
+    let path = socket.path.display();
+    let found = match fs::metadata(&socket.path) {
+        Ok(found) => found,
+        Err(error) => {
+            // Webhooks are taken all the same.
+            tracing::warn!(socket = %path, %error, "nobody can connect to the inherited socket: restart its unit");
+            return Ok(());
+        }
+    };
+    let (mode, configured) = (found.mode() & 0o777, socket.mode);
+    if mode & !configured != 0 {
+        return Err(Error::Handed(format!(
+            "socket {path}: it was handed over with mode {mode:04o}, which lets in more than mode = \"{configured:04o}\": write \
+             SocketMode={configured:04o} into its unit and restart that, or the wider mode into the configuration"
+        )));
+    }
+    if let Some(name) = socket.group.as_deref().filter(|_| mode & 0o070 != 0) {
+        let group = Group::from_name(name).map_err(io::Error::from)?.map(|group| group.gid.as_raw());
+        if group != Some(found.gid()) {
+            return Err(Error::Handed(format!(
+                "socket {path}: it was handed over with a group that is not seen as {name}: write SocketGroup={name} into its unit and \
+                 restart that; under PrivateUsers=yes no group is seen, so leave group out there"
+            )));
+        }
+    }
+    if mode != configured {
+        tracing::warn!(
+            socket = %path,
+            mode = format!("{mode:04o}"),
+            configured = format!("{configured:04o}"),
+            "the inherited socket lets in fewer than configured (SocketMode=)"
+        );
+    }
+    Ok(())
 }
 
 fn bind_at(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListener, SocketFile)> {

@@ -83,15 +83,21 @@ pub(super) async fn run<T: Setup, H: Handler>(
     let mut connection = server.builder.serve_connection(io, service);
     let mut timer = pin!(sleep_until(watch.deadline()));
     let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
-    let mut stopped = false;
+    let (mut stopped, mut told) = (false, false);
     let ended = poll_fn(|cx| {
         if !stopped && stop.as_mut().poll(cx).is_ready() {
             stopped = true;
-            Pin::new(&mut connection).graceful_shutdown();
+            watch.stopping();
         }
         loop {
             if Pin::new(&mut connection).poll(cx).is_ready() {
                 return Poll::Ready(Ended::Closed);
+            }
+            // Not before what has come was read, and not a connection whose first request is on its way: its peer was not refused.
+            if stopped && !told && !watch.is_new() {
+                told = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                continue;
             }
             if watch.gone(cx) {
                 return Poll::Ready(Ended::Evicted);
@@ -208,7 +214,7 @@ async fn respond<H: Handler>(
             _ => answer::retry_after(1),
         }
     });
-    if chunked || !sound || evicted {
+    if chunked || !sound || evicted || line.watch.is_stopping() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     line.watch.answered(answer.body().is_stream());

@@ -25,6 +25,8 @@ use super::framing::{Framing, Length};
 use crate::clock;
 use crate::telemetry::{Evicted, HttpRefusal};
 
+/// After a stop, until the first byte of a connection on which nothing was asked yet. Whoever connects asks at once.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
 /// Longer than any connection lives: a stream that waits for something to say.
 const NO_LIMIT: Duration = Duration::from_hours(24 * 365);
 
@@ -74,6 +76,10 @@ struct State {
     framing: Framing,
     phase: Phase,
     since: Instant,
+    /// A request has begun.
+    asked: bool,
+    /// When the server began to stop.
+    stopping: Option<Instant>,
     /// Since when the peer has taken nothing of what we want to write.
     blocked: Option<Instant>,
     /// Why the handler is dropped and its request refused, once it is polled again.
@@ -98,6 +104,10 @@ impl State {
         self.since = clock::ticks();
     }
 
+    fn is_new(&self) -> bool {
+        !self.asked && !self.eof && self.framing.between_requests()
+    }
+
     /// The state to name when the connection is evicted; none while it must not be.
     fn evictable(&self) -> Option<Evicted> {
         match self.phase {
@@ -119,6 +129,8 @@ impl Watch {
             framing: Framing::new(),
             phase: Phase::Head,
             since: clock::ticks(),
+            asked: false,
+            stopping: None,
             blocked: None,
             refused: None,
             working: false,
@@ -140,11 +152,26 @@ impl Watch {
     pub(super) fn begin(&self, length: Length) -> bool {
         let mut state = self.state();
         state.refused = None;
+        state.asked = true;
         state.working = false;
         state.held = 0;
         state.written = false;
         state.enter(Phase::Request);
         state.framing.begin(length)
+    }
+
+    /// The server accepts nothing any more, and ends what rests.
+    pub(super) fn stopping(&self) {
+        self.state().stopping = Some(clock::ticks());
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state().stopping.is_some()
+    }
+
+    /// Nothing has come on the connection.
+    pub(super) fn is_new(&self) -> bool {
+        self.state().is_new()
     }
 
     /// Why the handler is to be dropped.
@@ -243,7 +270,11 @@ impl Watch {
     fn deadline_of(&self, state: &State) -> Instant {
         let limits = &self.limits;
         match state.phase {
-            Phase::Head => state.since + limits.header_timeout,
+            Phase::Head => {
+                let deadline = state.since + limits.header_timeout;
+                let stopping = state.stopping.filter(|_| state.is_new());
+                stopping.map_or(deadline, |at| deadline.min(at + FIRST_BYTE))
+            }
             Phase::Request => state.since + limits.request_budget,
             Phase::Answer | Phase::Closing | Phase::Linger => state.since + limits.answer_timeout,
             Phase::Stream => match state.blocked {

@@ -23,6 +23,7 @@ mod metrics;
 mod output;
 mod partner;
 mod reach;
+mod restart;
 mod secrets;
 mod signals;
 mod simulate;

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 const SERVICE: &str = include_str!("../../systemd/ringhookd.service");
 const INIT: &str = include_str!("../../systemd/ringhookd-init.service");
+const WEBHOOKS: &str = include_str!("../../systemd/ringhookd.socket");
+const ADMIN: &str = include_str!("../../systemd/ringhookd-admin.socket");
+const READ: &str = include_str!("../../systemd/ringhookd-read.socket");
 const RESTORE: &str = include_str!("../../systemd/ringhookd-restore@.service");
 const BACKUP: &str = include_str!("../../systemd/ringhookd-backup.service");
 const CONFIG: &str = include_str!("../../systemd/config.toml");
@@ -68,9 +71,34 @@ fn configured_paths_are_writable_in_the_sandbox() {
     let state: Vec<_> = state.iter().map(|name| format!("/var/lib/{name}")).collect();
     assert!(all("folder").chain(all("guard_folder")).eq(state.iter().map(String::as_str)));
     assert_eq!(all("create").count(), 0, "a lost store must not be replaced by an empty one");
-    let runtime = format!("/run/{}/", values(SERVICE, "RuntimeDirectory")[0]);
-    assert!(all("path").count() > 0 && all("path").all(|path| path.starts_with(&runtime)));
     assert_eq!(all("group").count(), 0, "the sandbox forbids chown");
+}
+
+#[test]
+fn each_listener_of_the_configuration_comes_from_a_unit_of_the_service() {
+    let configured = settings().filter(|(key, _)| ["listen", "path", "mode"].contains(key));
+    let from_units = [(WEBHOOKS, "listen"), (ADMIN, "path"), (ADMIN, "mode")];
+    let from_units = from_units.map(|(unit, key)| (key, values(unit, of_socket(key))[0]));
+    assert!(configured.map(|(key, value)| (key, value.split('"').nth(1).unwrap())).eq(from_units));
+    assert_eq!(words(SERVICE, "Sockets"), ["ringhookd.socket", "ringhookd-admin.socket"]);
+    // What is commented out, for readers.
+    let readers =
+        |key: &str| CONFIG.contains(&format!("# {key} = \"{}\"\n", values(READ, of_socket(key))[0]));
+    assert!(readers("path") && readers("mode"));
+    for unit in [ADMIN, READ] {
+        assert_eq!(values(unit, "Service"), ["ringhookd.service"]);
+    }
+    // Else a webhook would start the daemon in the middle of a restore.
+    assert!(words(RESTORE, "Conflicts").ends_with(&words(SERVICE, "Sockets")));
+    assert!(README.contains(&format!("systemctl stop {} ringhookd\n", words(SERVICE, "Sockets").join(" "))));
+}
+
+/// The key of a socket's unit that says what the configuration's key says.
+fn of_socket(key: &str) -> &str {
+    match key {
+        "mode" => "SocketMode",
+        _ => "ListenStream",
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ const WHOLE: [(&str, &[&str]); 2] = [
         "--test in_process -- faults:: refresh:: full_house::",
         &["tests/in_process/faults", "tests/in_process/refresh", "tests/in_process/full_house"],
     ),
-    ("--test binary -- crash::", &["tests/binary/crash"]),
+    ("--test binary -- crash:: restart::", &["tests/binary/crash", "tests/binary/restart"]),
 ];
 
 #[test]

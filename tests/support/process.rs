@@ -58,7 +58,13 @@ impl Running {
     /// The same with more variables in its environment.
     pub(crate) fn start_with(config: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = ringhookd(&["serve", "--config", config.to_str().unwrap()]);
-        let mut child = command.envs(variables.iter().copied()).spawn().unwrap();
+        command.envs(variables.iter().copied());
+        Self::launch(command)
+    }
+
+    /// The same by a command that becomes the daemon, and whose standard error is a pipe.
+    pub(crate) fn launch(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());
         let (mut from, to) = (child.stderr.take().unwrap(), Arc::clone(&log));
         let reader = std::thread::spawn(move || {
@@ -149,7 +155,9 @@ impl Running {
         let status = self.child.wait().unwrap();
         self.reader.take().unwrap().join().unwrap();
         let mut out = Vec::new();
-        self.child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        if let Some(mut stdout) = self.child.stdout.take() {
+            stdout.read_to_end(&mut out).unwrap();
+        }
         (status, out, self.log.said.lock().unwrap().bytes.clone())
     }
 }

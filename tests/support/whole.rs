@@ -12,6 +12,7 @@ const SUITES: &[(&str, usize, usize)] = &[
     ("silent connections", 1_100, 3_000),
     ("slow bodies", 600, 5_400),
     ("kills under load", 26, 100),
+    ("restarts under load", 10, 100),
     ("kills at each fail point", 1, 4),
 ];
 

@@ -195,6 +195,30 @@ async fn a_stop_lets_requests_finish_and_closes_what_rests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_answers_the_first_request_of_a_new_connection_if_it_comes_at_once() {
+    let (running, dialer) = piped(Limits { header_timeout: LONG, keep_alive_idle: LONG, ..limits() });
+    let mut asking = dialer.dial().await;
+    let mut silent = dialer.dial().await;
+    while running.server.metrics.connections.get() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let began = clock::ticks();
+    let stopped = tokio::spawn(running.stop(LONG));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(dialer.0.is_closed(), "nothing new is accepted");
+    asking.write_all(GET.as_bytes()).await.unwrap();
+    let got = until_closed(&mut asking).await;
+    assert!(got.starts_with("HTTP/1.1 200") && got.contains("connection: close"), "{got:?}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(until_closed(&mut silent).await, "");
+    assert_eq!(
+        (stopped.await.unwrap(), began.elapsed().as_secs()),
+        (0, 1),
+        "it waits for the silent one no longer"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_ends_at_its_deadline_whatever_is_open() {
     let (running, dialer) = piped(limits());
     let mut stream = dialer.dial().await;
