@@ -130,7 +130,11 @@ impl Admin {
         let wish = wish(&body, facts, session)?;
         match self.wait_for(session, &queue, &wish, clock::ticks() + wait).await? {
             Some((held, document)) => Ok(hand_over(held, document)),
-            None => ok(&json!({"lease": null, "events": []})),
+            // As of an empty queue, so that consumers wait for its end; those that want to say so are told.
+            None => match self.store.queues().paused_since(&queue) {
+                Some(since) => ok(&json!({"lease": null, "events": [], "paused_since": since})),
+                None => ok(&json!({"lease": null, "events": []})),
+            },
         }
     }
 

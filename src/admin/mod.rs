@@ -206,6 +206,8 @@ impl Admin {
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
             ("GET", ["v1", "queues"]) => self.list_queues(session),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(session, by, name).await,
+            ("POST", ["v1", "queues", name, "pause"]) => self.pause_queue(session, by, name, true).await,
+            ("POST", ["v1", "queues", name, "resume"]) => self.pause_queue(session, by, name, false).await,
             ("POST", ["v1", "queues", name, "lease"]) => self.lease(session, name, body).await,
             ("POST", ["v1", "queues", name, "settle"]) => self.settle(session, name, body).await,
             ("POST", ["v1", "queues", name, "extend"]) => self.extend(session, name, body).await,

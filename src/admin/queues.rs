@@ -1,4 +1,4 @@
-//! Queues as people see them, and the removal of those that the configuration no longer names.
+//! Queues as people see them, their pauses, and the removal of those that the configuration no longer names.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::domain::ids::QueueName;
 use crate::domain::rights::Call;
 use crate::domain::status::{QueueCounts, QueueReport};
 use crate::logging::audit::{self, Entry, What};
-use crate::store::QueueView;
+use crate::store::{PauseChange, QueueView};
 
 const QUEUE_CALLS: [Call; 3] = [Call::QueueRead, Call::QueueTail, Call::QueueManage];
 
@@ -46,6 +46,7 @@ impl Admin {
             delivery: delivery.map(|delivery| delivery.state),
             why: delivery.and_then(|delivery| delivery.why.clone()),
             since: delivery.and_then(|delivery| delivery.since),
+            paused_since: view.paused_since,
             waiting: view.waiting,
             waiting_bytes: view.waiting_bytes,
             leased: view.leased,
@@ -64,6 +65,20 @@ impl Admin {
 
     pub(super) fn configured(&self, name: &QueueName) -> Option<&Queue> {
         self.queues.iter().find(|queue| queue.name == *name)
+    }
+
+    /// Has a queue deliver nothing, or lets it go on. Either is fine where it is so already.
+    pub(super) async fn pause_queue(&self, session: &Session, by: &Actor, name: &str, pause: bool) -> Reply {
+        let name = queue_name(name)?;
+        session.may(Call::QueueManage, Some(&name))?;
+        session.must_see_all("a pause would hold up the events of others")?;
+        let change = self.store.queues().set_paused(&name, pause).await?;
+        let PauseChange { since, changed } = change.ok_or_else(no_such_queue)?;
+        if changed {
+            let what = if pause { What::QueuePaused } else { What::QueueResumed };
+            audit::note(&Entry::new(what, by.clone()).with(format!("queue {name}")));
+        }
+        ok(&json!({"name": name.as_str(), "paused_since": since, "changed": changed}))
     }
 
     pub(super) async fn remove_queue(&self, session: &Session, by: &Actor, name: &str) -> Reply {

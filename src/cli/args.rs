@@ -116,7 +116,7 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Queues: look, read, watch.
+    /// Queues: look, read, watch, pause.
     #[command(subcommand)]
     Queue(QueueCommand),
     /// What could not be delivered, matched no queue, or was not understood.
@@ -203,6 +203,13 @@ pub(super) enum QueueCommand {
         #[arg(long, value_name = "N", default_value_t = 10)]
         last: u32,
     },
+    /// Have a queue deliver nothing, until `queue resume`: no sink and no consumer gets an event of it.
+    ///
+    /// Events go on coming into it, and its max_age and max_bytes hold. What is being delivered is finished. The pause outlives the
+    /// daemon, and `status` tells of it.
+    Pause { name: String },
+    /// End the pause of a queue.
+    Resume { name: String },
     /// Drop the backlog of a queue that the configuration no longer names.
     Remove {
         name: String,

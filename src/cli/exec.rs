@@ -82,8 +82,14 @@ pub(super) async fn run(source: Source<'_>, work: Work, daemon: &Client) -> Resu
         is_empty: false,
         stopping: None,
         failed: 0,
+        told: None,
     };
     reader.read(&mut stop).await
+}
+
+/// What a reader is told of a paused queue.
+pub(super) fn is_paused(name: &str, since: &str) -> String {
+    format!("queue {name} has been paused since {since}; `ringhookd queue resume {name}` lets it go on")
 }
 
 type Asking = Pin<Box<dyn Future<Output = Result<Option<Taken>, Failure>>>>;
@@ -118,6 +124,8 @@ struct Reader {
     is_empty: bool,
     stopping: Option<Stopping>,
     failed: u64,
+    /// The pause that was told of.
+    told: Option<String>,
 }
 
 impl Reader {
@@ -147,12 +155,16 @@ impl Reader {
             }
         }
         let failed = (self.failed > 0 && !self.follow).then_some(self.failed);
+        let paused = self.queue.paused_since().filter(|_| !self.follow && self.left > 0);
         match (self.stopping.take(), failed) {
             (Some(Stopping { why: Some(why), .. }), _) => Err(why),
             (None, Some(failed)) => Err(Failure::no(format!(
                 "{failed} failed attempts; their events come again, or are dead letters"
             ))),
-            (Some(_), _) | (None, None) => Ok(()),
+            (None, None) => {
+                paused.map_or(Ok(()), |since| Err(Failure::no(is_paused(&self.runner.name, &since))))
+            }
+            (Some(_), _) => Ok(()),
         }
     }
 
@@ -189,9 +201,24 @@ impl Reader {
                 self.left -= 1;
                 self.begin(taken);
             }
-            Ok(None) => self.is_empty = !self.wait,
+            Ok(None) => {
+                self.is_empty = !self.wait;
+                self.tell_of_pause();
+            }
             Err(failure) => self.stop_or_kill(Some(failure)),
         }
+    }
+
+    /// Once for each pause, where the reader waits for its end.
+    fn tell_of_pause(&mut self) {
+        let paused = self.queue.paused_since();
+        if self.told != paused
+            && let Some(since) = &paused
+            && (self.follow || self.wait)
+        {
+            eprintln!("ringhookd: {}", is_paused(&self.runner.name, since));
+        }
+        self.told = paused;
     }
 
     fn begin(&mut self, taken: Taken) {

@@ -1,21 +1,21 @@
-//! `ringhookd queue`: list, read, tail, remove.
+//! `ringhookd queue`: list, read, tail, pause, resume, remove.
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::args::QueueCommand;
 use super::client::{Client, encoded};
 use super::confirm::confirm;
-use super::exec::{self, Source};
+use super::exec::{self, Source, is_paused};
 use super::failure::Failure;
 use super::output::Output;
 use crate::admin::MAX_WAIT;
 use crate::logging::text;
 
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 8] = [
     ("QUEUE", "name"),
     ("KIND", "kind"),
     ("WAITING", "waiting"),
@@ -23,6 +23,7 @@ const COLUMNS: [(&str, &str); 7] = [
     ("LEASED", "leased"),
     ("OLDEST", "oldest"),
     ("DELIVERY", "delivery"),
+    ("PAUSED SINCE", "paused_since"),
 ];
 /// Events that are printed where nothing is said of how many.
 const PRINTED: u64 = 10;
@@ -38,6 +39,15 @@ struct Queues {
 struct Leased {
     lease: Option<String>,
     events: Vec<LeasedEvent>,
+    paused_since: Option<String>,
+}
+
+/// The answer to a pause or its end.
+#[derive(Debug, Serialize, Deserialize)]
+struct Paused {
+    name: String,
+    paused_since: Option<String>,
+    changed: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,12 +100,32 @@ pub(super) async fn run(command: QueueCommand, daemon: &Client, out: &mut Output
             reader.read(max.unwrap_or(PRINTED), wait, out).await
         }
         QueueCommand::Tail { name, last } => tail(&name, last, daemon, out).await,
+        QueueCommand::Pause { name } => pause(&name, daemon, out).await,
+        QueueCommand::Resume { name } => {
+            let done: Paused = daemon.post(&call(&name, "resume"), &json!({})).await?;
+            let words = if done.changed { "goes on" } else { "was not paused" };
+            out.done(&json!(done), &format!("queue {name} {words}"))
+        }
         QueueCommand::Remove { name, yes } => {
             confirm("Dropping the queue's backlog", yes)?;
             let done: Value = daemon.delete(&format!("/v1/queues/{}", encoded(&name))).await?;
             out.done(&done, &format!("removed, with {} events", done["dropped"]))
         }
     }
+}
+
+async fn pause(name: &str, daemon: &Client, out: &mut Output) -> Result<(), Failure> {
+    let done: Paused = daemon.post(&call(name, "pause"), &json!({})).await?;
+    let words = match &done {
+        Paused { changed: false, paused_since: Some(since), .. } => format!("has been paused since {since}"),
+        _ => "is paused, until `ringhookd queue resume`".to_owned(),
+    };
+    out.done(&json!(done), &format!("queue {name} {words}"))
+}
+
+/// The path of a call of a queue.
+fn call(queue: &str, call: &str) -> String {
+    format!("/v1/queues/{}/{call}", encoded(queue))
 }
 
 struct Reader<'a> {
@@ -110,12 +140,13 @@ impl Reader<'_> {
         let mut left = max;
         while left > 0 {
             let first = left == max;
-            let Leased { lease, events } = self.lease(left.min(AT_ONCE), wait && first).await?;
+            let Leased { lease, events, paused_since } = self.lease(left.min(AT_ONCE), wait && first).await?;
             let Some(lease) = lease else {
-                if wait && first {
-                    continue;
+                match paused_since {
+                    Some(since) if !(wait && first) => return Err(Failure::no(is_paused(self.name, &since))),
+                    None if !(wait && first) => return Ok(()),
+                    _ => continue,
                 }
-                return Ok(());
             };
             let seqs: Vec<u64> = events.iter().map(|leased| leased.seq).collect();
             let printed = events.iter().try_for_each(|leased| print(leased.event.get(), out));
@@ -139,12 +170,12 @@ impl Reader<'_> {
     async fn lease(&self, max: u64, wait: bool) -> Result<Leased, Failure> {
         let wait_ms = if wait { u64::try_from(MAX_WAIT.as_millis()).unwrap_or(0) } else { 0 };
         let body = json!({"max": max, "wait_ms": wait_ms, "user": self.user});
-        self.daemon.post(&format!("/v1/queues/{}/lease", encoded(self.name)), &body).await
+        self.daemon.post(&call(self.name, "lease"), &body).await
     }
 
     async fn settle(&self, lease: &str, outcome: &str, seqs: &[u64]) -> Result<Settled, Failure> {
         let body = json!({"lease": lease, outcome: seqs});
-        self.daemon.post(&format!("/v1/queues/{}/settle", encoded(self.name)), &body).await
+        self.daemon.post(&call(self.name, "settle"), &body).await
     }
 }
 

@@ -207,7 +207,18 @@ pub struct QueueView {
     /// Accounts that wait after a failure.
     pub delayed_accounts: u64,
     pub oldest: Option<Millis>,
+    /// Since when an operator has nothing of it delivered.
+    pub paused_since: Option<Millis>,
     pub totals: QueueTotals,
+}
+
+/// What a pause, or its end, did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PauseChange {
+    /// Since when the queue is paused; none when it is not.
+    pub since: Option<Millis>,
+    /// Whether it was otherwise before.
+    pub changed: bool,
 }
 
 /// What went through a queue since the daemon started.

@@ -46,8 +46,8 @@ pub use crate::domain::link::LinkState;
 
 pub use self::command::{
     Accepted, AccountRefusal, AccountView, Bound, Claimable, Class, Import, Incoming, Lease, LeaseRequest,
-    Leased, Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, Published, QueueTotals,
-    QueueView, Rewrapped, TokensView,
+    Leased, Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, PauseChange, Published,
+    QueueTotals, QueueView, Rewrapped, TokensView,
 };
 pub use self::kv::backup_head::BackupHead;
 pub use self::kv::error::StoreError;

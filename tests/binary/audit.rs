@@ -70,6 +70,10 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
         json!({"lease": leased["lease"], "nack": [{"seq": leased["events"][0]["seq"], "why": "no use"}]});
     call(dir, "POST", "/v1/queues/all/settle", &settled.to_string()).await;
     call(dir, "POST", "/v1/dead-letters/drop", r#"{"all":true}"#).await;
+    // A second call changes nothing, and is no change.
+    for change in ["pause", "pause", "resume", "resume"] {
+        call(dir, "POST", &format!("/v1/queues/all/{change}"), "").await;
+    }
     call(dir, "POST", "/v1/keys/rotate", "{}").await;
     call(dir, "POST", "/v1/restore/accept", "{}").await;
     let (written, file) = (dir.join("config.toml"), dir.join("backup"));
@@ -101,6 +105,8 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
         ("data keys are under the current master key", "", &caller),
         ("an older copy of the store is accepted", "", &caller),
         ("the store is read for a backup", "", &caller),
+        ("a queue is paused", "", &caller),
+        ("a queue goes on after its pause", "", &caller),
         ("a queue is removed", "", &caller),
     ] {
         let line = one(message);
@@ -113,6 +119,7 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
     assert_eq!((dead.len(), &dead[0]["account"], &dead[0]["user"]), (2, &json!(shown), &json!("bob")));
     let why = dead[0]["detail"].as_str().unwrap();
     assert!(why.contains("from queue all: ") && why.contains("no\\u{a}use"), "{why}");
+    assert_eq!(one("a queue is paused")["detail"], "queue all");
     assert!(one("a queue is removed")["detail"].as_str().unwrap().starts_with("queue old, "));
 }
 

@@ -294,6 +294,13 @@ async fn walk_over_queues(walk: &mut Walk) {
     let empty = walk.ok(ask("lease", &["fragile"])).await;
     assert!(empty["lease"].is_null(), "{empty}");
     walk.heard(404, ask("lease", &["nowhere"])).await;
+    let paused = walk.ok(ask("pauseQueue", &["fragile"])).await;
+    let told = walk.ok(ask("lease", &["fragile"])).await;
+    assert_eq!(told["paused_since"], paused["paused_since"], "{told}");
+    walk.ok(ask("status", &[])).await;
+    walk.ok(ask("resumeQueue", &["fragile"])).await;
+    walk.heard(404, ask("pauseQueue", &["nowhere"])).await;
+    walk.heard(404, ask("resumeQueue", &["nowhere"])).await;
     walk.heard(409, ask("removeQueue", &["left"])).await;
     // The configuration names it no more.
     walk.harness.stop().await;

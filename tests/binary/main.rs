@@ -22,6 +22,7 @@ mod log_lines;
 mod metrics;
 mod output;
 mod partner;
+mod pause;
 mod reach;
 mod restart;
 mod secrets;

@@ -14,6 +14,7 @@ mod hanging_disk;
 mod imports;
 mod links;
 mod moved_file;
+mod pause;
 mod reference;
 mod refresh;
 mod retention;

@@ -1,6 +1,7 @@
 //! The queue as a reader that runs commands sees it: an event at a time, its lease kept while the command runs.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 struct Answer {
     lease: Option<String>,
     events: Vec<Leased>,
+    paused_since: Option<String>,
 }
 
 /// A leased event.
@@ -57,12 +59,15 @@ pub(super) struct Queue {
     user: Option<String>,
     /// How long a lease lasts.
     life: Duration,
+    /// Since when it is paused, as the daemon said last.
+    paused: Mutex<Option<String>>,
 }
 
 impl Queue {
     pub(super) fn new(daemon: &Client, name: &str, user: Option<&str>, life: Duration) -> Self {
         let path = format!("/v1/queues/{}", encoded(name));
-        Self { daemon: daemon.clone(), path, user: user.map(str::to_owned), life }
+        let paused = Mutex::default();
+        Self { daemon: daemon.clone(), path, user: user.map(str::to_owned), life, paused }
     }
 
     /// Leases an event, or nothing after `wait`. A daemon that can't be reached is tried again, for `at_most` where that is
@@ -80,13 +85,15 @@ impl Queue {
         loop {
             let asked = clock::ticks();
             let failure = match self.ask("lease", &body, PATIENCE + wait).await {
-                Ok(Answer { lease: Some(lease), events }) => {
+                Ok(Answer { lease: Some(lease), events, .. }) => {
+                    self.note_pause(None);
                     let event = events.into_iter().next();
                     let event = event.ok_or_else(|| Failure::no("the daemon leased nothing"))?;
                     self.back(failures);
                     return Ok(Some(Taken { lease, sure: clock::ticks() + self.life, event }));
                 }
-                Ok(Answer { lease: None, .. }) => {
+                Ok(Answer { lease: None, paused_since, .. }) => {
+                    self.note_pause(paused_since);
                     self.back(failures);
                     // A daemon that stops lets nobody wait.
                     if clock::ticks() < asked + wait.min(AGAIN.least) {
@@ -107,6 +114,15 @@ impl Queue {
             }
             sleep(pause).await;
         }
+    }
+
+    /// Since when the queue is paused, as the daemon said last.
+    pub(super) fn paused_since(&self) -> Option<String> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_pause(&self, since: Option<String>) {
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     fn back(&self, failures: u32) {

@@ -123,8 +123,10 @@ fn queue_row(queue: &QueueReport, now: Millis) -> Vec<String> {
         let why = queue.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         format!("stalled{since}{why}")
     };
+    let paused = queue.paused_since.map(|at| format!("paused for {}", span(now.since(at))));
     let state = match queue.delivery {
         _ if !queue.configured => "not configured".to_owned(),
+        _ if paused.is_some() => paused.unwrap_or_default(),
         None => "for readers".to_owned(),
         Some(DeliveryState::Delivering) => "delivering".to_owned(),
         Some(DeliveryState::SinkBusy | DeliveryState::StoreFailing) => stalled(),

@@ -227,6 +227,8 @@ pub struct QueueReport {
     pub why: Option<String>,
     /// Since when.
     pub since: Option<Millis>,
+    /// Since when an operator has nothing of it delivered.
+    pub paused_since: Option<Millis>,
     pub waiting: u64,
     pub waiting_bytes: u64,
     pub leased: u64,

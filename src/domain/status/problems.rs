@@ -77,6 +77,8 @@ names! {
     RecordsDamaged = "records_damaged",
     DeadLetters = "dead_letters",
     Quarantined = "quarantined",
+    /// An operator has nothing of it delivered.
+    QueuePaused = "queue_paused",
     NoQueue = "no_queue",
     /// Events wait in a queue that the configuration does not name any more.
     QueueLeftOver = "queue_left_over",
@@ -315,7 +317,8 @@ impl Found {
             let waiting = count(queue.waiting, "event");
             let since = queue.since.map(|at| format!(" for {}", span(now.since(at)))).unwrap_or_default();
             let why = queue.why.as_deref().unwrap_or("it does not say why");
-            match queue.delivery {
+            // Of a paused queue nothing is known of its receiver since.
+            match queue.delivery.filter(|_| queue.paused_since.is_none()) {
                 Some(DeliveryState::SinkBusy) => self.add_of(
                     queue,
                     ProblemName::QueueStalled,
@@ -335,6 +338,15 @@ impl Found {
                     "Restart the daemon, and report what its log says.",
                 ),
                 Some(DeliveryState::Delivering) | None => {}
+            }
+            if let Some(since) = queue.paused_since {
+                let paused = span(now.since(since));
+                self.add_of(
+                    queue,
+                    ProblemName::QueuePaused,
+                    format!("Queue {name} has been paused for {paused}, and {waiting} wait. Its bounds hold meanwhile."),
+                    format!("Let it go on when that is meant (`ringhookd queue resume {name}`)."),
+                );
             }
             let age = queue.oldest.map(|oldest| now.since(oldest));
             let is_old = age.zip(queue.max_age_s).is_some_and(|(age, most)| is_near(age.as_secs(), most));

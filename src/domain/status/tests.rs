@@ -20,6 +20,7 @@ fn queue(name: &str) -> QueueReport {
         delivery: Some(DeliveryState::Delivering),
         why: None,
         since: None,
+        paused_since: None,
         waiting: 3,
         waiting_bytes: 3_000,
         leased: 1,
@@ -127,6 +128,7 @@ const SIGNS: &[Sign] = &[
     ("records_damaged", |s| s.since_start.damaged = 1),
     ("dead_letters", |s| s.kept.dead = 1),
     ("quarantined", |s| s.kept.quarantined = 1),
+    ("queue_paused", |s| s.queues.push(QueueReport { paused_since: Some(ago(90)), ..queue("quiet") })),
     ("no_queue", |s| s.queues.clear()),
     ("queue_left_over", |s| s.queues.push(QueueReport { configured: false, ..queue("old") })),
     ("clock_wrong", |s| s.ring_clock = Some(RingClockReport { ahead_ms: -5_600, within_ms: Some(500) })),
@@ -172,6 +174,15 @@ fn the_words_have_the_numbers_the_reason_and_the_time() {
         s.queues[0].since = Some(ago(3));
     });
     assert_eq!(stalled.queue.as_deref(), Some("all"));
+    let paused = |s: &mut Status| {
+        s.queues[0].paused_since = Some(ago(90));
+        s.queues[0].delivery = Some(DeliveryState::SinkBusy);
+    };
+    assert_eq!(names(paused), ["queue_paused"], "nothing is known of its receiver");
+    assert_eq!(
+        first(paused).words,
+        "Queue all has been paused for 90 min, and 3 events wait. Its bounds hold meanwhile."
+    );
     assert_eq!(
         stalled.words,
         "Queue all has delivered nothing for 3 min, and 3 events wait: connection refused."

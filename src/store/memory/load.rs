@@ -22,7 +22,7 @@ use crate::store::kv::tables::{
 use crate::store::rows::account::AccountRow;
 use crate::store::rows::attempts::Attempts;
 use crate::store::rows::codec::{Aside, Damaged, HELD, PARKED, chunk_head, stamp, stamped, to_u32};
-use crate::store::rows::facts::{EPOCH, read_epoch};
+use crate::store::rows::facts::{EPOCH, PAUSED, read_epoch, read_paused};
 
 /// What is known of a file after reading it.
 pub(crate) struct Loaded {
@@ -46,6 +46,7 @@ pub(crate) fn read(db: &Database, configured: &[QueueSpec]) -> Result<Loaded, Fa
     loaded.core.epoch = load_epoch(&read)?;
     load_ids(&read, &mut loaded.core)?;
     loaded.queues = load_queues(&read, configured)?;
+    load_paused(&read, &mut loaded.queues)?;
     load_log(&read, &mut loaded)?;
     load_attempts(&read, &mut loaded.queues)?;
     loaded.core.forgotten = forgotten(&loaded);
@@ -139,12 +140,24 @@ fn load_queues(read: &ReadTransaction, configured: &[QueueSpec]) -> Result<Queue
     Ok(queues)
 }
 
+fn load_paused(read: &ReadTransaction, queues: &mut Queues) -> Result<(), Fault> {
+    let meta = read.open_table(META)?;
+    let Some(fact) = meta.get(PAUSED)? else { return Ok(()) };
+    for (number, since) in read_paused(stamped("meta", PAUSED.as_bytes(), fact.value())?)? {
+        if let Some(state) = queues.get_mut(&number) {
+            state.paused_since = Some(since);
+        }
+    }
+    Ok(())
+}
+
 fn queue_state(name: QueueName, spec: Option<QueueSpec>) -> QueueState {
     QueueState {
         name,
         spec,
         backlog: Backlog::opened_at(clock::now()),
         totals: QueueTotals::default(),
+        paused_since: None,
         wake: std::sync::Arc::default(),
     }
 }

@@ -152,6 +152,8 @@ pub(crate) struct QueueState {
     pub spec: Option<QueueSpec>,
     pub backlog: Backlog,
     pub totals: QueueTotals,
+    /// Nothing of it is leased while this is set.
+    pub paused_since: Option<Millis>,
     /// Told when events arrive or come free.
     pub wake: Arc<Notify>,
 }

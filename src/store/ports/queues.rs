@@ -1,6 +1,6 @@
 //! The consumers' port: events leased, settled and watched, and those that left their queue undelivered.
 
-use crate::store::txn::{letters, settle};
+use crate::store::txn::{letters, pause, settle};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
@@ -12,7 +12,7 @@ use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::store::command::STEP;
 use crate::store::command::{
-    Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, QueueView,
+    Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, PauseChange, QueueView,
 };
 use crate::store::memory::follow::Follower;
 use crate::store::memory::shared::{QueueState, Shared};
@@ -52,7 +52,7 @@ impl Drop for Reading<'_> {
 }
 
 impl Queues {
-    /// Leases the oldest free events of a queue; nothing when none is free. The lease's id is its fence: nobody settles an
+    /// Leases the oldest free events of a queue; nothing when none is free, or the queue is paused. The lease's id is its fence: nobody settles an
     /// event under it after it has lost it.
     ///
     /// # Errors
@@ -67,7 +67,11 @@ impl Queues {
         let Some(number) = shared.queue_number(queue) else { return Ok(None) };
         let LeaseRequest { max_events, max_bytes, until, scope } = request.clone();
         let want = Want { max_events, max_bytes, until, scope };
-        let taken = shared.queues().get_mut(&number).and_then(|q| q.backlog.take(now, &want));
+        let taken = {
+            let mut queues = shared.queues();
+            let queue = queues.get_mut(&number).filter(|queue| queue.paused_since.is_none());
+            queue.and_then(|queue| queue.backlog.take(now, &want))
+        };
         let Some(taken) = taken else { return Ok(None) };
         let reading = Reading { shared, queue: number, lease: Some(taken.id) };
         let (taken, reads) = self.read_events(number, taken.events).await?;
@@ -172,9 +176,30 @@ impl Queues {
         self.0.shared.queues().values().find(|q| q.name == *queue).map(|q| Arc::clone(&q.wake))
     }
 
-    /// When the queue changes by itself: a lease runs out or a delay ends.
+    /// When there may be something to lease by itself: a lease runs out or a delay ends. Never while it is paused.
     pub fn next_change(&self, queue: &QueueName) -> Option<Millis> {
-        self.0.shared.queues().values().find(|q| q.name == *queue).and_then(|q| q.backlog.next_change())
+        let queues = self.0.shared.queues();
+        let queue = queues.values().find(|q| q.name == *queue).filter(|q| q.paused_since.is_none());
+        queue.and_then(|q| q.backlog.next_change())
+    }
+
+    /// Since when the queue is paused.
+    pub fn paused_since(&self, queue: &QueueName) -> Option<Millis> {
+        self.0.shared.queues().values().find(|q| q.name == *queue).and_then(|q| q.paused_since)
+    }
+
+    /// Pauses a queue, or ends its pause, durably. Nothing is leased from a paused queue; what is leased already may be settled.
+    /// Nothing when there is no such queue.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn set_paused(
+        &self,
+        queue: &QueueName,
+        pause: bool,
+    ) -> Result<Option<PauseChange>, StoreError> {
+        let name = queue.clone();
+        self.0.submit(move |txn| pause::set_paused(txn, &name, pause)).await
     }
 
     /// The newest waiting events of a queue, ascending, without taking them; no more than take `max_bytes`, but one.
@@ -221,6 +246,7 @@ impl Queues {
             leased: q.backlog.leased() as u64,
             delayed_accounts: q.backlog.delayed() as u64,
             oldest: q.backlog.oldest(1).next().map(|(_, e)| Millis(u64::from(e.at) * 1000)),
+            paused_since: q.paused_since,
             totals: q.totals,
         };
         self.0.shared.queues().values().map(view).collect()

@@ -4,7 +4,7 @@ use redb::ReadableTable;
 
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
-use super::{accounts, chunks, forget, held, ids, off_queue, settle, tombstones};
+use super::{accounts, chunks, forget, held, ids, off_queue, pause, settle, tombstones};
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::failpoint;
@@ -218,6 +218,7 @@ pub(crate) fn remove_queue(txn: &mut Txn<'_>, name: &QueueName, limit: usize) ->
     }
     if left == 0 {
         retire_queue_number(txn, queue)?;
+        pause::forget(txn, queue)?;
         txn.tables.attempts()?.clear((queue, 0)..=(queue, u64::MAX))?;
         txn.staged.push(Staged::Forget { queue });
     }

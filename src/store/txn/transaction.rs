@@ -46,6 +46,11 @@ pub(crate) enum Staged {
     Claim {
         account: u32,
     },
+    /// The queue is paused since then, or no longer.
+    Paused {
+        queue: u16,
+        since: Option<Millis>,
+    },
     /// The queue was removed with all that waited in it.
     Forget {
         queue: u16,

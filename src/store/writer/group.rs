@@ -350,6 +350,11 @@ impl Writer {
                     claims.push(account);
                     continue;
                 }
+                Staged::Paused { queue, since } => {
+                    let Some(state) = queues.get_mut(&queue) else { continue };
+                    state.paused_since = since;
+                    queue
+                }
                 Staged::Forget { queue } => {
                     // Who waits for it must learn that it is gone.
                     if let Some(state) = queues.remove(&queue) {
