@@ -35,6 +35,11 @@ impl Admin {
         Report::of(self.standing(now), now)
     }
 
+    /// The same in a line.
+    pub fn headline(&self) -> String {
+        self.report().headline()
+    }
+
     fn standing(&self, now: Millis) -> Status {
         let facts = self.facts();
         Status {

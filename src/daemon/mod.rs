@@ -10,6 +10,7 @@ mod setup;
 mod signals;
 mod sockets;
 mod supervisor;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use crate::tokens::TokenService;
 
 use self::signals::Signals;
 use listeners::{AdminListeners, Listeners};
+use watchdog::{Vitals, Watchdog};
 
 pub use error::Error;
 pub use hardening::forbid_dumps;
@@ -52,6 +54,8 @@ pub use sockets::check_inherited;
 const DRAIN: Duration = Duration::from_secs(8);
 /// And how long OAuth's answers: each may hold the only tokens of a link that live.
 const ANSWERS: Duration = Duration::from_secs(20);
+/// How often the supervisor's line about the daemon is looked at.
+const LINE_ABOUT: Duration = Duration::from_secs(5);
 /// How often what is known of the webhook keys is kept.
 const NOTE_PROOFS: Duration = Duration::from_mins(1);
 
@@ -233,6 +237,29 @@ impl Daemon {
         &self.metrics
     }
 
+    /// Feeds the supervisor's watchdog, where there is one, and keeps its line about the daemon true for as long as the returned task runs.
+    fn tell_supervisor(&self) -> JoinSet<()> {
+        if let Some(watchdog) = Watchdog::of_this_process() {
+            let vitals = Vitals { store: self.store.clone(), tokens: Arc::clone(&self.tokens) };
+            // It goes on while the daemon finishes.
+            drop(tokio::spawn(watchdog.feed(vitals)));
+        }
+        let admin = Arc::clone(&self.admin);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (mut line, mut told) = (supervisor::Line::default(), String::new());
+            loop {
+                let words = format!("STATUS={}\n", admin.headline());
+                if words != told {
+                    line.tell(&words);
+                    told = words;
+                }
+                tokio::time::sleep(LINE_ABOUT).await;
+            }
+        });
+        tasks
+    }
+
     /// Takes nothing new, finishes what is in flight, makes it durable, and closes the store.
     pub async fn stop(mut self) {
         self.admin.stop();
@@ -258,11 +285,13 @@ pub async fn serve(config: Config, inherited: Inherited) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let prepared = Prepared::new(config, inherited).await?;
     failpoint!("daemon.prepared");
-    supervisor::notify(supervisor::READY);
+    supervisor::ready();
     let daemon = prepared.serve();
+    let telling = daemon.tell_supervisor();
     let signal = signals.ending().await;
     tracing::info!(signal, "stopping");
-    supervisor::notify(supervisor::STOPPING);
+    drop(telling);
+    supervisor::Line::default().tell(supervisor::STOPPING);
     tokio::select! {
         () = daemon.stop() => {}
         () = signals.finishing() => {}

@@ -8,30 +8,57 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// It accepts.
-pub(super) const READY: &str = "READY=1\n";
+const READY: &str = "READY=1\n";
+/// The watchdog is fed.
+pub(super) const ALIVE: &str = "WATCHDOG=1\n";
 /// It finishes what is in flight.
-pub(super) const STOPPING: &str = "STOPPING=1\n";
+pub(super) const STOPPING: &str = "STOPPING=1\nSTATUS=finishing what is in flight\n";
 
-/// Says so where a supervisor listens. That it can't be told keeps nobody from work.
-pub(super) fn notify(state: &str) {
+/// Says that it accepts, where a supervisor listens, and waits until that has room to hear it. That it can't be told keeps nobody from work.
+pub(super) fn ready() {
     let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(&socket, state) {
+    if let Err(error) = open(&socket).and_then(|(to, address)| to.send_to_addr(READY.as_bytes(), &address)) {
         tracing::warn!(%error, "the supervisor (NOTIFY_SOCKET) could not be told");
     }
 }
 
-fn send(socket: &OsStr, state: &str) -> io::Result<()> {
+/// For all else: a supervisor that reads nothing holds up nobody, and is complained of once.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    unheard: bool,
+}
+
+impl Line {
+    pub(super) fn tell(&mut self, state: &str) {
+        let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return };
+        let sent = open(&socket).and_then(|(to, address)| {
+            to.set_nonblocking(true)?;
+            to.send_to_addr(state.as_bytes(), &address)
+        });
+        let was_unheard = std::mem::replace(&mut self.unheard, sent.is_err());
+        if let (Err(error), false) = (sent, was_unheard) {
+            tracing::warn!(%error, "the supervisor (NOTIFY_SOCKET) can't be told");
+        }
+    }
+}
+
+fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match socket.as_bytes() {
         // An @ stands for the NUL that begins an abstract name.
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    Ok((UnixDatagram::unbound()?, address))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn send(socket: &OsStr, state: &str) -> io::Result<()> {
+        let (to, address) = open(socket)?;
+        to.send_to_addr(state.as_bytes(), &address).map(drop)
+    }
 
     fn heard(listener: &UnixDatagram) -> String {
         let mut bytes = [0; 64];

@@ -248,6 +248,12 @@ impl Store {
         }
     }
 
+    /// Whether the thread that writes has ended by a fault of its own, which a disk is not.
+    pub fn writer_is_gone(&self) -> bool {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// How long the memory of ids reaches back, when it is full and that is less than Ring's retries and replays need.
     pub fn short_memory(&self, now: Millis) -> Option<Duration> {
         self.handle.shared.short_memory(now)

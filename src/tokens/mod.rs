@@ -14,6 +14,7 @@ mod access;
 mod codes;
 mod context;
 mod guard;
+mod heart;
 mod notifier;
 mod record;
 mod refresh;

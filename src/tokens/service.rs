@@ -11,6 +11,7 @@ use super::access::AccessTokens;
 use super::codes::Codes;
 use super::context::Context;
 use super::guard::Guard;
+use super::heart::Heart;
 use super::notifier::Notifier;
 use super::record::Recorder;
 use super::refresh::{Refreshed, Refreshes};
@@ -21,6 +22,7 @@ use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::refresh::{LONGEST_NAP, Overview, Policy};
 use crate::domain::time::Millis;
+use crate::failpoint;
 use crate::outbound::{Driver, Item, Outbound, Panicked};
 use crate::ring_api::RingApi;
 use crate::store::{Changed, Store, StoreError};
@@ -73,6 +75,7 @@ pub struct TokenService {
     codes: Arc<Codes>,
     notifier: Arc<Notifier>,
     access: AccessTokens,
+    heart: Heart,
 }
 
 impl TokenService {
@@ -112,7 +115,8 @@ impl TokenService {
         let codes = Arc::new(Codes::new(shared(), of_codes, arrived, codes_per_second));
         let notifier = Arc::new(Notifier { context: shared() });
         let access = AccessTokens { context: shared() };
-        Ok(Arc::new(Self { context, recorder, refreshes, unidentified, codes, notifier, access }))
+        let heart = Heart::new();
+        Ok(Arc::new(Self { context, recorder, refreshes, unidentified, codes, notifier, access, heart }))
     }
 
     /// Access tokens for workers.
@@ -177,6 +181,12 @@ impl TokenService {
         }
     }
 
+    /// Whether the loop that refreshes tokens has been silent for `patience` longer than it said, or has ended unasked. Waiting for
+    /// the disk is neither.
+    pub fn stands_still(&self, patience: Duration) -> bool {
+        self.heart.stands_still(patience)
+    }
+
     /// When an account's tokens are tried next.
     pub fn next_try(&self, number: u32) -> Option<Millis> {
         let now = self.context.schedule.moment();
@@ -217,6 +227,8 @@ impl TokenService {
     /// answered by the time that `stop` says stays in the journal as unknown.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
+        let alive = self.heart.alive();
+        self.heart.rest();
         self.context.outbound.go_on();
         // Before anything is read, so that no change is missed.
         let mut changes = self.context.store.links().token_changes();
@@ -227,7 +239,7 @@ impl TokenService {
             }
         };
         tokio::select! {
-            _ = &mut stop => return,
+            _ = &mut stop => return alive.end(),
             () = opened => {}
         }
         // These end with it.
@@ -244,6 +256,7 @@ impl TokenService {
                 // It may have kept what it said it had not.
                 Changed::All => reload = true,
             }
+            self.heart.rest();
             tokio::select! {
                 end = &mut stop => break end,
                 () = async {
@@ -251,19 +264,26 @@ impl TokenService {
                     self.catch_up(&mut unread).await;
                 } => {}
             }
+            self.heart.beat(Duration::ZERO);
+            failpoint!("tokens.planning");
             self.codes.start_due(&mut driver);
             let settled = unread.is_empty() && !reload;
             let wait =
                 self.refreshes.start_due(&mut driver).min(if settled { LONGEST_NAP } else { TRY_AGAIN });
+            self.heart.beat(wait);
             tokio::select! {
                 end = &mut stop => break end,
                 () = tokio::time::sleep(wait) => {}
                 () = self.context.schedule.wake.notified() => {}
                 () = changes.changed() => {}
-                Some((item, done)) = driver.ended() => reload |= self.ended(item, done).await,
+                Some((item, done)) = driver.ended() => {
+                    self.heart.rest();
+                    reload |= self.ended(item, done).await;
+                }
             }
         };
         drop(beside);
+        alive.end();
         self.context.outbound.stop(end);
         if !driver.is_empty() {
             tracing::info!(under_way = driver.len(), "waiting for what is under way at Ring");

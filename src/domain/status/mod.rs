@@ -1,5 +1,6 @@
 //! How the daemon stands, as one document: the admin API sends it, `ringhookd status` shows it, the metrics are set from it.
 
+mod headline;
 mod problems;
 
 use std::collections::BTreeMap;

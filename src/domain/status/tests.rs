@@ -97,6 +97,27 @@ fn a_well_daemon_has_no_problem() {
     assert_eq!(problems(&well(), NOW), []);
 }
 
+#[test]
+fn a_line_says_the_worst_and_has_no_line_break() {
+    let headline = |change: fn(&mut Status)| {
+        let mut status = well();
+        change(&mut status);
+        Report::of(status, NOW).headline()
+    };
+    assert_eq!(headline(|_| {}), "all well: 2 links, 3 events waiting");
+    assert!(headline(|s| s.tokens.oauth_down = true).starts_with("oauth_down: "));
+    let two = headline(|s| {
+        s.store.state = StoreCondition::Failing;
+        s.store.why = Some(format!("a line\nREADY=1\n{}", "é".repeat(500)));
+        s.tokens.oauth_down = true;
+    });
+    assert!(
+        two.starts_with("store_failing (1 other problem): ") && two.contains("a line READY=1 é"),
+        "{two}"
+    );
+    assert_eq!(two.chars().count(), 200);
+}
+
 fn one<K: Ord>(counts: &mut BTreeMap<K, u64>, of: K) {
     counts.insert(of, 1);
 }

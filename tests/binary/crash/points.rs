@@ -17,7 +17,7 @@ pub(crate) const UNDER_LOAD: &[&str] = &[
     "delivery.delivered",
 ];
 
-/// Passed by a start that makes its store, in this order.
+/// Passed by a start that makes its store, and once it serves, in this order.
 pub(crate) const CREATING: &[&str] = &[
     "create.marked",
     "create.identified",
@@ -27,6 +27,7 @@ pub(crate) const CREATING: &[&str] = &[
     "create.filled",
     "create.unmarked",
     "daemon.prepared",
+    "tokens.planning",
 ];
 
 /// Passed by each refresh of tokens, in this order.
