@@ -4,6 +4,7 @@ pub(crate) mod backlog;
 pub(crate) mod beside;
 pub(crate) mod claims;
 pub(crate) mod disk;
+pub(crate) mod forward;
 pub(crate) mod full;
 pub(crate) mod loads;
 pub(crate) mod loans;

@@ -1,0 +1,4 @@
+//! The servers of the tests, for benches.
+
+#[path = "../../tests/support/broker.rs"]
+pub(crate) mod broker;
