@@ -177,7 +177,8 @@ fn store(s: &mut Section<'_>) -> Store {
         environment: s.get("environment", "production", text(environment)),
         max_bytes: s.get("max_bytes", "8 GiB", bytes(SIZES)),
         cache: s.get("cache", "32 MiB", bytes(MIB..=2 * GIB)),
-        reserve: s.get("reserve", "16 MiB", bytes(1 << 20..=1 << 30)),
+        // The log that has to find room then is of 2 MiB, and may take several times that as rows.
+        reserve: s.get("reserve", "16 MiB", bytes(8 << 20..=1 << 30)),
         min_free: s.get("min_free", "64 MiB", bytes(0..=1 << 40)),
     }
 }

@@ -15,7 +15,8 @@ use crate::support::installation::Ran;
 use crate::support::process::{self, Running};
 use crate::support::{create, drain_keys, event, link, open, options, spec};
 
-const RESERVE: u64 = 2 << 20;
+/// The least that a configuration may have.
+const RESERVE: u64 = 8 << 20;
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A mounted file system that is gone with this.
@@ -85,7 +86,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    run("mount", &["-t", "tmpfs", "-o", "size=16m", "tmpfs", text(dir.path())]);
+    run("mount", &["-t", "tmpfs", "-o", "size=22m", "tmpfs", text(dir.path())]);
     let mount = Mount(dir.path().to_owned());
     let folder = mount.0.join("store");
     create(&folder);

@@ -67,7 +67,7 @@ impl Configuration {
         let Self { listen, store, sections } = self;
         let text = format!(
             "listen = \"{listen}\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"FOLDER/data\"\ncreate = true\nenvironment = \"test\"\n\
-             reserve = \"1 MiB\"\n{store}\n{sections}"
+             reserve = \"8 MiB\"\n{store}\n{sections}"
         );
         text.replace("FOLDER", folder.to_str().unwrap())
     }

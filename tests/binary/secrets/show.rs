@@ -100,7 +100,7 @@ hmac_keys = ["{inline}"]
 hmac_key_files = ["{0}/keys/hmac"]
 [store]
 folder = "{0}/data"
-reserve = "1 MiB"
+reserve = "8 MiB"
 min_free = "1 MiB"
 [keys]
 {keys}
