@@ -10,6 +10,7 @@ pub(super) enum Kind {
     Nats,
     Mqtt,
     Postgres,
+    Amqp,
 }
 
 /// Every kind by its word.
@@ -21,6 +22,7 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("nats", Kind::Nats),
     ("mqtt", Kind::Mqtt),
     ("postgres", Kind::Postgres),
+    ("amqp", Kind::Amqp),
 ];
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Self::Nats => &["nats", "tls"],
             Self::Mqtt => &["mqtt", "mqtts"],
             Self::Postgres => &["postgres", "postgresql"],
+            Self::Amqp => &["amqp", "amqps"],
         }
     }
 
@@ -44,6 +47,7 @@ impl Kind {
             Self::Nats => "nats://127.0.0.1:4222",
             Self::Mqtt => "mqtt://127.0.0.1:1883",
             Self::Postgres => "postgres://127.0.0.1:5432/events",
+            Self::Amqp => "amqp://127.0.0.1:5672",
         }
     }
 
@@ -51,14 +55,14 @@ impl Kind {
     pub(super) const fn has_headers(self) -> bool {
         match self {
             Self::Embedded | Self::Spool | Self::Redis | Self::Postgres => false,
-            Self::Http | Self::Nats | Self::Mqtt => true,
+            Self::Http | Self::Nats | Self::Mqtt | Self::Amqp => true,
         }
     }
 
     /// Whether its receiver may want to see a token.
     pub(super) const fn has_token(self) -> bool {
         match self {
-            Self::Embedded | Self::Spool | Self::Redis | Self::Mqtt | Self::Postgres => false,
+            Self::Embedded | Self::Spool | Self::Redis | Self::Mqtt | Self::Postgres | Self::Amqp => false,
             Self::Http | Self::Nats => true,
         }
     }
@@ -67,7 +71,7 @@ impl Kind {
     pub(super) const fn has_login(self) -> bool {
         match self {
             Self::Embedded | Self::Spool | Self::Http => false,
-            Self::Redis | Self::Nats | Self::Mqtt | Self::Postgres => true,
+            Self::Redis | Self::Nats | Self::Mqtt | Self::Postgres | Self::Amqp => true,
         }
     }
 
@@ -83,7 +87,8 @@ impl Kind {
             | Self::Redis
             | Self::Nats
             | Self::Mqtt
-            | Self::Postgres => None,
+            | Self::Postgres
+            | Self::Amqp => None,
         }
     }
 }

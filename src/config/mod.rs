@@ -3,6 +3,7 @@
 //! `raw` walks the file, `doc` knows its lines and collects what is wrong, `build` (with `queues` and `sockets`) turns it into the
 //! types of `model` and lists every problem, `files` reads the secrets that it names, each by `secrets`.
 
+mod amqp;
 mod build;
 mod common;
 mod doc;
@@ -38,9 +39,9 @@ use crate::access;
 pub use doc::Key;
 pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
-    ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Mqtt, Nats,
-    Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target, Tokens,
-    Unrouted, Webhook,
+    Amqp, ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Mqtt,
+    Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target,
+    Tokens, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

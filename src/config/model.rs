@@ -221,6 +221,8 @@ pub enum QueueKind {
     Mqtt(Mqtt),
     /// One row of a table an event.
     Postgres(Postgres),
+    /// One message to an exchange an event.
+    Amqp(Amqp),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -287,6 +289,16 @@ pub struct Postgres {
     pub tls: bool,
 }
 
+/// A broker of AMQP 0-9-1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amqp {
+    pub target: Target,
+    pub vhost: String,
+    /// None for the default exchange.
+    pub exchange: Option<Template>,
+    pub routing_key: Template,
+}
+
 impl QueueKind {
     /// The word that stands in the configuration.
     pub const fn as_str(&self) -> &'static str {
@@ -298,6 +310,7 @@ impl QueueKind {
             Self::Nats(_) => "nats",
             Self::Mqtt(_) => "mqtt",
             Self::Postgres(_) => "postgres",
+            Self::Amqp(_) => "amqp",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::amqp::amqp;
 use super::common::{AGES, SIZES, lies_in, path, selection};
 use super::files::ReceiverFiles;
 use super::kinds::{KINDS, Kind};
@@ -73,6 +74,7 @@ fn queue(
     let subject = nats(&mut s, kind);
     let mqtt = mqtt(&mut s, kind, name.as_ref(), target.as_ref(), store);
     let postgres = postgres(&mut s, kind, target.as_ref());
+    let amqp = amqp(&mut s, kind, target.as_ref());
     s.finish();
     let (kind, files) = match kind? {
         Kind::Embedded => (embedded, None),
@@ -82,6 +84,7 @@ fn queue(
         Kind::Nats => (QueueKind::Nats(Nats { target: target?, subject }), Some(files)),
         Kind::Mqtt => (QueueKind::Mqtt(mqtt?), Some(files)),
         Kind::Postgres => (postgres?, Some(files)),
+        Kind::Amqp => (amqp?, Some(files)),
     };
     Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
 }

@@ -40,7 +40,7 @@ pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>
     let username = s.optional("username", "ringhookd", Echo::Shown, text(word));
     let password = s.optional("password_file", "credential:receiver.password", Echo::Hidden, text(source));
 
-    if kind == Some(Kind::Nats) && username.is_some() != password.is_some() {
+    if matches!(kind, Some(Kind::Nats | Kind::Amqp)) && username.is_some() != password.is_some() {
         let (there, missing) = match username {
             Some(_) => ("username", "password_file"),
             None => ("password_file", "username"),

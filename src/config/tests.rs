@@ -38,6 +38,7 @@ fn every_default_is_valid() {
                     "stream" | "wait_replicas" | "wait_aof" => "kind = \"redis\"\nurl = \"redis://receiver\"",
                     "secret_files" | "timeout" | "parallel" => "kind = \"http\"\nurl = \"http://receiver/\"",
                     "topic" => "kind = \"mqtt\"\nurl = \"mqtt://receiver\"",
+                    "exchange" | "routing_key" => "kind = \"amqp\"\nurl = \"amqp://receiver\"",
                     "subject" => "kind = \"nats\"\nurl = \"nats://receiver\"",
                     _ => "kind = \"spool\"\nfolder = \"s\"",
                 };

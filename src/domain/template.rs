@@ -101,8 +101,8 @@ impl Template {
         })
     }
 
-    /// The name for `event`, of at most `max` bytes, which must be more than 64. In its attributes every character that is not
-    /// `safe`, and `%`, is percent-encoded by its UTF-8 bytes. Of a longer name the end is a hash of the whole.
+    /// The name for `event`, of at most `max` bytes ([`shorten`]). In its attributes every character that is not `safe`, and `%`, is
+    /// percent-encoded by its UTF-8 bytes.
     pub fn render(&self, event: &Event, safe: impl Fn(char) -> bool, max: usize) -> String {
         let mut name = String::new();
         for part in &self.0 {
@@ -115,14 +115,29 @@ impl Template {
                 },
             }
         }
-        if name.len() > max {
-            let hash = HEXLOWER.encode(&Sha256::digest(&name));
-            name.truncate(name.floor_char_boundary(max - HASH - 1));
-            name.push('~');
-            name.push_str(&hash[..HASH]);
-        }
-        name
+        shorten(name, max)
     }
+
+    /// Whether it is the same name for every event.
+    pub fn is_fixed(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, Part::Text(_)))
+    }
+
+    /// Whether every name begins with a text of the operator's.
+    pub fn begins_with_text(&self) -> bool {
+        matches!(self.0.first(), Some(Part::Text(_)))
+    }
+}
+
+/// The name in at most `max` bytes, which must be more than 64. Of a longer one the end is a hash of the whole.
+pub fn shorten(mut name: String, max: usize) -> String {
+    if name.len() > max {
+        let hash = HEXLOWER.encode(&Sha256::digest(&name));
+        name.truncate(name.floor_char_boundary(max - HASH - 1));
+        name.push('~');
+        name.push_str(&hash[..HASH]);
+    }
+    name
 }
 
 impl Field {

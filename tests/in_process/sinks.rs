@@ -1,6 +1,8 @@
 //! The conformance suite: every kind of queue keeps the promises of delivery. docs/SINKS.md tells how to plug in the next.
 
+mod amqp;
 mod cases;
+mod certificates;
 mod deliveries;
 mod embedded;
 mod harness;
@@ -51,6 +53,7 @@ conformance!(http_kind, Receivers::new);
 #[cfg(feature = "sink-redis")]
 conformance!(redis_kind, Servers::new);
 conformance!(nats_kind, Streams::new);
+conformance!(amqp_kind, amqp::Exchanges::new);
 #[cfg(feature = "sink-mqtt")]
 conformance!(mqtt_kind, mqtt::Brokers::new);
 #[cfg(feature = "sink-postgres")]

@@ -39,6 +39,17 @@ pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("this test needs {name}: install Debian's package {package}"))
 }
 
+/// Kills the process `id`, and removes its folder, once this process has ended, however it ends: for a server that all tests share, which
+/// no value's end would stop.
+pub(crate) fn until_we_end(id: u32, folder: Option<&Path>) {
+    const WATCH: &str = "trap '' INT TERM HUP; cat > /dev/null; kill -9 $1; while kill -0 $1; do sleep 0.1; done; [ -z \"$2\" ] || rm -rf \"$2\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", WATCH, "sh", &id.to_string()]).arg(folder.unwrap_or(Path::new("")));
+    let quiet = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Its input ends with this process.
+    std::mem::forget(quiet.spawn().unwrap());
+}
+
 /// The command that starts a server, given its folder and its port.
 type Start = dyn Fn(&Path, u16) -> Command + Send + Sync;
 
@@ -61,6 +72,11 @@ impl Broker {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     pub(crate) fn folder(&self) -> &Path {

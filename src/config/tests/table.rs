@@ -155,11 +155,11 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres", "amqp""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres", "amqp""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
@@ -256,6 +256,38 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (
         "[[queue]]\nname = \"a\"\nkind = \"postgres\"\nurl = \"postgres://r/db\"\nusername = \"u\"\nformat = \"raw\"",
         r#"10: queue[0].format = "raw": only for kinds other than postgres"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"amqp\"\nurl = \"mqtt://broker\"",
+        "8: queue[0].url: begin the address with amqp:// or amqps://",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"amqp\"\nurl = \"amqp://hush/a/b\"",
+        "8: queue[0].url: the path is the name of a virtual host, such as /events, with %2F for each / in the name",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"amqp\"\nurl = \"amqp://broker\"\nusername = \"ann\"",
+        "9: queue[0].username: goes with password_file, which is missing",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"amqp\"\nurl = \"amqp://broker\"\nexchange = \"{user}\"",
+        r#"9: queue[0].exchange = "{user}": must begin with a text of your own, such as ring-{user}, so that no id names an exchange of others"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"amqp\"\nurl = \"amqp://broker\"\nexchange = \"\"\nrouting_key = \"{user}\"",
+        r#"10: queue[0].routing_key = "{user}": names a queue, because of exchange = ""; begin it with a text of your own, so that no id names a queue of others"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"amqp\"\nurl = \"amqp://broker\"\nrouting_key = \"ring.*\"",
+        r#"9: queue[0].routing_key = "ring.*": can't hold * or #: they are for bindings"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"amqp\"\nurl = \"amqp://broker\"\nrouting_key = \"ring\\u0007\"",
+        r#"9: queue[0].routing_key = "ring\u0007": holds a control character"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\nexchange = \"ring\"",
+        r#"9: queue[0].exchange = "ring": only for kind = "amqp""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://hush/five\"",

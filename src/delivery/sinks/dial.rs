@@ -30,7 +30,6 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// A connection with TLS where `tls` is given. Fails in words.
-#[cfg(any(feature = "sink-mqtt", feature = "sink-redis"))]
 pub(super) async fn connect(
     host: &str,
     port: u16,

@@ -1,5 +1,6 @@
 //! The sinks, one file a kind of queue.
 
+pub mod amqp;
 mod dial;
 pub mod http;
 mod lanes;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use self::amqp::Amqp;
 use self::http::Http;
 #[cfg(feature = "sink-mqtt")]
 use self::mqtt::Mqtt;
@@ -85,6 +87,7 @@ pub enum QueueSink {
     Nats(Nats),
     #[cfg(feature = "sink-mqtt")]
     Mqtt(Mqtt),
+    Amqp(Amqp),
 }
 
 impl QueueSink {
@@ -103,6 +106,7 @@ impl QueueSink {
             QueueKind::Spool(spool) => Self::Spool(Spool::open(spool, format)),
             QueueKind::Http(receiver) => Self::Http(Http::new(name, receiver, format, secrets)?),
             QueueKind::Nats(nats) => Self::Nats(Nats::new(nats, format, secrets)?),
+            QueueKind::Amqp(broker) => Self::Amqp(Amqp::new(name, broker, format, secrets)?),
             #[cfg(feature = "sink-redis")]
             QueueKind::Redis(redis) => Self::Redis(Redis::new(name, redis, format, secrets)?),
             #[cfg(feature = "sink-mqtt")]
@@ -132,6 +136,7 @@ impl Sink for QueueSink {
             Self::Nats(nats) => nats.deliver(events).await,
             #[cfg(feature = "sink-mqtt")]
             Self::Mqtt(mqtt) => mqtt.deliver(events).await,
+            Self::Amqp(amqp) => amqp.deliver(events).await,
         }
     }
 }

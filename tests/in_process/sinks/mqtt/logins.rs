@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use ringhookd::config::Identity;
 use ringhookd::domain::secret::Secret;
 
+use super::super::certificates::Certificates;
 use super::*;
 
 /// A user with a password, made by mosquitto's own tool.
@@ -73,35 +73,6 @@ async fn of_two_with_one_client_id_the_first_is_told_that_the_second_came() {
     server.until(3).await;
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = data_encoding::BASE64.encode(der);
-    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
-}
-
-struct Certificates {
-    ca: String,
-    server: (String, String),
-    client: (String, String),
-}
-
-fn certificates() -> Certificates {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    // Without a name of its own it would be taken for the certificates that it signs.
-    params.distinguished_name.push(DnType::CommonName, "an authority");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let ca = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
-    let issuer = Issuer::new(params, key);
-    let leaf = |names: Vec<String>| {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-        (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", &key.serialize_der()))
-    };
-    let server = leaf(vec!["127.0.0.1".into(), "localhost".into()]);
-    Certificates { server, client: leaf(vec!["daemon".into()]), ca }
-}
-
 fn secured(certificates: &Certificates, more: &'static str) -> Mosquitto {
     let listener = move |port| {
         format!(
@@ -128,7 +99,7 @@ fn over_tls(port: u16, secrets: ReceiverSecrets) -> Mqtt {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_authority_is_trusted_where_it_is_named() {
-    let certificates = certificates();
+    let certificates = Certificates::new("daemon");
     let server = secured(&certificates, "");
     let ca_pem = Some(certificates.ca.clone().into_bytes());
     let trusting = over_tls(server.port(), ReceiverSecrets { ca_pem, ..ReceiverSecrets::default() });
@@ -139,7 +110,7 @@ async fn a_private_authority_is_trusted_where_it_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_our_own_is_shown_where_the_broker_asks_for_one() {
-    let certificates = certificates();
+    let certificates = Certificates::new("daemon");
     let server = secured(&certificates, "require_certificate true\n");
     let ca_pem = || Some(certificates.ca.clone().into_bytes());
     let identity = Identity {
