@@ -58,11 +58,13 @@ pub use self::memory::follow::{Followed, Follower};
 pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec};
 pub use self::memory::shared::{Health, Stats};
 pub use self::ports::{Inbox, Links, Outbox, Queues};
+pub use self::rows::code::CodeId;
+pub use self::rows::journal::Which;
 #[cfg(feature = "testing")]
 pub use self::testing::{Inline, LOG_BYTES};
 pub use self::txn::claims::{Claim, Claimed};
-pub use self::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
-pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord, Which};
+pub use self::txn::codes::{Exchanged, KeptCode, WaitingCode};
+pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord};
 pub use self::txn::unidentified::{Arrived, Identified};
 pub use self::writer::backup::Backup;
 pub use self::writer::compact::Compaction;

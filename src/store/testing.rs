@@ -6,21 +6,19 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use redb::{ReadableTableMetadata, StorageBackend};
-
 use crate::domain::clock_trust::Watch;
 use crate::domain::dedup::Identity;
 use crate::domain::ids::{AccountId, DeviceId};
 use crate::domain::time::Millis;
 use crate::store::Store;
 use crate::store::command::Import;
-use crate::store::kv::disk;
+use crate::store::kv::disk::{self, StorageBackend};
 use crate::store::kv::error::StoreError;
 use crate::store::kv::file;
 use crate::store::kv::folder::Folder;
-use crate::store::kv::tables::{FORGOTTEN, begin_read};
 use crate::store::memory::options::Options;
 use crate::store::read::readers::Readers;
+use crate::store::rows::small::Tombstone;
 use crate::store::txn::transaction::Txn;
 use crate::store::txn::{devices, ids, import, keys};
 use crate::store::writer::committer;
@@ -116,12 +114,8 @@ impl Inline {
     /// # Panics
     /// When the file can't be read.
     pub fn tombstones(&self) -> u64 {
-        let count = self
-            .store
-            .handle
-            .shared
-            .with_db(begin_read)
-            .and_then(|txn| Ok(txn.open_table(FORGOTTEN)?.len()?));
+        let view = self.store.handle.shared.view();
+        let count = view.and_then(|view| view.table::<Tombstone>()?.len());
         count.expect("the file can be read")
     }
 

@@ -25,6 +25,11 @@ fn no_files_of_a_room_import_each_other() {
 }
 
 #[test]
+fn one_floor_knows_redb() {
+    report(src().iter().flat_map(rooms::one_floor_knows_redb));
+}
+
+#[test]
 fn first_line_says_the_purpose() {
     report(rust().iter().filter_map(rules::first_line_says_the_purpose));
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::file::START;
+use super::disk::START;
 use super::frames::Snapshot;
 
 const MAGIC: &[u8] = b"ringhookd backup\n";

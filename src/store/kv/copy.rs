@@ -1,20 +1,19 @@
 //! Makes a new file of rows that come in order from another store's snapshot.
 
-use redb::{Database, WriteTransaction};
+use redb::WriteTransaction;
 
-use super::changes::{Changes, next_change};
-use super::disk::Disk;
+use super::changes::Changes;
+use super::db::Db;
+use super::disk::{Disk, Pages, START};
 use super::error::Fault;
-use super::file::{Pages, START, database};
-use super::tables::{Tables, begin_write, create_all};
-use crate::store::rows::codec::Damaged;
+use super::tables::Tables;
 
 /// What may gather before a commit, which bounds what redb has to remember of it, and how long others wait for the disk.
 const COMMIT_BYTES: usize = 16 << 20;
 
 /// A file that is being filled.
 pub(crate) struct Copy {
-    db: Database,
+    db: Db,
     /// Of what is not committed yet.
     txn: Option<WriteTransaction>,
     uncommitted: usize,
@@ -25,9 +24,9 @@ impl Copy {
     /// Begins in an empty file, behind the room of the log.
     pub(crate) fn begin(disk: Disk, cache_bytes: usize) -> Result<Self, Fault> {
         disk.file()?.set_len(START)?;
-        let db = database(Pages::of(disk), cache_bytes, false)?;
-        let txn = db.begin_write()?;
-        create_all(&txn)?;
+        let db = Db::open(Pages::of(disk), cache_bytes, false)?;
+        let txn = db.begin_in_bulk()?;
+        Tables::new(&txn, Changes::new()).create_all()?;
         Ok(Self { db, txn: Some(txn), uncommitted: 0, rows: 0 })
     }
 
@@ -40,16 +39,9 @@ impl Copy {
     pub(crate) fn put(&mut self, changes: &[u8]) -> Result<(), Fault> {
         let txn = match self.txn.take() {
             Some(txn) => txn,
-            None => self.db.begin_write()?,
+            None => self.db.begin_in_bulk()?,
         };
-        let mut tables = Tables::new(&txn, Changes::new());
-        let mut rest = changes;
-        while !rest.is_empty() {
-            let (table, key, value) = next_change(&mut rest).ok_or(Damaged("snapshot"))?;
-            tables.restore(table, key, value)?;
-            self.rows += 1;
-        }
-        drop(tables);
+        self.rows += Tables::new(&txn, Changes::new()).replay(changes, "snapshot")?;
         self.uncommitted += changes.len();
         if self.uncommitted < COMMIT_BYTES {
             self.txn = Some(txn);
@@ -61,11 +53,11 @@ impl Copy {
     }
 
     /// Makes it durable, so that it opens quickly.
-    pub(crate) fn finish(mut self) -> Result<Database, Fault> {
+    pub(crate) fn finish(mut self) -> Result<Db, Fault> {
         if let Some(txn) = self.txn.take() {
             txn.commit()?;
         }
-        begin_write(&self.db)?.commit()?;
+        self.db.begin()?.commit()?;
         Ok(self.db)
     }
 }
@@ -76,42 +68,52 @@ mod tests {
 
     use super::super::changes::HEAD;
     use super::super::disk::Device;
-    use super::super::tables::{ASIDE, DEVICES, KEYS, LOG, META, PROGRESS, begin_read, each_row, row_count};
     use super::*;
+    use crate::domain::time::Millis;
+    use crate::store::rows::aside::Aside;
+    use crate::store::rows::facts::Fact;
+    use crate::store::rows::ids::IdRow;
+    use crate::store::rows::row::Table;
+    use crate::store::rows::small::{DeviceRow, Progress, WrappedKey};
 
-    type Row = (String, Vec<u8>, Vec<u8>);
+    type Rows = Vec<(&'static str, Vec<u8>, Vec<u8>)>;
 
-    fn rows(db: &Database) -> Vec<Row> {
+    fn rows(db: &Db) -> Rows {
         let mut rows = Vec::new();
-        let read = begin_read(db).unwrap();
-        let tell = |table: &str, key: &[u8], value: &[u8]| {
-            rows.push((table.to_owned(), key.to_vec(), value.to_vec()));
+        let view = db.view().unwrap();
+        let tell = |table: Table, key: &[u8], value: &[u8]| {
+            rows.push((table.name(), key.to_vec(), value.to_vec()));
             Ok(())
         };
-        each_row(&read, tell).unwrap();
-        assert_eq!(row_count(&read).unwrap(), rows.len() as u64);
+        view.each_row(tell).unwrap();
+        assert_eq!(view.row_count().unwrap(), rows.len() as u64);
         rows
+    }
+
+    fn empty() -> Copy {
+        Copy::begin(Device::new(InMemoryBackend::new()), 1 << 20).unwrap()
     }
 
     #[test]
     fn a_copy_has_every_row_of_every_kind_of_key() {
-        let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
-        let txn = db.begin_write().unwrap();
-        create_all(&txn).unwrap();
-        for n in 0..1000_u32 {
-            let (seq, value) = (u64::from(n), vec![7; n as usize]);
-            let value = value.as_slice();
-            txn.open_table(META).unwrap().insert(format!("fact {n}").as_str(), value).unwrap();
-            txn.open_table(LOG).unwrap().insert(seq, value).unwrap();
-            txn.open_table(PROGRESS).unwrap().insert((seq, 3), value).unwrap();
-            txn.open_table(ASIDE).unwrap().insert((5, 1, seq, n), value).unwrap();
-            txn.open_table(KEYS).unwrap().insert((n, 2), value).unwrap();
-            txn.open_table(DEVICES).unwrap().insert(&n.to_be_bytes()[..], value).unwrap();
-        }
-        txn.commit().unwrap();
+        let db = empty().finish().unwrap();
+        db.write(|tables| {
+            tables.put(Fact::EPOCH, &Fact(vec![7; 5000]))?;
+            for n in 0..1000_u32 {
+                let (seq, value) = (u64::from(n), vec![7; n as usize]);
+                tables.put(seq, &IdRow { next_seq: seq, ..IdRow::default() })?;
+                tables.put((seq, 3), &Progress(value.clone()))?;
+                tables.put((5, 1, seq, n), &aside(value.clone()))?;
+                tables.put((n, 2), &WrappedKey(value))?;
+                let hash = u128::from(n).to_be_bytes();
+                tables.put(hash, &DeviceRow { account: n, since: Millis(seq) })?;
+            }
+            Ok(())
+        })
+        .unwrap();
         let told = rows(&db);
-        assert_eq!(told.len(), 6000);
-        let mut copy = Copy::begin(Device::new(InMemoryBackend::new()), 1 << 20).unwrap();
+        assert_eq!(told.len(), 5001);
+        let mut copy = empty();
         for some in told.chunks(700) {
             let mut changes = Changes::new();
             for (table, key, value) in some {
@@ -119,9 +121,21 @@ mod tests {
             }
             copy.put(&changes.0[HEAD..]).unwrap();
         }
-        assert_eq!(copy.rows(), 6000);
+        assert_eq!(copy.rows(), 5001);
         assert_eq!(rows(&copy.finish().unwrap()), told);
-        let mut copy = Copy::begin(Device::new(InMemoryBackend::new()), 1 << 20).unwrap();
-        assert!(copy.put(b"no change").is_err());
+        assert!(empty().put(b"no change").is_err());
+    }
+
+    fn aside(sealed: Vec<u8>) -> Aside {
+        Aside {
+            seq: 1,
+            account: 2,
+            user: 3,
+            at: Millis(4),
+            queues: vec![5],
+            failures: 6,
+            detail: String::new(),
+            sealed,
+        }
     }
 }

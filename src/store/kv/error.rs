@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::store::rows::codec::Damaged;
+use crate::store::rows::row::Damaged;
 use crate::vault::VaultError;
 
 /// Why the store did not do what was asked.
@@ -94,6 +94,11 @@ impl Fault {
     pub(crate) fn is_disk_full(&self) -> bool {
         let Self::Db(error) = self else { return false };
         matches!(&**error, redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull)
+    }
+
+    /// Whether a table has keys or values of another type than ours.
+    pub(crate) fn is_other_type(&self) -> bool {
+        matches!(self, Self::Db(error) if matches!(&**error, redb::Error::TableTypeMismatch { .. }))
     }
 
     /// What to answer when one record alone is bad: no reason to refuse everything else of the commit.

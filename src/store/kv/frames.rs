@@ -9,7 +9,7 @@ use super::changes::{Changes, HEAD};
 use super::folder::Identity;
 
 /// Version of the frames and of what is in them.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Far more than a frame has: its rows, or one row of any size.
 const MOST: usize = 64 << 20;
 

@@ -1,46 +1,34 @@
 //! What a file says of itself: whose store it is, and under which master key.
 
-use redb::{Database, ReadableDatabase};
-
 use crate::failpoint;
+use crate::store::kv::db::Db;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::folder::Identity;
 use crate::store::kv::schema;
-use crate::store::kv::tables::{META, begin_read, begin_write, create_all};
-use crate::store::rows::codec::{Damaged, stamp, stamped};
+use crate::store::kv::view::View;
+use crate::store::rows::facts::Fact;
+use crate::store::rows::row::Table;
 use crate::vault::{Purpose, Vault, VaultError};
 
 const STORE_KEY: &str = "store";
-pub(crate) const CANARY: &str = "canary";
-/// The same under the newer master key while keys are being put under it: from the first start with both, data keys
-/// are made that only the newer one opens.
-pub(crate) const NEXT_CANARY: &str = "next_canary";
 
 /// Writes schema, identity and canary into a file that was just made.
-pub(crate) fn initialise(db: &Database, identity: &Identity, vault: &Vault) -> Result<(), Fault> {
-    let txn = begin_write(db)?;
-    create_all(&txn)?;
-    failpoint!("create.tables");
-    schema::note(&txn)?;
-    {
-        let mut meta = txn.open_table(META)?;
-        let mut name = identity.store.as_bytes().to_vec();
-        stamp("meta", STORE_KEY.as_bytes(), &mut name);
-        meta.insert(STORE_KEY, name.as_slice())?;
+pub(crate) fn initialise(db: &Db, identity: &Identity, vault: &Vault) -> Result<(), Fault> {
+    db.write(|tables| {
+        tables.create_all()?;
+        failpoint!("create.tables");
+        schema::note(tables)?;
+        tables.put(STORE_KEY, &Fact(identity.store.clone().into_bytes()))?;
         let (_, canary) = vault.fresh_key(0, Purpose::Canary)?;
-        meta.insert(CANARY, canary.as_slice())?;
-    }
-    Ok(txn.commit()?)
+        tables.put(Fact::CANARY, &Fact(canary))
+    })
 }
 
 /// Checks that the file is this store, of a schema that we know, under a master key that we have.
-pub(crate) fn verify(db: &Database, identity: &Identity, vault: &Vault) -> Result<(), StoreError> {
-    schema::is_known(db)?;
-    let (name, canaries) = read_meta(db)?;
-    if name != identity.store {
-        return Err(StoreError::Foreign { found: name, expected: identity.store.clone() });
-    }
-    canaries.iter().try_for_each(|canary| opens(vault, canary))
+pub(crate) fn verify(db: &Db, identity: &Identity, vault: &Vault) -> Result<(), StoreError> {
+    let view = db.view()?;
+    identify(&view, identity)?;
+    canaries(&view)?.iter().try_for_each(|canary| opens(vault, canary))
 }
 
 fn opens(vault: &Vault, canary: &[u8]) -> Result<(), StoreError> {
@@ -55,43 +43,40 @@ fn opens(vault: &Vault, canary: &[u8]) -> Result<(), StoreError> {
 }
 
 /// Checks without writing that the file is this store, of a schema that we know.
-pub(crate) fn identify(db: &impl ReadableDatabase, identity: &Identity) -> Result<(), StoreError> {
-    schema::is_known(db)?;
-    let (name, _) = read_meta(db)?;
-    if name == identity.store {
+pub(crate) fn identify(view: &View, identity: &Identity) -> Result<(), StoreError> {
+    schema::is_known(view)?;
+    let damaged = || Fault::from(Table::Meta.damaged());
+    let Fact(name) = view.row(STORE_KEY)?.ok_or_else(damaged)?;
+    let found = String::from_utf8(name).map_err(|_| damaged())?;
+    if found == identity.store {
         Ok(())
     } else {
-        Err(StoreError::Foreign { found: name, expected: identity.store.clone() })
+        Err(StoreError::Foreign { found, expected: identity.store.clone() })
     }
 }
 
 /// Notes the master key that data keys are made under from now on, so that a later start without it is refused.
-pub(crate) fn note_master(db: &Database, vault: &Vault) -> Result<(), Fault> {
-    let (_, canaries) = read_meta(db)?;
+pub(crate) fn note_master(db: &Db, vault: &Vault) -> Result<(), Fault> {
+    let canaries = canaries(&db.view()?)?;
     let Some(next) = vault.rewrap(0, Purpose::Canary, &canaries[0])? else { return Ok(()) };
-    let txn = begin_write(db)?;
-    txn.open_table(META)?.insert(NEXT_CANARY, next.as_slice())?;
-    Ok(txn.commit()?)
+    db.write(|tables| tables.put(Fact::NEXT_CANARY, &Fact(next)))
 }
 
-/// The store's name, and its canaries, the older first.
-fn read_meta(db: &impl ReadableDatabase) -> Result<(String, Vec<Vec<u8>>), Fault> {
-    let meta = begin_read(db)?.open_table(META)?;
-    let damaged = || Fault::Damaged(Damaged("meta"));
-    let name = meta.get(STORE_KEY)?.ok_or_else(damaged)?;
-    let name = stamped("meta", STORE_KEY.as_bytes(), name.value())?.to_vec();
-    let mut canaries = vec![meta.get(CANARY)?.ok_or_else(damaged)?.value().to_vec()];
-    canaries.extend(meta.get(NEXT_CANARY)?.map(|next| next.value().to_vec()));
-    Ok((String::from_utf8(name).map_err(|_| damaged())?, canaries))
+/// The store's canaries, the older first.
+fn canaries(view: &View) -> Result<Vec<Vec<u8>>, Fault> {
+    let Fact(canary) = view.row(Fact::CANARY)?.ok_or(Table::Meta.damaged())?;
+    let next = view.row(Fact::NEXT_CANARY)?.map(|Fact(next)| next);
+    Ok([canary].into_iter().chain(next).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::kv::disk::{Device, Pages};
 
-    fn database() -> Database {
-        let backend = redb::backends::InMemoryBackend::new();
-        Database::builder().create_with_backend(backend).unwrap()
+    fn database() -> Db {
+        let pages = Pages::of(Device::new(redb::backends::InMemoryBackend::new()));
+        Db::open(pages, 1 << 20, false).unwrap()
     }
 
     fn vault() -> Vault {

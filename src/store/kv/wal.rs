@@ -8,20 +8,22 @@
 //! so a power cut can spoil none that was acknowledged.
 
 use bytes::{Buf, BufMut};
-use redb::{Database, Durability, ReadableDatabase, TableHandle, WriteTransaction};
+use redb::{Durability, WriteTransaction};
 use ring::rand::SystemRandom;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::changes::{Changes, HEAD, next_change};
+use super::changes::{Changes, HEAD};
+use super::db::Db;
 use super::disk::{Disk, LOG_BYTES};
 use super::error::Fault;
-use super::tables::{META, Tables, begin_read, begin_write};
+use super::tables::Tables;
 use super::tee::Tee;
 use crate::failpoint;
-use crate::store::rows::codec::{Damaged, stamp, stamped};
+use crate::store::rows::facts::Fact;
+use crate::store::rows::row::{Damaged, Table};
 use crate::vault::VaultError;
 
-/// The generation whose records are not in redb yet.
+/// The fact that names the generation whose records are not in redb yet; none in a file that never had a log.
 const GENERATION: &str = "wal";
 const MAGIC: u32 = 0x5748_4B01;
 const PAGE: usize = 4096;
@@ -76,21 +78,17 @@ pub(crate) struct Wal {
 
 impl Wal {
     /// Puts what redb lacks into it, durably, and begins a log.
-    pub(crate) fn recover(db: &Database, disk: Disk) -> Result<Self, Fault> {
-        let noted = noted(db)?;
+    pub(crate) fn recover(db: &Db, disk: Disk) -> Result<Self, Fault> {
+        let noted = db.view()?.row::<Fact>(GENERATION)?.map(|fact| fact.number()).transpose()?;
         let records = noted.map_or(Ok(Vec::new()), |generation| read(&disk, generation))?;
         let mut wal = Self { disk, generation: noted.unwrap_or(0), number: 0, end: 0, spare: Vec::new() };
         if noted.is_some() && records.is_empty() {
             return Ok(wal);
         }
-        let txn = begin_write(db)?;
+        let txn = db.begin()?;
         let mut tables = Tables::new(&txn, Changes::new());
         for record in &records {
-            let mut rest = &record[..];
-            while !rest.is_empty() {
-                let (table, key, value) = next_change(&mut rest).ok_or(Damaged("wal"))?;
-                tables.restore(table, key, value)?;
-            }
+            tables.replay(record, "wal")?;
         }
         drop(tables);
         if !records.is_empty() {
@@ -148,9 +146,7 @@ impl Wal {
         // By chance, so that what lies in the room of other times, or of another copy of the file, is never taken for ours.
         let random = ring::rand::generate::<[u8; 8]>(&SystemRandom::new());
         let generation = random.map_err(|_| Fault::Vault(VaultError::NoRandom))?.expose();
-        let mut value = generation.to_vec();
-        stamp("meta", GENERATION.as_bytes(), &mut value);
-        txn.open_table(META)?.insert(GENERATION, value.as_slice())?;
+        Tables::new(&txn, Changes::new()).put(GENERATION, &Fact(generation.to_vec()))?;
         failpoint!("wal.checkpoint");
         txn.commit()?;
         failpoint!("wal.restarted");
@@ -181,16 +177,8 @@ impl Wal {
 }
 
 /// Whether a row says which records of the log count.
-pub(crate) fn is_of_log(table: &str, key: &[u8]) -> bool {
-    table == META.name() && key == GENERATION.as_bytes()
-}
-
-/// The generation that redb's last durable commit noted; none in a file that never had a log.
-fn noted(db: &impl ReadableDatabase) -> Result<Option<u64>, Fault> {
-    let meta = begin_read(db)?.open_table(META)?;
-    let Some(value) = meta.get(GENERATION)? else { return Ok(None) };
-    let bytes = stamped("meta", GENERATION.as_bytes(), value.value())?;
-    Ok(Some(u64::from_be_bytes(bytes.try_into().map_err(|_| Damaged("meta"))?)))
+pub(crate) fn is_of_log(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && key == GENERATION.as_bytes()
 }
 
 /// The changes of each record of a generation, in order, up to one that was cut off.
@@ -231,8 +219,9 @@ mod tests {
     use redb::backends::InMemoryBackend;
 
     use super::*;
-    use crate::store::kv::disk::Device;
-    use crate::store::kv::tables::LOG;
+    use crate::store::kv::changes::next_change;
+    use crate::store::kv::disk::{Device, Pages};
+    use crate::store::rows::small::WrappedKey;
 
     type Row = (String, Vec<u8>, Option<Vec<u8>>);
 
@@ -324,23 +313,20 @@ mod tests {
 
     #[test]
     fn what_the_log_has_is_in_redb_once_it_was_opened() {
-        let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
-        let txn = begin_write(&db).unwrap();
-        let mut generation = 5u64.to_be_bytes().to_vec();
-        stamp("meta", GENERATION.as_bytes(), &mut generation);
-        txn.open_table(META).unwrap().insert(GENERATION, generation.as_slice()).unwrap();
-        txn.commit().unwrap();
+        let pages = Pages::of(Device::new(InMemoryBackend::new()));
+        let db = Db::open(pages, 1 << 20, false).unwrap();
+        db.write(|tables| tables.put(GENERATION, &Fact(5u64.to_be_bytes().to_vec()))).unwrap();
         let mut wal = log(5, &[]);
-        let row = |key: u64, value: Option<&[u8]>| {
-            ("log".to_owned(), key.to_le_bytes().to_vec(), value.map(<[u8]>::to_vec))
+        let row = |key: u8, value: Option<&[u8]>| {
+            ("keys".to_owned(), vec![0, 0, 0, key, 2], value.map(<[u8]>::to_vec))
         };
         wal.append(noted(&[row(8, Some(b"gone")), row(9, Some(b"one"))])).unwrap();
         wal.append(noted(&[row(9, Some(b"two")), row(8, None)])).unwrap();
 
         let recovered = Wal::recover(&db, Arc::clone(&wal.disk)).unwrap();
-        let table = begin_read(&db).unwrap().open_table(LOG).unwrap();
-        assert_eq!(table.get(9).unwrap().unwrap().value(), b"two");
-        assert!(table.get(8).unwrap().is_none());
+        let table = db.view().unwrap().table::<WrappedKey>().unwrap();
+        assert_eq!(table.row((9, 2)).unwrap(), Some(WrappedKey(b"two".to_vec())));
+        assert!(table.row((8, 2)).unwrap().is_none());
         assert!(recovered.is_empty() && recovered.generation != 5);
         let again = Wal::recover(&db, wal.disk).unwrap();
         assert_eq!(again.generation, recovered.generation, "where nothing is to do, nothing is written");

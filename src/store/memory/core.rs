@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::index::Accounts;
 use super::options::QueueSpec;
 use super::recent::Recent;
-use super::seen::{Row, SeenIndex};
+use super::seen::SeenIndex;
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
-use crate::store::rows::codec::ChunkBuilder;
+use crate::store::rows::chunk::Chunk;
+use crate::store::rows::ids::IdRow;
 use crate::vault::DataKey;
 
 /// Opened data keys that are kept at hand, and up to twice as many: about 600 bytes each, 38 MiB at most.
@@ -17,9 +18,9 @@ const KEYS_AT_HAND: usize = 1 << 15;
 /// Devices whose account is known to be on disk, and up to twice as many: 35 to 60 bytes each, 60 MiB at most.
 const DEVICES_AT_HAND: usize = 1 << 19;
 
-/// One chunk of the log.
+/// How far one chunk of the log is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chunk {
+pub(crate) struct ChunkState {
     pub count: u32,
     /// (Event, queue) pairs in it.
     pub pairs: u32,
@@ -83,12 +84,12 @@ pub(crate) struct Core {
     pub accounts: Accounts,
     pub seen: SeenIndex,
     /// The newest row of ids, which grows.
-    pub tail: Row,
+    pub tail: IdRow,
     pub tail_number: u64,
     pub oldest_row: u64,
     /// When the oldest remembered id came.
     pub oldest_at: Millis,
-    pub chunks: BTreeMap<u64, Chunk>,
+    pub chunks: BTreeMap<u64, ChunkState>,
     pub log_bytes: u64,
     /// Sequence to event, so that the oldest of all is found.
     pub held: BTreeMap<u64, HeldEvent>,
@@ -116,7 +117,7 @@ pub(crate) struct Core {
     /// When codes that are too old were looked for last.
     pub codes_cleaned_at: Millis,
     /// The chunk that a transaction collects; empty between two.
-    pub chunk: ChunkBuilder,
+    pub chunk: Chunk,
     /// Room for an event before it is sealed.
     pub plain: Vec<u8>,
     keys: Recent<u32, Arc<DataKey>>,
@@ -134,7 +135,7 @@ impl Core {
             next_seq: 1,
             accounts: Accounts::new(),
             seen: SeenIndex::new(),
-            tail: Row::default(),
+            tail: IdRow::default(),
             tail_number: 1,
             oldest_row: 1,
             oldest_at: Millis(0),
@@ -154,7 +155,7 @@ impl Core {
             epoch: 0,
             refreshing: HashMap::new(),
             codes_cleaned_at: Millis(0),
-            chunk: ChunkBuilder::default(),
+            chunk: Chunk::default(),
             plain: Vec::new(),
             keys: Recent::new(KEYS_AT_HAND),
         }

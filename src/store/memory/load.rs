@@ -2,27 +2,27 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
-
-use super::core::{Chunk, Core, HeldEvent};
+use super::core::{ChunkState, Core, HeldEvent};
 use super::index::{NO_ACCOUNT, Users, seconds};
 use super::options::{Options, QueueSpec};
-use super::seen::Row;
 use super::shared::{QueueState, Queues};
 use crate::clock;
 use crate::domain::backlog::{Backlog, Entry};
-use crate::domain::ids::{QueueName, UserId};
+use crate::domain::ids::QueueName;
 use crate::domain::link::LinkState;
 use crate::store::command::{Class, QueueTotals};
+use crate::store::kv::db::Db;
 use crate::store::kv::error::Fault;
-use crate::store::kv::tables::{
-    ACCOUNTS, ASIDE, ATTEMPTS, IDS, LOG, META, PROGRESS, QUEUES, USERS, aside_key_bytes, begin_read,
-    begin_write, progress_key_bytes,
-};
+use crate::store::kv::view::{ReadTable, View};
 use crate::store::rows::account::AccountRow;
+use crate::store::rows::aside::{Aside, HELD, PARKED};
 use crate::store::rows::attempts::Attempts;
-use crate::store::rows::codec::{Aside, Damaged, HELD, PARKED, chunk_head, stamp, stamped, to_u32};
-use crate::store::rows::facts::{EPOCH, PAUSED, read_epoch, read_paused};
+use crate::store::rows::chunk::Chunk;
+use crate::store::rows::facts::{Fact, Paused};
+use crate::store::rows::ids::IdRow;
+use crate::store::rows::row::Table;
+use crate::store::rows::small::{Progress, QueueRow, UserRow};
+use crate::store::rows::text::to_u32;
 
 /// What is known of a file after reading it.
 pub(crate) struct Loaded {
@@ -32,18 +32,18 @@ pub(crate) struct Loaded {
 }
 
 /// Reads everything that is kept in memory.
-pub(crate) fn load(db: &Database, options: &Options) -> Result<Loaded, Fault> {
+pub(crate) fn load(db: &Db, options: &Options) -> Result<Loaded, Fault> {
     let mut loaded = read(db, &options.queues)?;
     number_queues(db, options, &mut loaded)?;
     Ok(loaded)
 }
 
 /// Reads it without writing anything; also what `check` looks at.
-pub(crate) fn read(db: &Database, configured: &[QueueSpec]) -> Result<Loaded, Fault> {
-    let read = begin_read(db)?;
+pub(crate) fn read(db: &Db, configured: &[QueueSpec]) -> Result<Loaded, Fault> {
+    let read = db.view()?;
     let mut loaded = Loaded { core: Core::new(), queues: Queues::new(), users: load_users(&read)? };
     load_accounts(&read, &mut loaded.core)?;
-    loaded.core.epoch = load_epoch(&read)?;
+    loaded.core.epoch = epoch(&read)?;
     load_ids(&read, &mut loaded.core)?;
     loaded.queues = load_queues(&read, configured)?;
     load_paused(&read, &mut loaded.queues)?;
@@ -61,28 +61,27 @@ fn forgotten(loaded: &Loaded) -> BTreeSet<u32> {
     numbers.filter(|&number| core.held_by_account.contains_key(&number) || waits(number)).collect()
 }
 
-fn load_users(read: &ReadTransaction) -> Result<Users, Fault> {
+fn load_users(read: &View) -> Result<Users, Fault> {
     let mut users = Users::default();
-    for row in read.open_table(USERS)?.iter()? {
-        let (number, value) = row?;
-        let name = stamped("users", &number.value().to_be_bytes(), value.value())?;
-        let name = str::from_utf8(name).ok().and_then(|name| UserId::new(name).ok());
-        if name.is_none_or(|name| users.push(&name) != number.value()) {
-            return Err(Damaged("users").into());
+    for found in read.table()?.range(..)? {
+        let found = found?;
+        let UserRow(name) = found.row()?;
+        if users.push(&name) != found.key()? {
+            return Err(Table::Users.damaged().into());
         }
     }
     users.index();
     Ok(users)
 }
 
-fn load_accounts(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
-    let table = read.open_table(ACCOUNTS)?;
+fn load_accounts(read: &View, core: &mut Core) -> Result<(), Fault> {
+    let table = read.table::<AccountRow>()?;
     core.accounts.reserve(usize::try_from(table.len()?).unwrap_or(0));
-    for row in table.iter()? {
-        let (number, value) = row?;
-        let row = AccountRow::decode(number.value(), value.value())?;
-        if number.value() != core.accounts.next() {
-            return Err(Damaged("accounts").into());
+    for found in table.range(..)? {
+        let found = found?;
+        let row = found.row()?;
+        if found.key()? != core.accounts.next() {
+            return Err(Table::Accounts.damaged().into());
         }
         match row.id {
             Some(ref id) => {
@@ -96,54 +95,47 @@ fn load_accounts(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
     Ok(())
 }
 
-fn load_epoch(read: &ReadTransaction) -> Result<u64, Fault> {
-    let meta = read.open_table(META)?;
-    let Some(value) = meta.get(EPOCH)? else { return Ok(0) };
-    Ok(read_epoch(stamped("meta", EPOCH.as_bytes(), value.value())?)?)
+/// How many intents were ever noted.
+pub(crate) fn epoch(read: &View) -> Result<u64, Fault> {
+    Ok(read.row::<Fact>(Fact::EPOCH)?.map_or(Ok(0), |fact| fact.number())?)
 }
 
-fn load_ids(read: &ReadTransaction, core: &mut Core) -> Result<(), Fault> {
-    let table = read.open_table(IDS)?;
-    if let Some((first, value)) = table.first()? {
-        core.oldest_row = first.value();
-        core.oldest_at = Row::decode(first.value(), value.value())?.first_at;
+fn load_ids(read: &View, core: &mut Core) -> Result<(), Fault> {
+    let table = read.table::<IdRow>()?;
+    if let Some(first) = table.range(..)?.next().transpose()? {
+        core.oldest_row = first.key()?;
+        core.oldest_at = first.row()?.first_at;
     }
-    if let Some((last, value)) = table.last()? {
-        core.tail_number = last.value();
-        core.tail = Row::decode(last.value(), value.value())?;
+    if let Some(last) = table.range(..)?.next_back().transpose()? {
+        core.tail_number = last.key()?;
+        core.tail = last.row()?;
         core.next_seq = core.next_seq.max(core.tail.next_seq);
     }
-    core.seen.reserve(table.len()? * 160);
-    for row in table.iter()? {
-        let (number, value) = row?;
-        let number = number.value();
-        for (id, _) in Row::decode(number, value.value())?.ids {
+    core.seen.reserve(table.len()? * IdRow::MOST);
+    for found in table.range(..)? {
+        let found = found?;
+        let number = found.key()?;
+        for (id, _) in found.row()?.ids {
             core.seen.insert(&id, number);
         }
     }
     Ok(())
 }
 
-fn load_queues(read: &ReadTransaction, configured: &[QueueSpec]) -> Result<Queues, Fault> {
+fn load_queues(read: &View, configured: &[QueueSpec]) -> Result<Queues, Fault> {
     let mut queues = Queues::new();
-    for row in read.open_table(QUEUES)?.iter()? {
-        let (number, value) = row?;
-        let name = stamped("queues", &number.value().to_be_bytes(), value.value())?;
-        if name.is_empty() {
-            // Removed; its number is never given again.
-            continue;
-        }
-        let name = str::from_utf8(name).ok().and_then(QueueName::new).ok_or(Damaged("queues"))?;
+    for found in read.table()?.range(..)? {
+        let found = found?;
+        let QueueRow(Some(name)) = found.row()? else { continue };
         let spec = configured.iter().find(|spec| spec.name == name).cloned();
-        queues.insert(number.value(), queue_state(name, spec));
+        queues.insert(found.key()?, queue_state(name, spec));
     }
     Ok(queues)
 }
 
-fn load_paused(read: &ReadTransaction, queues: &mut Queues) -> Result<(), Fault> {
-    let meta = read.open_table(META)?;
-    let Some(fact) = meta.get(PAUSED)? else { return Ok(()) };
-    for (number, since) in read_paused(stamped("meta", PAUSED.as_bytes(), fact.value())?)? {
+fn load_paused(read: &View, queues: &mut Queues) -> Result<(), Fault> {
+    let Paused(paused) = read.row(Paused::NAME)?.unwrap_or_default();
+    for (number, since) in paused {
         if let Some(state) = queues.get_mut(&number) {
             state.paused_since = Some(since);
         }
@@ -163,21 +155,20 @@ fn queue_state(name: QueueName, spec: Option<QueueSpec>) -> QueueState {
 }
 
 /// Gives queues that the configuration names for the first time their numbers, and the core its routes.
-fn number_queues(db: &Database, options: &Options, loaded: &mut Loaded) -> Result<(), Fault> {
+fn number_queues(db: &Db, options: &Options, loaded: &mut Loaded) -> Result<(), Fault> {
     let known = |queues: &Queues, name: &QueueName| queues.values().any(|q| q.name == *name);
     let new: Vec<_> = options.queues.iter().filter(|s| !known(&loaded.queues, &s.name)).collect();
     if !new.is_empty() {
-        let txn = begin_write(db)?;
-        for spec in new {
-            let mut table = txn.open_table(QUEUES)?;
-            let last = table.last()?.map_or(0, |(number, _)| number.value());
-            let number = last.checked_add(1).ok_or(Damaged("queues"))?;
-            let mut value = spec.name.as_str().as_bytes().to_vec();
-            stamp("queues", &number.to_be_bytes(), &mut value);
-            table.insert(number, value.as_slice())?;
-            loaded.queues.insert(number, queue_state(spec.name.clone(), Some(spec.clone())));
-        }
-        txn.commit()?;
+        db.write(|tables| {
+            for spec in new {
+                let last = tables.range::<QueueRow>(..)?.next_back().transpose()?;
+                let last = last.map_or(Ok(0), |found| found.key())?;
+                let number = last.checked_add(1).ok_or(Table::Queues.damaged())?;
+                tables.put(number, &QueueRow(Some(spec.name.clone())))?;
+                loaded.queues.insert(number, queue_state(spec.name.clone(), Some(spec.clone())));
+            }
+            Ok(())
+        })?;
     }
     let route = |(&number, state): (&u16, &QueueState)| state.spec.clone().map(|spec| (number, spec));
     loaded.core.routes = loaded.queues.iter().filter_map(route).collect();
@@ -186,14 +177,13 @@ fn number_queues(db: &Database, options: &Options, loaded: &mut Loaded) -> Resul
 
 /// Puts every event that is not done into its queues, in the order of acceptance: what was parked and what is still
 /// in the log together.
-fn load_log(read: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Fault> {
+fn load_log(read: &View, loaded: &mut Loaded) -> Result<(), Fault> {
     let mut parked = load_aside(read, &mut loaded.core)?.into_iter().peekable();
-    let log = read.open_table(LOG)?;
-    let progress = read.open_table(PROGRESS)?;
-    for row in log.iter()? {
-        let (first, value) = row?;
-        let first = first.value();
-        let head = chunk_head("log", first, value.value())?;
+    let progress = read.table()?;
+    for found in read.table::<Chunk>()?.range(..)? {
+        let found = found?;
+        let first = found.key()?;
+        let (head, _) = Chunk::head(first, found.bytes())?;
         while let Some((_, queue, account, entry)) = parked.next_if(|p| p.0 < first) {
             push(&mut loaded.queues, queue, account, entry)?;
         }
@@ -211,8 +201,8 @@ fn load_log(read: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Fault> {
             }
         }
         let count = to_u32(head.slots.len());
-        let bytes = to_u32(value.value().len());
-        loaded.core.chunks.insert(first, Chunk { count, pairs, live, bytes, at: seconds(head.at) });
+        let bytes = to_u32(found.bytes().len());
+        loaded.core.chunks.insert(first, ChunkState { count, pairs, live, bytes, at: seconds(head.at) });
         loaded.core.log_bytes += u64::from(bytes);
         loaded.core.next_seq = loaded.core.next_seq.max(first + u64::from(count));
     }
@@ -223,21 +213,21 @@ fn load_log(read: &ReadTransaction, loaded: &mut Loaded) -> Result<(), Fault> {
 }
 
 fn push(queues: &mut Queues, queue: u16, account: u32, entry: Entry) -> Result<(), Fault> {
-    let state = queues.get_mut(&queue).ok_or(Damaged("queues"))?;
+    let state = queues.get_mut(&queue).ok_or(Table::Queues.damaged())?;
     state.backlog.push(account, entry);
     Ok(())
 }
 
 /// What queues have done of one chunk, read when first asked.
 struct Done<'t> {
-    table: &'t ReadOnlyTable<(u64, u16), &'static [u8]>,
+    table: &'t ReadTable<Progress>,
     first: u64,
     count: usize,
     bits: HashMap<u16, Option<Vec<u8>>>,
 }
 
 impl<'t> Done<'t> {
-    fn new(table: &'t ReadOnlyTable<(u64, u16), &'static [u8]>, first: u64, count: usize) -> Self {
+    fn new(table: &'t ReadTable<Progress>, first: u64, count: usize) -> Self {
         Self { table, first, count, bits: HashMap::new() }
     }
 
@@ -251,13 +241,11 @@ impl<'t> Done<'t> {
     }
 
     fn read(&self, queue: u16) -> Result<Option<Vec<u8>>, Fault> {
-        let key = (self.first, queue);
-        let Some(value) = self.table.get(key)? else { return Ok(None) };
-        let bits = stamped("progress", &progress_key_bytes(key), value.value())?;
+        let Some(Progress(bits)) = self.table.row((self.first, queue))? else { return Ok(None) };
         if bits.len() == self.count.div_ceil(8) {
-            Ok(Some(bits.to_vec()))
+            Ok(Some(bits))
         } else {
-            Err(Damaged("progress").into())
+            Err(Table::Progress.damaged().into())
         }
     }
 }
@@ -265,12 +253,11 @@ impl<'t> Done<'t> {
 type Parked = (u64, u16, u32, Entry);
 
 /// Counts what lies aside; returns what is parked, ascending.
-fn load_aside(read: &ReadTransaction, core: &mut Core) -> Result<Vec<Parked>, Fault> {
+fn load_aside(read: &View, core: &mut Core) -> Result<Vec<Parked>, Fault> {
     let mut parked = Vec::new();
-    for row in read.open_table(ASIDE)?.iter()? {
-        let (key, value) = row?;
-        let key = key.value();
-        let aside = Aside::decode("aside", &aside_key_bytes(key), value.value())?;
+    for found in read.table::<Aside>()?.range(..)? {
+        let found = found?;
+        let (key, aside) = (found.key()?, found.row()?);
         let bytes = aside.sealed.len();
         core.next_seq = core.next_seq.max(aside.seq + 1);
         if key.0 == HELD {
@@ -278,25 +265,24 @@ fn load_aside(read: &ReadTransaction, core: &mut Core) -> Result<Vec<Parked>, Fa
             core.hold(aside.seq, held);
         } else if key.0 == PARKED {
             core.parked_bytes += bytes as u64;
-            let queue = u16::try_from(key.1).map_err(|_| Damaged("aside"))?;
+            let queue = u16::try_from(key.1).map_err(|_| Table::Aside.damaged())?;
             let entry =
                 Entry { seq: aside.seq, at: seconds(aside.at), user: aside.user, bytes: to_u32(bytes) };
             parked.push((aside.seq, queue, aside.account, entry));
         } else if let Some(class) = Class::ALL.into_iter().find(|c| *c as u8 == key.0) {
             core.letters[usize::from(class as u8 - Class::Dead as u8)].add(bytes as u64);
         } else {
-            return Err(Damaged("aside").into());
+            return Err(Table::Aside.damaged().into());
         }
     }
     parked.sort_unstable_by_key(|p| p.0);
     Ok(parked)
 }
 
-fn load_attempts(read: &ReadTransaction, queues: &mut Queues) -> Result<(), Fault> {
-    for row in read.open_table(ATTEMPTS)?.iter()? {
-        let (key, value) = row?;
-        let (queue, seq) = key.value();
-        let attempts = Attempts::decode(queue, seq, value.value())?;
+fn load_attempts(read: &View, queues: &mut Queues) -> Result<(), Fault> {
+    for found in read.table::<Attempts>()?.range(..)? {
+        let found = found?;
+        let ((queue, seq), attempts) = (found.key()?, found.row()?);
         if let Some(state) = queues.get_mut(&queue) {
             state.backlog.remember_failures(attempts.account, seq, attempts.failures, attempts.due);
         }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use redb::Database;
 use tokio::sync::Notify;
 
 use super::changes::Changes;
@@ -13,18 +12,20 @@ use super::follow::Feed;
 use super::index::Users;
 use super::options::{Options, QueueSpec};
 use super::pulse::Pulse;
-use super::seen::Row;
 use crate::clock::RingClock;
 use crate::domain::backlog::Backlog;
 use crate::domain::ids::QueueName;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::store::command::QueueTotals;
+use crate::store::kv::db::Db;
 use crate::store::kv::disk::LOG_BYTES;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file::{OpenFn, Opened};
 use crate::store::kv::folder::{Folder, Identity};
 use crate::store::kv::tee::Tee;
+use crate::store::kv::view::View;
+use crate::store::rows::ids::IdRow;
 use crate::telemetry::Metrics;
 use crate::vault::Vault;
 
@@ -175,7 +176,7 @@ pub(crate) struct Shared {
     pub snapshot_under_way: AtomicBool,
     /// Where commits are timed, once somebody wants to know.
     pub metrics: OnceLock<Metrics>,
-    db: RwLock<Option<Database>>,
+    db: RwLock<Option<Db>>,
     queues: Mutex<Queues>,
     users: RwLock<Users>,
     health: Mutex<Health>,
@@ -229,19 +230,24 @@ impl Shared {
         }
     }
 
-    /// Runs `read` on the open file. Short reads only: a long one makes the file grow.
-    pub(crate) fn with_db<T>(&self, read: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+    /// The tables as they stand now, for a short read: a long one makes the file grow.
+    pub(crate) fn view(&self) -> Result<View, Fault> {
+        self.with_db(Db::view)
+    }
+
+    /// Runs `read` on the open file.
+    pub(crate) fn with_db<T>(&self, read: impl FnOnce(&Db) -> Result<T, Fault>) -> Result<T, Fault> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         read(db.as_ref().ok_or(Fault::Closed)?)
     }
 
     /// Puts another open file in place, and gives back the one before.
-    pub(crate) fn swap_db(&self, db: Database) -> Option<Database> {
+    pub(crate) fn swap_db(&self, db: Db) -> Option<Db> {
         self.db.write().unwrap_or_else(PoisonError::into_inner).replace(db)
     }
 
     /// Puts another open file in place, or none; the one before is closed when its readers are done.
-    pub(crate) fn set_db(&self, db: Option<Database>) {
+    pub(crate) fn set_db(&self, db: Option<Db>) {
         *self.db.write().unwrap_or_else(PoisonError::into_inner) = db;
     }
 
@@ -267,7 +273,7 @@ impl Shared {
 
     /// How long the memory of ids reaches back, when it is full and that is less than Ring's retries and replays need.
     pub(crate) fn short_memory(&self, now: Millis) -> Option<Duration> {
-        let full = self.stats.ids.load(Ordering::Relaxed) + Row::MOST > self.options.max_ids;
+        let full = self.stats.ids.load(Ordering::Relaxed) + IdRow::MOST > self.options.max_ids;
         let covered = now.since(Millis(self.stats.ids_since.load(Ordering::Relaxed)));
         (full && covered < REPLAYS).then_some(covered)
     }

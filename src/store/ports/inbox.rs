@@ -1,6 +1,5 @@
 //! The intake's port: keeps verified webhooks, and what is known of the keys that verify them.
 
-use crate::store::rows::facts;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -8,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::clock::RingClock;
 use crate::store::StoreError;
 use crate::store::command::{Accepted, Incoming};
-use crate::store::read::reader;
+use crate::store::rows::facts::Fact;
 use crate::store::writer::group::Command;
 use crate::store::writer::handle::Handle;
 
@@ -39,7 +38,7 @@ impl Inbox {
     /// # Errors
     /// When the file can't be read.
     pub async fn proofs(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.read(|shared| reader::fact(shared, facts::PROOFS)).await
+        self.0.read(|shared| Ok(shared.view()?.row(Fact::PROOFS)?.map(|Fact(proofs)| proofs))).await
     }
 
     /// Notes the webhook keys' proofs.
@@ -47,6 +46,7 @@ impl Inbox {
     /// # Errors
     /// When it could not be made durable.
     pub async fn note_proofs(&self, proofs: Vec<u8>) -> Result<(), StoreError> {
-        self.0.submit(move |txn| txn.note_fact(facts::PROOFS, &proofs)).await
+        let proofs = Fact(proofs);
+        self.0.submit(move |txn| txn.tables.put(Fact::PROOFS, &proofs)).await
     }
 }

@@ -9,11 +9,13 @@ use crate::domain::heard::Heard;
 use crate::domain::time::Millis;
 use crate::domain::tokens::Granted;
 use crate::store::StoreError;
-use crate::store::read::reader;
-use crate::store::rows::facts::{EPOCH, read_epoch};
+use crate::store::memory::load;
+use crate::store::memory::shared::Shared;
+use crate::store::rows::code::CodeId;
+use crate::store::rows::journal::Which;
 use crate::store::txn::claims::Claim;
-use crate::store::txn::codes::{CodeId, Exchanged, KeptCode, WaitingCode};
-use crate::store::txn::journal::{NoRefresh, RefreshIntent, Which};
+use crate::store::txn::codes::{Exchanged, KeptCode, WaitingCode};
+use crate::store::txn::journal::{NoRefresh, RefreshIntent};
 use crate::store::txn::transaction::Txn;
 use crate::store::txn::{claims, codes, journal, refresh};
 use crate::store::writer::handle::Handle;
@@ -72,10 +74,7 @@ impl Outbox {
     /// # Errors
     /// When the file can't be read.
     pub async fn epoch(&self) -> Result<u64, StoreError> {
-        let read = |shared: &crate::store::memory::shared::Shared| {
-            reader::fact(shared, EPOCH)?.as_deref().map_or(Ok(0), |fact| Ok(read_epoch(fact)?))
-        };
-        self.0.read(read).await
+        self.0.read(|shared: &Shared| load::epoch(&shared.view()?)).await
     }
 
     /// Raises the epoch above `seen`. Returns it.

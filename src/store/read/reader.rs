@@ -2,27 +2,27 @@
 
 use std::collections::{HashMap, HashSet};
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
-
 use crate::domain::backlog::Taken;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::LinkState;
 use crate::store::command::{AccountView, Letter, LetterFilter, LetterId, TokensView};
 use crate::store::kv::error::Fault;
-use crate::store::kv::tables::{
-    ACCOUNT_IDS, ACCOUNTS, ASIDE, AsideKey, JOURNAL, KEYS, LOG, META, TOKENS, aside_key_bytes, begin_read,
-};
+use crate::store::kv::found::Found;
+use crate::store::kv::view::{ReadTable, View};
 use crate::store::memory::index::{NO_USER, hash};
 use crate::store::memory::shared::Shared;
 use crate::store::rows::account::AccountRow;
-use crate::store::rows::codec::PARKED;
-use crate::store::rows::codec::{Aside, ChunkHead, Damaged, chunk_head, stamped};
+use crate::store::rows::aside::{Aside, PARKED};
+use crate::store::rows::chunk::Chunk;
+use crate::store::rows::journal::Entry;
+use crate::store::rows::row::Table;
+use crate::store::rows::small::{AccountNumber, WrappedKey};
+use crate::store::rows::token::{Predecessor, TokenRow};
 use crate::store::txn::claims::step_of;
-use crate::store::txn::journal::{Access, Entry, TokenRecord};
+use crate::store::txn::journal::{Access, TokenRecord};
 use crate::store::txn::keys::unseal_event;
-use crate::store::txn::letters::{letter_id, letter_key, letter_keys};
-use crate::store::txn::tokens::{Predecessor, TokenRow};
+use crate::store::txn::letters::{behind, first_keys, letter_id, letter_key};
 use crate::vault::{DataKey, Purpose, wrapped_by};
 
 /// What became of reading a record.
@@ -37,12 +37,12 @@ pub(crate) enum Read {
 
 /// Reads events of one queue that are in memory as waiting.
 pub(crate) fn fetch(shared: &Shared, queue: u16, taken: &[Taken]) -> Result<Vec<Read>, Fault> {
-    let txn = shared.with_db(begin_read)?;
+    let view = shared.view()?;
     let mut source = Source {
         shared,
-        log: txn.open_table(LOG)?,
-        aside: txn.open_table(ASIDE)?,
-        keys: Keys::new(shared, &txn)?,
+        log: view.table()?,
+        aside: view.table()?,
+        keys: Keys::new(shared, &view)?,
         chunk: None,
     };
     taken.iter().map(|t| source.read(queue, t.account, t.entry.seq)).collect()
@@ -50,11 +50,11 @@ pub(crate) fn fetch(shared: &Shared, queue: u16, taken: &[Taken]) -> Result<Vec<
 
 struct Source<'a> {
     shared: &'a Shared,
-    log: ReadOnlyTable<u64, &'static [u8]>,
-    aside: ReadOnlyTable<AsideKey, &'static [u8]>,
+    log: ReadTable<Chunk>,
+    aside: ReadTable<Aside>,
     keys: Keys<'a>,
     /// The chunk read last: leases mostly take neighbours.
-    chunk: Option<(u64, ChunkHead, Vec<u8>)>,
+    chunk: Option<(u64, Chunk)>,
 }
 
 impl Source<'_> {
@@ -84,49 +84,47 @@ impl Source<'_> {
         if let Some(sealed) = self.in_log(account, seq)? {
             return Ok(sealed);
         }
-        let key = (PARKED, u64::from(queue), seq, 0);
-        let value = self.aside.get(key)?.ok_or(Damaged("aside"))?;
-        Ok(Aside::decode("aside", &aside_key_bytes(key), value.value())?.sealed)
+        let parked = self.aside.row((PARKED, u64::from(queue), seq, 0))?;
+        Ok(parked.ok_or(Table::Aside.damaged())?.sealed)
     }
 
     fn in_log(&mut self, account: u32, seq: u64) -> Result<Option<Vec<u8>>, Fault> {
-        let holds = |first: u64, head: &ChunkHead| (first..first + head.slots.len() as u64).contains(&seq);
-        if !self.chunk.as_ref().is_some_and(|(first, head, _)| holds(*first, head)) {
-            let Some(row) = self.log.range(..=seq)?.next_back() else { return Ok(None) };
-            let (first, value) = row?;
-            let (first, value) = (first.value(), value.value().to_vec());
-            let head = chunk_head("log", first, &value)?;
-            if !holds(first, &head) {
+        let holds = |first: u64, chunk: &Chunk| (first..first + chunk.slots.len() as u64).contains(&seq);
+        if !self.chunk.as_ref().is_some_and(|(first, chunk)| holds(*first, chunk)) {
+            let Some(found) = self.log.range(..=seq)?.next_back().transpose()? else { return Ok(None) };
+            let (first, chunk) = (found.key()?, found.row()?);
+            if !holds(first, &chunk) {
                 return Ok(None);
             }
-            self.chunk = Some((first, head, value));
+            self.chunk = Some((first, chunk));
         }
-        let Some((first, head, value)) = &self.chunk else { return Ok(None) };
-        let index = usize::try_from(seq - first).map_err(|_| Damaged("log"))?;
-        if head.slots.get(index).is_none_or(|slot| slot.account != account) {
-            return Err(Damaged("log").into());
+        let Some((first, chunk)) = &self.chunk else { return Ok(None) };
+        let damaged = Table::Log.damaged();
+        let index = usize::try_from(seq - first).map_err(|_| damaged)?;
+        if chunk.slots.get(index).is_none_or(|slot| slot.account != account) {
+            return Err(damaged.into());
         }
-        Ok(head.sealed(value, index).map(<[u8]>::to_vec))
+        Ok(Some(chunk.event(&chunk.sealed, index)?.to_vec()))
     }
 }
 
 /// Event keys of accounts, opened once for a read.
 struct Keys<'a> {
     shared: &'a Shared,
-    table: ReadOnlyTable<(u32, u8), &'static [u8]>,
+    table: ReadTable<WrappedKey>,
     open: HashMap<u32, Option<DataKey>>,
 }
 
 impl<'a> Keys<'a> {
-    fn new(shared: &'a Shared, txn: &ReadTransaction) -> Result<Self, Fault> {
-        Ok(Self { shared, table: txn.open_table(KEYS)?, open: HashMap::new() })
+    fn new(shared: &'a Shared, view: &View) -> Result<Self, Fault> {
+        Ok(Self { shared, table: view.table()?, open: HashMap::new() })
     }
 
     fn get(&mut self, account: u32) -> Result<Option<&DataKey>, Fault> {
         if !self.open.contains_key(&account) {
             let wrapped = self.table.get((account, Purpose::Events as u8))?;
             let key = wrapped
-                .map(|value| self.shared.vault.unwrap(account, Purpose::Events, value.value()))
+                .map(|value| self.shared.vault.unwrap(account, Purpose::Events, value.bytes()))
                 .transpose()?;
             self.open.insert(account, key);
         }
@@ -141,11 +139,11 @@ pub(crate) fn letters(
     after: Option<LetterId>,
     limit: usize,
 ) -> Result<(Vec<Letter>, Option<LetterId>), Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let table = txn.open_table(ASIDE)?;
-    let mut keys = Keys::new(shared, &txn)?;
+    let view = shared.view()?;
+    let table = view.table::<Aside>()?;
+    let mut keys = Keys::new(shared, &view)?;
     let page = if filter.ids.is_empty() {
-        letter_keys(&table, after, limit)?
+        first_keys(table.range(behind(after))?, limit)?
     } else {
         filter.ids.iter().map(|&id| letter_key(id)).collect()
     };
@@ -155,10 +153,10 @@ pub(crate) fn letters(
     for key in page {
         let Some(id) = letter_id(key) else { continue };
         let queue = shared.queues().get(&id.queue).map(|q| q.name.clone());
-        let Some(value) = table.get(key)?.filter(|_| filter.covers(id.class, queue.as_ref())) else {
+        if !filter.covers(id.class, queue.as_ref()) {
             continue;
-        };
-        let aside = Aside::decode("aside", &aside_key_bytes(key), value.value())?;
+        }
+        let Some(aside) = table.row(key)? else { continue };
         let opened = match keys.get(aside.account) {
             Ok(key) => key.map(|key| unseal_event(key, aside.seq, aside.account, &aside.sealed)),
             Err(fault) => fault.of_one_record().map(|_| None)?,
@@ -182,14 +180,14 @@ pub(crate) fn accounts(
     after: u32,
     limit: usize,
 ) -> Result<(Vec<AccountView>, Option<u32>), Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let tokens = txn.open_table(TOKENS)?;
+    let view = shared.view()?;
+    let tokens = view.table()?;
     let (mut out, mut last) = (Vec::new(), None);
-    for row in txn.open_table(ACCOUNTS)?.range(after.saturating_add(1)..)?.take(limit) {
-        let (number, value) = row?;
-        let row = AccountRow::decode(number.value(), value.value())?;
-        out.extend(account_view(shared, &txn, &tokens, number.value(), row)?);
-        last = Some(number.value());
+    for found in view.table()?.range(after.saturating_add(1)..)?.take(limit) {
+        let found = found?;
+        let number = found.key()?;
+        out.extend(account_view(shared, &view, &tokens, number, found.row()?)?);
+        last = Some(number);
     }
     let more = out.len() >= limit || last.is_some_and(|l| (l - after) as usize >= limit);
     Ok((out, last.filter(|_| more)))
@@ -197,14 +195,14 @@ pub(crate) fn accounts(
 
 fn account_view(
     shared: &Shared,
-    txn: &ReadTransaction,
-    tokens: &ReadOnlyTable<u32, &'static [u8]>,
+    view: &View,
+    tokens: &ReadTable<TokenRow>,
     number: u32,
     AccountRow { id, created_at, tenure, .. }: AccountRow,
 ) -> Result<Option<AccountView>, Fault> {
     let holder = tenure.holder();
     let claim = match tenure.state {
-        LinkState::Claiming | LinkState::Refused => step_of(txn, number)?,
+        LinkState::Claiming | LinkState::Refused => step_of(view, number)?,
         _ => None,
     };
     let Some(account) = id else { return Ok(None) };
@@ -218,68 +216,53 @@ fn account_view(
         claim,
         created_at,
         linked_at: Some(tenure.linked_at).filter(|at| at.0 != 0),
-        tokens: tokens.get(number)?.and_then(|value| tokens_view(number, value.value()).ok()),
+        tokens: tokens.get(number)?.and_then(|found| found.row().ok()).map(tokens_view),
     }))
 }
 
-fn tokens_view(number: u32, value: &[u8]) -> Result<TokensView, Fault> {
-    let TokenRow { generation, span, told, proof, .. } = TokenRow::decode(number, value)?;
-    Ok(TokensView { generation, span, state: told, proof })
+fn tokens_view(TokenRow { generation, span, told, proof, .. }: TokenRow) -> TokensView {
+    TokensView { generation, span, state: told, proof }
 }
 
 /// The number of an account.
 pub(crate) fn number_of(shared: &Shared, account: &AccountId) -> Result<Option<u32>, Fault> {
-    let txn = shared.with_db(begin_read)?;
-    find_number(&txn.open_table(ACCOUNT_IDS)?, account)
+    let row = shared.view()?.row(hash(account))?;
+    Ok(row.map(|AccountNumber(number)| number))
 }
 
 /// The numbers of those among `accounts` that there are.
 pub(crate) fn numbers_of(shared: &Shared, accounts: &[AccountId]) -> Result<HashSet<u32>, Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let table = txn.open_table(ACCOUNT_IDS)?;
-    accounts.iter().filter_map(|account| find_number(&table, account).transpose()).collect()
-}
-
-fn find_number(
-    table: &ReadOnlyTable<&'static [u8], &'static [u8]>,
-    account: &AccountId,
-) -> Result<Option<u32>, Fault> {
-    let key = hash(account);
-    let Some(value) = table.get(&key[..])? else { return Ok(None) };
-    let number = stamped("account_ids", &key, value.value())?.try_into();
-    Ok(Some(u32::from_be_bytes(number.map_err(|_| Damaged("account_ids"))?)))
+    let table = shared.view()?.table()?;
+    let find = |account| Ok(table.row(hash(account))?.map(|AccountNumber(number)| number));
+    accounts.iter().filter_map(|account| find(account).transpose()).collect()
 }
 
 /// The numbers of accounts whose own id is not known yet.
 pub(crate) fn arriving(shared: &Shared) -> Result<Vec<u32>, Fault> {
-    let txn = shared.with_db(begin_read)?;
     let mut numbers = Vec::new();
-    for row in txn.open_table(ACCOUNTS)?.iter()? {
-        let (number, value) = row?;
-        let row = AccountRow::decode(number.value(), value.value())?;
-        numbers.extend((row.tenure.state == LinkState::Arriving).then(|| number.value()));
+    for found in shared.view()?.table::<AccountRow>()?.range(..)? {
+        let found = found?;
+        if found.row()?.tenure.state == LinkState::Arriving {
+            numbers.push(found.key()?);
+        }
     }
     Ok(numbers)
 }
 
 /// One account, by its number.
 pub(crate) fn account(shared: &Shared, number: u32) -> Result<Option<AccountView>, Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let table = txn.open_table(ACCOUNTS)?;
-    let Some(value) = table.get(number)? else { return Ok(None) };
-    let row = AccountRow::decode(number, value.value())?;
-    account_view(shared, &txn, &txn.open_table(TOKENS)?, number, row)
+    let view = shared.view()?;
+    let Some(row) = view.row(number)? else { return Ok(None) };
+    account_view(shared, &view, &view.table()?, number, row)
 }
 
 /// The access token of an account, opened.
 pub(crate) fn access(shared: &Shared, number: u32, account: &AccountId) -> Result<Option<Access>, Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let table = txn.open_table(TOKENS)?;
-    let Some(value) = table.get(number)? else { return Ok(None) };
-    let row = TokenRow::decode(number, value.value())?;
-    let keys = txn.open_table(KEYS)?;
-    let Some(wrapped) = keys.get((number, Purpose::Tokens as u8))? else { return Ok(None) };
-    let key = shared.vault.unwrap(number, Purpose::Tokens, wrapped.value())?;
+    let view = shared.view()?;
+    let Some(row) = view.row::<TokenRow>(number)? else { return Ok(None) };
+    let wrapped = view.row((number, Purpose::Tokens as u8))?;
+    let Some(WrappedKey(wrapped)) = wrapped else { return Ok(None) };
+    let key = shared.vault.unwrap(number, Purpose::Tokens, &wrapped)?;
     let (pair, _) = row.open(&key, account)?;
     let (generation, span, end) = (row.generation, row.span, row.end);
     Ok(Some(Access { number, generation, token: pair.access_token, span, end }))
@@ -287,27 +270,26 @@ pub(crate) fn access(shared: &Shared, number: u32, account: &AccountId) -> Resul
 
 /// Up to `limit` accounts with tokens behind number `after`.
 pub(crate) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result<Vec<TokenRecord>, Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let (tokens, journal) = (txn.open_table(TOKENS)?, txn.open_table(JOURNAL)?);
+    let view = shared.view()?;
+    let (tokens, journal) = (view.table::<TokenRow>()?, view.table::<Entry>()?);
     let mut entries = journal.range(after.saturating_add(1)..)?.peekable();
     let mut records = Vec::new();
-    for row in tokens.range(after.saturating_add(1)..)? {
+    for found in tokens.range(after.saturating_add(1)..)? {
         if records.len() == limit {
             break;
         }
-        let (number, value) = row?;
-        let number = number.value();
+        let found = found?;
+        let number = found.key()?;
         let mut unsettled = false;
-        while let Some(entry) =
-            entries.next_if(|entry| entry.as_ref().map_or(true, |e| e.0.value() <= number))
-        {
-            let (of, value) = entry?;
-            if of.value() == number {
+        let is_due = |entry: &Found<'_, Entry>| entry.key().map_or(true, |of| of <= number);
+        while let Some(entry) = entries.next_if(|entry| entry.as_ref().map_or(true, is_due)) {
+            let entry = entry?;
+            if entry.key()? == number {
                 // One that can't be read may be of a request that was sent.
-                unsettled = Entry::decode(number, value.value()).map_or(true, |entry| entry.unsettled);
+                unsettled = entry.row().map_or(true, |entry| entry.unsettled);
             }
         }
-        let Ok(row) = TokenRow::decode(number, value.value()) else {
+        let Ok(row) = found.row() else {
             crate::store::memory::shared::bump(&shared.stats.damaged);
             tracing::error!(
                 account_number = number,
@@ -324,19 +306,10 @@ pub(crate) fn token_records(shared: &Shared, after: u32, limit: usize) -> Result
 
 /// Data keys by the master key they are under.
 pub(crate) fn keys_by_master(shared: &Shared) -> Result<Vec<(String, u64)>, Fault> {
-    let txn = shared.with_db(begin_read)?;
     let mut counts = std::collections::BTreeMap::new();
-    for row in txn.open_table(KEYS)?.iter()? {
-        let master = wrapped_by(row?.1.value()).map_or_else(|_| "damaged".to_owned(), |id| id.to_string());
+    for found in shared.view()?.table::<WrappedKey>()?.range(..)? {
+        let master = wrapped_by(found?.bytes()).map_or_else(|_| "damaged".to_owned(), |id| id.to_string());
         *counts.entry(master).or_insert(0) += 1;
     }
     Ok(counts.into_iter().collect())
-}
-
-/// A small fact of the daemon's, kept by name.
-pub(crate) fn fact(shared: &Shared, name: &str) -> Result<Option<Vec<u8>>, Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let meta = txn.open_table(META)?;
-    let Some(value) = meta.get(name)? else { return Ok(None) };
-    Ok(Some(stamped("meta", name.as_bytes(), value.value())?.to_vec()))
 }

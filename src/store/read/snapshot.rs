@@ -12,7 +12,6 @@ use crate::store::kv::caught;
 use crate::store::kv::changes::{Changes, HEAD};
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::frames::{Frame, Snapshot, VERSION};
-use crate::store::kv::tables::{begin_read, each_row, row_count};
 use crate::store::kv::wal::is_of_log;
 use crate::store::memory::shared::Shared;
 
@@ -85,14 +84,14 @@ fn run(turn: Turn, frames: &Sender<Bytes>, stopping: &dyn Fn() -> bool) {
 }
 
 fn tell(shared: &Shared, frames: &Sender<Bytes>, stopping: &dyn Fn() -> bool) -> Result<(), End> {
-    let read = shared.with_db(begin_read)?;
+    let view = shared.view()?;
     let head = Snapshot {
         version: VERSION,
         identity: shared.identity.clone(),
         master: shared.vault.current().to_string(),
         taken_at: clock::now().rfc3339(),
         // But for the one that says which records of the log count, which every open store has. A copy has no log.
-        rows: row_count(&read)?.saturating_sub(1),
+        rows: view.row_count()?.saturating_sub(1),
     };
     let send = |frame: Bytes| {
         if stopping() {
@@ -104,11 +103,11 @@ fn tell(shared: &Shared, frames: &Sender<Bytes>, stopping: &dyn Fn() -> bool) ->
     send(Frame::Head(head).encode())?;
     let mut rows = Changes::new();
     let mut end = None;
-    let told = each_row(&read, |table, key, value| {
+    let told = view.each_row(|table, key, value| {
         if is_of_log(table, key) {
             return Ok(());
         }
-        rows.put(table, key, value);
+        rows.put(table.name(), key, value);
         if rows.0.len() - HEAD < FRAME_BYTES {
             return Ok(());
         }

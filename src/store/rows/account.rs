@@ -2,7 +2,8 @@
 
 use bytes::{Buf, BufMut};
 
-use super::codec::{Damaged, get_text, put_text, stamp, stamped};
+use super::row::{Row, Table, version};
+use super::text::{get_id, millis, put_text};
 use crate::domain::ids::AccountId;
 use crate::domain::link::{LinkState, Tenure, Term};
 use crate::domain::ring_time::RingTime;
@@ -59,10 +60,15 @@ impl AccountRow {
     pub(crate) fn new(id: &AccountId, tenure: Tenure, now: Millis) -> Self {
         Self { id: Some(id.clone()), created_at: now, tenure, arrival: None }
     }
+}
 
-    pub(crate) fn encode(&self, number: u32) -> Vec<u8> {
+impl Row for AccountRow {
+    const TABLE: Table = Table::Accounts;
+    /// The account's number.
+    type Key = u32;
+
+    fn write(&self, out: &mut Vec<u8>) {
         let tenure = &self.tenure;
-        let mut out = Vec::with_capacity(128);
         out.put_u8(VERSION);
         out.put_u64(self.created_at.0);
         out.put_u8(tenure.state as u8);
@@ -78,40 +84,14 @@ impl AccountRow {
         for sign in &tenure.signs {
             out.put_u64(sign.0);
         }
-        put_text(&mut out, self.id.as_ref().map(AccountId::as_str));
-        match &self.arrival {
-            None => {}
-            Some(ArrivalRow::Code(ByCode { came, refused, behind })) => {
-                let is_alone = !refused && behind.is_empty();
-                out.put_u8(if is_alone { 1 } else { 4 });
-                for at in [came.earliest, came.likely, came.latest] {
-                    out.put_u64(at.0);
-                }
-                if !is_alone {
-                    out.put_u8((*refused).into());
-                    out.put_u8(u8::try_from(behind.len()).unwrap_or(u8::MAX));
-                    behind.iter().take(u8::MAX.into()).for_each(|number| out.put_u32(*number));
-                }
-            }
-            Some(ArrivalRow::PutIn { replace, expects }) => {
-                out.put_u8(2 + u8::from(*replace));
-                put_text(&mut out, expects.as_ref().map(AccountId::as_str));
-            }
+        put_text(out, self.id.as_ref().map(AccountId::as_str));
+        if let Some(arrival) = &self.arrival {
+            arrival.write(out);
         }
-        stamp("accounts", &number.to_be_bytes(), &mut out);
-        out
     }
 
-    pub(crate) fn decode(number: u32, value: &[u8]) -> Result<Self, Damaged> {
-        let body = stamped("accounts", &number.to_be_bytes(), value)?;
-        Self::read(body).ok_or(Damaged("accounts"))
-    }
-
-    fn read(mut from: &[u8]) -> Option<Self> {
-        let from = &mut from;
-        if from.try_get_u8().ok()? != VERSION {
-            return None;
-        }
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        version(from, VERSION)?;
         let created_at = millis(from)?;
         let state = LinkState::from_u8(from.try_get_u8().ok()?)?;
         let (linked_at, taken_at) = (millis(from)?, millis(from)?);
@@ -124,14 +104,35 @@ impl AccountRow {
         if terms.is_empty() {
             return None;
         }
-        let id = account(from)?;
+        let id = get_id(from, AccountId::new)?;
         let arrival = if from.is_empty() { None } else { Some(ArrivalRow::read(from)?) };
         let tenure = Tenure { state, terms, signs, linked_at, taken_at, code_at, removed_at };
-        from.is_empty().then_some(Self { id, created_at, tenure, arrival })
+        Some(Self { id, created_at, tenure, arrival })
     }
 }
 
 impl ArrivalRow {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Code(ByCode { came, refused, behind }) => {
+                let is_alone = !refused && behind.is_empty();
+                out.put_u8(if is_alone { 1 } else { 4 });
+                for at in [came.earliest, came.likely, came.latest] {
+                    out.put_u64(at.0);
+                }
+                if !is_alone {
+                    out.put_u8((*refused).into());
+                    out.put_u8(u8::try_from(behind.len()).unwrap_or(u8::MAX));
+                    behind.iter().take(u8::MAX.into()).for_each(|number| out.put_u32(*number));
+                }
+            }
+            Self::PutIn { replace, expects } => {
+                out.put_u8(2 + u8::from(*replace));
+                put_text(out, expects.as_ref().map(AccountId::as_str));
+            }
+        }
+    }
+
     fn read(from: &mut &[u8]) -> Option<Self> {
         Some(match from.try_get_u8().ok()? {
             kind @ (1 | 4) => {
@@ -144,26 +145,15 @@ impl ArrivalRow {
                 }
                 Self::Code(by_code)
             }
-            kind @ (2 | 3) => Self::PutIn { replace: kind == 3, expects: account(from)? },
+            kind @ (2 | 3) => Self::PutIn { replace: kind == 3, expects: get_id(from, AccountId::new)? },
             _ => return None,
         })
     }
 }
 
-fn millis(from: &mut &[u8]) -> Option<Millis> {
-    from.try_get_u64().ok().map(Millis)
-}
-
-#[expect(clippy::option_option, reason = "cut short, absent, or there")]
-fn account(from: &mut &[u8]) -> Option<Option<AccountId>> {
-    match get_text(from)? {
-        Some(text) => AccountId::new(&text).ok().map(Some),
-        None => Some(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::row::tests::is_checked;
     use super::*;
 
     #[test]
@@ -190,14 +180,7 @@ mod tests {
                 removed_at: Millis(8),
             };
             let row = AccountRow { id, created_at: Millis(6), tenure, arrival };
-            let value = row.encode(3);
-            assert_eq!(AccountRow::decode(3, &value), Ok(row));
-            assert!(AccountRow::decode(4, &value).is_err());
-            for at in 0..value.len() {
-                let mut changed = value.clone();
-                changed[at] ^= 1;
-                assert!(AccountRow::decode(3, &changed).is_err(), "byte {at}");
-            }
+            is_checked(&row, 3, 4);
         }
     }
 }

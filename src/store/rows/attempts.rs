@@ -2,10 +2,11 @@
 
 use bytes::{Buf, BufMut};
 
-use super::codec::{Damaged, get_text, put_text, stamp, stamped};
+use super::row::{Row, Table};
+use super::text::{get_text, millis, put_text};
 use crate::domain::time::Millis;
 
-/// Failed attempts of an event in a queue, as they rest on disk.
+/// A row of `attempts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attempts {
     pub account: u32,
@@ -14,35 +15,36 @@ pub(crate) struct Attempts {
     pub why: String,
 }
 
-impl Attempts {
-    pub(crate) fn encode(&self, queue: u16, seq: u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(40 + self.why.len());
+impl Row for Attempts {
+    const TABLE: Table = Table::Attempts;
+    /// Queue and sequence.
+    type Key = (u16, u64);
+
+    fn write(&self, out: &mut Vec<u8>) {
         out.put_u32(self.account);
         out.put_u32(self.failures);
         out.put_u64(self.due.0);
-        put_text(&mut out, Some(&self.why));
-        stamp("attempts", &key_bytes(queue, seq), &mut out);
-        out
+        put_text(out, Some(&self.why));
     }
 
-    pub(crate) fn decode(queue: u16, seq: u64, value: &[u8]) -> Result<Self, Damaged> {
-        let body = stamped("attempts", &key_bytes(queue, seq), value)?;
-        Self::read(body).ok_or(Damaged("attempts"))
-    }
-
-    fn read(mut from: &[u8]) -> Option<Self> {
+    fn read(from: &mut &[u8]) -> Option<Self> {
         Some(Self {
             account: from.try_get_u32().ok()?,
             failures: from.try_get_u32().ok()?,
-            due: Millis(from.try_get_u64().ok()?),
-            why: get_text(&mut from)??,
+            due: millis(from)?,
+            why: get_text(from)??,
         })
     }
 }
 
-fn key_bytes(queue: u16, seq: u64) -> [u8; 10] {
-    let mut out = [0; 10];
-    out[..2].copy_from_slice(&queue.to_be_bytes());
-    out[2..].copy_from_slice(&seq.to_be_bytes());
-    out
+#[cfg(test)]
+mod tests {
+    use super::super::row::tests::is_checked;
+    use super::*;
+
+    #[test]
+    fn rows_come_back_and_belong_to_their_event() {
+        let row = Attempts { account: 1, failures: 2, due: Millis(3), why: "why".into() };
+        is_checked(&row, (4, 5), (5, 4));
+    }
 }

@@ -3,11 +3,11 @@
 use bytes::{Buf, BufMut};
 use data_encoding::BASE64URL_NOPAD;
 
-use super::codec::{Damaged, get_text, put_text, stamp, stamped};
+use super::row::{Row, Table, version};
+use super::text::{get_text, millis, put_text};
 use crate::domain::confirm::Progress;
 use crate::domain::ids::AccountId;
 use crate::domain::link::{Claiming, LastClaim};
-use crate::domain::time::Millis;
 use crate::domain::visit::Visit;
 
 const VERSION: u8 = 2;
@@ -20,54 +20,62 @@ pub(crate) struct ClaimRow {
 }
 
 impl ClaimRow {
-    pub(crate) fn encode(&self, number: u32) -> Vec<u8> {
-        let mut out = Vec::with_capacity(192);
+    /// Whether it is the same as another.
+    pub(crate) fn says(&self, other: &Self) -> bool {
+        let written = |row: &Self| {
+            let mut out = Vec::with_capacity(192);
+            row.write(&mut out);
+            out
+        };
+        written(self) == written(other)
+    }
+}
+
+impl Row for ClaimRow {
+    const TABLE: Table = Table::Claims;
+    /// The account's number.
+    type Key = u32;
+
+    fn write(&self, out: &mut Vec<u8>) {
         out.put_u8(VERSION);
         out.put_u8(u8::from(self.claiming.open));
-        put_text(&mut out, Some(self.account.as_str()));
+        put_text(out, Some(self.account.as_str()));
         if let Some(last) = &self.claiming.last {
             out.extend_from_slice(last.visit.nonce());
             out.put_u32(last.user);
             out.extend_from_slice(&last.progress.to_bytes());
             out.put_u64(last.claimed_at.0);
-            put_text(&mut out, Some(last.visit.time()));
-            put_text(&mut out, last.identifier.as_deref());
+            put_text(out, Some(last.visit.time()));
+            put_text(out, last.identifier.as_deref());
         }
-        stamp("claims", &number.to_be_bytes(), &mut out);
-        out
     }
 
-    pub(crate) fn decode(number: u32, value: &[u8]) -> Result<Self, Damaged> {
-        let body = stamped("claims", &number.to_be_bytes(), value)?;
-        Self::read(body).ok_or(Damaged("claims"))
-    }
-
-    fn read(mut from: &[u8]) -> Option<Self> {
-        if from.try_get_u8().ok()? != VERSION {
-            return None;
-        }
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        version(from, VERSION)?;
         let open = from.try_get_u8().ok()? != 0;
-        let account = AccountId::new(&get_text(&mut from)??).ok()?;
+        let account = AccountId::new(&get_text(from)??).ok()?;
         let last = if from.is_empty() { None } else { Some(read_last(from)?) };
         Some(Self { account, claiming: Claiming { open, last } })
     }
 }
 
-fn read_last(mut from: &[u8]) -> Option<LastClaim> {
+fn read_last(from: &mut &[u8]) -> Option<LastClaim> {
     let nonce: [u8; 32] = *from.first_chunk()?;
     from.advance(nonce.len());
     let user = from.try_get_u32().ok()?;
     let progress = Progress::from_bytes([from.try_get_u8().ok()?, from.try_get_u8().ok()?])?;
-    let claimed_at = Millis(from.try_get_u64().ok()?);
-    let visit = Visit::new(&BASE64URL_NOPAD.encode(&nonce), &get_text(&mut from)??).ok()?;
-    let identifier = get_text(&mut from)?;
+    let claimed_at = millis(from)?;
+    let visit = Visit::new(&BASE64URL_NOPAD.encode(&nonce), &get_text(from)??).ok()?;
+    let identifier = get_text(from)?;
     Some(LastClaim { visit, user, identifier, progress, claimed_at })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::tests::is_checked;
     use super::*;
     use crate::domain::confirm::Step;
+    use crate::domain::time::Millis;
 
     fn visit(time: &str) -> Visit {
         Visit::new(&BASE64URL_NOPAD.encode(&[7; 32]), time).unwrap()
@@ -90,14 +98,7 @@ mod tests {
     #[test]
     fn rows_come_back_and_belong_to_their_account() {
         for row in rows() {
-            let value = row.encode(3);
-            assert_eq!(ClaimRow::decode(3, &value).unwrap().encode(3), value);
-            assert!(ClaimRow::decode(4, &value).is_err());
-            for at in 0..value.len() {
-                let mut changed = value.clone();
-                changed[at] ^= 1;
-                assert!(ClaimRow::decode(3, &changed).is_err(), "byte {at}");
-            }
+            is_checked(&row, 3, 4);
         }
     }
 }

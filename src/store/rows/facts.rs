@@ -1,35 +1,85 @@
-//! Small facts that are kept by name.
+//! Rows of `meta`: small facts, each kept by its name.
 
 use std::collections::BTreeMap;
 
-use super::codec::Damaged;
+use bytes::{Buf, BufMut};
+
+use super::row::{Damaged, Row, Table, rest};
+use super::text::millis;
 use crate::domain::time::Millis;
 
-/// Name of the epoch among the daemon's facts.
-pub(crate) const EPOCH: &str = "epoch";
-/// Name of what is known of the webhook keys' proofs.
-pub(crate) const PROOFS: &str = "hmac-proofs";
-/// Name of the pauses of queues.
-pub(crate) const PAUSED: &str = "paused-queues";
+/// A fact of any kind.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fact(pub Vec<u8>);
 
-pub(crate) fn read_epoch(fact: &[u8]) -> Result<u64, Damaged> {
-    Ok(u64::from_be_bytes(fact.try_into().map_err(|_| Damaged("meta"))?))
+impl Row for Fact {
+    const TABLE: Table = Table::Meta;
+    type Key = &'static str;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        Some(Self(rest(from)))
+    }
+}
+
+impl Fact {
+    /// Name of the epoch.
+    pub(crate) const EPOCH: &'static str = "epoch";
+    /// Name of what is known of the webhook keys' proofs.
+    pub(crate) const PROOFS: &'static str = "hmac-proofs";
+    /// Name of what tells whether a master key is the store's.
+    pub(crate) const CANARY: &'static str = "canary";
+    /// The same under the newer master key while keys are being put under it: from the first start with both, data keys
+    /// are made that only the newer one opens.
+    pub(crate) const NEXT_CANARY: &'static str = "next_canary";
+
+    /// A fact that is a number.
+    pub(crate) fn number(&self) -> Result<u64, Damaged> {
+        Ok(u64::from_be_bytes(self.0.as_slice().try_into().map_err(|_| Self::TABLE.damaged())?))
+    }
 }
 
 /// The paused queues by number, and since when each is paused.
-pub(crate) type Paused = BTreeMap<u16, Millis>;
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Paused(pub BTreeMap<u16, Millis>);
 
-pub(crate) fn read_paused(fact: &[u8]) -> Result<Paused, Damaged> {
-    let (pairs, rest) = fact.as_chunks::<10>();
-    if !rest.is_empty() {
-        return Err(Damaged("meta"));
-    }
-    let pair =
-        |&[a, b, since @ ..]: &[u8; 10]| (u16::from_be_bytes([a, b]), Millis(u64::from_be_bytes(since)));
-    Ok(pairs.iter().map(pair).collect())
+impl Paused {
+    /// Its name.
+    pub(crate) const NAME: &'static str = "paused-queues";
 }
 
-pub(crate) fn paused_fact(paused: &Paused) -> Vec<u8> {
-    let pair = |(queue, since): (&u16, &Millis)| [&queue.to_be_bytes()[..], &since.0.to_be_bytes()].concat();
-    paused.iter().flat_map(pair).collect()
+impl Row for Paused {
+    const TABLE: Table = Table::Meta;
+    type Key = &'static str;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for (queue, since) in &self.0 {
+            out.put_u16(*queue);
+            out.put_u64(since.0);
+        }
+    }
+
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        let mut paused = BTreeMap::new();
+        while !from.is_empty() {
+            paused.insert(from.try_get_u16().ok()?, millis(from)?);
+        }
+        Some(Self(paused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::tests::is_checked;
+    use super::*;
+
+    #[test]
+    fn facts_come_back_and_belong_to_their_name() {
+        is_checked(&Fact(vec![1, 2]), Fact::EPOCH, Fact::PROOFS);
+        let paused = BTreeMap::from([(1, Millis(2)), (3, Millis(4))]);
+        is_checked(&Paused(paused), Paused::NAME, Fact::EPOCH);
+    }
 }

@@ -1,7 +1,17 @@
 //! How records lie on disk.
 
 pub(crate) mod account;
+pub(crate) mod aside;
 pub(crate) mod attempts;
+pub(crate) mod chunk;
 pub(crate) mod claim;
-pub(crate) mod codec;
+pub(crate) mod code;
+pub(crate) mod event;
 pub(crate) mod facts;
+pub(crate) mod fields;
+pub(crate) mod ids;
+pub(crate) mod journal;
+pub(crate) mod row;
+pub(crate) mod small;
+pub(crate) mod text;
+pub(crate) mod token;

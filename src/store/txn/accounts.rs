@@ -1,23 +1,19 @@
 //! Rows of accounts and users.
 
-use redb::ReadableTable;
-
 use super::transaction::Txn;
 use crate::domain::ids::UserId;
 use crate::store::kv::error::Fault;
 use crate::store::memory::index::hash;
 use crate::store::rows::account::AccountRow;
-use crate::store::rows::codec::{Damaged, stamp};
+use crate::store::rows::row::Table;
+use crate::store::rows::small::{AccountNumber, UserRow};
 
 pub(crate) fn add_account(txn: &mut Txn<'_>, row: &AccountRow) -> Result<u32, Fault> {
-    let Some(id) = &row.id else { return Err(Damaged("accounts").into()) };
+    let Some(id) = &row.id else { return Err(Table::Accounts.damaged().into()) };
     let tenure = &row.tenure;
     let number = txn.core.accounts.add(id, tenure.holder(), tenure.state);
     write_account(txn, number, row)?;
-    let key = hash(id);
-    let mut value = number.to_be_bytes().to_vec();
-    stamp("account_ids", &key, &mut value);
-    txn.tables.account_ids()?.insert(&key[..], value.as_slice())?;
+    txn.tables.put(hash(id), &AccountNumber(number))?;
     Ok(number)
 }
 
@@ -34,9 +30,7 @@ pub(crate) fn user_number(txn: &mut Txn<'_>, user: &UserId) -> Result<u32, Fault
         return Ok(number);
     }
     let number = txn.users.add(user, known);
-    let mut value = user.as_str().as_bytes().to_vec();
-    stamp("users", &number.to_be_bytes(), &mut value);
-    txn.tables.users()?.insert(number, value.as_slice())?;
+    txn.tables.put(number, &UserRow(user.clone()))?;
     Ok(number)
 }
 
@@ -50,14 +44,11 @@ pub(crate) fn user_name(txn: &Txn<'_>, number: u32) -> Option<UserId> {
 }
 
 pub(crate) fn write_account(txn: &mut Txn<'_>, number: u32, row: &AccountRow) -> Result<(), Fault> {
-    let value = row.encode(number);
-    txn.tables.accounts()?.insert(number, value.as_slice())?;
+    txn.tables.put(number, row)?;
     txn.core.accounts.set_link(number, &row.tenure);
     Ok(())
 }
 
 pub(crate) fn read_account(txn: &mut Txn<'_>, number: u32) -> Result<Option<AccountRow>, Fault> {
-    let table = txn.tables.accounts()?;
-    let Some(value) = table.get(number)? else { return Ok(None) };
-    Ok(Some(AccountRow::decode(number, value.value())?))
+    txn.tables.row(number)
 }

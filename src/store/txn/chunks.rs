@@ -1,7 +1,5 @@
 //! Events are appended to the chunk of the commit, and marked as done; a chunk goes with its last.
 
-use redb::ReadableTable;
-
 use super::keys::event_aad;
 use super::transaction::{Staged, Txn};
 use super::{keys, off_queue};
@@ -9,10 +7,15 @@ use crate::domain::backlog;
 use crate::domain::event::Event;
 use crate::domain::time::Millis;
 use crate::store::kv::error::Fault;
-use crate::store::kv::tables::progress_key_bytes;
-use crate::store::memory::core::{Chunk, Core};
+use crate::store::memory::core::{ChunkState, Core};
 use crate::store::memory::index::{NO_USER, seconds};
-use crate::store::rows::codec::{Damaged, PARKED, Slot, chunk_head, encode_event, stamp, stamped, to_u32};
+use crate::store::rows::aside::{Aside, PARKED};
+use crate::store::rows::attempts::Attempts;
+use crate::store::rows::chunk::{Chunk, Slot};
+use crate::store::rows::event::encode_event;
+use crate::store::rows::row::Table;
+use crate::store::rows::small::Progress;
+use crate::store::rows::text::to_u32;
 use crate::vault::SEAL_OVERHEAD;
 
 /// redb rounds large values up to powers of two: a chunk stays below 64 KiB with its head.
@@ -73,20 +76,17 @@ fn next_seq(txn: &mut Txn<'_>) -> u64 {
 }
 
 pub(crate) fn flush_chunk(txn: &mut Txn<'_>) -> Result<(), Fault> {
-    let chunk = &mut txn.core.chunk;
-    let pairs: usize = chunk.slots.iter().map(|s| s.queues.len()).sum();
-    if pairs == 0 {
-        chunk.clear();
-        return Ok(());
+    let Core { chunk, chunks, log_bytes, .. } = &mut *txn.core;
+    let pairs = to_u32(chunk.slots.iter().map(|s| s.queues.len()).sum());
+    if pairs > 0 {
+        let first = txn.chunk_first;
+        chunk.at = txn.now;
+        let bytes = to_u32(txn.tables.put_sized(first, chunk)?);
+        let count = to_u32(chunk.slots.len());
+        chunks.insert(first, ChunkState { count, pairs, live: pairs, bytes, at: seconds(txn.now) });
+        *log_bytes += u64::from(bytes);
     }
-    let first = txn.chunk_first;
-    let count = to_u32(chunk.slots.len());
-    let value = chunk.finish("log", first, txn.now);
-    txn.tables.log()?.insert(first, value.as_slice())?;
-    let bytes = to_u32(value.len());
-    let chunk = Chunk { count, pairs: to_u32(pairs), live: to_u32(pairs), bytes, at: seconds(txn.now) };
-    txn.core.chunks.insert(first, chunk);
-    txn.core.log_bytes += u64::from(bytes);
+    chunk.clear();
     Ok(())
 }
 
@@ -98,16 +98,16 @@ pub(crate) fn sealed_record(
     seq: u64,
 ) -> Result<(Vec<u8>, u32, Millis), Fault> {
     if let Some(first) = txn.core.chunk_of(seq) {
-        let table = txn.tables.log()?;
-        let value = table.get(first)?.ok_or(Damaged("log"))?;
-        let head = chunk_head("log", first, value.value())?;
-        let index = usize::try_from(seq - first).map_err(|_| Damaged("log"))?;
-        let slot = head.slots.get(index).filter(|s| s.account == account).ok_or(Damaged("log"))?;
-        let sealed = head.sealed(value.value(), index).ok_or(Damaged("log"))?;
-        return Ok((sealed.to_vec(), slot.user, head.at));
+        let damaged = Table::Log.damaged();
+        let found = txn.tables.get::<Chunk>(first)?.ok_or(damaged)?;
+        let (chunk, sealed) = Chunk::head(first, found.bytes())?;
+        let index = usize::try_from(seq - first).map_err(|_| damaged)?;
+        let slot = chunk.slots.get(index).filter(|s| s.account == account).ok_or(damaged)?;
+        return Ok((chunk.event(sealed, index)?.to_vec(), slot.user, chunk.at));
     }
-    let parked = off_queue::read_aside(txn, (PARKED, u64::from(queue), seq, 0))?.ok_or(Damaged("aside"))?;
-    Ok((parked.sealed, parked.user, parked.at))
+    let parked: Option<Aside> = txn.tables.row((PARKED, u64::from(queue), seq, 0))?;
+    let Aside { sealed, user, at, .. } = parked.ok_or(Table::Aside.damaged())?;
+    Ok((sealed, user, at))
 }
 
 /// Marks an event as done for a queue; a chunk goes with its last.
@@ -115,7 +115,7 @@ pub(crate) fn sealed_record(
 pub(crate) fn mark_done(txn: &mut Txn<'_>, queue: u16, seq: u64, had_failures: bool) -> Result<(), Fault> {
     debug_assert!(!txn.leaves(queue, seq), "an event leaves a queue once");
     if had_failures || txn.failed.contains(&(queue, seq)) {
-        txn.tables.attempts()?.remove((queue, seq))?;
+        txn.tables.remove::<Attempts>((queue, seq))?;
     }
     let Some(first) = txn.core.chunk_of(seq) else {
         let key = (PARKED, u64::from(queue), seq, 0);
@@ -134,9 +134,9 @@ pub(crate) fn mark_done(txn: &mut Txn<'_>, queue: u16, seq: u64, had_failures: b
 pub(crate) fn remove_chunk(txn: &mut Txn<'_>, first: u64) -> Result<(), Fault> {
     let Some(chunk) = txn.core.chunks.remove(&first) else { return Ok(()) };
     txn.core.log_bytes = txn.core.log_bytes.saturating_sub(u64::from(chunk.bytes));
-    txn.tables.log()?.remove(first)?;
+    txn.tables.remove::<Chunk>(first)?;
     if chunk.pairs > 1 {
-        txn.tables.progress()?.clear((first, 0)..=(first, u16::MAX))?;
+        txn.tables.clear::<Progress>((first, 0)..=(first, u16::MAX))?;
     }
     Ok(())
 }
@@ -144,14 +144,9 @@ pub(crate) fn remove_chunk(txn: &mut Txn<'_>, first: u64) -> Result<(), Fault> {
 fn set_progress(txn: &mut Txn<'_>, first: u64, queue: u16, index: u64) -> Result<(), Fault> {
     let key = (first, queue);
     let count = txn.core.chunks.get(&first).map_or(0, |c| c.count as usize);
-    let table = txn.tables.progress()?;
-    let mut bits = match table.get(key)? {
-        Some(value) => stamped("progress", &progress_key_bytes(key), value.value())?.to_vec(),
-        None => vec![0; count.div_ceil(8)],
-    };
-    let index = usize::try_from(index).map_err(|_| Damaged("progress"))?;
-    *bits.get_mut(index / 8).ok_or(Damaged("progress"))? |= 1 << (index % 8);
-    stamp("progress", &progress_key_bytes(key), &mut bits);
-    txn.tables.progress()?.insert(key, bits.as_slice())?;
-    Ok(())
+    let damaged = Table::Progress.damaged();
+    let Progress(mut bits) = txn.tables.row(key)?.unwrap_or_else(|| Progress(vec![0; count.div_ceil(8)]));
+    let index = usize::try_from(index).map_err(|_| damaged)?;
+    *bits.get_mut(index / 8).ok_or(damaged)? |= 1 << (index % 8);
+    txn.tables.put(key, &Progress(bits))
 }

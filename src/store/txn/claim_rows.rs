@@ -1,7 +1,5 @@
 //! Rows of claims: who may claim an account, and how far the last claim is.
 
-use redb::ReadableTable;
-
 use super::transaction::{Staged, Txn};
 use crate::domain::ids::AccountId;
 use crate::domain::link::Claiming;
@@ -14,7 +12,7 @@ pub(crate) fn forget_stale_claim(txn: &mut Txn<'_>, number: u32) -> Result<(), F
 }
 
 fn drop_claim(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
-    if txn.tables.claims()?.remove(number)?.is_some() {
+    if txn.tables.remove::<ClaimRow>(number)?.is_some() {
         txn.staged.push(Staged::Claim { account: number });
     }
     Ok(())
@@ -22,9 +20,7 @@ fn drop_claim(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
 
 /// Nothing as well where it does not read: nobody can claim the account then, and everything else goes on.
 pub(crate) fn claim_row(txn: &mut Txn<'_>, number: u32) -> Result<Option<ClaimRow>, Fault> {
-    let table = txn.tables.claims()?;
-    let Some(value) = table.get(number)? else { return Ok(None) };
-    let row = ClaimRow::decode(number, value.value());
+    let Some(row) = txn.tables.get(number)?.map(|found| found.row()) else { return Ok(None) };
     if row.is_err() {
         crate::store::memory::shared::bump(&txn.shared.stats.damaged);
     }
@@ -43,11 +39,10 @@ pub(crate) fn write_claiming(
         return if before.is_some() { drop_claim(txn, number) } else { Ok(()) };
     }
     let row = ClaimRow { account: account.clone(), claiming };
-    let value = row.encode(number);
-    if !code_came && before.is_some_and(|before| before.encode(number) == value) {
+    if !code_came && before.is_some_and(|before| before.says(&row)) {
         return Ok(());
     }
-    txn.tables.claims()?.insert(number, value.as_slice())?;
+    txn.tables.put(number, &row)?;
     txn.staged.push(Staged::Claim { account: number });
     Ok(())
 }

@@ -8,8 +8,6 @@ use std::collections::BTreeSet;
 use std::mem::{replace, take};
 use std::time::Duration;
 
-use redb::ReadTransaction;
-
 use super::transaction::Txn;
 use super::{accounts, claim_rows, links};
 use crate::domain::claim::{Bid, Ruling};
@@ -21,11 +19,11 @@ use crate::domain::time::Millis;
 use crate::domain::visit::Visit;
 use crate::store::command::Claimable;
 use crate::store::kv::error::Fault;
-use crate::store::kv::tables::{ACCOUNTS, CLAIMS, begin_read};
+use crate::store::kv::view::View;
 use crate::store::memory::shared::Shared;
 use crate::store::rows::account::AccountRow;
 use crate::store::rows::claim::ClaimRow;
-use crate::store::rows::codec::Damaged;
+use crate::store::rows::row::Table;
 
 /// Rows that are read at a time when a nonce is looked for: a long read makes the file grow.
 const PAGE: usize = 4096;
@@ -109,11 +107,10 @@ pub(crate) fn claimable_among(
             }
         }
     };
-    let txn = shared.with_db(begin_read)?;
-    let table = txn.open_table(CLAIMS)?;
+    let table = shared.view()?.table()?;
     for &number in numbers {
-        if let Some(value) = table.get(number)? {
-            see(number, &ClaimRow::decode(number, value.value())?);
+        if let Some(row) = table.row(number)? {
+            see(number, &row);
         }
     }
     Ok(found)
@@ -143,12 +140,11 @@ fn each_row(
     after: Option<u32>,
     mut read: impl FnMut(u32, &ClaimRow) -> bool,
 ) -> Result<Option<u32>, Fault> {
-    let txn = shared.with_db(begin_read)?;
     let from = after.map_or(0, |after| after.saturating_add(1));
-    for row in txn.open_table(CLAIMS)?.range(from..)? {
-        let (number, value) = row?;
-        let number = number.value();
-        let Ok(row) = ClaimRow::decode(number, value.value()) else {
+    for found in shared.view()?.table()?.range(from..)? {
+        let found = found?;
+        let number = found.key()?;
+        let Ok(row) = found.row() else {
             crate::store::memory::shared::bump(&shared.stats.damaged);
             tracing::error!(account_number = number, "the record of who may claim an account is damaged");
             continue;
@@ -161,24 +157,18 @@ fn each_row(
 }
 
 /// How far the account's last claim is.
-pub(crate) fn step_of(txn: &ReadTransaction, number: u32) -> Result<Option<Step>, Fault> {
-    let table = txn.open_table(CLAIMS)?;
-    let Some(value) = table.get(number)? else { return Ok(None) };
-    let row = ClaimRow::decode(number, value.value()).ok();
+pub(crate) fn step_of(view: &View, number: u32) -> Result<Option<Step>, Fault> {
+    let row = view.table::<ClaimRow>()?.get(number)?.and_then(|found| found.row().ok());
     Ok(row.and_then(|row| row.claiming.last).map(|last| last.progress.step))
 }
 
 pub(crate) fn claim_of(shared: &Shared, number: u32) -> Result<Option<Claim>, Fault> {
-    let txn = shared.with_db(begin_read)?;
-    let table = txn.open_table(CLAIMS)?;
-    let Some(value) = table.get(number)? else { return Ok(None) };
-    let ClaimRow { account, claiming } = ClaimRow::decode(number, value.value())?;
+    let view = shared.view()?;
+    let Some(ClaimRow { account, claiming }) = view.row(number)? else { return Ok(None) };
     let Some(LastClaim { visit, user, identifier, progress, .. }) = claiming.last else { return Ok(None) };
-    let row = txn.open_table(ACCOUNTS)?.get(number)?;
-    let row = row.map(|row| AccountRow::decode(number, row.value())).transpose()?;
-    let code_at = row.map_or(Millis(0), |row| row.tenure.code_at);
+    let code_at = view.row(number)?.map_or(Millis(0), |row: AccountRow| row.tenure.code_at);
     let user = shared.users().name(user).and_then(|name| UserId::new(name).ok());
-    let user = user.ok_or(Damaged("claims"))?;
+    let user = user.ok_or(Table::Claims.damaged())?;
     Ok(Some(Claim { number, account, user, visit, identifier, progress, code_at }))
 }
 

@@ -3,27 +3,20 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, BufMut};
-use redb::ReadableTable;
-use sha2::{Digest, Sha256};
-
-use super::tokens::{fields, read_fields};
 use super::transaction::Txn;
 use super::{keys, unidentified};
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::refresh;
 use crate::domain::ring_time::RingTime;
-use crate::domain::secret::Secret;
 use crate::domain::time::Millis;
 use crate::domain::tokens::{Pair, Span};
 use crate::store::kv::error::Fault;
-use crate::store::kv::tables::{CODES, begin_read};
 use crate::store::memory::index::NO_ACCOUNT;
 use crate::store::memory::shared::Shared;
-use crate::store::rows::codec::{Damaged, stamp, stamped};
+use crate::store::rows::code::{CodeId, CodeRow, code_aad, open_code};
+use crate::store::rows::fields::fields;
 use crate::vault::{DataKey, Purpose};
 
-const VERSION: u8 = 1;
 /// How long one is remembered that was exchanged: an OAuth that sees it again may revoke what it gave for it (RFC 6749 §4.1.2).
 const EXCHANGED_FOR: Duration = refresh::LIFE;
 /// And any other, which may be made up.
@@ -32,10 +25,6 @@ const OTHERS_FOR: Duration = Duration::from_hours(1);
 const LONGEST_WAY: Duration = Duration::from_mins(10);
 /// Between two looks for what is too old.
 const CLEANING: Duration = Duration::from_mins(1);
-
-/// Names a code without telling it: the start of its SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CodeId([u8; 16]);
 
 /// What a code was taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,92 +56,28 @@ pub struct Exchanged {
 
 /// Codes that are not at their end.
 pub(crate) fn waiting(shared: &Shared) -> Result<Vec<WaitingCode>, Fault> {
-    let txn = shared.with_db(begin_read)?;
     let mut waiting = Vec::new();
-    for row in txn.open_table(CODES)?.iter()? {
-        let (key, value) = row?;
-        let Ok(id) = key.value().try_into().map(CodeId) else { continue };
+    for found in shared.view()?.table::<CodeRow>()?.range(..)? {
+        let found = found?;
         // One that does not read can't be exchanged either.
-        let Ok(CodeRow { received_at, tries, end: None, .. }) = CodeRow::decode(&id, value.value()) else {
-            continue;
-        };
-        waiting.push(WaitingCode { id, received_at, tries });
+        if let (Ok(id), Ok(row)) = (found.key(), found.row())
+            && row.end.is_none()
+        {
+            waiting.push(waiting_code(id, &row));
+        }
     }
     Ok(waiting)
 }
 
-impl CodeId {
-    fn of(code: &Secret<String>) -> Self {
-        let digest = Sha256::digest(code.expose().as_bytes());
-        let mut id = [0; 16];
-        id.copy_from_slice(&digest[..16]);
-        Self(id)
-    }
-}
-
-/// A row of `codes`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct CodeRow {
-    received_at: Millis,
-    tries: u8,
-    /// Nothing while it is on its way.
-    end: Option<CodeEnd>,
-    /// Empty at its end.
-    sealed: Vec<u8>,
-}
-
-impl CodeRow {
-    fn waiting(&self, id: CodeId) -> WaitingCode {
-        WaitingCode { id, received_at: self.received_at, tries: self.tries }
-    }
-
-    fn encode(&self, id: CodeId) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24 + self.sealed.len());
-        out.put_u8(VERSION);
-        out.put_u64(self.received_at.0);
-        out.put_u8(self.tries);
-        out.put_u8(self.end.map_or(0, |end| end as u8));
-        out.extend_from_slice(&self.sealed);
-        stamp("codes", &id.0, &mut out);
-        out
-    }
-
-    fn decode(id: &CodeId, value: &[u8]) -> Result<Self, Damaged> {
-        let body = stamped("codes", &id.0, value)?;
-        Self::read(body).ok_or(Damaged("codes"))
-    }
-
-    fn read(mut from: &[u8]) -> Option<Self> {
-        if from.try_get_u8().ok()? != VERSION {
-            return None;
-        }
-        let received_at = Millis(from.try_get_u64().ok()?);
-        let tries = from.try_get_u8().ok()?;
-        let end = match from.try_get_u8().ok()? {
-            0 => None,
-            byte => Some(CodeEnd::from_u8(byte)?),
-        };
-        Some(Self { received_at, tries, end, sealed: from.to_vec() })
-    }
-}
-
-fn open_code(key: &DataKey, id: CodeId, sealed: &[u8]) -> Option<Grant> {
-    let plain = zeroize::Zeroizing::new(key.open(&code_aad(id), sealed).ok()?);
-    let [code, verifier] = read_fields(&plain)?;
-    Some(Grant { code: Secret::new(code?), verifier: verifier.map(Secret::new) })
-}
-
-/// What a code is sealed together with: its own name.
-fn code_aad(id: CodeId) -> Vec<u8> {
-    [b"ringhookd/code/v1\0", &id.0[..]].concat()
+fn waiting_code(id: CodeId, row: &CodeRow) -> WaitingCode {
+    WaitingCode { id, received_at: row.received_at, tries: row.tries }
 }
 
 pub(crate) fn keep_code(txn: &mut Txn<'_>, grant: &Grant) -> Result<KeptCode, Fault> {
     let id = CodeId::of(&grant.code);
-    if let Some(value) = txn.tables.codes()?.get(&id.0[..])? {
-        let row = CodeRow::decode(&id, value.value());
-        let waiting = row.ok().filter(|row| row.end.is_none());
-        return Ok(waiting.map_or(KeptCode::Known, |row| KeptCode::Waiting(row.waiting(id))));
+    if let Some(found) = txn.tables.get::<CodeRow>(id)? {
+        let waiting = found.row().ok().filter(|row| row.end.is_none());
+        return Ok(waiting.map_or(KeptCode::Known, |row| KeptCode::Waiting(waiting_code(id, &row))));
     }
     if txn.now.since(txn.core.codes_cleaned_at) >= CLEANING || txn.now < txn.core.codes_cleaned_at {
         txn.core.codes_cleaned_at = txn.now;
@@ -166,7 +91,7 @@ pub(crate) fn keep_code(txn: &mut Txn<'_>, grant: &Grant) -> Result<KeptCode, Fa
     let mut sealed = Vec::new();
     key.seal(&code_aad(id), &plain, &mut sealed)?;
     let row = CodeRow { received_at: txn.now, tries: 0, end: None, sealed };
-    write_code(txn, id, &row)?;
+    txn.tables.put(id, &row)?;
     Ok(KeptCode::New(id))
 }
 
@@ -177,19 +102,19 @@ pub(crate) fn send_code(txn: &mut Txn<'_>, id: CodeId) -> Result<Option<Grant>, 
         return Ok(None);
     };
     let tries = row.tries.saturating_add(1);
-    write_code(txn, id, &CodeRow { tries, ..row })?;
+    txn.tables.put(id, &CodeRow { tries, ..row })?;
     Ok(Some(grant))
 }
 
 pub(crate) fn unsend_code(txn: &mut Txn<'_>, id: CodeId) -> Result<(), Fault> {
     let Some(row) = code(txn, id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
     let tries = row.tries.saturating_sub(1);
-    write_code(txn, id, &CodeRow { tries, ..row })
+    txn.tables.put(id, &CodeRow { tries, ..row })
 }
 
 pub(crate) fn end_code(txn: &mut Txn<'_>, id: CodeId, end: CodeEnd) -> Result<(), Fault> {
     let Some(row) = code(txn, id)?.filter(|row| row.end.is_none()) else { return Ok(()) };
-    write_code(txn, id, &CodeRow { end: Some(end), sealed: Vec::new(), ..row })
+    txn.tables.put(id, &CodeRow { end: Some(end), sealed: Vec::new(), ..row })
 }
 
 pub(crate) fn exchanged_code(txn: &mut Txn<'_>, id: CodeId, exchanged: &Exchanged) -> Result<u32, Fault> {
@@ -200,10 +125,8 @@ pub(crate) fn exchanged_code(txn: &mut Txn<'_>, id: CodeId, exchanged: &Exchange
 /// Whether a code may be on its way to OAuth.
 pub(crate) fn any_waiting(txn: &mut Txn<'_>) -> Result<bool, Fault> {
     let now = txn.now;
-    for row in txn.tables.codes()?.iter()? {
-        let (key, value) = row?;
-        let Ok(id) = key.value().try_into().map(CodeId) else { continue };
-        let row = CodeRow::decode(&id, value.value());
+    for found in txn.tables.range::<CodeRow>(..)? {
+        let row = found?.row();
         if row.is_ok_and(|row| row.end.is_none() && now.since(row.received_at) <= LONGEST_WAY) {
             return Ok(true);
         }
@@ -222,49 +145,14 @@ fn codes_key(txn: &mut Txn<'_>) -> Result<Option<DataKey>, Fault> {
 
 fn forget_old_codes(txn: &mut Txn<'_>) -> Result<(), Fault> {
     let now = txn.now;
-    let keep = |key: &[u8], value: &[u8]| {
-        let id = key.try_into().map(CodeId).ok()?;
-        let CodeRow { received_at, end, .. } = CodeRow::decode(&id, value).ok()?;
+    let keep = |CodeRow { received_at, end, .. }: CodeRow| {
         let long = if end == Some(CodeEnd::Exchanged) { EXCHANGED_FOR } else { OTHERS_FOR };
         // One without an end has somebody who will tell it.
-        Some(end.is_none() || now.since(received_at) <= long)
+        end.is_none() || now.since(received_at) <= long
     };
-    txn.tables.codes()?.retain(|key, value| keep(key, value).unwrap_or(false))?;
-    Ok(())
+    txn.tables.retain(|row| row.is_ok_and(keep))
 }
 
 fn code(txn: &mut Txn<'_>, id: CodeId) -> Result<Option<CodeRow>, Fault> {
-    let table = txn.tables.codes()?;
-    let Some(value) = table.get(&id.0[..])? else { return Ok(None) };
-    Ok(CodeRow::decode(&id, value.value()).ok())
-}
-
-fn write_code(txn: &mut Txn<'_>, id: CodeId, row: &CodeRow) -> Result<(), Fault> {
-    let value = row.encode(id);
-    txn.tables.codes()?.insert(&id.0[..], value.as_slice())?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vault::Vault;
-
-    #[test]
-    fn rows_come_back_and_a_code_opens_only_under_its_name() {
-        let (id, other) = (CodeId([7; 16]), CodeId([8; 16]));
-        for end in CodeEnd::ALL.map(Some).into_iter().chain([None]) {
-            let row = CodeRow { received_at: Millis(5), tries: 1, end, sealed: vec![1, 2] };
-            let value = row.encode(id);
-            assert_eq!(CodeRow::decode(&id, &value), Ok(row));
-            assert!(CodeRow::decode(&other, &value).is_err());
-        }
-        let vault = Vault::from_hex("a1".repeat(32).as_bytes(), None).unwrap();
-        let (key, _) = vault.fresh_key(0, Purpose::Tokens).unwrap();
-        let mut sealed = Vec::new();
-        key.seal(&code_aad(id), &fields(&[Some("code"), None]), &mut sealed).unwrap();
-        let grant = open_code(&key, id, &sealed).unwrap();
-        assert!(grant.code.expose() == "code" && grant.verifier.is_none());
-        assert!(open_code(&key, other, &sealed).is_none());
-    }
+    Ok(txn.tables.get(id)?.and_then(|found| found.row().ok()))
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use redb::ReadableTable;
-
 use super::accounts;
 use super::transaction::Txn;
 use crate::domain::ids::DeviceId;
@@ -13,25 +11,10 @@ use crate::store::kv::error::Fault;
 use crate::store::memory::core::DeviceHint;
 use crate::store::memory::index::{self, NO_ACCOUNT};
 use crate::store::memory::shared::bump;
-use crate::store::rows::codec::{stamp, stamped};
+use crate::store::rows::small::DeviceRow;
 
 /// The newest event of a device is in memory, and on disk where it is so much newer than what is there.
 const NOTED_EVERY: Duration = Duration::from_hours(24);
-
-/// Whose a device is, and the newest event that says so, by Ring's time; [`NO_ACCOUNT`]'s when it was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DeviceRow {
-    account: u32,
-    since: Millis,
-}
-
-impl DeviceRow {
-    fn read(body: &[u8]) -> Option<Self> {
-        let (account, since) = body.split_first_chunk::<4>()?;
-        let since = Millis(u64::from_be_bytes(since.try_into().ok()?));
-        Some(Self { account: u32::from_be_bytes(*account), since })
-    }
-}
 
 fn device_key(device: &DeviceId) -> [u8; 16] {
     index::short_hash(device.as_str())
@@ -136,10 +119,8 @@ pub(crate) fn forget_device(
 
 /// The row of a device, where the time in it may be true: one that is still to come at Ring says nothing.
 fn read_device(txn: &mut Txn<'_>, key: &[u8; 16]) -> Result<Option<DeviceRow>, Fault> {
-    let table = txn.tables.devices()?;
-    let Some(value) = table.get(&key[..])? else { return Ok(None) };
+    let Some(row) = txn.tables.get::<DeviceRow>(*key)?.map(|found| found.row().ok()) else { return Ok(None) };
     // A damaged row is written anew when the device is next heard of with its account.
-    let row = stamped("devices", key, value.value()).ok().and_then(DeviceRow::read);
     if row.is_none() {
         bump(&txn.shared.stats.damaged);
     }
@@ -149,9 +130,6 @@ fn read_device(txn: &mut Txn<'_>, key: &[u8; 16]) -> Result<Option<DeviceRow>, F
 }
 
 fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(), Fault> {
-    let mut value = row.account.to_be_bytes().to_vec();
-    value.extend_from_slice(&row.since.0.to_be_bytes());
-    stamp("devices", key, &mut value);
     let DeviceRow { account, since } = row;
     if account == NO_ACCOUNT {
         txn.core.devices.remove(index::key(key));
@@ -159,5 +137,5 @@ fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(),
         let hint = DeviceHint { account, newest: since, written: since };
         txn.core.devices.insert(index::key(key), hint);
     }
-    txn.tables.devices()?.insert(&key[..], value.as_slice())
+    txn.tables.put(*key, &row)
 }

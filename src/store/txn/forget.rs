@@ -9,6 +9,7 @@ use crate::store::command::AccountRefusal;
 use crate::store::kv::error::Fault;
 use crate::store::memory::index::hash;
 use crate::store::rows::account::OURS;
+use crate::store::rows::small::{AccountNumber, WrappedKey};
 use crate::vault::Purpose;
 
 /// Destroys an account with its tokens and keys, and with these its events wherever they lie: nobody reads one from
@@ -16,10 +17,10 @@ use crate::vault::Purpose;
 pub(crate) fn forget(txn: &mut Txn<'_>, account: &AccountId) -> Result<Result<u32, AccountRefusal>, Fault> {
     let Some(number) = txn.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
     links::on_link(txn, number, Event::Forget)?;
-    txn.tables.keys()?.remove((number, Purpose::Events as u8))?;
+    txn.tables.remove::<WrappedKey>((number, Purpose::Events as u8))?;
     txn.core.drop_key(number);
     txn.core.accounts.forget(number);
-    txn.tables.account_ids()?.remove(&hash(account)[..])?;
+    txn.tables.remove::<AccountNumber>(hash(account))?;
     if !account.as_str().starts_with(OURS) {
         tombstones::put(txn, account)?;
         txn.note(What::AccountForgotten, |_, entry| Ok(entry.of(account)))?;

@@ -1,12 +1,9 @@
 //! Events that wait for a user of their account: held, released in order, or buried.
 
-use crate::domain::event::Event;
-
-use redb::ReadableTable;
-
 use super::transaction::Txn;
 use super::{accounts, chunks, keys, letters, off_queue, routing, tombstones};
 use crate::domain::cloudevent::Mark;
+use crate::domain::event::Event;
 use crate::domain::link::{Owner, Tenure};
 use crate::domain::released::Released;
 use crate::failpoint;
@@ -15,7 +12,8 @@ use crate::store::kv::error::Fault;
 use crate::store::memory::core::HeldEvent;
 use crate::store::memory::index::{NO_USER, seconds};
 use crate::store::memory::shared::bump;
-use crate::store::rows::codec::{Aside, HELD};
+use crate::store::rows::aside::{Aside, HELD};
+use crate::store::rows::text::to_u32;
 
 /// Puts an event of an unclaimed account aside until it is claimed. What passes the bounds goes to the dead
 /// letters, oldest first: of this account for its own bounds, of all for the common one.
@@ -27,7 +25,7 @@ pub(crate) fn hold(
     queues: Vec<u16>,
 ) -> Result<(), Fault> {
     let sealed = chunks::seal(txn, seq, account, event)?;
-    let bytes = crate::store::rows::codec::to_u32(sealed.len());
+    let bytes = to_u32(sealed.len());
     let aside = Aside {
         seq,
         account,
@@ -38,7 +36,7 @@ pub(crate) fn hold(
         detail: String::new(),
         sealed,
     };
-    off_queue::put_aside(txn, (HELD, u64::from(account), seq, 0), &aside)?;
+    txn.tables.put((HELD, u64::from(account), seq, 0), &aside)?;
     txn.core.hold(seq, HeldEvent { account, bytes, at: seconds(txn.now) });
     let bounds = txn.shared.options.held;
     while txn
@@ -87,7 +85,7 @@ pub(crate) fn release_one(
     tenure: &Tenure,
     is_over: bool,
 ) -> Result<bool, Fault> {
-    let Some(aside) = off_queue::read_aside(txn, (HELD, u64::from(number), seq, 0))? else {
+    let Some(aside) = txn.tables.row::<Aside>((HELD, u64::from(number), seq, 0))? else {
         txn.core.unhold(seq);
         return Ok(false);
     };
@@ -163,7 +161,6 @@ pub(crate) fn held_of(txn: &mut Txn<'_>, number: u32, limit: usize) -> Result<Ve
         return Ok(Vec::new());
     }
     let scope = u64::from(number);
-    let table = txn.tables.aside()?;
-    let range = table.range((HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
-    range.take(limit).map(|row| Ok(row?.0.value().2)).collect()
+    let range = txn.tables.range::<Aside>((HELD, scope, 0, 0)..=(HELD, scope, u64::MAX, u32::MAX))?;
+    range.take(limit).map(|found| Ok(found?.key()?.2)).collect()
 }

@@ -1,11 +1,9 @@
 //! The memory of request ids inside a transaction: looked up, added to, and forgotten from its old end.
 
-use redb::ReadableTable;
-
 use super::transaction::Txn;
 use crate::domain::dedup::Identity;
 use crate::store::kv::error::Fault;
-use crate::store::memory::seen::Row;
+use crate::store::rows::ids::IdRow;
 
 /// The hash of what came with this id before.
 pub(crate) fn seen(txn: &mut Txn<'_>, id: &[u8; 16]) -> Result<Option<[u8; 8]>, Fault> {
@@ -14,9 +12,8 @@ pub(crate) fn seen(txn: &mut Txn<'_>, id: &[u8; 16]) -> Result<Option<[u8; 8]>, 
         let found = if number == txn.core.tail_number {
             txn.core.tail.find(id)
         } else {
-            let table = txn.tables.ids()?;
-            let row = table.get(number)?;
-            row.map_or(Ok(None), |row| Row::find_in(number, row.value(), id))?
+            let row = txn.tables.get::<IdRow>(number)?;
+            row.map_or(Ok(None), |row| IdRow::find_in(number, row.bytes(), id))?
         };
         if found.is_some() {
             return Ok(found);
@@ -29,7 +26,7 @@ pub(crate) fn seen(txn: &mut Txn<'_>, id: &[u8; 16]) -> Result<Option<[u8; 8]>, 
 pub(crate) fn remember(txn: &mut Txn<'_>, identity: &Identity) -> Result<(), Fault> {
     if txn.core.tail.is_full() {
         write_tail(txn)?;
-        txn.core.tail = Row::default();
+        txn.core.tail = IdRow::default();
         txn.core.tail_number += 1;
     }
     txn.core.tail.add(identity, txn.now);
@@ -48,23 +45,17 @@ pub(crate) fn forget_oldest_row(txn: &mut Txn<'_>) -> Result<bool, Fault> {
     if number >= txn.core.tail_number {
         return Ok(false);
     }
-    if let Some(row) = read_row(txn, number)? {
+    if let Some(row) = txn.tables.row::<IdRow>(number)? {
         for (id, _) in &row.ids {
             txn.core.seen.remove(id, number);
         }
-        txn.tables.ids()?.remove(number)?;
+        txn.tables.remove::<IdRow>(number)?;
     }
     txn.core.oldest_row += 1;
     let next = txn.core.oldest_row;
-    let row = if next == txn.core.tail_number { None } else { read_row(txn, next)? };
+    let row = if next == txn.core.tail_number { None } else { txn.tables.row::<IdRow>(next)? };
     txn.core.oldest_at = row.map_or(txn.core.tail.first_at, |row| row.first_at);
     Ok(true)
-}
-
-pub(crate) fn read_row(txn: &mut Txn<'_>, number: u64) -> Result<Option<Row>, Fault> {
-    let table = txn.tables.ids()?;
-    let Some(value) = table.get(number)? else { return Ok(None) };
-    Ok(Some(Row::decode(number, value.value())?))
 }
 
 pub(crate) fn write_tail(txn: &mut Txn<'_>) -> Result<(), Fault> {
@@ -73,7 +64,5 @@ pub(crate) fn write_tail(txn: &mut Txn<'_>) -> Result<(), Fault> {
     }
     txn.core.tail.next_seq = txn.core.next_seq;
     let number = txn.core.tail_number;
-    let value = txn.core.tail.encode(number);
-    txn.tables.ids()?.insert(number, value.as_slice())?;
-    Ok(())
+    txn.tables.put(number, &txn.core.tail)
 }

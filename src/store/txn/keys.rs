@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use redb::ReadableTable;
-
 use super::transaction::Txn;
 use crate::domain::event::Event;
 use crate::failpoint;
 use crate::store::command::Rewrapped;
 use crate::store::kv::error::Fault;
-use crate::store::kv::identity::{CANARY, NEXT_CANARY};
 use crate::store::memory::shared::bump;
-use crate::store::rows::codec::Damaged;
+use crate::store::rows::event::decode_event;
+use crate::store::rows::facts::Fact;
+use crate::store::rows::row::{Damaged, Table};
+use crate::store::rows::small::WrappedKey;
 use crate::vault::{DataKey, Purpose, VaultError};
 
 /// Opens a sealed event under its key.
@@ -20,7 +20,7 @@ pub(crate) fn unseal_event(key: &DataKey, seq: u64, account: u32, sealed: &[u8])
         VaultError::Refused => Fault::Damaged(Damaged("event")),
         other => Fault::Vault(other),
     })?;
-    Ok(crate::store::rows::codec::decode_event("event", plain)?)
+    Ok(decode_event(plain)?)
 }
 
 /// What an event is sealed together with: its place.
@@ -47,14 +47,12 @@ pub(crate) fn event_key(txn: &mut Txn<'_>, account: u32) -> Result<Arc<DataKey>,
 
 pub(crate) fn fresh_key(txn: &mut Txn<'_>, account: u32, purpose: Purpose) -> Result<DataKey, Fault> {
     let (key, wrapped) = txn.shared.vault.fresh_key(account, purpose)?;
-    txn.tables.keys()?.insert((account, purpose as u8), wrapped.as_slice())?;
+    txn.tables.put((account, purpose as u8), &WrappedKey(wrapped))?;
     Ok(key)
 }
 
 fn wrapped_key(txn: &mut Txn<'_>, account: u32, purpose: Purpose) -> Result<Option<Vec<u8>>, Fault> {
-    let table = txn.tables.keys()?;
-    let value = table.get((account, purpose as u8))?;
-    Ok(value.map(|v| v.value().to_vec()))
+    Ok(txn.tables.row((account, purpose as u8))?.map(|WrappedKey(wrapped)| wrapped))
 }
 
 /// Opens a sealed event. Nothing when the account's key was destroyed.
@@ -78,11 +76,10 @@ pub(crate) fn open_event(
 pub(crate) fn rewrap(txn: &mut Txn<'_>, after: Option<(u32, u8)>, limit: usize) -> Result<Rewrapped, Fault> {
     use std::ops::Bound::{Excluded, Unbounded};
     let start = after.map_or(Unbounded, Excluded);
-    let table = txn.tables.keys()?;
     let mut rows = Vec::new();
-    for row in table.range::<(u32, u8)>((start, Unbounded))?.take(limit) {
-        let (key, value) = row?;
-        rows.push((key.value(), value.value().to_vec()));
+    for found in txn.tables.range::<WrappedKey>((start, Unbounded))?.take(limit) {
+        let found = found?;
+        rows.push((found.key()?, found.bytes().to_vec()));
     }
     let mut out = Rewrapped { changed: 0, next: None };
     if rows.len() == limit {
@@ -96,7 +93,7 @@ pub(crate) fn rewrap(txn: &mut Txn<'_>, after: Option<(u32, u8)>, limit: usize) 
             Ok(None) => {}
             Ok(Some(new)) => {
                 failpoint!("store.rewrapping");
-                txn.tables.keys()?.insert((owner, purpose), new.as_slice())?;
+                txn.tables.put((owner, purpose), &WrappedKey(new))?;
                 out.changed += 1;
             }
             // It opens under no key that we have, so no key need be kept for it. The name of a master key that we
@@ -115,14 +112,11 @@ pub(crate) fn rewrap(txn: &mut Txn<'_>, after: Option<(u32, u8)>, limit: usize) 
 }
 
 fn rewrap_canary(txn: &mut Txn<'_>) -> Result<(), Fault> {
-    let canary = {
-        let table = txn.tables.meta()?;
-        table.get(CANARY)?.ok_or(Damaged("meta"))?.value().to_vec()
-    };
+    let Fact(canary) = txn.tables.row(Fact::CANARY)?.ok_or(Table::Meta.damaged())?;
     if let Some(new) = txn.shared.vault.rewrap(0, Purpose::Canary, &canary)? {
-        txn.tables.meta()?.insert(CANARY, new.as_slice())?;
+        txn.tables.put(Fact::CANARY, &Fact(new))?;
     }
-    txn.tables.meta()?.remove(NEXT_CANARY)?;
+    txn.tables.remove::<Fact>(Fact::NEXT_CANARY)?;
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! Dead letters at the operator's word: replayed or dropped, in steps.
 
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::RangeBounds;
+
 use super::transaction::Txn;
 use super::{accounts, chunks, devices, keys, off_queue, routing};
 use crate::domain::cloudevent::Mark;
@@ -8,10 +11,10 @@ use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::store::command::{Class, LetterFilter, LetterId, LettersDone};
 use crate::store::kv::error::Fault;
-use crate::store::kv::tables::AsideKey;
+use crate::store::kv::found::Range;
 use crate::store::memory::index::{NO_ACCOUNT, NO_USER};
 use crate::store::rows::account::AccountRow;
-use crate::store::rows::codec::Aside;
+use crate::store::rows::aside::{Aside, AsideKey};
 
 /// What shall happen to letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,19 +23,14 @@ pub(crate) enum LetterAction {
     Drop,
 }
 
-/// Keys of letters behind `after`, in order.
-pub(crate) fn letter_keys(
-    table: &impl redb::ReadableTable<AsideKey, &'static [u8]>,
-    after: Option<LetterId>,
-    limit: usize,
-) -> Result<Vec<AsideKey>, Fault> {
-    use std::ops::Bound::{Excluded, Included, Unbounded};
-    let start = after.map_or(Included((Class::Dead as u8, 0, 0, 0)), |id| Excluded(letter_key(id)));
-    let mut keys = Vec::new();
-    for row in table.range::<AsideKey>((start, Unbounded))?.take(limit) {
-        keys.push(row?.0.value());
-    }
-    Ok(keys)
+/// Where letters behind `after` lie.
+pub(crate) fn behind(after: Option<LetterId>) -> impl RangeBounds<AsideKey> {
+    (after.map_or(Included((Class::Dead as u8, 0, 0, 0)), |id| Excluded(letter_key(id))), Unbounded)
+}
+
+/// The first keys of a range.
+pub(crate) fn first_keys(range: Range<'_, Aside>, limit: usize) -> Result<Vec<AsideKey>, Fault> {
+    range.take(limit).map(|found| Ok(found?.key()?)).collect()
 }
 
 pub(crate) fn letter_key(id: LetterId) -> AsideKey {
@@ -78,10 +76,7 @@ pub(crate) fn letters_step(
 ) -> Result<LettersDone, Fault> {
     let mut out = LettersDone::default();
     let keys = if filter.ids.is_empty() {
-        {
-            let table = txn.tables.aside()?;
-            letter_keys(&*table, after, limit)?
-        }
+        first_keys(txn.tables.range(behind(after))?, limit)?
     } else {
         filter.ids.iter().map(|&id| letter_key(id)).collect()
     };
@@ -105,7 +100,7 @@ pub(crate) fn letters_step(
 
 /// Puts a letter back into the queue it left, or routes it anew when it was in none.
 fn replay(txn: &mut Txn<'_>, key: AsideKey, id: LetterId) -> Result<bool, Fault> {
-    let Some(aside) = off_queue::read_aside(txn, key)? else { return Ok(false) };
+    let Some(aside) = txn.tables.row::<Aside>(key)? else { return Ok(false) };
     if id.class == Class::Quarantined {
         return Ok(false);
     }

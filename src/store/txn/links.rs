@@ -8,11 +8,11 @@ use crate::logging::audit::{Entry, What};
 use crate::store::kv::error::Fault;
 use crate::store::memory::index::NO_USER;
 use crate::store::rows::account::AccountRow;
-use crate::store::rows::codec::Damaged;
+use crate::store::rows::row::Table;
 
 /// Tells the link of the account what happened.
 pub(crate) fn on_link(txn: &mut Txn<'_>, number: u32, event: Event) -> Result<Effects, Fault> {
-    let row = accounts::read_account(txn, number)?.ok_or(Damaged("accounts"))?;
+    let row = accounts::read_account(txn, number)?.ok_or(Table::Accounts.damaged())?;
     let claim = claim_rows::claim_row(txn, number)?;
     let is_forgotten = matches!(event, Event::Forget);
     let claiming = claim.as_ref().map(|claim| claim.claiming.clone()).unwrap_or_default();

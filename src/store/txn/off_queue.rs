@@ -1,39 +1,23 @@
 //! Records outside the log inside a transaction: put aside, taken back, buried, and dropped from their old end.
 
-use redb::ReadableTable;
-
 use super::accounts;
 use super::transaction::Txn;
 use crate::logging::audit::{Entry, What};
 use crate::store::command::Class;
 use crate::store::kv::error::Fault;
-use crate::store::kv::tables::{AsideKey, aside_key_bytes};
 use crate::store::memory::core::Total;
 use crate::store::memory::options::Bounds;
-use crate::store::rows::codec::Aside;
+use crate::store::rows::aside::{Aside, AsideKey};
 
-pub(crate) fn put_aside(txn: &mut Txn<'_>, key: AsideKey, aside: &Aside) -> Result<(), Fault> {
-    let value = aside.encode("aside", &aside_key_bytes(key));
-    txn.tables.aside()?.insert(key, value.as_slice())?;
-    Ok(())
-}
-
+/// Takes a record out, which has to be what was written.
 pub(crate) fn take_aside(txn: &mut Txn<'_>, key: AsideKey) -> Result<Option<Aside>, Fault> {
-    let mut table = txn.tables.aside()?;
-    let Some(value) = table.remove(key)? else { return Ok(None) };
-    Ok(Some(Aside::decode("aside", &aside_key_bytes(key), value.value())?))
-}
-
-pub(crate) fn read_aside(txn: &mut Txn<'_>, key: AsideKey) -> Result<Option<Aside>, Fault> {
-    let table = txn.tables.aside()?;
-    let Some(value) = table.get(key)? else { return Ok(None) };
-    Ok(Some(Aside::decode("aside", &aside_key_bytes(key), value.value())?))
+    Ok(txn.tables.remove(key)?.map(|found| found.row()).transpose()?)
 }
 
 /// Buries a record in its class; what passes the bounds of the class leaves for good, oldest first.
 pub(crate) fn bury(txn: &mut Txn<'_>, class: Class, queue: u16, aside: &Aside) -> Result<(), Fault> {
     let key = (class as u8, txn.now.0, aside.seq, u32::from(queue));
-    put_aside(txn, key, aside)?;
+    txn.tables.put(key, aside)?;
     letters(txn, class).add(aside.sealed.len() as u64);
     if class == Class::Dead {
         note_dead(txn, queue, aside)?;
@@ -65,10 +49,9 @@ pub(crate) fn drop_oldest_letter(txn: &mut Txn<'_>, class: Class) -> Result<bool
 }
 
 pub(crate) fn oldest_letter(txn: &mut Txn<'_>, class: Class) -> Result<Option<AsideKey>, Fault> {
-    let table = txn.tables.aside()?;
     let class = class as u8;
-    let mut range = table.range((class, 0, 0, 0)..=(class, u64::MAX, u64::MAX, u32::MAX))?;
-    Ok(range.next().transpose()?.map(|(key, _)| key.value()))
+    let mut range = txn.tables.range::<Aside>((class, 0, 0, 0)..=(class, u64::MAX, u64::MAX, u32::MAX))?;
+    Ok(range.next().transpose()?.map(|found| found.key()).transpose()?)
 }
 
 pub(crate) fn remove_letter(txn: &mut Txn<'_>, key: AsideKey) -> Result<Option<Aside>, Fault> {

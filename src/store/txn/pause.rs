@@ -1,13 +1,10 @@
 //! Pauses of queues: one small fact, so that they outlive the daemon.
 
-use redb::ReadableTable;
-
 use super::transaction::{Staged, Txn};
 use crate::domain::ids::QueueName;
 use crate::store::command::PauseChange;
 use crate::store::kv::error::Fault;
-use crate::store::rows::codec::stamped;
-use crate::store::rows::facts::{PAUSED, Paused, paused_fact, read_paused};
+use crate::store::rows::facts::Paused;
 
 /// Pauses a queue, or ends its pause; nothing when there is no such queue.
 pub(crate) fn set_paused(
@@ -16,7 +13,8 @@ pub(crate) fn set_paused(
     pause: bool,
 ) -> Result<Option<PauseChange>, Fault> {
     let Some(queue) = txn.shared.queue_number(name) else { return Ok(None) };
-    let mut paused = paused_queues(txn)?;
+    let mut row = paused_queues(txn)?;
+    let Paused(paused) = &mut row;
     let before = paused.get(&queue).copied();
     let now = txn.now;
     let since = pause.then(|| before.unwrap_or(now));
@@ -27,7 +25,7 @@ pub(crate) fn set_paused(
         Some(since) => paused.insert(queue, since),
         None => paused.remove(&queue),
     };
-    txn.note_fact(PAUSED, &paused_fact(&paused))?;
+    txn.tables.put(Paused::NAME, &row)?;
     txn.staged.push(Staged::Paused { queue, since });
     Ok(Some(PauseChange { since, changed: true }))
 }
@@ -35,15 +33,11 @@ pub(crate) fn set_paused(
 /// Forgets the pause of a queue that is removed.
 pub(crate) fn forget(txn: &mut Txn<'_>, queue: u16) -> Result<(), Fault> {
     let mut paused = paused_queues(txn)?;
-    if paused.remove(&queue).is_some() {
-        txn.note_fact(PAUSED, &paused_fact(&paused))?;
-    }
-    Ok(())
+    let was_paused = paused.0.remove(&queue).is_some();
+    if was_paused { txn.tables.put(Paused::NAME, &paused) } else { Ok(()) }
 }
 
 /// As this transaction knows them: a command before this one may have changed them.
 fn paused_queues(txn: &mut Txn<'_>) -> Result<Paused, Fault> {
-    let meta = txn.tables.meta()?;
-    let Some(fact) = meta.get(PAUSED)? else { return Ok(Paused::new()) };
-    Ok(read_paused(stamped("meta", PAUSED.as_bytes(), fact.value())?)?)
+    Ok(txn.tables.row(Paused::NAME)?.unwrap_or_default())
 }

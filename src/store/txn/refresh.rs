@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use super::journal::{Entry, NoRefresh, RefreshIntent, Which, open_answer, seal_answer};
-use super::tokens::{Opened, Predecessor, TokenRow, seal_pair};
+use super::journal::{NoRefresh, RefreshIntent};
+use super::tokens::Opened;
 use super::transaction::Txn;
 use super::{accounts, journal, routing, stand_back, tokens};
 use crate::domain::heard::{Heard, Objection};
@@ -24,6 +24,8 @@ use crate::domain::time::Millis;
 use crate::domain::tokens::{Granted, Pair, Span, TokenPair};
 use crate::store::kv::error::Fault;
 use crate::store::memory::index::seconds;
+use crate::store::rows::journal::{Entry, Which, open_answer, seal_answer};
+use crate::store::rows::token::{Predecessor, TokenRow, seal_pair};
 
 pub(crate) fn begin_refresh(
     txn: &mut Txn<'_>,
@@ -74,7 +76,7 @@ pub(crate) fn begin_refresh(
         answered_for: before.as_ref().map_or(Millis(0), |entry| entry.answered_for),
         answer,
     };
-    journal::write_journal(txn, number, &entry)?;
+    txn.tables.put(number, &entry)?;
     txn.core.refreshing.insert(number, (fence, txn.now.plus(lease)));
     Ok(Ok(RefreshIntent { number, account, fence, which, again: open.is_some(), token, kept, key }))
 }
@@ -107,7 +109,7 @@ pub(crate) fn settle_refresh(
         Heard::Answer(Granted::Unreadable(answer)) => {
             entry.answer = Some(seal_answer(&opened.key, fence, &opened.account, answer.expose())?);
             (entry.answer_fence, entry.answered_for) = (fence, entry.sent_at);
-            journal::write_journal(txn, number, &entry)?;
+            txn.tables.put(number, &entry)?;
         }
         Heard::Refused(Objection::Grant) => {
             // The present one was refused before its predecessor is tried.
@@ -115,7 +117,7 @@ pub(crate) fn settle_refresh(
             if entry.which == Which::Predecessor {
                 tokens::drop_other(txn, number, Opened { row, ..opened })?;
             } else {
-                tokens::write_token_row(txn, number, &row)?;
+                txn.tables.put(number, &row)?;
             }
             entry.unsettled = false;
             journal::close_entry(txn, number, &entry)?;
@@ -157,8 +159,8 @@ fn renew(
     let (told, proof) = (row.told, Proof::Honoured);
     let span = Span::from_now(at, *expires_in);
     let row = TokenRow { generation, span, end: None, told, predecessor, proof, sealed };
-    tokens::write_token_row(txn, number, &row)?;
-    txn.tables.journal()?.remove(number)?;
+    txn.tables.put(number, &row)?;
+    txn.tables.remove::<Entry>(number)?;
     Ok(generation)
 }
 
@@ -178,7 +180,7 @@ pub(crate) fn take_back_answer(
     }
     entry.answer = Some(sealed.to_vec());
     (entry.answer_fence, entry.answered_for) = (fence, entry.sent_at);
-    journal::write_journal(txn, number, &entry)?;
+    txn.tables.put(number, &entry)?;
     Ok(true)
 }
 
@@ -188,13 +190,13 @@ pub(crate) fn tell(
     renewed_at: Millis,
     notice: Notice,
 ) -> Result<Option<AccountId>, Fault> {
-    let row = tokens::token_row(txn, number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+    let row = txn.tables.row::<TokenRow>(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
     let Some(row) = row.filter(|row| seconds(row.span.renewed_at) == seconds(renewed_at)) else {
         return Ok(None);
     };
     let (lapses_at, end) = (row.span.renewed_at.plus(LIFE), notice.end());
     if (row.told, row.end) != (notice, end) {
-        tokens::write_token_row(txn, number, &TokenRow { told: notice, end, ..row })?;
+        txn.tables.put(number, &TokenRow { told: notice, end, ..row })?;
         routing::announce(txn, number, notice.as_str(), Some(lapses_at))?;
     }
     Ok(accounts::read_account(txn, number)?.and_then(|row| row.id))

@@ -1,7 +1,5 @@
 //! What leaves by itself, in small steps inside ordinary commits: expired ids, events, letters, and sparse chunks.
 
-use redb::ReadableTable;
-
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
 use super::{accounts, chunks, forget, held, ids, off_queue, pause, settle, tombstones};
@@ -10,8 +8,14 @@ use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::store::command::{Class, Outcome};
 use crate::store::kv::error::Fault;
+use crate::store::memory::core::ChunkState;
 use crate::store::memory::index::seconds;
-use crate::store::rows::codec::{Aside, Damaged, PARKED, chunk_head, stamp};
+use crate::store::rows::aside::{Aside, PARKED};
+use crate::store::rows::attempts::Attempts;
+use crate::store::rows::chunk::Chunk;
+use crate::store::rows::ids::IdRow;
+use crate::store::rows::row::Table;
+use crate::store::rows::small::QueueRow;
 
 /// An event that waits: account, sequence, and whether it failed before.
 type Waiting = (u32, u64, bool);
@@ -76,7 +80,7 @@ fn expire_ids(txn: &mut Txn<'_>) -> Result<bool, Fault> {
         if number >= txn.core.tail_number {
             return Ok(false);
         }
-        let old = ids::read_row(txn, number)?.is_none_or(|row| row.last_at < before);
+        let old = txn.tables.row::<IdRow>(number)?.is_none_or(|row| row.last_at < before);
         if !old || !ids::forget_oldest_row(txn)? {
             return Ok(false);
         }
@@ -157,7 +161,7 @@ fn clean(txn: &mut Txn<'_>) -> Result<bool, Fault> {
         _ => 0,
     };
     let gets_full = txn.core.kept_bytes() > txn.shared.options.max_bytes / 4 * 3;
-    let sparse = |c: &crate::store::memory::core::Chunk| {
+    let sparse = |c: &ChunkState| {
         let little = c.live.saturating_mul(4) <= c.pairs;
         c.at < young && (little || gets_full && c.live < c.pairs)
     };
@@ -173,14 +177,10 @@ fn clean(txn: &mut Txn<'_>) -> Result<bool, Fault> {
 }
 
 fn park(txn: &mut Txn<'_>, first: u64) -> Result<(), Fault> {
-    let value = {
-        let table = txn.tables.log()?;
-        table.get(first)?.ok_or(Damaged("log"))?.value().to_vec()
-    };
-    let head = chunk_head("log", first, &value)?;
-    for (index, slot) in head.slots.iter().enumerate() {
+    let chunk: Chunk = txn.tables.row(first)?.ok_or(Table::Log.damaged())?;
+    for (index, slot) in chunk.slots.iter().enumerate() {
         let seq = first + index as u64;
-        let sealed = head.sealed(&value, index).ok_or(Damaged("log"))?;
+        let sealed = chunk.event(&chunk.sealed, index)?;
         for &queue in &slot.queues {
             let waits =
                 txn.shared.queues().get(&queue).is_some_and(|q| q.backlog.contains(slot.account, seq));
@@ -191,13 +191,13 @@ fn park(txn: &mut Txn<'_>, first: u64) -> Result<(), Fault> {
                 seq,
                 account: slot.account,
                 user: slot.user,
-                at: head.at,
+                at: chunk.at,
                 queues: vec![queue],
                 failures: 0,
                 detail: String::new(),
                 sealed: sealed.to_vec(),
             };
-            off_queue::put_aside(txn, (PARKED, u64::from(queue), seq, 0), &aside)?;
+            txn.tables.put((PARKED, u64::from(queue), seq, 0), &aside)?;
             txn.core.parked_bytes += sealed.len() as u64;
         }
     }
@@ -217,20 +217,13 @@ pub(crate) fn remove_queue(txn: &mut Txn<'_>, name: &QueueName, limit: usize) ->
         txn.leave(queue, account, seq, Left::Dropped);
     }
     if left == 0 {
-        retire_queue_number(txn, queue)?;
+        // Letters and held events still name the number: a queue that got it later would get what is not meant for it.
+        txn.tables.put(queue, &QueueRow(None))?;
         pause::forget(txn, queue)?;
-        txn.tables.attempts()?.clear((queue, 0)..=(queue, u64::MAX))?;
+        txn.tables.clear::<Attempts>((queue, 0)..=(queue, u64::MAX))?;
         txn.staged.push(Staged::Forget { queue });
     }
     Ok(Some(left))
-}
-
-/// Letters and held events still name the number: a queue that got it later would get what is not meant for it.
-fn retire_queue_number(txn: &mut Txn<'_>, queue: u16) -> Result<(), Fault> {
-    let mut nameless = Vec::new();
-    stamp("queues", &queue.to_be_bytes(), &mut nameless);
-    txn.tables.queues()?.insert(queue, nameless.as_slice())?;
-    Ok(())
 }
 
 fn some_waiting(txn: &Txn<'_>, name: &QueueName, limit: usize) -> Option<(u16, Vec<Waiting>, u64)> {

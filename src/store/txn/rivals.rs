@@ -1,7 +1,7 @@
 //! Tokens that codes brought at about the same time, which may be of one account: the older ones know of the younger ones.
 
 use super::accounts;
-use super::tokens::{self, AT_ONCE};
+use super::tokens::AT_ONCE;
 use super::transaction::Txn;
 use crate::domain::ids::AccountId;
 use crate::domain::link::LinkState;
@@ -9,6 +9,7 @@ use crate::domain::time::Millis;
 use crate::store::kv::error::Fault;
 use crate::store::memory::core::CodeTokens;
 use crate::store::rows::account::{AccountRow, ArrivalRow, ByCode};
+use crate::store::rows::token::TokenRow;
 
 /// So many tokens whose account became known are remembered.
 const LATELY: usize = 128;
@@ -59,7 +60,7 @@ pub(crate) fn is_arriving(txn: &Txn<'_>, number: u32) -> bool {
 }
 
 pub(crate) fn given_at(txn: &mut Txn<'_>, number: u32) -> Result<Option<Millis>, Fault> {
-    let row = tokens::token_row(txn, number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+    let row = txn.tables.row::<TokenRow>(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
     Ok(row.map(|row| row.span.renewed_at))
 }
 

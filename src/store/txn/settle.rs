@@ -1,13 +1,12 @@
 //! Makes the outcome of a delivery durable: done, failed and to be tried again, or to the dead letters.
 
-use crate::store::rows::attempts::Attempts;
-
 use super::transaction::{Left, Staged, Txn};
 use super::{chunks, off_queue};
 use crate::domain::time::Millis;
 use crate::store::command::{Class, Outcome};
 use crate::store::kv::error::Fault;
-use crate::store::rows::codec::Aside;
+use crate::store::rows::aside::Aside;
+use crate::store::rows::attempts::Attempts;
 
 /// Longest reason that is kept, in bytes.
 const WHY_BYTES: usize = 300;
@@ -91,9 +90,7 @@ fn note_failure(
     due: Millis,
     why: &str,
 ) -> Result<(), Fault> {
-    let attempts = Attempts { account, failures, due, why: cut(why) };
-    let value = attempts.encode(queue, seq);
-    txn.tables.attempts()?.insert((queue, seq), value.as_slice())?;
+    txn.tables.put((queue, seq), &Attempts { account, failures, due, why: cut(why) })?;
     txn.failed.insert((queue, seq));
     txn.staged.push(Staged::Failed { queue, account, seq, failures, due });
     Ok(())

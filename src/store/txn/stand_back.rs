@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use super::tokens::{self, AT_ONCE};
+use super::tokens::AT_ONCE;
 use super::transaction::Txn;
 use super::{accounts, codes, rivals, unidentified};
 use crate::domain::refresh::LIFE;
 use crate::store::kv::error::Fault;
 use crate::store::rows::account::ArrivalRow;
+use crate::store::rows::token::TokenRow;
 
 /// So long tokens stand back behind younger ones whose account is not known, unless Ring does not honour them: most of them are of
 /// different accounts.
@@ -51,6 +52,6 @@ pub(crate) fn must_stand_back(txn: &mut Txn<'_>, number: u32) -> Result<bool, Fa
 }
 
 fn lives(txn: &mut Txn<'_>, number: u32) -> Result<bool, Fault> {
-    let row = tokens::token_row(txn, number).or_else(|fault| fault.of_one_record().map(|_| None))?;
+    let row = txn.tables.row::<TokenRow>(number).or_else(|fault| fault.of_one_record().map(|_| None))?;
     Ok(row.is_some_and(|row| row.end.is_none()))
 }

@@ -19,7 +19,7 @@ use crate::store::kv::error::Fault;
 use crate::store::kv::tables::Tables;
 use crate::store::memory::core::Core;
 use crate::store::memory::shared::{Counts, Shared};
-use crate::store::rows::codec::{stamp, to_u32};
+use crate::store::rows::text::to_u32;
 
 /// 2020: a time before it is none, or not in milliseconds.
 const FIRST: Millis = Millis(1_577_836_800_000);
@@ -169,14 +169,6 @@ impl<'a> Txn<'a> {
             let entry = entry(self, Entry::new(what, self.by.clone()))?;
             self.notes.push(entry);
         }
-        Ok(())
-    }
-
-    /// Keeps a small fact of the daemon's by name.
-    pub(crate) fn note_fact(&mut self, name: &'static str, fact: &[u8]) -> Result<(), Fault> {
-        let mut value = fact.to_vec();
-        stamp("meta", name.as_bytes(), &mut value);
-        self.tables.meta()?.insert(name, value.as_slice())?;
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 use std::mem::{replace, take};
 
 use data_encoding::HEXLOWER;
-use redb::ReadableTable;
 use sha2::{Digest, Sha256};
 
 use super::tokens::Opened;
@@ -15,13 +14,14 @@ use crate::domain::ids::AccountId;
 use crate::domain::link::{Answer, Event, LinkState, Tenure};
 use crate::domain::refresh::{LIFE, Proof};
 use crate::domain::ring_time::RingTime;
-use crate::domain::time::Millis;
+use crate::domain::secret::Secret;
 use crate::domain::tokens::{Pair, Span};
 use crate::store::command::{AccountRefusal, Bound, Import};
 use crate::store::kv::error::Fault;
 use crate::store::memory::index::NO_USER;
 use crate::store::rows::account::{AccountRow, ArrivalRow, ByCode, OURS};
-use crate::store::rows::codec::{Damaged, stamp, stamped};
+use crate::store::rows::row::{Damaged, Table};
+use crate::store::rows::small::ArrivedRow;
 
 /// So many accounts pass between two looks for what is too old.
 const CLEAN_EVERY: u32 = 256;
@@ -47,19 +47,24 @@ pub enum Identified {
 }
 
 /// What stands for the account until its id is known, after the hash of its refresh token.
-fn our_name(digest: &[u8]) -> Result<AccountId, Damaged> {
-    AccountId::new(&format!("{OURS}{}", HEXLOWER.encode(&digest[..16]))).map_err(|_| Damaged("accounts"))
+fn our_name(digest: &[u8; 16]) -> Result<AccountId, Damaged> {
+    AccountId::new(&format!("{OURS}{}", HEXLOWER.encode(digest))).map_err(|_| Table::Accounts.damaged())
+}
+
+fn digest(refresh_token: &Secret<String>) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&Sha256::digest(refresh_token.expose().as_bytes())[..16]);
+    digest
 }
 
 pub(crate) fn arrive(txn: &mut Txn<'_>, arrival: &Arrival) -> Result<Arrived, Fault> {
-    let token = arrival.refresh_token.expose();
-    let digest = Sha256::digest(token.as_bytes());
+    let digest = digest(&arrival.refresh_token);
     let name = our_name(&digest)?;
     let user = arrival.user.as_ref().map_or(Ok(NO_USER), |user| accounts::user_number(txn, user))?;
     let (replace, expects) = (arrival.replace, arrival.expects.clone());
     if let Some(number) = txn.core.accounts.find(&name) {
         // Whoever asks again corrects what was said before.
-        let row = accounts::read_account(txn, number)?.ok_or(Damaged("accounts"))?;
+        let row = accounts::read_account(txn, number)?.ok_or(Table::Accounts.damaged())?;
         if user != NO_USER && !matches!(row.arrival, Some(ArrivalRow::Code(_))) {
             let tenure = Tenure::new(LinkState::Arriving, user);
             let arrival = Some(ArrivalRow::PutIn { replace, expects });
@@ -67,7 +72,7 @@ pub(crate) fn arrive(txn: &mut Txn<'_>, arrival: &Arrival) -> Result<Arrived, Fa
         }
         return Ok(Arrived::Arriving { number, is_new: false });
     }
-    if let Some(account) = account_of_token(txn, &digest[..16])? {
+    if let Some(account) = account_of_token(txn, digest)? {
         let bound = if expects.is_none_or(|expects| expects == account) {
             let user = arrival.user.clone();
             import::import(txn, &Import { account: account.clone(), user, tokens: None, replace })?
@@ -84,7 +89,7 @@ pub(crate) fn arrive(txn: &mut Txn<'_>, arrival: &Arrival) -> Result<Arrived, Fa
         txn,
         number,
         &name,
-        &Pair::of(None, token),
+        &Pair::of(None, arrival.refresh_token.expose()),
         Span::of_import(None, txn.now),
         Proof::Untried,
     )?;
@@ -98,7 +103,7 @@ pub(crate) fn arrive_by_code(
     span: Span,
     came: RingTime,
 ) -> Result<u32, Fault> {
-    let name = our_name(&Sha256::digest(pair.refresh_token.expose().as_bytes()))?;
+    let name = our_name(&digest(&pair.refresh_token))?;
     let number = if let Some(number) = txn.core.accounts.find(&name) {
         number
     } else {
@@ -175,14 +180,9 @@ fn state_of(txn: &Txn<'_>, account: &AccountId) -> Option<LinkState> {
 }
 
 /// Whose a refresh token is that came before, while its link lives.
-fn account_of_token(txn: &mut Txn<'_>, digest: &[u8]) -> Result<Option<AccountId>, Fault> {
-    let number = {
-        let table = txn.tables.arrived()?;
-        let Some(value) = table.get(digest)? else { return Ok(None) };
-        let known = stamped("arrived", digest, value.value()).ok();
-        known.and_then(|body| body.first_chunk::<4>()).map(|number| u32::from_be_bytes(*number))
-    };
-    let Some(number) = number else { return Ok(None) };
+fn account_of_token(txn: &mut Txn<'_>, digest: [u8; 16]) -> Result<Option<AccountId>, Fault> {
+    let row = txn.tables.get(digest)?.and_then(|found| found.row().ok());
+    let Some(ArrivedRow { account: number, .. }) = row else { return Ok(None) };
     let lives = tokens::sound_tokens(txn, number)?.is_some_and(|opened| opened.row.end.is_none());
     if lives { Ok(accounts::read_account(txn, number)?.and_then(|row| row.id)) } else { Ok(None) }
 }
@@ -190,17 +190,12 @@ fn account_of_token(txn: &mut Txn<'_>, digest: &[u8]) -> Result<Option<AccountId
 /// Kept for as long as a refresh token may live; what is older goes now and then.
 fn note_arrived(txn: &mut Txn<'_>, name: &AccountId, account: &AccountId) -> Result<(), Fault> {
     let hex = name.as_str().trim_start_matches(OURS);
-    let Ok(digest) = HEXLOWER.decode(hex.as_bytes()) else { return Ok(()) };
-    let Some(number) = txn.core.accounts.find(account) else { return Ok(()) };
-    let mut value = number.to_be_bytes().to_vec();
-    value.extend_from_slice(&txn.now.0.to_be_bytes());
-    stamp("arrived", &digest, &mut value);
+    let digest = HEXLOWER.decode(hex.as_bytes()).ok().and_then(|digest| digest.try_into().ok());
+    let (Some(digest), Some(number)) = (digest, txn.core.accounts.find(account)) else { return Ok(()) };
+    txn.tables.put::<ArrivedRow>(digest, &ArrivedRow { account: number, at: txn.now })?;
     let before = txn.now.minus(LIFE);
-    let mut table = txn.tables.arrived()?;
-    table.insert(digest.as_slice(), value.as_slice())?;
     if number % CLEAN_EVERY == 0 {
-        let at = |value: &[u8]| value.get(4..12).and_then(|at| at.try_into().ok()).map(u64::from_be_bytes);
-        table.retain(|_, value| at(value).is_some_and(|at| Millis(at) >= before))?;
+        txn.tables.retain(|row| row.is_ok_and(|ArrivedRow { at, .. }| at >= before))?;
     }
     Ok(())
 }

@@ -5,18 +5,16 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use redb::backends::FileBackend;
 use rustix::fs::{Advice, CWD, FlockOperation, RenameFlags, fadvise, flock, renameat_with};
 
 use crate::failpoint;
 use crate::store::kv::backup_head::{self, BackupHead};
 use crate::store::kv::copy::Copy;
-use crate::store::kv::disk::Device;
+use crate::store::kv::db::Db;
+use crate::store::kv::disk::{Device, Pages};
 use crate::store::kv::error::{Fault, StoreError};
-use crate::store::kv::file::{Pages, database};
 use crate::store::kv::folder::{sync_folder, unavailable};
 use crate::store::kv::frames::{Frame, Frames, Snapshot, VERSION};
-use crate::store::kv::tables::{begin_read, row_count};
 use crate::store::kv::{caught, identity};
 use crate::store::memory::load;
 
@@ -73,7 +71,7 @@ impl Backup {
         other.push(".unfinished");
         let unfinished = take(&path.with_file_name(other))?;
         let file = unfinished.file.try_clone().map_err(|e| unavailable(&unfinished.path, &e))?;
-        let disk = FileBackend::new(file).map(Device::new).map_err(Fault::from);
+        let disk = Device::of_file(file).map_err(Fault::from);
         let copy = disk.and_then(|disk| Copy::begin(disk, CACHE_BYTES));
         let copy = copy.map_err(|fault| said(&unfinished.path, fault))?;
         Ok(Self {
@@ -151,11 +149,11 @@ impl Backup {
     fn check(&self, head: &Snapshot) -> Result<(), StoreError> {
         self.forget_cached();
         let file = OpenOptions::new().read(true).write(true).open(&self.unfinished.path);
-        let file = FileBackend::new(file.map_err(Fault::from)?).map_err(Fault::from)?;
-        let db = database(Pages::of(Device::new(file)), CACHE_BYTES, true)?;
-        identity::identify(&db, &head.identity)?;
+        let disk = Device::of_file(file.map_err(Fault::from)?).map_err(Fault::from)?;
+        let db = Db::open(Pages::of(disk), CACHE_BYTES, true)?;
+        identity::identify(&db.view()?, &head.identity)?;
         load::read(&db, &[])?;
-        let rows = row_count(&begin_read(&db)?)?;
+        let rows = db.view()?.row_count()?;
         if rows == head.rows {
             Ok(())
         } else {

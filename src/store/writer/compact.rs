@@ -9,23 +9,23 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use redb::Database;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::failpoint;
 use crate::store::kv::caught;
-use crate::store::kv::changes::{Changes, HEAD, next_change};
+use crate::store::kv::changes::{Changes, HEAD};
 use crate::store::kv::copy::Copy;
+use crate::store::kv::db::Db;
 use crate::store::kv::disk::Disk;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file;
 use crate::store::kv::folder::sync_folder;
-use crate::store::kv::tables::{Tables, begin_read, begin_write, each_row, row_count};
+use crate::store::kv::tables::Tables;
 use crate::store::kv::tee::Kept;
 use crate::store::kv::wal::{Wal, is_of_log};
 use crate::store::memory::shared::Shared;
 use crate::store::read::snapshot::{Turn, has_room};
-use crate::store::rows::codec::Damaged;
+use crate::store::rows::row::Damaged;
 
 /// Rows that are copied at once.
 const BATCH_BYTES: usize = 256 << 10;
@@ -53,7 +53,7 @@ pub enum Compaction {
 
 /// A new file that is nearly level with the old one.
 pub(crate) struct Level {
-    db: Database,
+    db: Db,
     disk: Disk,
     path: PathBuf,
     kept: Kept,
@@ -62,7 +62,7 @@ pub(crate) struct Level {
 
 /// The file before, for those who still read it.
 pub(crate) struct Old {
-    db: Option<Database>,
+    db: Option<Db>,
     wal: Wal,
 }
 
@@ -167,15 +167,15 @@ fn copy_rows(
     told: &Sender<Compaction>,
     go_on: &dyn Fn() -> Result<u64, StoreError>,
 ) -> Result<(), StoreError> {
-    let read = shared.with_db(begin_read)?;
-    let of = row_count(&read)?.saturating_sub(1);
+    let view = shared.view()?;
+    let of = view.row_count()?.saturating_sub(1);
     let mut rows = Changes::new();
     let mut stopped = None;
-    let copied = each_row(&read, |table, key, value| {
+    let copied = view.each_row(|table, key, value| {
         if is_of_log(table, key) {
             return Ok(());
         }
-        rows.put(table, key, value);
+        rows.put(table.name(), key, value);
         if rows.0.len() - HEAD < BATCH_BYTES {
             return Ok(());
         }
@@ -253,14 +253,10 @@ pub(crate) fn put_in_place(shared: &Shared, wal: &mut Wal, mut level: Level) -> 
 
 fn switch(shared: &Shared, level: &mut Level) -> Result<Wal, Failed> {
     let bytes = shared.tee.end().ok_or(Fault::Closed)?;
-    let txn = begin_write(&level.db)?;
+    let txn = level.db.begin()?;
     let mut tables = Tables::new(&txn, Changes::new());
     while let Some(changes) = level.kept.next(bytes)? {
-        let mut rest = &changes[..];
-        while !rest.is_empty() {
-            let (table, key, value) = next_change(&mut rest).ok_or(Damaged("snapshot"))?;
-            tables.restore(table, key, value)?;
-        }
+        tables.replay(&changes, "snapshot")?;
     }
     drop(tables);
     let new = Wal::begin(Arc::clone(&level.disk), txn)?;

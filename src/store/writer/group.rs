@@ -23,14 +23,14 @@ use crate::store::kv::caught;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file::Opened;
 use crate::store::kv::identity::verify;
-use crate::store::kv::tables::{Tables, begin_write};
+use crate::store::kv::tables::Tables;
 use crate::store::kv::wal::Wal;
 use crate::store::memory::core::Core;
 use crate::store::memory::index::seconds;
 use crate::store::memory::load::load;
 use crate::store::memory::pulse::Pulse;
 use crate::store::memory::shared::{Counts, Health, QueueState, Shared, bump, moved, set};
-use crate::store::rows::codec::to_u32;
+use crate::store::rows::text::to_u32;
 use crate::store::txn::accept;
 use crate::store::txn::transaction::{Finished, Left, Staged, Txn};
 use crate::{clock, failpoint};
@@ -166,7 +166,7 @@ impl Writer {
             return;
         }
         let Self { shared, wal, .. } = self;
-        let run = AssertUnwindSafe(|| shared.with_db(|db| wal.checkpoint(begin_write(db)?)));
+        let run = AssertUnwindSafe(|| shared.with_db(|db| wal.checkpoint(db.begin()?)));
         if let Err(fault) = caught::running(run) {
             bump(&self.shared.stats.commit_failures);
             self.fail(now, fault);
@@ -251,7 +251,7 @@ impl Writer {
     ) -> Result<Committed, Fault> {
         let Self { shared, core, wal, .. } = self;
         shared.with_db(|db| {
-            let write = begin_write(db)?;
+            let write = db.begin()?;
             let mut txn = Txn::new(core, shared, Tables::new(&write, wal.changes()), now);
             for command in commands {
                 match command {
@@ -286,7 +286,7 @@ impl Writer {
         let Opened { db, mut wal } = self.shared.opened()?;
         verify(&db, &self.shared.identity, &self.shared.vault)?;
         let mut loaded = load(&db, &self.shared.options)?;
-        wal.checkpoint(begin_write(&db)?)?;
+        wal.checkpoint(db.begin()?)?;
         {
             let mut queues = self.shared.queues();
             for (number, state) in &mut loaded.queues {

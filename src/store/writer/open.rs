@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use redb::Database;
-
 use super::committer;
 use super::group::{Command, Writer};
 use super::handle::Handle;
+use crate::store::kv::db::Db;
+use crate::store::kv::disk::Pages;
 use crate::store::kv::error::{Fault, StoreError};
-use crate::store::kv::file::{OpenFn, Opened, Pages};
+use crate::store::kv::file::{OpenFn, Opened};
 use crate::store::kv::folder::{Folder, Identity, unavailable};
 use crate::store::kv::{caught, file, identity, schema};
 use crate::store::memory::load;
@@ -22,6 +22,9 @@ use crate::vault::Vault;
 
 /// Below this size a file is checked whole when it is opened (about 5 ms a megabyte).
 const CHECK_WHOLE_BYTES: u64 = 64 << 20;
+
+/// redb's page cache where next to nothing is read or written.
+const SMALL_CACHE_BYTES: usize = 1 << 20;
 
 /// A store that runs, and the thread of its writer.
 pub(crate) type Running = (Arc<Handle>, JoinHandle<()>);
@@ -36,7 +39,7 @@ pub(crate) fn create(
         let vault = vault()?;
         file::create(&made.data())?;
         let disk = file::disk(&made.data()).map_err(Fault::from)?;
-        let db = Database::builder().create_with_backend(Pages::of(disk)).map_err(Fault::from)?;
+        let db = Db::open(Pages::of(disk), SMALL_CACHE_BYTES, false)?;
         identity::initialise(&db, identity, &vault)?;
         drop(db);
         std::fs::File::open(made.data())
@@ -71,12 +74,9 @@ pub(crate) fn open(
 pub(crate) fn look_first(folder: &Folder, identity: &Identity) -> Result<(), StoreError> {
     let look = || {
         let file = file::readable(&folder.data()).map_err(Fault::from)?;
-        let pages = Pages::of(file);
-        match Database::builder().set_cache_size(1 << 20).open_read_only_with_backend(pages) {
-            Ok(db) => identity::identify(&db, identity),
-            // It was not closed, or is damaged: that is for the real opening to say.
-            Err(_) => Ok(()),
-        }
+        // Where it was not closed, or is damaged, that is for the real opening to say.
+        let looked = Db::peek(Pages::of(file), SMALL_CACHE_BYTES, |view| identity::identify(view, identity));
+        looked.unwrap_or(Ok(()))
     };
     match caught::reading(&folder.data(), look) {
         Err(error @ (StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Foreign { .. })) => {

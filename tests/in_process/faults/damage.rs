@@ -185,8 +185,8 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
         let path = dir.path().join("newer.redb");
         fs::write(&path, &good).unwrap();
         in_redb(&path, |txn| {
-            let meta: redb::TableDefinition<&str, &[u8]> = redb::TableDefinition::new("meta");
-            txn.open_table(meta).unwrap().insert("schema", &[0, 0, 0, 99][..]).unwrap();
+            let meta: redb::TableDefinition<&[u8], &[u8]> = redb::TableDefinition::new("meta");
+            txn.open_table(meta).unwrap().insert(&b"schema"[..], &[0, 0, 0, 99][..]).unwrap();
         });
         fs::read(&path).unwrap()
     };
@@ -254,7 +254,7 @@ fn one_bad_data_key_stops_its_own_account_only() {
     change_keys(&folder, |keys| {
         let mut value = key_of(keys, 1);
         *value.last_mut().unwrap() ^= 1;
-        keys.insert((1, EVENTS), value.as_slice()).unwrap();
+        put_key(keys, (1, EVENTS), &value);
     });
     let store =
         crate::support::open(&folder, crate::support::options(vec![crate::support::spec("all")])).unwrap();
@@ -285,10 +285,10 @@ fn a_damaged_data_key_is_passed_over_when_keys_are_rotated() {
         let [mut seal, mut master, cut, moved] = [1, 2, 3, 5].map(|account| key_of(keys, account));
         *seal.last_mut().unwrap() ^= 1;
         master[0] ^= 1;
-        keys.insert((1, EVENTS), seal.as_slice()).unwrap();
-        keys.insert((2, EVENTS), master.as_slice()).unwrap();
-        keys.insert((3, EVENTS), &cut[..4]).unwrap();
-        keys.insert((4, 0), moved.as_slice()).unwrap();
+        put_key(keys, (1, EVENTS), &seal);
+        put_key(keys, (2, EVENTS), &master);
+        put_key(keys, (3, EVENTS), &cut[..4]);
+        put_key(keys, (4, 0), &moved);
     });
     let (old, new) = ("ab".repeat(32), "cd".repeat(32));
     let open = |previous: Option<&str>| {
@@ -316,11 +316,20 @@ fn a_damaged_data_key_is_passed_over_when_keys_are_rotated() {
 /// The purpose of the keys that kept events are sealed under.
 const EVENTS: u8 = 2;
 
-type Keys<'t> = redb::Table<'t, (u32, u8), &'static [u8]>;
+type Keys<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 /// Accounts are numbered from 1.
+fn place((account, purpose): (u32, u8)) -> Vec<u8> {
+    [&account.to_be_bytes()[..], &[purpose]].concat()
+}
+
 fn key_of(keys: &Keys<'_>, account: u32) -> Vec<u8> {
-    redb::ReadableTable::get(keys, (account, EVENTS)).unwrap().unwrap().value().to_vec()
+    let place = place((account, EVENTS));
+    redb::ReadableTable::get(keys, place.as_slice()).unwrap().unwrap().value().to_vec()
+}
+
+fn put_key(keys: &mut Keys<'_>, at: (u32, u8), key: &[u8]) {
+    keys.insert(place(at).as_slice(), key).unwrap();
 }
 
 /// In the file of a store that is closed.

@@ -51,6 +51,16 @@ pub(crate) fn imports_go_down(file: &Source) -> Vec<Complaint> {
     wrong.chain(climbs).collect()
 }
 
+/// The floor of the store that alone names redb, tests included, so that the rest speaks of rows.
+const REDB: &str = "src/store/kv/";
+
+pub(crate) fn one_floor_knows_redb(file: &Source) -> Vec<Complaint> {
+    let names = |code: &str| code.split(|c: char| !c.is_alphanumeric()).any(|word| word == "redb");
+    let lines = file.lines.iter().zip(1..).filter(|(line, _)| names(&line.code));
+    let lines = lines.filter(|_| !file.path.starts_with(REDB));
+    lines.map(|(_, at)| file.complain(at, "only src/store/kv names redb: give it a type there")).collect()
+}
+
 fn refusal(path: &str, from: &str, to: &str) -> Option<&'static str> {
     if from == to {
         return None;
@@ -197,6 +207,16 @@ mod tests {
         ] {
             assert_eq!(refused(path, text).len(), 1, "{path}: {text}: {:?}", refused(path, text));
         }
+    }
+
+    #[test]
+    fn redb_is_named_on_its_floor_only() {
+        let named = |path: &str, text: &str| one_floor_knows_redb(&Source::new(path, text)).len();
+        let uses = "use redb::Database;\nfn a(db: &redb::Database) {}\n";
+        assert_eq!(named("src/store/kv/db.rs", uses), 0);
+        assert_eq!(named("src/store/txn/accept.rs", uses), 2);
+        assert_eq!(named("src/store/mod.rs", "#[cfg(test)]\nmod tests {\n    use redb::Builder;\n}"), 1);
+        assert_eq!(named("src/store/mod.rs", "// redb\nconst FILE: &str = \"store.redb\";"), 0);
     }
 
     #[test]
