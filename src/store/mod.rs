@@ -1,15 +1,15 @@
-//! The durable part: accepts a batch, gives out due work under leases, records outcomes. The only room that knows redb.
+//! The durable part: accepts a batch, gives out due work under leases, records outcomes. Only its floor `kv` knows redb.
 //!
 //! ```text
-//! ports ──commands──▶ committer ─▶ writer ─▶ batch ─▶ redb   one transaction for a whole group
+//! ports ──commands──▶ committer ─▶ writer ─▶ transaction ─▶ redb   one transaction for a whole group
 //!   │                                │
 //!   │                                ▼ after the commit
 //!   ├──lease, status──────────▶ queues in memory
 //!   └──reads──▶ readers (threads of the store) ─▶ reader ─▶ redb (short reads)
 //! ```
 //!
-//! An event lies once in the `log`, in a chunk with the others of its commit, however many queues it goes to; what
-//! can't stay there (held, dead, parked behind a stuck account) lies `aside`. ARCHITECTURE.md tells why.
+//! An event lies once, in a chunk with the others of its commit, however many queues it goes to; what can't stay there
+//! (held, dead, parked behind a stuck account) is an off-queue record. ARCHITECTURE.md tells why.
 
 mod command;
 mod kv;

@@ -18,7 +18,7 @@ const KEYS_AT_HAND: usize = 1 << 15;
 /// Devices whose account is known to be on disk, and up to twice as many: 35 to 60 bytes each, 60 MiB at most.
 const DEVICES_AT_HAND: usize = 1 << 19;
 
-/// How far one chunk of the log is done.
+/// How far one chunk is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChunkState {
     pub count: u32,
@@ -97,7 +97,7 @@ pub(crate) struct Core {
     pub held_bytes: u64,
     /// Accounts without a key of which events may be left.
     pub forgotten: BTreeSet<u32>,
-    /// By class, see `ASIDE`.
+    /// By class, as the rows of `off_queue` name it.
     pub letters: [Total; 3],
     pub parked_bytes: u64,
     /// Where the search for chunks worth cleaning goes on.

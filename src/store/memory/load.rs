@@ -265,14 +265,14 @@ fn load_aside(read: &View, core: &mut Core) -> Result<Vec<Parked>, Fault> {
             core.hold(aside.seq, held);
         } else if key.0 == PARKED {
             core.parked_bytes += bytes as u64;
-            let queue = u16::try_from(key.1).map_err(|_| Table::Aside.damaged())?;
+            let queue = u16::try_from(key.1).map_err(|_| Table::OffQueue.damaged())?;
             let entry =
                 Entry { seq: aside.seq, at: seconds(aside.at), user: aside.user, bytes: to_u32(bytes) };
             parked.push((aside.seq, queue, aside.account, entry));
         } else if let Some(class) = Class::ALL.into_iter().find(|c| *c as u8 == key.0) {
             core.letters[usize::from(class as u8 - Class::Dead as u8)].add(bytes as u64);
         } else {
-            return Err(Table::Aside.damaged().into());
+            return Err(Table::OffQueue.damaged().into());
         }
     }
     parked.sort_unstable_by_key(|p| p.0);

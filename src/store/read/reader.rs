@@ -40,8 +40,8 @@ pub(crate) fn fetch(shared: &Shared, queue: u16, taken: &[Taken]) -> Result<Vec<
     let view = shared.view()?;
     let mut source = Source {
         shared,
-        log: view.table()?,
-        aside: view.table()?,
+        chunks: view.table()?,
+        off_queue: view.table()?,
         keys: Keys::new(shared, &view)?,
         chunk: None,
     };
@@ -50,8 +50,8 @@ pub(crate) fn fetch(shared: &Shared, queue: u16, taken: &[Taken]) -> Result<Vec<
 
 struct Source<'a> {
     shared: &'a Shared,
-    log: ReadTable<Chunk>,
-    aside: ReadTable<Aside>,
+    chunks: ReadTable<Chunk>,
+    off_queue: ReadTable<Aside>,
     keys: Keys<'a>,
     /// The chunk read last: leases mostly take neighbours.
     chunk: Option<(u64, Chunk)>,
@@ -81,17 +81,17 @@ impl Source<'_> {
     }
 
     fn sealed(&mut self, queue: u16, account: u32, seq: u64) -> Result<Vec<u8>, Fault> {
-        if let Some(sealed) = self.in_log(account, seq)? {
+        if let Some(sealed) = self.in_chunks(account, seq)? {
             return Ok(sealed);
         }
-        let parked = self.aside.row((PARKED, u64::from(queue), seq, 0))?;
-        Ok(parked.ok_or(Table::Aside.damaged())?.sealed)
+        let parked = self.off_queue.row((PARKED, u64::from(queue), seq, 0))?;
+        Ok(parked.ok_or(Table::OffQueue.damaged())?.sealed)
     }
 
-    fn in_log(&mut self, account: u32, seq: u64) -> Result<Option<Vec<u8>>, Fault> {
+    fn in_chunks(&mut self, account: u32, seq: u64) -> Result<Option<Vec<u8>>, Fault> {
         let holds = |first: u64, chunk: &Chunk| (first..first + chunk.slots.len() as u64).contains(&seq);
         if !self.chunk.as_ref().is_some_and(|(first, chunk)| holds(*first, chunk)) {
-            let Some(found) = self.log.range(..=seq)?.next_back().transpose()? else { return Ok(None) };
+            let Some(found) = self.chunks.range(..=seq)?.next_back().transpose()? else { return Ok(None) };
             let (first, chunk) = (found.key()?, found.row()?);
             if !holds(first, &chunk) {
                 return Ok(None);
@@ -99,7 +99,7 @@ impl Source<'_> {
             self.chunk = Some((first, chunk));
         }
         let Some((first, chunk)) = &self.chunk else { return Ok(None) };
-        let damaged = Table::Log.damaged();
+        let damaged = Table::Chunks.damaged();
         let index = usize::try_from(seq - first).map_err(|_| damaged)?;
         if chunk.slots.get(index).is_none_or(|slot| slot.account != account) {
             return Err(damaged.into());

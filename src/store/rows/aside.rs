@@ -1,4 +1,4 @@
-//! A record kept outside the log: held, parked, dead, unrouted or quarantined.
+//! A record kept outside the chunks: held, parked, dead, unrouted or quarantined.
 
 use bytes::{Buf, BufMut};
 
@@ -15,7 +15,7 @@ pub(crate) const PARKED: u8 = 1;
 /// Kind, then account or queue or time, sequence, and queue.
 pub(crate) type AsideKey = (u8, u64, u64, u32);
 
-/// A row of `aside`.
+/// A row of `off_queue`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Aside {
     /// The sequence it was sealed under.
@@ -33,7 +33,7 @@ pub(crate) struct Aside {
 }
 
 impl Row for Aside {
-    const TABLE: Table = Table::Aside;
+    const TABLE: Table = Table::OffQueue;
     type Key = AsideKey;
 
     fn write(&self, out: &mut Vec<u8>) {

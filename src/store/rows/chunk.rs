@@ -1,4 +1,4 @@
-//! A chunk of the log: the records of one commit, with what is needed to route and count them in the clear.
+//! A chunk: the records of one commit, with what is needed to route and count them in the clear.
 
 use bytes::{Buf, BufMut};
 
@@ -21,7 +21,7 @@ pub(crate) struct Slot {
     pub len: u32,
 }
 
-/// A row of `log`.
+/// A row of `chunks`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Chunk {
     pub at: Millis,
@@ -56,7 +56,7 @@ impl Chunk {
 }
 
 impl Row for Chunk {
-    const TABLE: Table = Table::Log;
+    const TABLE: Table = Table::Chunks;
     /// The first sequence.
     type Key = u64;
 
@@ -133,12 +133,12 @@ mod tests {
     fn a_changed_head_is_noticed() {
         let mut value = Vec::new();
         chunk(&[vec![1, 2, 3], vec![4]]).encode(7, &mut value);
-        assert_eq!(Chunk::decode(7, &value[..value.len() - 1]), Err(Damaged("log")), "cut");
+        assert_eq!(Chunk::decode(7, &value[..value.len() - 1]), Err(Damaged("chunks")), "cut");
         let head_end = value.len() - 4;
         for i in 0..head_end {
             let mut changed = value.clone();
             changed[i] ^= 0x10;
-            assert_eq!(Chunk::decode(7, &changed), Err(Damaged("log")), "byte {i}");
+            assert_eq!(Chunk::decode(7, &changed), Err(Damaged("chunks")), "byte {i}");
         }
     }
 }

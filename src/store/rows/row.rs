@@ -101,15 +101,15 @@ pub(crate) enum Table {
     /// Small facts by name.
     Meta,
     /// First sequence of a chunk to the chunk.
-    Log,
+    Chunks,
     /// Row number to remembered ids.
     Ids,
     /// (First sequence of a chunk, queue) to a bitmap of what the queue has done.
     Progress,
     /// (Queue, sequence) to failed attempts.
     Attempts,
-    /// (Kind, account or queue or time, sequence, queue) to a record kept outside the log.
-    Aside,
+    /// (Kind, account or queue or time, sequence, queue) to a record kept outside the chunks.
+    OffQueue,
     Accounts,
     /// Hash of an account's id to its number.
     AccountIds,
@@ -136,11 +136,11 @@ impl Table {
     /// All of them, in their order, with their names in the file.
     pub(crate) const ALL: [(Self, &'static str); 18] = [
         (Self::Meta, "meta"),
-        (Self::Log, "log"),
+        (Self::Chunks, "chunks"),
         (Self::Ids, "ids"),
         (Self::Progress, "progress"),
         (Self::Attempts, "attempts"),
-        (Self::Aside, "aside"),
+        (Self::OffQueue, "off_queue"),
         (Self::Accounts, "accounts"),
         (Self::AccountIds, "account_ids"),
         (Self::Tokens, "tokens"),

@@ -98,7 +98,7 @@ pub(crate) fn sealed_record(
     seq: u64,
 ) -> Result<(Vec<u8>, u32, Millis), Fault> {
     if let Some(first) = txn.core.chunk_of(seq) {
-        let damaged = Table::Log.damaged();
+        let damaged = Table::Chunks.damaged();
         let found = txn.tables.get::<Chunk>(first)?.ok_or(damaged)?;
         let (chunk, sealed) = Chunk::head(first, found.bytes())?;
         let index = usize::try_from(seq - first).map_err(|_| damaged)?;
@@ -106,7 +106,7 @@ pub(crate) fn sealed_record(
         return Ok((chunk.event(sealed, index)?.to_vec(), slot.user, chunk.at));
     }
     let parked: Option<Aside> = txn.tables.row((PARKED, u64::from(queue), seq, 0))?;
-    let Aside { sealed, user, at, .. } = parked.ok_or(Table::Aside.damaged())?;
+    let Aside { sealed, user, at, .. } = parked.ok_or(Table::OffQueue.damaged())?;
     Ok((sealed, user, at))
 }
 

@@ -177,7 +177,7 @@ fn clean(txn: &mut Txn<'_>) -> Result<bool, Fault> {
 }
 
 fn park(txn: &mut Txn<'_>, first: u64) -> Result<(), Fault> {
-    let chunk: Chunk = txn.tables.row(first)?.ok_or(Table::Log.damaged())?;
+    let chunk: Chunk = txn.tables.row(first)?.ok_or(Table::Chunks.damaged())?;
     for (index, slot) in chunk.slots.iter().enumerate() {
         let seq = first + index as u64;
         let sealed = chunk.event(&chunk.sealed, index)?;
