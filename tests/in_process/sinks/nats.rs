@@ -79,6 +79,8 @@ fn server(more: &str) -> Broker {
     Broker::start(move |folder, port| {
         let file = folder.join("server.conf");
         let jetstream = format!("jetstream {{ store_dir: \"{}\" }}\n", folder.join("jetstream").display());
+        // For a server that is started again with more.
+        std::fs::File::options().append(true).create(true).open(folder.join("secured.conf")).unwrap();
         std::fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{jetstream}{more}\n")).unwrap();
         let mut command = Command::new(program("nats-server", "nats-server"));
         command.arg("-c").arg(file);

@@ -6,6 +6,7 @@ use ringhookd::domain::secret::Secret;
 use ringhookd::store::Leased;
 
 use super::super::cases::nothing_is_lost_through;
+use super::super::certificates::{Certificates, both_sides_show_a_certificate};
 use super::super::http::{busy, leased, one};
 use super::*;
 use crate::support::proxy::{Answers, Proxy};
@@ -230,4 +231,29 @@ async fn what_is_no_nats_server_is_told() {
     let nobody = crate::support::broker::free_port();
     let (_, why) = busy(&sink(to(nobody), "out", ReceiverSecrets::default()).deliver(one()).await);
     assert_eq!(why, format!("nats://127.0.0.1:{nobody}: no connection: connection refused"));
+}
+
+/// Its stream is made before it speaks TLS, by a client of the tests that does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_shown_and_asked_for() {
+    let certificates = Certificates::new("daemon");
+    let streams = Streams { broker: Mutex::new(server("include secured.conf")), seen: Arc::default() };
+    streams.create(&json!({}));
+    let port = streams.port();
+    {
+        let mut broker = streams.broker.lock().unwrap();
+        broker.kill();
+        let folder = broker.folder().to_owned();
+        certificates.write(&folder);
+        let file = |name: &str| folder.join(name).display().to_string();
+        let [ca, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(file);
+        let tls = format!(
+            "tls {{ ca_file: \"{ca}\", cert_file: \"{certificate}\", key_file: \"{key}\", verify: true }}\n"
+        );
+        std::fs::write(folder.join("secured.conf"), tls).unwrap();
+        broker.again();
+    }
+    let url = Receiver::parse(&format!("tls://127.0.0.1:{port}"), &["nats", "tls"]).unwrap();
+    let target = Target { url, ..to(port) };
+    both_sides_show_a_certificate(&certificates, |secrets| sink(target.clone(), "out", secrets)).await;
 }

@@ -1,5 +1,6 @@
 //! What harms a server or the way to it: nothing is lost, nothing comes twice, and each account keeps its order.
 
+use super::super::certificates::{Certificates, both_sides_show_a_certificate};
 use super::*;
 use crate::support::proxy::{Answers, Proxy};
 
@@ -106,4 +107,19 @@ async fn a_server_without_tls_is_not_spoken_to_where_tls_is_asked_for() {
     let server = Server::trusting();
     let why = busy(&sink(&config::Postgres { tls: true, ..to(server.port()) }).deliver(one()).await);
     assert!(why.ends_with("the server does not speak TLS"), "{why}");
+}
+
+#[tokio::test]
+async fn certificates_are_shown_and_asked_for() {
+    let (certificates, folder) = (Certificates::new("daemon"), tempfile::tempdir().unwrap());
+    certificates.write(folder.path());
+    server::own(folder.path());
+    let file = |option: &str, name: &str| format!("{option}={}", folder.path().join(name).display());
+    let [certificate, key, ca] =
+        [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key"), ("ssl_ca_file", "ca.pem")]
+            .map(|(option, name)| file(option, name));
+    let login = "hostssl all all 127.0.0.1/32 trust clientcert=verify-ca";
+    let server = Server::start(login, &["ssl=on", &certificate, &key, &ca]);
+    let options = config::Postgres { tls: true, ..to(server.port()) };
+    both_sides_show_a_certificate(&certificates, |secrets| sink_of(&options, secrets)).await;
 }

@@ -1,7 +1,7 @@
 //! A server of Debian's package in a folder of its own, and what a reader sees of its table.
 
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -149,17 +149,26 @@ fn is_alive(pid: i32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
-fn command(folder: &Path, port: u16, login: &str, settings: &[String]) -> Command {
-    let data = folder.join("data");
-    if !data.exists() {
+/// Gives a folder and its files to the user that the server runs as, to be read by nobody else: it runs as no root.
+pub(super) fn own(folder: &Path) {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for file in files.chain([folder.to_owned()]) {
+        let mode = if file.is_dir() { 0o700 } else { 0o600 };
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         if getuid().is_root() {
-            // The server runs as no root.
             let id = |option: &str| -> u32 {
                 let id = Command::new("id").args([option, "postgres"]).output().unwrap().stdout;
                 String::from_utf8(id).unwrap().trim().parse().unwrap()
             };
-            chown(folder, Some(id("-u")), Some(id("-g"))).unwrap();
+            chown(&file, Some(id("-u")), Some(id("-g"))).unwrap();
         }
+    }
+}
+
+fn command(folder: &Path, port: u16, login: &str, settings: &[String]) -> Command {
+    let data = folder.join("data");
+    if !data.exists() {
+        own(folder);
         let made = as_owner("initdb", folder)
             .args(["-D", "data", "-U", ADMIN, "--no-sync", "--locale=C", "--encoding=UTF8", "--auth=trust"])
             .output()

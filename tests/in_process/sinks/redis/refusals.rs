@@ -2,6 +2,7 @@
 
 use ringhookd::domain::secret::Secret;
 
+use super::super::certificates::{Certificates, both_sides_show_a_certificate};
 use super::*;
 
 fn with_password(password: &str) -> ReceiverSecrets {
@@ -107,4 +108,22 @@ async fn nobody_there_uses_up_no_attempt() {
     let out_of_range = config::Redis { database: 99, ..to(server.port()) };
     let why = busy(&sink(&out_of_range).deliver(one()).await);
     assert!(why.contains("DB index is out of range"), "{why}");
+}
+
+#[tokio::test]
+async fn certificates_are_shown_and_asked_for() {
+    let (certificates, folder) = (Certificates::new("daemon"), tempfile::tempdir().unwrap());
+    certificates.write(folder.path());
+    let file = |option: &str, name: &str| format!("{option} {}", folder.path().join(name).display());
+    let files = [
+        file("tls-cert-file", "server.pem"),
+        file("tls-key-file", "server.key"),
+        file("tls-ca-cert-file", "ca.pem"),
+    ];
+    let [certificate, key, ca] = &files;
+    let server = Server::start(&["port 0", "tls-port PORT", "tls-auth-clients yes", certificate, key, ca]);
+    let mut options = to(server.port());
+    let url = format!("rediss://127.0.0.1:{}", server.port());
+    options.target.url = address::Receiver::parse(&url, &["rediss"]).unwrap();
+    both_sides_show_a_certificate(&certificates, |secrets| sink_of(&options, secrets)).await;
 }

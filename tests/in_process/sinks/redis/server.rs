@@ -17,7 +17,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// With more lines of configuration.
+    /// With more lines of configuration; in them, PORT is the one that it listens on.
     pub(super) fn start(more: &[&str]) -> Self {
         let more: Vec<String> = more.iter().map(|&line| line.to_owned()).collect();
         let broker = Broker::start(move |folder, port| command(folder, port, &more));
@@ -75,7 +75,8 @@ fn command(folder: &Path, port: u16, more: &[String]) -> Command {
         "save \"\"".to_owned(),
         "enable-debug-command yes".to_owned(),
     ];
-    let lines: Vec<String> = lines.into_iter().chain(more.iter().cloned()).collect();
+    let lines: Vec<String> =
+        lines.into_iter().chain(more.iter().map(|line| line.replace("PORT", &port.to_string()))).collect();
     let file = folder.join("redis.conf");
     std::fs::write(&file, lines.join("\n")).unwrap();
     let mut command = Command::new(program("redis-server", "redis-server"));
