@@ -2,7 +2,9 @@
 //! the tests.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -16,16 +18,22 @@ use tempfile::TempDir;
 const LOOKS: usize = 1200;
 
 /// A port that nothing listens on. Below those that the system gives to outgoing connections, so that it stays free while its server is
-/// down; each is given once in a process.
+/// down; no other test process of this machine is given it until this one has ended.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 97).unwrap() * 100;
     loop {
         let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if is_ours(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
     }
+}
+
+/// Takes the port's name among abstract sockets, which the system frees with this process.
+fn is_ours(port: u16) -> bool {
+    let name = SocketAddr::from_abstract_name(format!("ringhookd-test-port-{port}")).unwrap();
+    UnixListener::bind_addr(&name).map(std::mem::forget).is_ok()
 }
 
 /// Where a server's program is.
@@ -90,9 +98,8 @@ impl Broker {
         let mut command = (self.command)(self.folder.path(), self.port);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         for _ in 0..LOOKS {
-            if TcpStream::connect(address).is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 self.child = Some(child);
                 return;
             }

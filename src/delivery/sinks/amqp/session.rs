@@ -197,12 +197,15 @@ fn blame(reason: &Reason, message: &Message) -> Option<Blame> {
         403 if text.contains(" topic '") => {
             let (_, rest) = text.split_once(" topic '")?;
             let is_this = match rest.split_once('\'') {
-                Some((key, rest)) => key == message.key && names_exchange(rest, message),
+                // What follows may be cut off.
+                Some((key, rest)) => {
+                    key == message.key && exchange(rest).is_none_or(|name| name == message.exchange)
+                }
                 None => message.key.starts_with(rest.trim_end_matches("...")),
             };
             is_this.then_some(Blame::RoutingKey)
         }
-        403 | 404 => names_exchange(text, message).then_some(Blame::Exchange),
+        403 | 404 => (exchange(text)? == message.exchange).then_some(Blame::Exchange),
         311 | 406 => {
             let (_, rest) = text.split_once("message size ")?;
             let size = rest.split(' ').next()?.parse::<usize>().ok()?;
@@ -212,10 +215,10 @@ fn blame(reason: &Reason, message: &Message) -> Option<Blame> {
     }
 }
 
-fn names_exchange(text: &str, message: &Message) -> bool {
-    let named = text.split_once("exchange '").and_then(|(_, rest)| rest.split_once('\''));
-    // Where the text was cut off before it, the rest says whose it is.
-    named.is_none_or(|(name, _)| name == message.exchange)
+/// The exchange that the broker names.
+fn exchange(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("exchange '")?;
+    rest.split_once('\'').map(|(name, _)| name)
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ impl Rabbit {
                 .env("RABBITMQ_MNESIA_BASE", path("mnesia"))
                 .env("RABBITMQ_LOG_BASE", path("log"))
                 .env("RABBITMQ_LOGS", "-")
+                .env("ERL_CRASH_DUMP", path("crash.dump"))
                 .env("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf"))
                 .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins"))
                 // The script becomes the server, which signals then reach.

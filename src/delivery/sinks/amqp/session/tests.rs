@@ -128,6 +128,7 @@ fn a_closed_channel_is_blamed_on_the_message_that_the_broker_names() {
             [None, None, None, Some(Blame::Size)],
         ),
         (504, "CHANNEL_ERROR - anything", [None; 4]),
+        (403, "ACCESS_REFUSED - anything", [None; 4]),
         (406, "PRECONDITION_FAILED - anything", [None; 4]),
     ];
     for (code, text, expected) in cases {
