@@ -275,6 +275,8 @@ pub struct Mqtt {
     pub topic: Template,
     /// No other client of the broker has it.
     pub client_id: String,
+    /// Where Home Assistant looks for devices, if it is told of them.
+    pub discovery_prefix: Option<String>,
 }
 
 /// A database of PostgreSQL, and the table that gets the rows.

@@ -9,7 +9,7 @@ use super::common::word;
 use super::kinds::Kind;
 use super::model::{Mqtt, Target};
 use super::raw::{Echo, Section};
-use super::value::{Wrong, because, text};
+use super::value::{Wrong, because, flag, text};
 use crate::domain::ids::QueueName;
 use crate::domain::template::Template;
 
@@ -27,6 +27,9 @@ pub(super) fn mqtt(
     s.only_where(kind.map(|kind| kind == Kind::Mqtt), "kind = \"mqtt\"");
     let topic = s.get("topic", "ringhookd/{user}/{device}/{type}", text(topic));
     let client_id = s.optional("client_id", "ringhookd-alerts", Echo::Shown, text(word));
+    let home_assistant = s.get("home_assistant", false, flag);
+    s.only_where(kind.map(|kind| kind == Kind::Mqtt && home_assistant), "home_assistant = true");
+    let prefix = s.get("discovery_prefix", "homeassistant", text(prefix));
     if kind != Some(Kind::Mqtt) {
         return None;
     }
@@ -39,7 +42,12 @@ pub(super) fn mqtt(
         );
     }
     let client_id = client_id.unwrap_or_else(|| default_client_id(name, store));
-    Some(Mqtt { target: target.clone(), topic, client_id })
+    let begins = topic.literals().next().is_some_and(|text| text.starts_with(&format!("{prefix}/")));
+    if home_assistant && begins {
+        s.refuse("topic", "begins with discovery_prefix: those topics are Home Assistant's".into());
+    }
+    let discovery_prefix = home_assistant.then_some(prefix);
+    Some(Mqtt { target: target.clone(), topic, client_id, discovery_prefix })
 }
 
 /// A template whose own text may stand in the topic of a message.
@@ -59,6 +67,17 @@ fn topic(text: &str) -> Result<Template, Wrong> {
         return wrong("is longer than 1024 bytes");
     }
     Ok(template)
+}
+
+/// A topic that can stand before others.
+fn prefix(text: &str) -> Result<String, Wrong> {
+    let fits =
+        |part: &str| !part.is_empty() && !part.contains(['+', '#']) && !part.contains(char::is_control);
+    if text.len() <= 128 && !text.starts_with('$') && text.split('/').all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::Form("a topic of at most 128 bytes without +, # and empty parts"))
+    }
 }
 
 /// The same at each start, and another one for another machine, store or queue: of two clients with one id a broker serves the last.

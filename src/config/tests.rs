@@ -37,7 +37,8 @@ fn every_default_is_valid() {
                     }
                     "stream" | "wait_replicas" | "wait_aof" => "kind = \"redis\"\nurl = \"redis://receiver\"",
                     "secret_files" | "timeout" | "parallel" => "kind = \"http\"\nurl = \"http://receiver/\"",
-                    "topic" => "kind = \"mqtt\"\nurl = \"mqtt://receiver\"",
+                    "topic" | "home_assistant" => "kind = \"mqtt\"\nurl = \"mqtt://receiver\"",
+                    "discovery_prefix" => "kind = \"mqtt\"\nurl = \"mqtt://receiver\"\nhome_assistant = true",
                     "exchange" | "routing_key" => "kind = \"amqp\"\nurl = \"amqp://receiver\"",
                     "subject" => "kind = \"nats\"\nurl = \"nats://receiver\"",
                     _ => "kind = \"spool\"\nfolder = \"s\"",

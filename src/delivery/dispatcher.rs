@@ -93,6 +93,8 @@ impl<S: Sink> Dispatcher<S> {
         let (cut, cut_at) = watch::channel(None);
         let mut flights = JoinSet::new();
         let mut stop = pin!(stop);
+        let sink = Arc::clone(&self.sink);
+        let mut attending = pin!(sink.attend());
         let deadline = loop {
             let notify = self.queues.wake(&self.queue).unwrap_or_default();
             // Before the look at the queue, so that no change between the two is missed.
@@ -104,6 +106,7 @@ impl<S: Sink> Dispatcher<S> {
                 deadline = &mut stop => break deadline,
                 Some(landed) = flights.join_next() => { self.landed(landed); }
                 () = self.until_due(woken, in_flight) => {}
+                never = &mut attending => match never {},
             }
         };
         cut.send_replace(Some(deadline));

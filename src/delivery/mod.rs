@@ -14,6 +14,7 @@ mod dispatcher;
 pub mod sinks;
 mod verdicts;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,11 @@ pub trait Sink: Send + Sync + 'static {
     /// Several calls run at once, never two with the same account. The future may be dropped at any await, when it takes
     /// too long or the daemon stops: its events come again.
     fn deliver(&self, events: Arc<[Leased]>) -> impl Future<Output = Vec<Verdict>> + Send;
+
+    /// Runs beside the deliveries, until the queue is delivered no more. Most kinds have nothing to do there.
+    fn attend(&self) -> impl Future<Output = Infallible> + Send {
+        std::future::pending()
+    }
 }
 
 /// How a queue is dispatched.

@@ -19,6 +19,7 @@ pub mod event;
 mod flags;
 pub mod format;
 pub mod heard;
+pub mod home_assistant;
 pub mod ids;
 pub mod json_line;
 pub mod json_stream;

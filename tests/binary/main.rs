@@ -14,6 +14,8 @@ mod demo;
 mod description;
 mod exec;
 mod full_disk;
+#[cfg(feature = "sink-mqtt")]
+mod home_assistant;
 mod http_queue;
 mod import;
 mod key_files;

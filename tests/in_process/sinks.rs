@@ -56,5 +56,15 @@ conformance!(nats_kind, Streams::new);
 conformance!(amqp_kind, amqp::Exchanges::new);
 #[cfg(feature = "sink-mqtt")]
 conformance!(mqtt_kind, mqtt::Brokers::new);
+#[cfg(feature = "sink-mqtt")]
+conformance!(
+    mqtt_with_home_assistant,
+    mqtt::Brokers::with_home,
+    [
+        a_failing_account_holds_up_no_other,
+        nothing_is_lost_when_it_is_killed_before_it_settled,
+        what_a_stop_cuts_off_is_given_back,
+    ]
+);
 #[cfg(feature = "sink-postgres")]
 conformance!(postgres_kind, Databases::new);

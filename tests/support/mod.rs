@@ -8,6 +8,7 @@ pub(crate) mod disk;
 pub(crate) mod http;
 pub(crate) mod installation;
 pub(crate) mod linking;
+pub(crate) mod mosquitto;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod rng;

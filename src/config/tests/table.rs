@@ -238,6 +238,22 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         r#"9: queue[0].topic = "ring\u0000{user}": can't hold a control character"#,
     ),
     (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\nhome_assistant = \"yes\"",
+        r#"9: queue[0].home_assistant = "yes": must be true or false"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\ndiscovery_prefix = \"ha\"",
+        r#"9: queue[0].discovery_prefix = "ha": only for home_assistant = true"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\nhome_assistant = true\ndiscovery_prefix = \"a//b\"",
+        r#"10: queue[0].discovery_prefix = "a//b": not a topic of at most 128 bytes without +, # and empty parts; write one such as "homeassistant""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"mqtt\"\nurl = \"mqtt://broker\"\nhome_assistant = true\ntopic = \"homeassistant/{device}\"",
+        r#"10: queue[0].topic = "homeassistant/{device}": begins with discovery_prefix: those topics are Home Assistant's"#,
+    ),
+    (
         "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://receiver/\"\ntopic = \"ring\"",
         r#"9: queue[0].topic = "ring": only for kind = "mqtt""#,
     ),

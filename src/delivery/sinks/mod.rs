@@ -17,6 +17,7 @@ pub mod spool;
 mod wire;
 mod words;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -137,6 +138,14 @@ impl Sink for QueueSink {
             #[cfg(feature = "sink-mqtt")]
             Self::Mqtt(mqtt) => mqtt.deliver(events).await,
             Self::Amqp(amqp) => amqp.deliver(events).await,
+        }
+    }
+
+    async fn attend(&self) -> Infallible {
+        match self {
+            #[cfg(feature = "sink-mqtt")]
+            Self::Mqtt(mqtt) => mqtt.attend().await,
+            _ => std::future::pending().await,
         }
     }
 }

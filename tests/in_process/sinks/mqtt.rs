@@ -1,9 +1,9 @@
 //! The kind `mqtt`: mosquitto over real sockets and a subscriber of its own, for the suite and for what is particular to the kind.
 
 mod failures;
+mod home;
 mod logins;
 mod messages;
-mod server;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,28 +22,37 @@ use ringhookd::store::{Leased, Store};
 
 use super::deliveries::{busy, event_of};
 use super::harness::{Arrival, Faults, Kind, Worker, dispatch};
+use crate::support::mosquitto::Mosquitto;
 use crate::support::{queue, user};
-use server::Mosquitto;
 
 /// One mosquitto, whose topics begin with the name of a queue.
-pub(crate) struct Brokers(Mosquitto);
+pub(crate) struct Brokers {
+    server: Mosquitto,
+    /// Home Assistant is told of the devices besides.
+    home: bool,
+}
 
 impl Brokers {
     pub(crate) fn new(_: &Path) -> Self {
-        Self(Mosquitto::open(""))
+        Self { server: Mosquitto::open(""), home: false }
+    }
+
+    pub(crate) fn with_home(_: &Path) -> Self {
+        Self { server: Mosquitto::open(""), home: true }
     }
 }
 
 impl Kind for Brokers {
     fn start(&self, store: &Store, name: &str, faults: Faults) -> Worker {
         let options =
-            config::Mqtt { topic: topic(&format!("{name}/{{device}}")), ..options(self.0.port(), name) };
+            config::Mqtt { topic: topic(&format!("{name}/{{device}}")), ..options(self.server.port(), name) };
+        let options = if self.home { at_home(options) } else { options };
         let sink = Mqtt::new(&queue(name), options, Format::CloudEvents, ReceiverSecrets::default());
         dispatch(store, name, sink.unwrap(), faults)
     }
 
     fn arrived(&self, name: &str) -> Vec<Arrival> {
-        let mut messages = self.0.messages();
+        let mut messages = self.server.messages();
         messages.retain(|message| message.topic.starts_with(&format!("{name}/")));
         messages
             .iter()
@@ -71,7 +80,13 @@ fn options(port: u16, client_id: &str) -> config::Mqtt {
         },
         topic: topic("ringhookd/{user}/{device}/{type}"),
         client_id: client_id.to_owned(),
+        discovery_prefix: None,
     }
+}
+
+/// With Home Assistant.
+fn at_home(options: config::Mqtt) -> config::Mqtt {
+    config::Mqtt { discovery_prefix: Some("homeassistant".to_owned()), ..options }
 }
 
 fn sink_of(options: config::Mqtt, secrets: ReceiverSecrets) -> Mqtt {

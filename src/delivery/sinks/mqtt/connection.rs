@@ -154,6 +154,11 @@ impl Connection {
     }
 
     /// Waits until it has ended.
+    pub(super) async fn over(&self) {
+        // The session itself holds the sender.
+        let _ = self.shared.end.subscribe().wait_for(Option::is_some).await;
+    }
+
     fn ended(&self) -> Unacknowledged {
         Unacknowledged::Ended(self.shared.end.borrow().clone().unwrap_or_else(closed))
     }

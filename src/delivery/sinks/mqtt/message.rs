@@ -4,6 +4,7 @@ use super::packet::{Publish, TooLong, Unnumbered};
 use crate::domain::cloudevent::{CONTENT_TYPE, is_attribute_char};
 use crate::domain::event::Event;
 use crate::domain::format::Format;
+use crate::domain::home_assistant;
 use crate::domain::template::Template;
 use crate::store::Leased;
 
@@ -52,6 +53,13 @@ impl Messages {
         Publish { topic, retain: false, content_type: Some(&content_type), properties: &properties, payload }
             .encode()
     }
+}
+
+/// A message for Home Assistant, as it is.
+pub(super) fn of_home(message: &home_assistant::Message) -> Result<Unnumbered, TooLong> {
+    let home_assistant::Message { topic, payload, retain } = message;
+    Publish { topic, retain: *retain, content_type: None, properties: &[], payload: payload.as_bytes() }
+        .encode()
 }
 
 /// Whether an id may hold `c` in a topic: no separator, no wildcard, not the `$` of a broker's own topics, no control character.
