@@ -62,14 +62,22 @@ pub struct Lease {
     pub events: Vec<Taken>,
 }
 
+/// Events that come without a question for the newest before their order is given up: so many for each lane, which making it anew
+/// costs less than keeping it for them would have.
+const UNASKED_FOR_EACH: u64 = 4;
+const UNASKED_AT_LEAST: u64 = 1000;
+
 /// The waiting events of one queue.
 #[derive(Debug, Default)]
 pub struct Backlog {
     lanes: HashMap<u32, Lane>,
     /// Free lanes by their oldest events, so that the oldest event of all is taken first.
     free: Order,
-    /// All lanes by their newest events.
-    latest: Order,
+    /// All lanes by their newest events: made when these are asked for, and kept until many more have come, because it costs each
+    /// event more than anything else here.
+    latest: Option<Order>,
+    /// Events that came since the newest were asked for.
+    unasked: u64,
     delayed: BTreeSet<(Millis, u32)>,
     /// The delayed lanes by their oldest events.
     delayed_by_age: BTreeSet<Place>,
@@ -141,6 +149,10 @@ impl Backlog {
         self.shift(account, entry.user, hold, before, after);
         self.count += 1;
         self.bytes += u64::from(entry.bytes);
+        self.unasked += 1;
+        if self.unasked > UNASKED_FOR_EACH * self.lanes.len() as u64 + UNASKED_AT_LEAST {
+            self.latest = None;
+        }
     }
 
     /// Notes what the store remembers of earlier failures; `due` keeps the account waiting until then.
@@ -295,10 +307,18 @@ impl Backlog {
     }
 
     /// Up to `max` of the newest waiting events in `scope`, ascending; fewer when they take more than `max_bytes`, but one.
-    pub fn newest(&self, max: usize, max_bytes: u64, scope: &Scope) -> Vec<(u32, Entry)> {
+    pub fn newest(&mut self, max: usize, max_bytes: u64, scope: &Scope) -> Vec<(u32, Entry)> {
+        let latest = self.latest.take().unwrap_or_else(|| Order::by_newest(&self.lanes));
+        let newest = self.newest_by(&latest, max, max_bytes, scope);
+        self.unasked = 0;
+        self.latest = Some(latest);
+        newest
+    }
+
+    fn newest_by(&self, latest: &Order, max: usize, max_bytes: u64, scope: &Scope) -> Vec<(u32, Entry)> {
         let mut lanes = HashSet::new();
         let mut heads: BinaryHeap<Place> = self
-            .places(From::Newest, &self.latest, scope, |_| true)
+            .places(From::Newest, latest, scope, |_| true)
             .filter(|&(_, account)| lanes.insert(account))
             .take(max)
             .collect();
@@ -376,8 +396,10 @@ impl Backlog {
     fn shift(&mut self, account: u32, user: u32, hold: Hold, before: Ends, after: Ends) {
         let [lane_before, lane_after] = [before.lane, after.lane];
         let [user_before, user_after] = [before.user, after.user];
-        self.latest.shift(account, lane_before.map(|s| s.last), lane_after.map(|s| s.last));
-        self.latest.shift_user(account, user, user_before.map(|s| s.last), user_after.map(|s| s.last));
+        if let Some(latest) = &mut self.latest {
+            latest.shift(account, lane_before.map(|s| s.last), lane_after.map(|s| s.last));
+            latest.shift_user(account, user, user_before.map(|s| s.last), user_after.map(|s| s.last));
+        }
         let (first_before, first_after) = (lane_before.map(|s| s.first), lane_after.map(|s| s.first));
         match hold {
             Hold::Free => {

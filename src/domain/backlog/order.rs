@@ -1,8 +1,9 @@
 //! Lanes in the order of an event of each, of all users and of each user: whoever wants some finds them without a look at
 //! the others.
 
-use std::collections::{BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
+use super::lane::Lane;
 use crate::domain::looks::visit;
 
 /// Which end is walked from.
@@ -23,6 +24,18 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// All lanes by their newest events.
+    pub(super) fn by_newest(lanes: &HashMap<u32, Lane>) -> Self {
+        let last = |(&account, lane): (&u32, &Lane)| lane.span().map(|span| (span.last, account));
+        let last_of_users = |(&account, lane): (&u32, &Lane)| {
+            lane.users().map(move |(user, span)| (user, span.last, account)).collect::<Vec<_>>()
+        };
+        Self {
+            all: lanes.iter().filter_map(last).collect(),
+            of_user: lanes.iter().flat_map(last_of_users).collect(),
+        }
+    }
+
     /// Notes that the lane goes by another sequence, or by one for the first or the last time.
     pub(super) fn shift(&mut self, account: u32, from: Option<u64>, to: Option<u64>) {
         if from == to {

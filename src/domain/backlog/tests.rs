@@ -255,6 +255,8 @@ fn the_oldest_and_the_newest_are_found_without_a_look_at_the_others() {
     }
     let (oldest, looks) = counted(|| backlog.oldest(1).next());
     assert_eq!((oldest.unwrap().0, looks <= 2), (1, true), "{looks}");
+    // The first question makes the order.
+    backlog.newest(1, u64::MAX, &Scope::default());
     let (newest, looks) = counted(|| backlog.newest(10, u64::MAX, &Scope::default()));
     assert_eq!((newest.len(), newest[9].0, looks <= 20), (10, 10_000, true), "{looks}");
     backlog.push(1, Entry { user: 2, ..entry(10_001) });
@@ -263,15 +265,31 @@ fn the_oldest_and_the_newest_are_found_without_a_look_at_the_others() {
 }
 
 #[test]
+fn the_order_of_the_newest_is_kept_while_it_is_asked_for() {
+    let mut backlog = wide(10);
+    assert!(backlog.latest.is_none());
+    let last = |backlog: &mut Backlog| backlog.newest(1, u64::MAX, &Scope::default())[0].1.seq;
+    assert_eq!(last(&mut backlog), 10);
+    for seq in 11..=10 + 1040 {
+        backlog.push(u32::try_from(seq % 10).unwrap() + 1, entry(seq));
+        assert!(backlog.latest.is_some(), "{seq}");
+    }
+    backlog.push(3, entry(2000));
+    assert!(backlog.latest.is_none(), "nobody asks any more");
+    assert_eq!(last(&mut backlog), 2000);
+    check(&mut backlog);
+}
+
+#[test]
 fn the_newest_are_bounded_by_bytes_too_but_one_is_always_given() {
-    let backlog = filled(&[(1, 1), (2, 2), (1, 3)]);
-    let seqs =
+    let mut backlog = filled(&[(1, 1), (2, 2), (1, 3)]);
+    let mut seqs =
         |bytes| backlog.newest(9, bytes, &Scope::default()).iter().map(|n| n.1.seq).collect::<Vec<_>>();
     assert_eq!((seqs(10), seqs(200), seqs(300)), (vec![3], vec![2, 3], vec![1, 2, 3]));
 }
 
 /// What is kept to find lanes fast is what a look at all of them finds.
-fn check(backlog: &Backlog) {
+fn check(backlog: &mut Backlog) {
     let (mut free, mut latest, mut delayed) = (Order::default(), Order::default(), BTreeSet::new());
     for (&account, lane) in &backlog.lanes {
         let ends = |events: Vec<u64>| (events.first().copied(), events.last().copied());
@@ -292,7 +310,8 @@ fn check(backlog: &Backlog) {
             }
         }
     }
-    assert_eq!((&backlog.free, &backlog.latest, &backlog.delayed_by_age), (&free, &latest, &delayed));
+    assert_eq!((&backlog.free, &backlog.delayed_by_age), (&free, &delayed));
+    assert!(backlog.latest.as_ref().is_none_or(|kept| *kept == latest), "{:?}", backlog.latest);
     for scope in [Scope::default(), of_users(&[1]), of_users(&[2]), of_users(&[1, 2, 3, 4, 5, 6, 7, 8, 9])] {
         let mut all: Vec<_> = backlog.lanes.values().flat_map(Lane::entries).copied().collect();
         all.retain(|e| scope.has_user(e.user));
@@ -383,7 +402,7 @@ proptest! {
             }
             prop_assert_eq!(backlog.len(), waiting.len() as u64);
             prop_assert_eq!(backlog.bytes(), waiting.len() as u64 * 100);
-            check(&backlog);
+            check(&mut backlog);
         }
         // Everything that is left can still be taken once all leases are over.
         now += 1_000;
@@ -399,6 +418,6 @@ proptest! {
         }
         prop_assert_eq!(rest, waiting);
         prop_assert!(backlog.is_empty() && backlog.lanes.is_empty() && backlog.leases.is_empty());
-        check(&backlog);
+        check(&mut backlog);
     }
 }

@@ -215,10 +215,10 @@ impl Queues {
     ) -> Result<Vec<Leased>, StoreError> {
         let Some(number) = self.0.shared.queue_number(queue) else { return Ok(Vec::new()) };
         let taken: Vec<Taken> = {
-            let queues = self.0.shared.queues();
-            let Some(state) = queues.get(&number) else { return Ok(Vec::new()) };
-            let attempt = |seq| state.backlog.failures(seq) + 1;
+            let mut queues = self.0.shared.queues();
+            let Some(state) = queues.get_mut(&number) else { return Ok(Vec::new()) };
             let newest = state.backlog.newest(max, max_bytes, scope).into_iter();
+            let attempt = |seq| state.backlog.failures(seq) + 1;
             newest.map(|(account, entry)| Taken { account, entry, attempt: attempt(entry.seq) }).collect()
         };
         let (taken, reads) = self.read_events(number, taken).await?;
