@@ -17,6 +17,7 @@ use tracing::dispatcher::{Dispatch, SetGlobalDefaultError, set_global_default};
 use tracing::error;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
 
 /// Lines waiting to be written; at a usual 300 bytes about a megabyte.
 const BUFFERED_LINES: usize = 4096;
@@ -38,6 +39,8 @@ pub enum Format {
 pub enum LogError {
     #[error("the log filter is not valid: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("the log is gone: {0}")]
+    Gone(#[from] tracing_subscriber::reload::Error),
     #[error("logging was set up already")]
     Twice(#[from] SetGlobalDefaultError),
 }
@@ -65,6 +68,20 @@ impl Lost {
 /// Of the log that this process has, if any: it can be set up only once.
 static LOST: OnceLock<Lost> = OnceLock::new();
 
+/// Puts another filter in the place of the one that this process has.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// From now on `filter` says which lines are written. A process without a log goes on without one.
+///
+/// # Errors
+/// [`LogError`] when `filter` is not valid.
+pub fn set_filter(filter: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(filter)?;
+    Ok(SET_FILTER.get().map_or(Ok(()), |set| set(filter))?)
+}
+
 /// Lines of this process that were not written.
 pub fn lines_lost() -> u64 {
     LOST.get().map_or(0, Lost::lines)
@@ -83,7 +100,9 @@ pub fn start(format: Format, filter: &str) -> Result<Log, LogError> {
     };
     let filter = EnvFilter::try_new(filter)?;
     let (writer, log) = writer(io::stderr(), human, terminal);
-    set_global_default(dispatch(human, terminal, filter, writer))?;
+    let (dispatch, set_filter) = dispatch(human, terminal, filter, writer);
+    set_global_default(dispatch)?;
+    SET_FILTER.get_or_init(|| set_filter);
     LOST.get_or_init(|| log.lost.clone());
     // The usual hook writes to standard error itself, and would wait for it.
     panic::set_hook(Box::new(|info| {
@@ -93,13 +112,21 @@ pub fn start(format: Format, filter: &str) -> Result<Log, LogError> {
     Ok(log)
 }
 
-fn dispatch(human: bool, ansi: bool, filter: EnvFilter, writer: NonBlocking) -> Dispatch {
+fn dispatch(human: bool, ansi: bool, filter: EnvFilter, writer: NonBlocking) -> (Dispatch, SetFilter) {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     if human {
-        lines.with_ansi(ansi).with_target(false).finish().into()
+        let lines = lines.with_ansi(ansi).with_target(false).with_filter_reloading();
+        let set = setting(lines.reload_handle());
+        (lines.finish().into(), set)
     } else {
-        lines.json().flatten_event(true).with_span_list(false).finish().into()
+        let lines = lines.json().flatten_event(true).with_span_list(false).with_filter_reloading();
+        let set = setting(lines.reload_handle());
+        (lines.finish().into(), set)
     }
+}
+
+fn setting<S: 'static>(handle: Handle<EnvFilter, S>) -> SetFilter {
+    Box::new(move |filter| handle.reload(filter))
 }
 
 fn writer(to: impl Write + Send + 'static, human: bool, ansi: bool) -> (NonBlocking, Log) {
@@ -262,7 +289,7 @@ mod tests {
     fn logged(human: bool) -> String {
         let kept = Kept::default();
         let (writer, log) = writer(kept.clone(), human, false);
-        let dispatch = dispatch(human, false, EnvFilter::new("info"), writer);
+        let (dispatch, _) = dispatch(human, false, EnvFilter::new("info"), writer);
         tracing::dispatcher::with_default(&dispatch, || {
             let _span = tracing::info_span!("request", id = 7).entered();
             tracing::info!(why = %text("a\nb\x1b[2J"), "refused");
@@ -291,7 +318,7 @@ mod tests {
         for human in [true, false] {
             let kept = Kept::default();
             let (writer, log) = writer(kept.clone(), human, false);
-            let dispatch = dispatch(human, false, EnvFilter::new("info"), writer);
+            let (dispatch, _) = dispatch(human, false, EnvFilter::new("info"), writer);
             tracing::dispatcher::with_default(&dispatch, || {
                 let account = "a\u{202e}b\nINFO c\u{61c}\u{1b}[2J\u{9b}d";
                 tracing::info!(%account, "a line");

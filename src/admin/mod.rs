@@ -17,6 +17,7 @@ mod metrics;
 mod probes;
 mod queues;
 mod refusal;
+mod reload;
 mod request;
 mod session;
 mod status;
@@ -51,6 +52,7 @@ use crate::telemetry::Metrics;
 use crate::tokens::TokenService;
 use crate::vault::VaultError;
 
+pub use self::reload::Reloader;
 pub use self::request::MAX_BODY;
 
 /// How long a reader may wait for events in one call.
@@ -80,6 +82,7 @@ pub struct Parts {
     pub facts: Reporter,
     pub tokens: Arc<TokenService>,
     pub links: Arc<Linking>,
+    pub reload: Reloader,
 }
 
 /// What only the rest of the daemon knows.
@@ -115,6 +118,7 @@ pub struct Admin {
     facts: Reporter,
     tokens: Arc<TokenService>,
     links: Arc<Linking>,
+    reload: Reloader,
     seal: LeaseSeal,
     sessions: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -126,11 +130,11 @@ impl Admin {
     /// # Errors
     /// When the system gives no random numbers for the seal of leases.
     pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
-        let Parts { store, metrics, queues, facts, tokens, links } = parts;
+        let Parts { store, metrics, queues, facts, tokens, links, reload } = parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
         let sessions = AtomicU64::new(0);
-        Ok(Arc::new(Self { store, metrics, queues, facts, tokens, links, seal, sessions, stopping }))
+        Ok(Arc::new(Self { store, metrics, queues, facts, tokens, links, reload, seal, sessions, stopping }))
     }
 
     /// The handler of one socket. A lease that was taken through one socket can't be settled through another.
@@ -203,6 +207,7 @@ impl Admin {
             ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,
             ("POST", ["v1", "backup"]) => self.back_up(session, by),
             ("POST", ["v1", "compact"]) => self.compact(session),
+            ("POST", ["v1", "reload"]) => self.reload(session, by).await,
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
             ("GET", ["v1", "queues"]) => self.list_queues(session),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(session, by, name).await,

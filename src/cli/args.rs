@@ -98,6 +98,11 @@ pub(super) enum Command {
     /// Living rows are copied into a new file, which takes the place of the old one between two commits; the disk needs room for both. `status`
     /// says how much of the file is free.
     Compact,
+    /// Have the running daemon read its configuration anew.
+    ///
+    /// A file with problems is refused, and the old configuration stays. The log level changes at once; all else is named and holds from the
+    /// next start on. Files of secrets are read at a start only. Exits with 1 if the file is refused or a restart is needed.
+    Reload,
     /// Make the store of a backup in the configured folder, where none may be, while no daemon runs.
     ///
     /// The master key must be the backup's. After the start, `status` says whether tokens were in use since the backup was made: then nothing

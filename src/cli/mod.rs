@@ -18,6 +18,7 @@ mod keys;
 mod letters;
 mod output;
 mod queue;
+mod reload;
 mod restore;
 mod serve;
 mod simulate;
@@ -91,6 +92,7 @@ fn run(args: Args) -> Result<(), Failure> {
             with_daemon(&common, async |daemon, out| backup::run(&file, daemon, out).await)
         }
         Command::Compact => with_daemon(&common, compact::run),
+        Command::Reload => with_daemon(&common, reload::run),
         Command::Restore { file } => restore::run(&common, &file),
         Command::AcceptRestored { yes } => {
             with_daemon(&common, async |daemon, out| restore::accept(yes, daemon, out).await)

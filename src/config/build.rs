@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::common::{AGES, SIZES, path, url_path};
+use super::compare::Written;
 use super::doc::{Doc, Key};
 use super::files::{Sources, add_hmac_key};
 use super::model::{
@@ -82,6 +83,7 @@ fn config(mut root: Section<'_>) -> Config {
 
     Config {
         file: PathBuf::new(),
+        written: Written::default(),
         // Not written is a problem, so this address is never used.
         listen: listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()),
         sources: Sources {

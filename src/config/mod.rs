@@ -1,11 +1,12 @@
 //! The operator's configuration: read once, checked whole, then only typed values.
 //!
-//! `raw` walks the file, `doc` knows its lines and collects what is wrong, `build` (with `queues` and `sockets`) turns it into the
+//! `compare` tells two configurations apart, `raw` walks the file, `doc` knows its lines and collects what is wrong, `build` (with `queues` and `sockets`) turns it into the
 //! types of `model` and lists every problem, `files` reads the secrets that it names, each by `secrets`.
 
 mod amqp;
 mod build;
 mod common;
+mod compare;
 mod doc;
 mod files;
 mod kinds;
@@ -36,6 +37,7 @@ use zeroize::Zeroizing;
 
 use crate::access;
 
+pub use compare::Written;
 pub use doc::Key;
 pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
@@ -97,7 +99,7 @@ pub fn examine(path: &Path, made_later: impl FnOnce(&Store) -> bool) -> Result<E
         problems.extend(more.into_iter().filter(|problem| !told.contains(&problem.key)));
     }
     problems.sort_by_key(|problem| problem.line);
-    let config = sound.then(|| Config { file: path.into(), ..config });
+    let config = sound.then(|| Config { file: path.into(), written: Written::new(&text), ..config });
     Ok(Examined { config, problems: Problems { file: path.into(), list: problems } })
 }
 
@@ -107,7 +109,7 @@ pub fn examine(path: &Path, made_later: impl FnOnce(&Store) -> bool) -> Result<E
 /// Every problem, in the order of lines.
 pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let Draft { config, problems, .. } = build::build(text);
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    if problems.is_empty() { Ok(Config { written: Written::new(text), ..config }) } else { Err(problems) }
 }
 
 /// Every key that is known, in the order in which they are read.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::compare::Written;
 use super::files::{MasterKey, Secrets, Sources};
 use super::problem::Problems;
 use crate::domain::address::Receiver;
@@ -21,6 +22,8 @@ pub use crate::domain::refresh::Pace;
 pub struct Config {
     /// Where all this is written; empty where only a text was parsed.
     pub file: PathBuf,
+    /// The same way.
+    pub written: Written,
     pub listen: SocketAddr,
     pub sources: Sources,
     pub webhook: Webhook,

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::inherited::Inherited;
+use super::reload::{Reload, Reloaded};
 use super::sockets;
 use super::sockets::SocketFile;
-use crate::admin::{Admin, Delivery, Facts, Parts, Reporter, limits};
+use crate::admin::{Admin, Delivery, Facts, Parts, Reloader, Reporter, limits};
 use crate::clock;
 use crate::config::{ApiListener, Config, Socket};
 use crate::delivery::sinks::QueueSink;
@@ -91,11 +92,12 @@ pub(super) struct Services<'a> {
     pub tokens: &'a Arc<TokenService>,
     pub linking: &'a Arc<Linking>,
     pub metrics: &'a Metrics,
+    pub reload: &'a Arc<Reload>,
 }
 
 /// The admin API.
 pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin>, Error> {
-    let Services { store, intake, unmatched, deliveries, tokens, linking, metrics } = services;
+    let Services { store, intake, unmatched, deliveries, tokens, linking, metrics, reload } = services;
     let parts = Parts {
         store: store.clone(),
         metrics: metrics.clone(),
@@ -103,6 +105,7 @@ pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin
         facts: reporter(Arc::clone(intake), Arc::clone(unmatched), deliveries),
         tokens: Arc::clone(tokens),
         links: Arc::clone(linking),
+        reload: reloader(Arc::clone(reload)),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)
 }
@@ -174,6 +177,13 @@ pub(super) type States = Arc<Vec<(QueueName, watch::Receiver<State>)>>;
 
 pub(super) fn states(dispatchers: &[Dispatcher<QueueSink>]) -> States {
     Arc::new(dispatchers.iter().map(|d| (d.queue().clone(), d.state())).collect())
+}
+
+fn reloader(reload: Arc<Reload>) -> Reloader {
+    Reloader::new(move |by| {
+        let Reloaded { applied, needs_restart } = reload.run(by)?;
+        Ok((applied, needs_restart))
+    })
 }
 
 fn reporter(intake: Arc<Intake>, unmatched: Arc<Unmatched>, deliveries: States) -> Reporter {

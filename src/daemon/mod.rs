@@ -5,6 +5,7 @@ mod error;
 mod hardening;
 mod inherited;
 mod listeners;
+mod reload;
 mod services;
 mod setup;
 mod signals;
@@ -37,8 +38,9 @@ use crate::store::{Inbox, Store};
 use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
-use self::signals::Signals;
+use self::signals::{Signals, Wish};
 use listeners::{AdminListeners, Listeners};
+use reload::Reload;
 use watchdog::{Vitals, Watchdog};
 
 pub use error::Error;
@@ -75,6 +77,7 @@ pub struct Prepared {
     admin: Arc<Admin>,
     tokens: Arc<TokenService>,
     linking: Arc<Linking>,
+    reload: Arc<Reload>,
 }
 
 impl Prepared {
@@ -114,7 +117,9 @@ impl Prepared {
         let routes = Routes::new(table, Arc::clone(&unmatched));
         let dispatchers = sinks::dispatchers(&config.queues, &mut secrets, store.queues())?;
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
+        let reload = Arc::new(Reload::new(Arc::clone(&config)));
         let services = listeners::Services {
+            reload: &reload,
             store: &store,
             intake: &intake,
             unmatched: &unmatched,
@@ -137,6 +142,7 @@ impl Prepared {
             admin,
             tokens,
             linking,
+            reload,
         })
     }
 
@@ -175,6 +181,7 @@ impl Prepared {
             admin: self.admin,
             tokens: self.tokens,
             linking: self.linking,
+            reload: self.reload,
             stop,
             tasks,
         }
@@ -191,6 +198,7 @@ pub struct Daemon {
     admin: Arc<Admin>,
     tokens: Arc<TokenService>,
     linking: Arc<Linking>,
+    reload: Arc<Reload>,
     stop: watch::Sender<Option<Instant>>,
     tasks: JoinSet<()>,
 }
@@ -288,7 +296,16 @@ pub async fn serve(config: Config, inherited: Inherited) -> Result<(), Error> {
     supervisor::ready();
     let daemon = prepared.serve();
     let telling = daemon.tell_supervisor();
-    let signal = signals.ending().await;
+    let signal = loop {
+        match signals.next().await {
+            Wish::Reload => {
+                let reload = Arc::clone(&daemon.reload);
+                // Its outcome is in the log.
+                drop(spawn_blocking(move || reload.run("SIGHUP")));
+            }
+            Wish::End(signal) => break signal,
+        }
+    };
     tracing::info!(signal, "stopping");
     drop(telling);
     supervisor::Line::default().tell(supervisor::STOPPING);

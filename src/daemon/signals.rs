@@ -1,4 +1,4 @@
-//! Signals: which ones end the daemon once it has finished, and which ones change nothing. Only SIGKILL ends it at once.
+//! Signals: which ones end the daemon once it has finished, which one has the configuration read anew, and which ones change nothing. Only SIGKILL ends it at once.
 //!
 //! A refresh that is cut off in the middle may lose a link, so a signal whose default would end the process has a handler. The
 //! exceptions are faults of the process itself, such as SIGSEGV. Rust ignores SIGPIPE from the start.
@@ -21,11 +21,9 @@ const ENDING: [(Number, &str); 4] = [
     (Number::QUIT, "SIGQUIT"),
     (Number::ABORT, "SIGABRT"),
 ];
-const RELOAD: &str = "SIGHUP";
 const FILE_SIZE: &str = "SIGXFSZ";
 /// Their default would end the process.
-const IGNORED: [(Number, &str); 12] = [
-    (Number::HUP, RELOAD),
+const IGNORED: [(Number, &str); 11] = [
     (Number::USR1, "SIGUSR1"),
     (Number::USR2, "SIGUSR2"),
     (Number::ALARM, "SIGALRM"),
@@ -41,10 +39,19 @@ const IGNORED: [(Number, &str); 12] = [
 /// Signals that programs define for themselves. libc keeps the first two or three.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 32..=64;
 
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// By the signal of this name.
+    End(&'static str),
+    Reload,
+}
+
 /// Every signal that has a handler here, until the process ends.
 #[derive(Debug)]
 pub(super) struct Signals {
     ending: Vec<(&'static str, Signal)>,
+    reload: Signal,
     ignored: Vec<(&'static str, Signal)>,
     lines: Limiter<&'static str>,
 }
@@ -62,14 +69,18 @@ impl Signals {
         let mut ignored = IGNORED.into_iter().map(catch).collect::<io::Result<Vec<_>>>()?;
         let real_time = REAL_TIME.filter_map(|number| signal(SignalKind::from_raw(number)).ok());
         ignored.extend(real_time.map(|signal| ("a real-time signal", signal)));
-        Ok(Self { ending, ignored, lines: Limiter::new(LINES) })
+        let reload = signal(SignalKind::hangup())?;
+        Ok(Self { ending, reload, ignored, lines: Limiter::new(LINES) })
     }
 
-    /// The signal that ends the daemon, once it comes.
-    pub(super) async fn ending(&mut self) -> &'static str {
+    /// The next signal that is a wish, once it comes.
+    pub(super) async fn next(&mut self) -> Wish {
         std::future::poll_fn(|cx| {
             self.ignore(cx);
-            received(&mut self.ending, cx).map_or(Poll::Pending, Poll::Ready)
+            if let Some(name) = received(&mut self.ending, cx) {
+                return Poll::Ready(Wish::End(name));
+            }
+            self.reload.poll_recv(cx).map(|_| Wish::Reload)
         })
         .await
     }
@@ -78,6 +89,9 @@ impl Signals {
     pub(super) async fn finishing(&mut self) {
         std::future::poll_fn(|cx| {
             self.ignore(cx);
+            while self.reload.poll_recv(cx).is_ready() {
+                tracing::info!(signal = "SIGHUP", "stopping already: the next start reads the configuration");
+            }
             while let Some(name) = received(&mut self.ending, cx) {
                 tracing::info!(signal = name, "stopping already: what is in flight is finished first");
             }
@@ -90,10 +104,6 @@ impl Signals {
         while let Some(name) = received(&mut self.ignored, cx) {
             let Some(silent_before) = self.lines.pass(name, clock::now()) else { continue };
             match name {
-                RELOAD => tracing::info!(
-                    silent_before,
-                    "SIGHUP is ignored: the configuration is read at a start only, so restart to change it"
-                ),
                 FILE_SIZE => tracing::warn!(
                     silent_before,
                     "a file is at the limit of its size (ulimit -f, LimitFSIZE=): the store can't grow, raise the limit"

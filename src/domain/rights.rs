@@ -23,10 +23,11 @@ pub enum Call {
     LinksClaim,
     Backup,
     Compact,
+    Reload,
 }
 
 impl Call {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -42,6 +43,7 @@ impl Call {
         Self::LinksClaim,
         Self::Backup,
         Self::Compact,
+        Self::Reload,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -62,6 +64,7 @@ impl Call {
             Self::LinksClaim => "links.claim",
             Self::Backup => "backup",
             Self::Compact => "compact",
+            Self::Reload => "reload",
         }
     }
 }

@@ -204,6 +204,7 @@ async fn every_call_is_made_and_answers_as_it_is_described() {
         "rotateKeys",
         "backUp",
         "compact",
+        "reload",
     ] {
         walk.ok(ask(asked, &[])).await;
     }

@@ -26,6 +26,7 @@ mod output;
 mod partner;
 mod pause;
 mod reach;
+mod reload;
 mod restart;
 mod secrets;
 mod signals;

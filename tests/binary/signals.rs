@@ -58,7 +58,7 @@ fn a_signal_in_the_middle_of_a_refresh_costs_no_link() {
     beside_a_slow_refresh(&installation, || HARMLESS.iter().for_each(|signal| daemon.signal(*signal)));
     soon("the link lives", || installation.lend("A", &[]).code == 0);
     assert_eq!(installation.ring().counts("A").granted, 1, "one refresh, whose answer was heard");
-    daemon.wait_for(|log| log.contains("SIGHUP is ignored").then_some(()));
+    daemon.wait_for(|log| log.contains("the configuration was read anew").then_some(()));
     let (status, _, log) = daemon.stop();
     let log = String::from_utf8(log).unwrap();
     assert!(status.success() && log.contains("SIGUSR1") && log.contains("\"stopped\""), "{log}");

@@ -332,7 +332,7 @@ async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
 }
 
 /// Every call with the right that it needs.
-const CALLS: [(&str, &str, &str, &str); 22] = [
+const CALLS: [(&str, &str, &str, &str); 23] = [
     ("status", "GET", "/v1/status", ""),
     ("metrics", "GET", "/v1/metrics", ""),
     ("accounts.read", "GET", "/v1/accounts", ""),
@@ -354,6 +354,7 @@ const CALLS: [(&str, &str, &str, &str); 22] = [
     ("tokens.manage", "POST", "/v1/restore/accept", ""),
     ("backup", "POST", "/v1/backup", ""),
     ("compact", "POST", "/v1/compact", ""),
+    ("reload", "POST", "/v1/reload", ""),
     ("queue.manage", "GET", "/v1/queues", ""),
 ];
 

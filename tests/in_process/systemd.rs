@@ -35,6 +35,9 @@ fn a_backup_goes_through_the_socket_of_the_configuration_to_where_restore_finds_
     let command = values(BACKUP, "ExecStart")[0];
     let socket = settings().find(|(key, _)| *key == "path").unwrap().1.trim_matches('"');
     assert!(command.contains(&format!("--socket {socket}'")), "{command}");
+    // A reload goes there too, by root, to whom the socket's unit gives it.
+    assert!(values(SERVICE, "ExecReload")[0].ends_with(&format!(" reload --socket {socket}")));
+    assert!(values(SERVICE, "ExecReload")[0].starts_with('+') && values(ADMIN, "SocketUser").is_empty());
     let folder = values(RESTORE, "StandardInput")[0]
         .strip_prefix("file:")
         .unwrap()

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ringhookd::admin::{Admin, Facts, Parts, Reporter, limits};
+use ringhookd::admin::{Admin, Facts, Parts, Reloader, Reporter, limits};
 use ringhookd::config::{Format, Queue, QueueKind, Spool, Unclaimed};
 use ringhookd::domain::nonce::Nonces;
 use ringhookd::domain::refresh::Policy;
@@ -70,7 +70,8 @@ impl Api {
         let facts = Reporter::new(report);
         let tokens = token_service(&store, &dir.path().join("guard"), &metrics).await;
         let links = linking(&store, &tokens, &metrics);
-        let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links };
+        let reload = Reloader::new(|_| Err("there is no configuration file".into()));
+        let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links, reload };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
 

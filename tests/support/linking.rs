@@ -57,7 +57,8 @@ impl LinkHarness {
             .with(&queues.map(queue).concat())
             .with(SOCKET)
             .with(&self.settings);
-        let config = configuration.parse(self.dir.path());
+        let mut config = configuration.parse(self.dir.path());
+        config.file = configuration.write(self.dir.path());
         self.daemon = Some(Daemon::start(config).await.unwrap());
     }
 

@@ -1,0 +1,183 @@
+//! What differs between two configurations as they are written, key by key, and what of it can change while the daemon runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
+
+/// Keys that a running daemon takes over. All others need a restart.
+const LIVE: [&str; 1] = ["log.level"];
+/// The keys by which the sections of a list are told apart, however they are ordered.
+const NAMES: [&str; 3] = ["name", "path", "listen"];
+
+/// A configuration as it is written. It may hold inline keys, so it is not shown, and is overwritten when dropped.
+#[derive(Clone, Default)]
+pub struct Written(Zeroizing<String>);
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written")
+    }
+}
+
+impl Written {
+    pub(super) fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The keys, or whole sections, that are written otherwise in `new` and can't change while the daemon runs.
+    pub fn needs_restart(&self, new: &Self) -> Vec<String> {
+        let (old, new) = (Keys::of(&self.0), Keys::of(&new.0));
+        let all: BTreeSet<&String> = old.values.keys().chain(new.values.keys()).collect();
+        let differs = all.into_iter().filter(|key| old.values.get(*key) != new.values.get(*key));
+        let named =
+            differs.map(|key| old.without(&new, key).or_else(|| new.without(&old, key)).unwrap_or(key));
+        let named: BTreeSet<&String> = named.filter(|name| !LIVE.contains(&name.as_str())).collect();
+        named.into_iter().cloned().collect()
+    }
+}
+
+#[derive(Default)]
+struct Keys {
+    values: BTreeMap<String, Zeroizing<String>>,
+    /// Those of lists, such as `queue "all"`, by each of their keys.
+    sections: BTreeMap<String, String>,
+}
+
+impl Keys {
+    /// Of a text that is valid.
+    fn of(text: &str) -> Self {
+        let (table, _) = DeTable::parse_recoverable(text);
+        let mut keys = Self::default();
+        keys.add_table("", table.get_ref(), None);
+        keys
+    }
+
+    /// The section of this key, where `other` has nothing of it.
+    fn without(&self, other: &Self, key: &str) -> Option<&String> {
+        let section = self.sections.get(key)?;
+        (!other.sections.values().any(|there| there == section)).then_some(section)
+    }
+
+    fn add_table(&mut self, path: &str, table: &DeTable<'_>, section: Option<&str>) {
+        for (key, value) in table {
+            let key =
+                if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+            self.add(key, value, section);
+        }
+    }
+
+    fn add(&mut self, key: String, value: &Spanned<DeValue<'_>>, section: Option<&str>) {
+        match value.get_ref() {
+            DeValue::Table(table) => self.add_table(&key, table, section),
+            DeValue::Array(items) if items.iter().any(|item| matches!(item.get_ref(), DeValue::Table(_))) => {
+                for (n, item) in items.iter().enumerate() {
+                    let DeValue::Table(table) = item.get_ref() else { continue };
+                    let path = match name(table) {
+                        Some(name) => format!("{key} {name:?}"),
+                        None => format!("{key}[{n}]"),
+                    };
+                    self.add_table(&path, table, Some(section.unwrap_or(&path)));
+                }
+            }
+            value => {
+                if let Some(section) = section {
+                    self.sections.insert(key.clone(), section.to_owned());
+                }
+                self.values.insert(key, Zeroizing::new(shown(value)));
+            }
+        }
+    }
+}
+
+fn name<'t>(table: &'t DeTable<'_>) -> Option<&'t str> {
+    NAMES.iter().find_map(|name| match table.get(*name)?.get_ref() {
+        DeValue::String(text) => Some(text.as_ref()),
+        _ => None,
+    })
+}
+
+/// A value, so that two that differ are shown otherwise.
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::Array(items) => items.iter().map(|item| shown(item.get_ref()) + ",").collect(),
+        DeValue::String(text) => format!("{text:?}"),
+        value => format!("{value:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"
+        listen = "127.0.0.1:1"
+        hmac_keys = ["a", "b"]
+        [store]
+        folder = "f"
+        [log]
+        level = "info"
+        [[queue]]
+        name = "one"
+        kind = "embedded"
+        types = ["motion_detected"]
+        [[queue.body]]
+        pointer = "/x"
+        values = ["1"]
+        [[queue]]
+        name = "two"
+        kind = "spool"
+        [[socket]]
+        path = "/p"
+    "#;
+
+    fn differences(new: &str) -> Vec<String> {
+        Written::new(OLD).needs_restart(&Written::new(new))
+    }
+
+    #[test]
+    fn each_key_that_is_written_otherwise_is_named_and_nothing_of_its_value() {
+        for (from, to, named) in [
+            ("127.0.0.1:1", "127.0.0.1:2", "listen"),
+            (r#"["a", "b"]"#, r#"["a,b"]"#, "hmac_keys"),
+            ("folder = \"f\"", "folder = \"f\"\nmin_free = 7", "store.min_free"),
+            ("\"spool\"", "\"embedded\"", "queue \"two\".kind"),
+            ("[\"motion_detected\"]", "[]", "queue \"one\".types"),
+            ("\"/x\"", "\"/y\"", "queue \"one\".body[0].pointer"),
+            ("path = \"/p\"", "path = \"/p\"\nmode = \"0660\"", "socket \"/p\".mode"),
+            ("[store]", "[seen]\nretention = \"90d\"\n[store]", "seen.retention"),
+        ] {
+            let new = OLD.replace(from, to);
+            assert_ne!(new, OLD, "{from}");
+            assert_eq!(differences(&new), [named], "{from} → {to}");
+        }
+    }
+
+    #[test]
+    fn a_section_that_comes_or_goes_is_named_once_and_their_order_says_nothing() {
+        let (two, rest) =
+            ("        [[queue]]\n        name = \"two\"\n        kind = \"spool\"\n", "        [[socket]]");
+        assert_eq!(differences(&OLD.replace(two, "")), ["queue \"two\""]);
+        let three = format!("        [[queue]]\n        name = \"three\"\n        kind = \"spool\"\n{rest}");
+        assert_eq!(differences(&OLD.replace(rest, &three)), ["queue \"three\""]);
+        let first = OLD.replace(two, "").replace(
+            "        [[queue]]\n        name = \"one\"",
+            &format!("{two}        [[queue]]\n        name = \"one\""),
+        );
+        assert_ne!(first, OLD);
+        assert_eq!(differences(&first), [""; 0]);
+        assert_eq!(
+            differences(&OLD.replace("name = \"one\"", "name = \"uno\"")),
+            ["queue \"one\"", "queue \"uno\""]
+        );
+    }
+
+    #[test]
+    fn the_log_level_can_change_and_comments_say_nothing() {
+        assert_eq!(differences(&OLD.replace("\"info\"", "\"debug\"")), [""; 0]);
+        assert_eq!(differences(&format!("# more\n{OLD}")), [""; 0]);
+        assert_eq!(format!("{:?}", Written::new(OLD)), "Written", "it may hold keys");
+    }
+}
