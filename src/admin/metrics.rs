@@ -64,7 +64,8 @@ impl Admin {
             ];
             self.metrics.queue(&queue.name, totals);
             let age = queue.oldest.map(|oldest| now.since(oldest).as_secs());
-            let is_stalled = queue.delivery.is_some_and(|state| state != DeliveryState::Delivering);
+            let goes_on = [None, Some(DeliveryState::Delivering), Some(DeliveryState::Limited)];
+            let is_stalled = !goes_on.contains(&queue.delivery);
             let gauges = self.metrics.queue_gauges(&queue.name);
             gauges.waiting.set(signed(queue.waiting));
             gauges.waiting_bytes.set(signed(queue.waiting_bytes));

@@ -205,6 +205,8 @@ pub struct Queue {
     pub max_bytes: u64,
     /// After so many failures an event becomes a dead letter.
     pub max_attempts: u32,
+    /// Events that the daemon hands to the receiver a second; any number without it.
+    pub events_per_second: Option<u32>,
 }
 
 /// What only one kind of queue has.

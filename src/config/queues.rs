@@ -67,6 +67,9 @@ fn queue(
     let max_bytes = s.get("max_bytes", "1 GiB", bytes(SIZES));
     let max_attempts = s.get("max_attempts", 10_u64, count(1..=10_000));
 
+    s.only_where(kind.map(|kind| kind != Kind::Embedded), "kinds other than embedded");
+    let events_per_second = s.optional("events_per_second", 100_u64, Echo::Shown, count(1_u32..=100_000));
+
     let embedded = embedded(&mut s, kind);
     let spool = spool(&mut s, kind, earlier, store);
     let (target, files) = target(&mut s, kind);
@@ -86,7 +89,10 @@ fn queue(
         Kind::Postgres => (postgres?, Some(files)),
         Kind::Amqp => (amqp?, Some(files)),
     };
-    Some((Queue { name: name?, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts }, files))
+    let name = name?;
+    let queue =
+        Queue { name, kind, filter, unclaimed, format, max_age, max_bytes, max_attempts, events_per_second };
+    Some((queue, files))
 }
 
 fn embedded(s: &mut Section<'_>, kind: Option<Kind>) -> QueueKind {

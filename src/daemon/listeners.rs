@@ -208,9 +208,9 @@ fn key_proof(proof: &Proof) -> KeyProof {
 
 fn delivery(queue: &QueueName, state: &State) -> Delivery {
     let (since, why) = match state {
-        State::SinkBusy { since, why } | State::StoreFailing { since, why } => {
-            (Some(*since), Some(why.clone()))
-        }
+        State::Limited { since, why }
+        | State::SinkBusy { since, why }
+        | State::StoreFailing { since, why } => (Some(*since), Some(why.clone())),
         State::Delivering | State::Stopped => (None, None),
     };
     Delivery { queue: queue.clone(), state: state.name(), why, since }

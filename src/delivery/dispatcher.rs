@@ -7,6 +7,7 @@
 //!            ▲        │             └─ sink busy ─┐
 //!            │        └─ store fails ─────────────┤
 //!            └── one lease as a probe ◀── pause ◀─┘
+//! a queue with a limit leases as many events as may go now
 //! stop: no new lease; what is in flight may land until the deadline, the rest is given back
 //! ```
 
@@ -21,6 +22,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
+use super::pace::Pace;
 use super::verdicts::{Busy, plan};
 use super::{Options, Sink, State, Verdict};
 use crate::domain::backoff::LONGEST_RETRY_AFTER;
@@ -44,6 +46,9 @@ pub struct Dispatcher<S> {
     options: Arc<Options>,
     state: watch::Sender<State>,
     pause: Pause,
+    pace: Pace,
+    /// Until then its limit lets nothing more go, and something waits.
+    limited_until: Option<Instant>,
 }
 
 /// Why and until when nothing is leased.
@@ -71,9 +76,11 @@ impl<S: Sink> Dispatcher<S> {
             queues,
             queue,
             sink: Arc::new(sink),
+            pace: Pace::new(options.events_per_second),
             options: Arc::new(options),
             state: watch::Sender::new(State::Delivering),
             pause: Pause::default(),
+            limited_until: None,
         }
     }
 
@@ -118,20 +125,54 @@ impl<S: Sink> Dispatcher<S> {
         cut_off
     }
 
-    /// Leases and starts deliveries as far as the options, and a pause, allow.
+    /// Leases and starts deliveries as far as the options, a pause and the limit allow.
     async fn fill(&mut self, flights: &mut JoinSet<Landing>, cut: &watch::Receiver<Option<Instant>>) {
+        self.limited_until = None;
         while flights.len() < self.most_in_flight() {
             if self.pause.until.is_some_and(|until| clock::ticks() < until) {
                 return;
             }
-            match self.lease().await {
+            let most = match self.pace.take(self.options.max_events) {
+                Ok(most) => most,
+                Err(wait) => return self.limit_reached(wait),
+            };
+            let leased = self.lease(most).await;
+            let taken = leased.as_ref().map_or(0, |lease| lease.as_ref().map_or(0, |l| l.events.len()));
+            self.pace.give_back(most.saturating_sub(taken));
+            match leased {
                 // Nothing in it could be read; the store sees to those.
                 Ok(Some(lease)) if lease.events.is_empty() => {}
                 Ok(Some(lease)) => _ = flights.spawn(self.flight(lease).run(cut.clone())),
-                Ok(None) => return,
+                Ok(None) => return self.keeps_up(),
                 Err(error) => self.store_fails(&error),
             }
         }
+    }
+
+    fn limit_reached(&mut self, wait: Duration) {
+        if !self.queues.has_free(&self.queue) {
+            return self.keeps_up();
+        }
+        self.limited_until = Some(clock::ticks() + wait);
+        let why = self.pace.words();
+        self.state.send_if_modified(|state| {
+            let is_new = *state == State::Delivering;
+            if is_new {
+                *state = State::Limited { since: clock::now(), why };
+            }
+            is_new
+        });
+    }
+
+    /// Nothing waits for the limit.
+    fn keeps_up(&self) {
+        self.state.send_if_modified(|state| {
+            let was_limited = matches!(state, State::Limited { .. });
+            if was_limited {
+                *state = State::Delivering;
+            }
+            was_limited
+        });
     }
 
     /// After a pause one delivery goes ahead, to see.
@@ -139,10 +180,10 @@ impl<S: Sink> Dispatcher<S> {
         if self.pause.row > 0 { 1 } else { self.options.in_flight.max(1) }
     }
 
-    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, most: usize) -> Result<Option<Lease>, StoreError> {
         let now = clock::now();
         let request = LeaseRequest {
-            max_events: self.options.max_events,
+            max_events: most,
             max_bytes: self.options.max_bytes,
             until: now.plus(self.options.lease),
             scope: Scope::default(),
@@ -168,6 +209,9 @@ impl<S: Sink> Dispatcher<S> {
         }
         if in_flight >= self.most_in_flight() {
             return std::future::pending().await;
+        }
+        if let Some(until) = self.limited_until {
+            return sleep_until(until).await;
         }
         let change = self.queues.next_change(&self.queue).map(|at| at.since(clock::now()));
         let _ = timeout(change.unwrap_or(IDLE).clamp(CLOSE, IDLE), woken).await;
@@ -221,7 +265,7 @@ impl<S: Sink> Dispatcher<S> {
     fn stalls(&self, why: String, state: fn(Millis, String) -> State) {
         let since = match &*self.state.borrow() {
             State::SinkBusy { since, .. } | State::StoreFailing { since, .. } => *since,
-            State::Delivering | State::Stopped => clock::now(),
+            State::Delivering | State::Limited { .. } | State::Stopped => clock::now(),
         };
         let shown = logging::text(&why).to_string();
         let after = state(since, why);

@@ -11,6 +11,7 @@
 //! the next sink.
 
 mod dispatcher;
+mod pace;
 pub mod sinks;
 mod verdicts;
 
@@ -68,6 +69,8 @@ pub struct Options {
     pub max_events: usize,
     /// Bytes in one lease; one event is always taken.
     pub max_bytes: u64,
+    /// Events that are handed to the sink a second; any number without it.
+    pub events_per_second: Option<u32>,
     /// How long a lease lasts; extended while its delivery runs, it only ends one whose dispatcher is gone.
     pub lease: Duration,
     /// A delivery longer than this is given up, and the sink taken as busy.
@@ -86,6 +89,7 @@ impl Default for Options {
             in_flight: 4,
             max_events: 256,
             max_bytes: 4 << 20,
+            events_per_second: None,
             lease: Duration::from_mins(1),
             overdue: Duration::from_mins(2),
             retry: Backoff { least: Duration::from_secs(1), most: Duration::from_mins(15) },
@@ -100,6 +104,8 @@ impl Default for Options {
 pub enum State {
     /// It delivers what comes.
     Delivering,
+    /// It delivers as much as its limit allows, and more waits.
+    Limited { since: Millis, why: String },
     /// The sink can't take anything.
     SinkBusy { since: Millis, why: String },
     /// The store can't be read or written.
@@ -113,6 +119,7 @@ impl State {
     pub fn name(&self) -> DeliveryState {
         match self {
             Self::Delivering => DeliveryState::Delivering,
+            Self::Limited { .. } => DeliveryState::Limited,
             Self::SinkBusy { .. } => DeliveryState::SinkBusy,
             Self::StoreFailing { .. } => DeliveryState::StoreFailing,
             Self::Stopped => DeliveryState::Stopped,

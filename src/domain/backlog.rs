@@ -119,6 +119,11 @@ impl Backlog {
         self.leases.events()
     }
 
+    /// Whether some of the events may be leased.
+    pub fn has_free(&self) -> bool {
+        self.free.len() > 0
+    }
+
     /// Accounts that wait after a failure.
     pub fn delayed(&self) -> usize {
         self.delayed.len()

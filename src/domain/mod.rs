@@ -6,6 +6,7 @@ pub mod address;
 pub mod arrival;
 pub mod backlog;
 pub mod backoff;
+pub mod bucket;
 pub mod claim;
 pub mod clock_trust;
 pub mod cloudevent;

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::domain::refresh::Bucket;
+use crate::domain::bucket::Bucket;
 
 /// Below the schedule's, so that what the way to Ring adds stays within what is allowed; above one, or each sleep that lasts a
 /// little longer than it should would cost rate.

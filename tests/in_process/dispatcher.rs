@@ -188,6 +188,45 @@ async fn a_failing_store_is_tried_at_intervals_not_in_a_spin() {
     assert!((1..=12).contains(&pauses), "{pauses} tries in a second");
 }
 
+#[tokio::test]
+async fn a_limit_holds_and_is_the_reason_of_the_backlog_and_costs_no_attempt() {
+    const PER_SECOND: u32 = 20;
+    const EVENTS: usize = 30;
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_of(dir.path(), &["a", "b"]).await;
+    for n in 2..EVENTS {
+        store.inbox().accept(event(&format!("{n:02}"), ["a", "b"][n % 2])).await.unwrap();
+    }
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let sink = {
+        let taken = Arc::clone(&taken);
+        Call(move |events: Arc<[Leased]>| {
+            let of = |leased: &Leased| (leased.event.account.clone(), leased.seq, leased.attempt);
+            taken.lock().unwrap().extend(events.iter().map(of));
+            async move { all_done(&events) }
+        })
+    };
+    let begun = clock::ticks();
+    let limited = Options { events_per_second: Some(PER_SECOND), ..quick() };
+    let mut running = Running::start(&store, sink, limited);
+    let State::Limited { why, .. } = running.becomes("limited").await else { panic!("limited") };
+    assert_eq!(why, "limited to 20 a second (events_per_second)");
+    is_empty(&store).await;
+    // The bucket is empty at first, so that this is what it takes at least, however fast the machine is.
+    let least = Duration::from_secs(1) * u32::try_from(EVENTS).unwrap() / PER_SECOND;
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+    running.becomes("delivering").await;
+    running.stop(LONG).await;
+    assert_eq!(store.queues().list()[0].totals.failed, 0);
+    let taken = taken.lock().unwrap();
+    assert_eq!(taken.len(), EVENTS);
+    for name in ["a", "b"] {
+        let of = account(name);
+        let its = || taken.iter().filter(|(account, ..)| account.as_ref() == Some(&of));
+        assert!(its().map(|(_, seq, _)| seq).is_sorted() && its().all(|(.., attempt)| *attempt == 1));
+    }
+}
+
 /// Each delivery brings the next event at another moment of the look at the queue that follows it: one wake that is
 /// missed ends the chain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

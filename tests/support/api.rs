@@ -105,6 +105,7 @@ fn configured(spool: &Path) -> Vec<Queue> {
         max_age: Duration::from_hours(1),
         max_bytes: 1 << 20,
         max_attempts: 3,
+        events_per_second: None,
     };
     vec![
         queue("all", embedded(), Format::CloudEvents),

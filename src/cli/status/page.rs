@@ -129,6 +129,9 @@ fn queue_row(queue: &QueueReport, now: Millis) -> Vec<String> {
         _ if paused.is_some() => paused.unwrap_or_default(),
         None => "for readers".to_owned(),
         Some(DeliveryState::Delivering) => "delivering".to_owned(),
+        Some(DeliveryState::Limited) => {
+            format!("delivering, {}", queue.why.as_deref().unwrap_or("limited"))
+        }
         Some(DeliveryState::SinkBusy | DeliveryState::StoreFailing) => stalled(),
         Some(DeliveryState::Stopped) => "stopped".to_owned(),
     };

@@ -390,6 +390,14 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "8: queue[0].max_attempts = 0: must be 1 to 10000",
     ),
     (
+        "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nevents_per_second = 3",
+        "8: queue[0].events_per_second = 3: only for kinds other than embedded",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"spool\"\nfolder = \"f\"\nevents_per_second = 0",
+        "9: queue[0].events_per_second = 0: must be 1 to 100000",
+    ),
+    (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nmax_attemps = 3",
         "8: queue[0].max_attemps: unknown key; did you mean max_attempts?",
     ),

@@ -70,10 +70,19 @@ pub fn dispatchers(
     for queue in configured {
         let secrets = secrets.receivers.remove(&queue.name).unwrap_or_default();
         if let Some(sink) = QueueSink::open(queue, secrets)? {
-            dispatchers.push(Dispatcher::new(queues.clone(), queue.name.clone(), sink, Options::default()));
+            dispatchers.push(Dispatcher::new(queues.clone(), queue.name.clone(), sink, options(queue)));
         }
     }
     Ok(dispatchers)
+}
+
+fn options(queue: &Queue) -> Options {
+    let mut options = Options { events_per_second: queue.events_per_second, ..Options::default() };
+    if let QueueKind::Postgres(postgres) = &queue.kind {
+        // Here a lease is one delivery. Other kinds count single events by themselves.
+        options.in_flight = options.in_flight.min(postgres.target.parallel);
+    }
+    options
 }
 
 /// The sink of a configured queue.

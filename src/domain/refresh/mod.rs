@@ -23,7 +23,6 @@
 //! say (the shape of an outage, grace for a token that was replaced) is assumed both ways.
 
 mod breaker;
-mod bucket;
 mod census;
 mod client_pause;
 mod entry;
@@ -41,7 +40,6 @@ use super::heard::Heard;
 use super::time::Millis;
 
 pub use breaker::Breaker;
-pub use bucket::Bucket;
 pub use entry::Record;
 pub use health::{End, Health, Proof};
 pub use notice::{Notice, Warnings};

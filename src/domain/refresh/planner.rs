@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::bucket::Bucket;
 use super::client_pause::{CLIENT_PAUSE, ClientPause, Who};
 use super::entry::{Place, Record, ScheduleEntry, seconds, to_seconds};
 use super::health::{End, Proof};
@@ -13,6 +12,7 @@ use super::queue::Queue;
 use super::refusals::{Finding, Refusals};
 use super::{Gain, LONGEST_NAP, Moment, Outcome, Policy};
 use crate::domain::backoff::{Backoff, Throttle, share};
+use crate::domain::bucket::Bucket;
 use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
 
 mod asked;

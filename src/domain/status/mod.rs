@@ -196,6 +196,8 @@ pub struct RingClockReport {
 pub enum DeliveryState {
     /// It delivers what comes.
     Delivering,
+    /// It delivers as much as its `events_per_second` allows, and more waits.
+    Limited,
     /// The receiver can't take anything.
     SinkBusy,
     /// The store can't be read or written.
@@ -208,6 +210,7 @@ impl DeliveryState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Delivering => "delivering",
+            Self::Limited => "limited",
             Self::SinkBusy => "sink_busy",
             Self::StoreFailing => "store_failing",
             Self::Stopped => "stopped",

@@ -337,7 +337,7 @@ impl Found {
                     format!("The delivery of queue {name} has ended, and {waiting} wait."),
                     "Restart the daemon, and report what its log says.",
                 ),
-                Some(DeliveryState::Delivering) | None => {}
+                Some(DeliveryState::Delivering | DeliveryState::Limited) | None => {}
             }
             if let Some(since) = queue.paused_since {
                 let paused = span(now.since(since));

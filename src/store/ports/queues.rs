@@ -183,6 +183,13 @@ impl Queues {
         queue.and_then(|q| q.backlog.next_change())
     }
 
+    /// Whether a lease would get something now.
+    pub fn has_free(&self, queue: &QueueName) -> bool {
+        let queues = self.0.shared.queues();
+        let queue = queues.values().find(|q| q.name == *queue).filter(|q| q.paused_since.is_none());
+        queue.is_some_and(|q| q.backlog.has_free())
+    }
+
     /// Since when the queue is paused.
     pub fn paused_since(&self, queue: &QueueName) -> Option<Millis> {
         self.0.shared.queues().values().find(|q| q.name == *queue).and_then(|q| q.paused_since)

@@ -1,4 +1,4 @@
-//! A token bucket: how many requests a second may go out, for refreshes and API calls together.
+//! A token bucket: how many requests, or events, a second may go out.
 
 use std::time::Duration;
 
@@ -48,6 +48,21 @@ impl Bucket {
         Ok(())
     }
 
+    /// Takes up to `most` requests out; how many those are.
+    ///
+    /// # Errors
+    /// How long to wait when none is left.
+    pub fn take_some(&mut self, now: Duration, most: usize) -> Result<usize, Duration> {
+        self.take(now)?;
+        Ok(1 + (1..most).take_while(|_| self.take(now).is_ok()).count())
+    }
+
+    /// Puts requests back that were taken a moment ago, and were not sent.
+    pub fn give_back(&mut self, requests: usize) {
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+        self.full_at = self.full_at.saturating_sub(self.each.saturating_mul(requests));
+    }
+
     /// How long the other side still wants nothing, if it asked for that.
     pub fn paused(&self, now: Duration) -> Option<Duration> {
         Some(self.paused_until.saturating_sub(now)).filter(|left| !left.is_zero())
@@ -83,6 +98,20 @@ mod tests {
         assert_eq!(bucket.take(now + 99 * MS), Err(MS));
         assert_eq!(bucket.take(now + 100 * MS), Ok(()));
         assert_eq!(bucket.take(now + 100 * MS), Err(100 * MS));
+    }
+
+    #[test]
+    fn some_are_taken_together_and_what_was_not_sent_goes_back() {
+        let mut bucket = Bucket::full(10, 5);
+        let now = 5000 * MS;
+        assert_eq!(bucket.take_some(now, 3), Ok(3));
+        bucket.give_back(1);
+        assert_eq!(bucket.take_some(now, 9), Ok(3));
+        assert_eq!(bucket.take_some(now, 9), Err(100 * MS));
+        bucket.give_back(0);
+        assert_eq!(bucket.take_some(now + 200 * MS, 9), Ok(2));
+        bucket.give_back(2);
+        assert_eq!(bucket.take_some(now + 60_000 * MS, 9), Ok(5), "no more than the burst");
     }
 
     #[test]
