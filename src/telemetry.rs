@@ -16,7 +16,7 @@ use crate::domain::claim::Outcome;
 use crate::domain::code::CodeEnd;
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Health;
-use crate::domain::status::ProblemName;
+use crate::domain::status::{ProblemName, QueueState};
 use crate::domain::verdict::Verdict;
 
 pub use self::labels::{
@@ -38,6 +38,7 @@ labels!(ListenerReasonLabel { listener: ListenerName, reason: HttpRefusal });
 labels!(EvictedLabel { listener: ListenerName, state: Evicted });
 labels!(QueueLabel { queue: String, fate: Fate });
 labels!(QueueNameLabel { queue: String });
+labels!(QueueStateLabel { queue: String, state: &'static str });
 labels!(AsideLabel { kind: Aside });
 labels!(StateLabel { state: StoreState });
 labels!(RefreshLabel { outcome: Refresh });
@@ -65,6 +66,8 @@ pub struct Metrics {
     waiting_bytes: Family<QueueNameLabel, Gauge>,
     oldest_age: Family<QueueNameLabel, Gauge>,
     stalled: Family<QueueNameLabel, Gauge>,
+    delayed_accounts: Family<QueueNameLabel, Gauge>,
+    queue_state: Family<QueueStateLabel, Gauge>,
     problems: Family<ProblemLabel, Gauge>,
     build: Family<VersionLabel, Gauge>,
     aside: Family<AsideLabel, Gauge>,
@@ -141,6 +144,8 @@ impl Default for Metrics {
             waiting_bytes: Family::default(),
             oldest_age: Family::default(),
             stalled: Family::default(),
+            delayed_accounts: Family::default(),
+            queue_state: Family::default(),
             problems: Family::default(),
             build: Family::default(),
             aside: Family::default(),
@@ -205,6 +210,9 @@ impl Metrics {
         let help = "How long the oldest event has waited in a queue";
         names.add_in(Unit::Seconds, "queue_oldest_age", help, &self.oldest_age);
         names.add("queue_stalled", "1 while a queue delivers nothing", &self.stalled);
+        let help = "Accounts that wait after a failure";
+        names.add("queue_delayed_accounts", help, &self.delayed_accounts);
+        names.add("queue_state", "1 for the state that a queue is in", &self.queue_state);
         names.add("aside_records", "Records held, dead, unrouted or quarantined", &self.aside);
         let help = "Size of the store's file";
         names.add_in(Unit::Bytes, "store_file", help, &self.store_file);
@@ -331,6 +339,15 @@ impl Metrics {
             waiting_bytes: self.waiting_bytes.get_or_create_owned(&label),
             oldest_age: self.oldest_age.get_or_create_owned(&label),
             stalled: self.stalled.get_or_create_owned(&label),
+            delayed_accounts: self.delayed_accounts.get_or_create_owned(&label),
+        }
+    }
+
+    /// A queue is in this state now.
+    pub fn queue_is(&self, queue: &str, now: QueueState) {
+        for state in QueueState::ALL {
+            let label = QueueStateLabel { queue: queue.to_owned(), state: state.as_str() };
+            self.queue_state.get_or_create(&label).set(i64::from(state == now));
         }
     }
 
@@ -405,6 +422,8 @@ pub struct QueueGauges {
     pub oldest_age: Gauge,
     /// 1 while nothing is delivered.
     pub stalled: Gauge,
+    /// Accounts that wait after a failure.
+    pub delayed_accounts: Gauge,
 }
 
 /// One listener's metrics.

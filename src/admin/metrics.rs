@@ -71,6 +71,8 @@ impl Admin {
             gauges.waiting_bytes.set(signed(queue.waiting_bytes));
             gauges.oldest_age.set(signed(age.unwrap_or_default()));
             gauges.stalled.set(i64::from(is_stalled));
+            gauges.delayed_accounts.set(signed(queue.delayed_accounts));
+            self.metrics.queue_is(&queue.name, queue.state());
         }
     }
 }

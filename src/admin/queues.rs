@@ -6,11 +6,13 @@ use super::refusal::{Refusal, Reply};
 use super::request::{no_such_queue, ok, queue_name};
 use super::session::Session;
 use super::{Admin, Facts};
+use crate::clock;
 use crate::config::Queue;
 use crate::domain::actor::Actor;
 use crate::domain::ids::QueueName;
+use crate::domain::recent::WINDOW;
 use crate::domain::rights::Call;
-use crate::domain::status::{QueueCounts, QueueReport};
+use crate::domain::status::{LastFailure, QueueCounts, QueueLately, QueueReport};
 use crate::logging::audit::{self, Entry, What};
 use crate::store::{PauseChange, QueueView};
 
@@ -25,7 +27,8 @@ impl Admin {
                 || QUEUE_CALLS.iter().any(|c| session.allows(*c, Some(&view.name)))
         };
         let views = self.store.queues().list();
-        let queues = views.iter().filter(|view| shown(view)).map(|view| self.queue_report(view, &facts));
+        let queues =
+            views.iter().filter(|view| shown(view)).map(|view| self.shown_report(session, view, &facts));
         let queues: Vec<QueueReport> = queues.collect();
         if queues.is_empty()
             && !session.allows(Call::Status, None)
@@ -60,7 +63,17 @@ impl Admin {
                 failed: view.totals.failed,
                 dead: view.totals.dead,
             },
+            lately: lately(view, facts),
         }
+    }
+
+    /// The same through this session: a receiver's words may be about the event of a user whom it does not see.
+    fn shown_report(&self, session: &Session, view: &QueueView, facts: &Facts) -> QueueReport {
+        let mut report = self.queue_report(view, facts);
+        if !session.sees_all() {
+            report.lately.last_failure = None;
+        }
+        report
     }
 
     pub(super) fn configured(&self, name: &QueueName) -> Option<&Queue> {
@@ -98,5 +111,16 @@ impl Admin {
             }
             None => Err(no_such_queue()),
         }
+    }
+}
+
+fn lately(view: &QueueView, facts: &Facts) -> QueueLately {
+    let QueueView { lately, .. } = view;
+    let failure = lately.failure.as_ref();
+    QueueLately {
+        over_s: clock::now().since(facts.started_at).min(WINDOW).as_secs(),
+        delivered: lately.delivered,
+        failed: lately.failed,
+        last_failure: failure.map(|failure| LastFailure { at: failure.at, why: failure.why.clone() }),
     }
 }

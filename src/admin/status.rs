@@ -21,7 +21,11 @@ use crate::{clock, logging};
 impl Admin {
     pub(super) fn status(&self, session: &Session) -> Reply {
         session.may(Call::Status, None)?;
-        ok(&self.report())
+        let mut report = self.report();
+        if !session.sees_all() {
+            report.status.queues.iter_mut().for_each(|queue| queue.lately.last_failure = None);
+        }
+        ok(&report)
     }
 
     pub(super) fn render_metrics(&self, session: &Session) -> Reply {

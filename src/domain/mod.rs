@@ -28,6 +28,7 @@ pub mod limiter;
 pub mod link;
 mod looks;
 pub mod nonce;
+pub mod recent;
 pub mod refresh;
 pub mod released;
 pub mod rights;

@@ -210,6 +210,24 @@ pub struct QueueView {
     /// Since when an operator has nothing of it delivered.
     pub paused_since: Option<Millis>,
     pub totals: QueueTotals,
+    pub lately: QueueLately,
+}
+
+/// What became of a queue's events within [`crate::domain::recent::WINDOW`], or since the daemon started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueLately {
+    pub delivered: u64,
+    /// Attempts.
+    pub failed: u64,
+    /// The last since the start, however long ago.
+    pub failure: Option<LastFailure>,
+}
+
+/// A failed attempt, after which the event is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    pub at: Millis,
+    pub why: String,
 }
 
 /// What a pause, or its end, did.

@@ -45,9 +45,9 @@ pub use crate::domain::backlog::Scope;
 pub use crate::domain::link::LinkState;
 
 pub use self::command::{
-    Accepted, AccountRefusal, AccountView, Bound, Claimable, Class, Import, Incoming, Lease, LeaseRequest,
-    Leased, Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, PauseChange, Published,
-    QueueTotals, QueueView, Rewrapped, TokensView,
+    Accepted, AccountRefusal, AccountView, Bound, Claimable, Class, Import, Incoming, LastFailure, Lease,
+    LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, NewTokens, Outcome, PauseChange,
+    Published, QueueLately, QueueTotals, QueueView, Rewrapped, TokensView,
 };
 pub use self::kv::backup_head::BackupHead;
 pub use self::kv::error::StoreError;

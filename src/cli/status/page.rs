@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::cli::output::aligned;
-use crate::domain::status::{DeliveryState, Problem, QueueReport, Report, Status, StoreCondition};
+use crate::domain::status::{Problem, QueueLately, QueueReport, QueueState, Report, Status, StoreCondition};
 use crate::domain::time::Millis;
-use crate::domain::units::{size, span};
+use crate::domain::units::{count, size, span};
 
 /// The page, a line each. The first says that all is well, or what is wrong most of all.
 pub(super) fn lines(report: &Report, now: Millis) -> Vec<String> {
@@ -22,7 +22,8 @@ pub(super) fn lines(report: &Report, now: Millis) -> Vec<String> {
         .iter()
         .map(|key| vec![key.fingerprint.clone(), ago(Some(key.set_at), now), ago(key.verified_at, now)]);
     let keys = keys.collect();
-    let titles = ["QUEUE", "KIND", "WAITING", "SIZE", "OLDEST", "DEAD SINCE START", "STATE"];
+    let titles =
+        ["QUEUE", "KIND", "WAITING", "SIZE", "OLDEST", "RATE", "FAILED", "DEAD SINCE START", "STATE"];
     for (titles, rows) in [(&titles[..], queues), (&["WEBHOOK KEY", "SET", "LAST VERIFIED"], keys)] {
         if !rows.is_empty() {
             let titles = titles.iter().map(|title| (*title).to_owned()).collect();
@@ -123,27 +124,45 @@ fn queue_row(queue: &QueueReport, now: Millis) -> Vec<String> {
         let why = queue.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         format!("stalled{since}{why}")
     };
-    let paused = queue.paused_since.map(|at| format!("paused for {}", span(now.since(at))));
-    let state = match queue.delivery {
-        _ if !queue.configured => "not configured".to_owned(),
-        _ if paused.is_some() => paused.unwrap_or_default(),
-        None => "for readers".to_owned(),
-        Some(DeliveryState::Delivering) => "delivering".to_owned(),
-        Some(DeliveryState::Limited) => {
-            format!("delivering, {}", queue.why.as_deref().unwrap_or("limited"))
-        }
-        Some(DeliveryState::SinkBusy | DeliveryState::StoreFailing) => stalled(),
-        Some(DeliveryState::Stopped) => "stopped".to_owned(),
+    let paused = || span(queue.paused_since.map(|at| now.since(at)).unwrap_or_default());
+    let state = match queue.state() {
+        QueueState::NotConfigured => "not configured".to_owned(),
+        QueueState::Paused => format!("paused for {}", paused()),
+        QueueState::ForReaders => "for readers".to_owned(),
+        QueueState::Delivering => "delivering".to_owned(),
+        QueueState::Limited => format!("delivering, {}", queue.why.as_deref().unwrap_or("limited")),
+        QueueState::SinkBusy | QueueState::StoreFailing => stalled(),
+        QueueState::Stopped => "stopped".to_owned(),
     };
+    let QueueLately { over_s, delivered, failed, last_failure } = &queue.lately;
+    let failing = last_failure.as_ref().filter(|_| queue.delayed_accounts > 0).map(|failure| {
+        let accounts = count(queue.delayed_accounts, "account");
+        format!("; {accounts} wait after a failure: {}", failure.why)
+    });
     vec![
         queue.name.clone(),
         queue.kind.clone().unwrap_or_else(|| "-".into()),
         queue.waiting.to_string(),
         size(queue.waiting_bytes),
         ago(queue.oldest, now),
+        rate(*delivered, *over_s),
+        failed.to_string(),
         queue.since_start.dead.to_string(),
-        state,
+        state + &failing.unwrap_or_default(),
     ]
+}
+
+/// As much of a number as a glance wants: `12/s`, `3.4/min`.
+fn rate(events: u64, over_s: u64) -> String {
+    let over_s = over_s.max(1);
+    if events == 0 {
+        "-".to_owned()
+    } else if events >= over_s {
+        format!("{}/s", events / over_s)
+    } else {
+        let tenths = events * 600 / over_s;
+        format!("{}.{}/min", tenths / 10, tenths % 10)
+    }
 }
 
 fn ago(at: Option<Millis>, now: Millis) -> String {

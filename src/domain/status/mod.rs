@@ -242,6 +242,82 @@ pub struct QueueReport {
     pub max_age_s: Option<u64>,
     pub max_bytes: Option<u64>,
     pub since_start: QueueCounts,
+    pub lately: QueueLately,
+}
+
+impl QueueReport {
+    /// How it stands, in one word.
+    pub fn state(&self) -> QueueState {
+        match self.delivery {
+            _ if !self.configured => QueueState::NotConfigured,
+            _ if self.paused_since.is_some() => QueueState::Paused,
+            None => QueueState::ForReaders,
+            Some(DeliveryState::Delivering) => QueueState::Delivering,
+            Some(DeliveryState::Limited) => QueueState::Limited,
+            Some(DeliveryState::SinkBusy) => QueueState::SinkBusy,
+            Some(DeliveryState::StoreFailing) => QueueState::StoreFailing,
+            Some(DeliveryState::Stopped) => QueueState::Stopped,
+        }
+    }
+}
+
+/// The state of a queue, of whatever kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QueueState {
+    ForReaders,
+    Delivering,
+    Limited,
+    Paused,
+    SinkBusy,
+    StoreFailing,
+    Stopped,
+    NotConfigured,
+}
+
+impl QueueState {
+    pub const ALL: [Self; 8] = [
+        Self::ForReaders,
+        Self::Delivering,
+        Self::Limited,
+        Self::Paused,
+        Self::SinkBusy,
+        Self::StoreFailing,
+        Self::Stopped,
+        Self::NotConfigured,
+    ];
+
+    /// The name that metrics show.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ForReaders => "for_readers",
+            Self::Delivering => "delivering",
+            Self::Limited => "limited",
+            Self::Paused => "paused",
+            Self::SinkBusy => "sink_busy",
+            Self::StoreFailing => "store_failing",
+            Self::Stopped => "stopped",
+            Self::NotConfigured => "not_configured",
+        }
+    }
+}
+
+/// Events of one queue in the last minutes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueLately {
+    /// So many seconds are counted: fewer shortly after the start.
+    pub over_s: u64,
+    pub delivered: u64,
+    /// Attempts.
+    pub failed: u64,
+    /// The last failed attempt since the start, however long ago.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// A failed attempt, after which the event is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    pub at: Millis,
+    pub why: String,
 }
 
 /// Events of one queue since the start of the daemon.

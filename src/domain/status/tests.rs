@@ -29,6 +29,7 @@ fn queue(name: &str) -> QueueReport {
         max_age_s: Some(30 * 86_400),
         max_bytes: Some(1 << 30),
         since_start: QueueCounts::default(),
+        lately: QueueLately::default(),
     }
 }
 

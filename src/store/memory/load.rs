@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::core::{ChunkState, Core, HeldEvent};
 use super::index::{NO_ACCOUNT, Users, seconds};
 use super::options::{Options, QueueSpec};
-use super::shared::{QueueState, Queues};
+use super::shared::{Lately, QueueState, Queues};
 use crate::clock;
 use crate::domain::backlog::{Backlog, Entry};
 use crate::domain::ids::QueueName;
@@ -149,6 +149,7 @@ fn queue_state(name: QueueName, spec: Option<QueueSpec>) -> QueueState {
         spec,
         backlog: Backlog::opened_at(clock::now()),
         totals: QueueTotals::default(),
+        lately: Lately::default(),
         paused_since: None,
         wake: std::sync::Arc::default(),
     }

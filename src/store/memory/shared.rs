@@ -16,8 +16,9 @@ use crate::clock::RingClock;
 use crate::domain::backlog::Backlog;
 use crate::domain::ids::QueueName;
 use crate::domain::link::LinkState;
+use crate::domain::recent::Recent;
 use crate::domain::time::Millis;
-use crate::store::command::QueueTotals;
+use crate::store::command::{LastFailure, QueueTotals};
 use crate::store::kv::db::Db;
 use crate::store::kv::disk::LOG_BYTES;
 use crate::store::kv::error::{Fault, StoreError};
@@ -145,6 +146,15 @@ pub(crate) fn set(counter: &AtomicU64, value: u64) {
     counter.store(value, Ordering::Relaxed);
 }
 
+/// What became of a queue's events in the last minutes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lately {
+    pub delivered: Recent,
+    /// Attempts.
+    pub failed: Recent,
+    pub failure: Option<LastFailure>,
+}
+
 /// One queue in memory.
 #[derive(Debug)]
 pub(crate) struct QueueState {
@@ -153,6 +163,7 @@ pub(crate) struct QueueState {
     pub spec: Option<QueueSpec>,
     pub backlog: Backlog,
     pub totals: QueueTotals,
+    pub lately: Lately,
     /// Nothing of it is leased while this is set.
     pub paused_since: Option<Millis>,
     /// Told when events arrive or come free.

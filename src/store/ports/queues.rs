@@ -9,10 +9,10 @@ use crate::domain::actor::Actor;
 use crate::domain::backlog::{Taken, Want};
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::time::Millis;
-use crate::failpoint;
 use crate::store::command::STEP;
 use crate::store::command::{
-    Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, PauseChange, QueueView,
+    Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, PauseChange,
+    QueueLately, QueueView,
 };
 use crate::store::memory::follow::Follower;
 use crate::store::memory::shared::{QueueState, Shared};
@@ -24,6 +24,7 @@ use crate::store::txn::transaction::Txn;
 use crate::store::writer::group::{Command, JobOf};
 use crate::store::writer::handle::Handle;
 use crate::store::{Scope, StoreError};
+use crate::{clock, failpoint};
 
 /// Where events wait for their consumers.
 #[derive(Debug, Clone)]
@@ -245,6 +246,7 @@ impl Queues {
 
     /// All queues, also those that the configuration no longer names but which still hold events.
     pub fn list(&self) -> Vec<QueueView> {
+        let now = clock::now();
         let view = |q: &QueueState| QueueView {
             name: q.name.clone(),
             configured: q.spec.is_some(),
@@ -255,6 +257,11 @@ impl Queues {
             oldest: q.backlog.oldest(1).next().map(|(_, e)| Millis(u64::from(e.at) * 1000)),
             paused_since: q.paused_since,
             totals: q.totals,
+            lately: QueueLately {
+                delivered: q.lately.delivered.count(now),
+                failed: q.lately.failed.count(now),
+                failure: q.lately.failure.clone(),
+            },
         };
         self.0.shared.queues().values().map(view).collect()
     }

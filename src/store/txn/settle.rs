@@ -90,9 +90,11 @@ fn note_failure(
     due: Millis,
     why: &str,
 ) -> Result<(), Fault> {
-    txn.tables.put((queue, seq), &Attempts { account, failures, due, why: cut(why) })?;
+    let attempts = Attempts { account, failures, due, why: cut(why) };
+    txn.tables.put((queue, seq), &attempts)?;
     txn.failed.insert((queue, seq));
-    txn.staged.push(Staged::Failed { queue, account, seq, failures, due });
+    let why = attempts.why;
+    txn.staged.push(Staged::Failed { queue, account, seq, failures, due, why });
     Ok(())
 }
 

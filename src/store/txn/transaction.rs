@@ -61,6 +61,7 @@ pub(crate) enum Staged {
         seq: u64,
         failures: u32,
         due: Millis,
+        why: String,
     },
 }
 

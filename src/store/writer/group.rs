@@ -18,7 +18,7 @@ use crate::domain::ids::UserId;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
 use crate::logging::audit;
-use crate::store::command::{Accepted, Class, Incoming, Published};
+use crate::store::command::{Accepted, Class, Incoming, LastFailure, Published};
 use crate::store::kv::caught;
 use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file::Opened;
@@ -292,6 +292,7 @@ impl Writer {
             for (number, state) in &mut loaded.queues {
                 if let Some(before) = queues.get(number) {
                     state.totals = before.totals;
+                    state.lately = before.lately.clone();
                     state.wake = Arc::clone(&before.wake);
                     state.backlog.succeed(&before.backlog);
                 }
@@ -336,7 +337,10 @@ impl Writer {
                     let Some(state) = queues.get_mut(&queue) else { continue };
                     state.backlog.remove(account, seq);
                     match how {
-                        Left::Delivered => state.totals.delivered += 1,
+                        Left::Delivered => {
+                            state.totals.delivered += 1;
+                            state.lately.delivered.add(now);
+                        }
                         Left::Dead => state.totals.dead += 1,
                         Left::Dropped => {}
                     }
@@ -362,10 +366,12 @@ impl Writer {
                     }
                     queue
                 }
-                Staged::Failed { queue, account, seq, failures, due } => {
+                Staged::Failed { queue, account, seq, failures, due, why } => {
                     let Some(state) = queues.get_mut(&queue) else { continue };
                     state.backlog.failed(account, seq, failures, due.max(now));
                     state.totals.failed += 1;
+                    state.lately.failed.add(now);
+                    state.lately.failure = Some(LastFailure { at: now, why });
                     queue
                 }
             };
