@@ -45,6 +45,12 @@ pub(super) enum Command {
         /// Ring sends it.
         #[arg(long, value_name = "FILE")]
         event: Option<PathBuf>,
+        /// Try the receiver of each queue besides: its name, connection, TLS and login, and a stream, table or right that is missing.
+        ///
+        /// Nothing is sent that a receiver would keep, and nothing is written. A receiver of kind http is connected to and asked nothing. A
+        /// session of MQTT has the client_id with -check behind it.
+        #[arg(long, conflicts_with = "event")]
+        connect: bool,
         /// The user whose account the event is of; without it, of an account that nobody has claimed.
         #[arg(long, value_name = "USER", requires = "event", value_parser = user_id)]
         user: Option<UserId>,

@@ -1,5 +1,6 @@
 //! `ringhookd check`: everything that can be looked at without starting, with every problem listed.
 
+mod connect;
 mod event;
 mod reach;
 mod sense;
@@ -12,6 +13,7 @@ use nix::unistd::Group;
 use rustix::fs::{Access, access};
 use serde_json::json;
 
+use self::connect::Tried;
 pub(super) use self::event::Wishes;
 use super::args::Common;
 use super::failure::Failure;
@@ -30,10 +32,12 @@ struct Findings {
     problems: Vec<String>,
     /// Fine, but worth knowing.
     notes: Vec<String>,
+    /// Where they were to be tried.
+    receivers: Vec<Tried>,
 }
 
 /// Exit 1 with every problem listed.
-pub(super) fn run(common: &Common, event: Option<&Wishes>) -> Result<(), Failure> {
+pub(super) fn run(common: &Common, event: Option<&Wishes>, connect: bool) -> Result<(), Failure> {
     let file = needed(common)?;
     let mut out = Output::open(common.json)?;
     if let Some(wishes) = event {
@@ -45,21 +49,30 @@ pub(super) fn run(common: &Common, event: Option<&Wishes>) -> Result<(), Failure
         Ok(examined) => {
             found.problems.extend(examined.problems.to_string().lines().map(str::to_owned));
             examined.config.iter().for_each(|config| found.look(config));
+            if let Some(config) = examined.config.as_ref().filter(|_| connect) {
+                found.receivers = connect::receivers(config)?;
+            }
         }
         Err(error) => found.problems.push(error.to_string()),
     }
-    let Findings { problems, notes } = found;
+    let Findings { problems, notes, receivers } = found;
+    let is_well = problems.is_empty() && receivers.iter().all(Tried::is_well);
     if out.json {
-        out.item(&json!({"ok": problems.is_empty(), "problems": problems, "notes": notes}))?;
+        let mut item = json!({"ok": is_well, "problems": problems, "notes": notes});
+        if connect {
+            item["receivers"] = receivers.iter().map(Tried::json).collect();
+        }
+        out.item(&item)?;
     } else {
+        receivers.iter().try_for_each(|tried| out.line(&tried.line()))?;
         problems.iter().try_for_each(|line| out.line(line))?;
         notes.iter().try_for_each(|line| out.line(&format!("note: {line}")))?;
-        if problems.is_empty() {
+        if is_well {
             out.line("no problem found")?;
         }
     }
     out.flush()?;
-    if problems.is_empty() { Ok(()) } else { Err(Failure::Said) }
+    if is_well { Ok(()) } else { Err(Failure::Said) }
 }
 
 impl Findings {
@@ -79,7 +92,7 @@ impl Findings {
         self.address("metrics.listen", config.metrics_listen);
         for queue in &config.queues {
             // A spool would make its folder.
-            if !matches!(queue.kind, QueueKind::Embedded { .. } | QueueKind::Spool(_))
+            if queue.kind.has_receiver()
                 && let Some(secrets) = &mut secrets
             {
                 let secrets = secrets.receivers.remove(&queue.name).unwrap_or_default();

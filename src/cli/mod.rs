@@ -76,8 +76,8 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Serve => serve::serve(&common),
         Command::Demo { keep_running } => serve::demo(keep_running),
         Command::Simulate(wishes) => simulate::run(&wishes, common.json),
-        Command::Check { event, user } => {
-            check::run(&common, event.map(|file| check::Wishes { file, user }).as_ref())
+        Command::Check { event, user, connect } => {
+            check::run(&common, event.map(|file| check::Wishes { file, user }).as_ref(), connect)
         }
         Command::Status { watch } => {
             with_daemon(&common, async |daemon, out| status::run(watch, daemon, out).await)

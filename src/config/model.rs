@@ -307,6 +307,11 @@ pub struct Amqp {
 }
 
 impl QueueKind {
+    /// Whether its events are sent to an address.
+    pub const fn has_receiver(&self) -> bool {
+        !matches!(self, Self::Embedded { .. } | Self::Spool(_))
+    }
+
     /// The word that stands in the configuration.
     pub const fn as_str(&self) -> &'static str {
         match self {

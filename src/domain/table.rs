@@ -37,6 +37,13 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The schema that is named with it.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+}
+
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

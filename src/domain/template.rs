@@ -101,6 +101,14 @@ impl Template {
         })
     }
 
+    /// The name, where it is the same for every event.
+    pub fn fixed(&self) -> Option<&str> {
+        match &self.0[..] {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// The name for `event`, of at most `max` bytes ([`shorten`]). In its attributes every character that is not `safe`, and `%`, is
     /// percent-encoded by its UTF-8 bytes.
     pub fn render(&self, event: &Event, safe: impl Fn(char) -> bool, max: usize) -> String {
@@ -120,7 +128,7 @@ impl Template {
 
     /// Whether it is the same name for every event.
     pub fn is_fixed(&self) -> bool {
-        self.0.iter().all(|part| matches!(part, Part::Text(_)))
+        self.fixed().is_some()
     }
 
     /// Whether every name begins with a text of the operator's.

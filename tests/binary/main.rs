@@ -3,6 +3,7 @@
 
 mod audit;
 mod backup;
+mod check_connect;
 mod check_event;
 mod check_sense;
 mod cli;

@@ -22,6 +22,7 @@ use self::login::{Login, Place};
 use self::message::Messages;
 use self::session::{Publish, Session};
 use super::lanes::{self, Answer, Post};
+use super::probed::Probed;
 use super::secured::tls_of;
 use super::shared::Shared;
 use super::wire::Line;
@@ -97,6 +98,17 @@ impl Amqp {
             permits: Semaphore::new(parallel),
             shared: Shared::default(),
         })))
+    }
+}
+
+impl Amqp {
+    /// Connects, logs in and opens a channel that confirms.
+    pub async fn probe(&self) -> Probed {
+        let Inner { place, answers, .. } = &*self.0;
+        place.begin().await.map_err(|why| answers.words.of_receiver(&why))?;
+        Ok(Some(
+            "a channel was opened; whether its exchange takes messages is told at the first event".to_owned(),
+        ))
     }
 }
 

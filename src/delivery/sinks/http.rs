@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::Incoming;
+use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -20,11 +21,14 @@ use tracing::{error, info};
 
 use self::answer::Answers;
 use self::request::Requests;
+use super::dial;
 use super::lanes::{self, Answer, Post};
+use super::probed::Probed;
 use super::secured::tls_of;
 use crate::clock;
 use crate::config;
 use crate::delivery::{Sink, Verdict};
+use crate::domain::address::Receiver;
 use crate::domain::format::Format;
 use crate::domain::ids::QueueName;
 use crate::http_client::{self, Client, Failure, Limits};
@@ -33,6 +37,8 @@ use crate::tls::TlsError;
 
 /// For resolving the name, connecting and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The usual ones without TLS and with it.
+const PORTS: (u16, u16) = (80, 443);
 /// Below the 5 s after which many servers close an idle connection, so that few requests meet one that is being closed.
 const IDLE: Duration = Duration::from_secs(4);
 /// Four of these in a row without an answer, and the connection is given up: well within 30 s.
@@ -62,6 +68,9 @@ struct Inner {
     /// For log lines.
     queue: QueueName,
     client: Client,
+    /// Where it is spoken, for a look without a request.
+    tls: Option<Arc<ClientConfig>>,
+    url: Receiver,
     requests: Requests,
     answers: Answers,
     timeout: Duration,
@@ -94,16 +103,30 @@ impl Http {
             max_head: Some(MAX_HEAD),
         };
         let answers = Answers::new(&url, &keys, bearer.as_ref());
+        let (looked_at, spoken) = (url.clone(), url.is_encrypted().then(|| Arc::new(tls.clone())));
         let requests = Requests::new(url, format, keys, bearer).ok_or(SettingsError::Bearer)?;
         Ok(Self(Arc::new(Inner {
             queue: queue.clone(),
             client: http_client::client(tls, &limits),
+            tls: spoken,
+            url: looked_at,
             requests,
             answers,
             timeout,
             permits: Semaphore::new(parallel.clamp(1, Semaphore::MAX_PERMITS)),
             gone: AtomicBool::new(false),
         })))
+    }
+}
+
+impl Http {
+    /// Connects, with TLS where the address says so. No request is made, because to many a receiver each is an event.
+    pub async fn probe(&self) -> Probed {
+        let Inner { url, tls, answers, .. } = &*self.0;
+        let port = url.uri().port_u16().unwrap_or(if url.is_encrypted() { PORTS.1 } else { PORTS.0 });
+        let connected = dial::connect(url.host(), port, tls.as_ref(), clock::ticks() + CONNECT).await;
+        connected.map_err(|why| answers.of_receiver(&why))?;
+        Ok(Some("no request was made, so its path, token and signature were not tried".to_owned()))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod mqtt;
 pub mod nats;
 #[cfg(feature = "sink-postgres")]
 pub mod postgres;
+mod probed;
 #[cfg(feature = "sink-redis")]
 pub mod redis;
 mod secured;
@@ -29,6 +30,7 @@ use self::mqtt::Mqtt;
 use self::nats::Nats;
 #[cfg(feature = "sink-postgres")]
 use self::postgres::Postgres;
+pub use self::probed::Probed;
 #[cfg(feature = "sink-redis")]
 use self::redis::Redis;
 use self::spool::Spool;
@@ -131,6 +133,24 @@ impl QueueSink {
             #[cfg(not(feature = "sink-mqtt"))]
             QueueKind::Mqtt(_) => return Err(SettingsError::NotBuilt(queue.kind.as_str())),
         }))
+    }
+
+    /// Connects to the receiver, and asks what it tells without an event. Nothing is sent that it would keep. A kind that can't tell more
+    /// says that the connection stands.
+    pub async fn probe(&self) -> Probed {
+        match self {
+            // It has a folder, and no receiver.
+            Self::Spool(_) => Ok(None),
+            Self::Http(http) => http.probe().await,
+            #[cfg(feature = "sink-postgres")]
+            Self::Postgres(postgres) => postgres.probe().await,
+            #[cfg(feature = "sink-redis")]
+            Self::Redis(redis) => redis.probe().await,
+            Self::Nats(nats) => nats.probe().await,
+            Self::Amqp(amqp) => amqp.probe().await,
+            #[cfg(feature = "sink-mqtt")]
+            Self::Mqtt(mqtt) => mqtt.probe().await,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use self::packet::Unnumbered;
 use self::reason::Reason;
 use self::session::Session;
 use super::lanes::{self, Answer, Obstacle, Post};
+use super::probed::Probed;
 use super::secured::tls_of;
 use super::words::Words;
 use crate::delivery::{Sink, Verdict};
@@ -84,6 +85,15 @@ impl Mqtt {
             timeout,
             permits: Semaphore::new(parallel.clamp(1, Semaphore::MAX_PERMITS)),
         })))
+    }
+}
+
+impl Mqtt {
+    /// Begins a session under another name than ours, and ends it.
+    pub async fn probe(&self) -> Probed {
+        let Inner { words, link, .. } = &*self.0;
+        link.try_out(words).await.map_err(|why| words.of_receiver(&why))?;
+        Ok(Some("a session was begun; whether its topic is allowed is told at the first event".to_owned()))
     }
 }
 

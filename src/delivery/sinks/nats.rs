@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{timeout, timeout_at};
 
@@ -21,6 +22,7 @@ use self::message::{content, subject};
 use self::session::{Login, Place, Publish, Session, begin};
 use super::dial::CONNECT;
 use super::lanes::{self, Answer, Post};
+use super::probed::Probed;
 use super::secured::tls_of;
 use super::shared::Shared;
 use super::wire::Line;
@@ -32,6 +34,9 @@ use crate::domain::format::Format;
 use crate::domain::template::Template;
 use crate::store::Leased;
 use crate::tls::TlsError;
+
+/// Where `JetStream` tells which streams there are.
+const STREAM_NAMES: &str = "$JS.API.STREAM.NAMES";
 
 /// The sink of one queue.
 #[derive(Debug)]
@@ -74,7 +79,7 @@ impl Nats {
         let parallel = target.parallel.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             place: Place { url: target.url, tls: Arc::new(tls), login },
-            answers: Answers::new(words, wildcard(&subject)),
+            answers: Answers::new(words, subject.fixed().map_or_else(|| wildcard(&subject), str::to_owned)),
             subject,
             format,
             timeout: target.timeout,
@@ -91,6 +96,14 @@ fn wildcard(subject: &Template) -> String {
     let first = subject.literals().next().unwrap_or_default();
     let whole = first.rfind('.').map_or("", |dot| &first[..=dot]);
     format!("{whole}>")
+}
+
+impl Nats {
+    /// Connects, logs in, and asks which stream takes the subjects.
+    pub async fn probe(&self) -> Probed {
+        let Inner { answers, .. } = &*self.0;
+        self.0.streams().await.map_err(|why| answers.of_server(&why))
+    }
 }
 
 impl Sink for Nats {
@@ -114,14 +127,26 @@ impl Post for Inner {
 }
 
 impl Inner {
+    async fn line(&self) -> Result<Line<Session>, String> {
+        let until = clock::ticks() + CONNECT;
+        let begun = begin(&self.place, &self.max_payload, self.parallel, until);
+        timeout_at(until, begun).await.unwrap_or_else(|_| Err("connecting took too long".to_owned()))
+    }
+
+    /// A question to `JetStream` about its streams, which changes nothing.
+    async fn streams(&self) -> Probed {
+        let line = self.line().await?;
+        let (reply, answer) = oneshot::channel();
+        let payload = json!({"subject": self.answers.subjects()}).to_string().into();
+        let (subject, headers) = (STREAM_NAMES.to_owned(), "NATS/1.0\r\n\r\n".to_owned());
+        line.send(Publish { subject, headers, payload, reply }).await?;
+        let reply = timeout(CONNECT, answer).await.map_err(|_| "JetStream does not answer".to_owned())?;
+        self.answers.of_streams(reply.map_err(|_| line.why_ended())?)
+    }
+
     /// The error says why nothing can be sent or confirmed now.
     async fn publish(&self, leased: &Leased) -> Result<Answer, String> {
-        let connect = async {
-            let until = clock::ticks() + CONNECT;
-            let begun = begin(&self.place, &self.max_payload, self.parallel, until);
-            timeout_at(until, begun).await.unwrap_or_else(|_| Err("connecting took too long".to_owned()))
-        };
-        let line = self.shared.get(connect).await?;
+        let line = self.shared.get(self.line()).await?;
         let (headers, payload) = content(self.format, leased);
         let (size, most) = (headers.len() + payload.len(), self.max_payload.load(Ordering::Relaxed));
         if size > most {

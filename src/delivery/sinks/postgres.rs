@@ -22,6 +22,7 @@ use self::answer::{Answers, Refusal};
 use self::row::Rows;
 use self::server::Server;
 use super::lanes::{self, Answer, Obstacle, Post};
+use super::probed::Probed;
 use super::secured::tls_where;
 use crate::clock;
 use crate::config;
@@ -59,6 +60,14 @@ impl Postgres {
             permits: Semaphore::new(options.target.parallel.clamp(1, Semaphore::MAX_PERMITS)),
             server: Server::new(queue.clone(), options, tls, secrets.password),
         })))
+    }
+}
+
+impl Postgres {
+    /// Connects, logs in, and has the server plan an insert into the table, which it does not run.
+    pub async fn probe(&self) -> Probed {
+        let Inner { server, insert, answers, .. } = &*self.0;
+        server.look(insert, answers).await.map_err(|why| answers.of_server(&why))
     }
 }
 

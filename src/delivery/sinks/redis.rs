@@ -8,6 +8,7 @@
 
 mod answer;
 mod durability;
+mod probe;
 mod server;
 mod wire;
 
@@ -21,6 +22,7 @@ use self::answer::Answers;
 use self::durability::Wanted;
 use self::server::{Connection, Server};
 use super::lanes::{self, Answer, Post};
+use super::probed::Probed;
 use super::secured::tls_of;
 use crate::clock;
 use crate::config;
@@ -70,6 +72,16 @@ impl Redis {
             stream: options.stream,
             max_len: options.max_len,
         })))
+    }
+}
+
+impl Redis {
+    /// Connects, logs in, and asks whether an entry could be added.
+    pub async fn probe(&self) -> Probed {
+        let Inner { server, stream, answers, wanted, .. } = &*self.0;
+        let connection = server.open(answers).await.map_err(|why| answers.of_server(&why))?;
+        let looked = probe::look(&connection, server.username(), stream, wanted).await;
+        looked.map_err(|why| answers.of_server(&why))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod probe;
 mod receiver;
 
 use std::path::Path;

@@ -4,6 +4,7 @@ mod failures;
 mod home;
 mod logins;
 mod messages;
+mod probe;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The kind `nats`: real servers with `JetStream`, for the suite and for what is particular to the kind.
 
 mod client;
+mod probe;
 mod trouble;
 
 use std::path::Path;

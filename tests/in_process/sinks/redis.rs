@@ -1,6 +1,7 @@
 //! The kind `redis`: real servers, for the suite and for what is particular to the kind.
 
 mod harm;
+mod probe;
 mod refusals;
 mod server;
 

@@ -31,6 +31,10 @@ impl Answers {
         Self(Words::new(url, secrets.chain(bare).chain(path).chain(token).chain(encoded)))
     }
 
+    pub(super) fn of_receiver(&self, why: &str) -> String {
+        self.0.of_receiver(why)
+    }
+
     /// There was none.
     pub(super) fn unanswered(&self, failure: &Failure) -> Answer {
         let (Failure::NotSent(why) | Failure::Unknown(why)) = failure;

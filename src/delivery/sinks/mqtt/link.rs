@@ -58,18 +58,37 @@ impl Link {
         self.shared.get_by(deadline, self.open(words, deadline)).await
     }
 
+    /// Begins a session and ends it, under a name of its own: the broker would end that of a daemon with the same name. It tells nothing of
+    /// whether the daemon is there.
+    pub(super) async fn try_out(&self, words: &Words) -> Result<(), String> {
+        let deadline = clock::ticks() + CONNECT + WELCOME;
+        let name = format!("{}-check", self.login.client_id);
+        self.open_as(&name, None, words, deadline).await.map(drop)
+    }
+
     async fn open(&self, words: &Words, deadline: Instant) -> Result<Session, String> {
+        let Login { client_id, availability, .. } = &self.login;
+        self.open_as(client_id, availability.as_deref(), words, deadline).await
+    }
+
+    async fn open_as(
+        &self,
+        client_id: &str,
+        availability: Option<&str>,
+        words: &Words,
+        deadline: Instant,
+    ) -> Result<Session, String> {
         let broker = words.receiver();
         let port = broker.uri().port_u16().unwrap_or(if broker.is_encrypted() { PORTS.1 } else { PORTS.0 });
         let until = deadline.min(clock::ticks() + CONNECT);
         let wire = dial::connect(broker.host(), port, self.tls.as_ref(), until).await?;
-        let Login { client_id, username, password, availability } = &self.login;
+        let Login { username, password, .. } = &self.login;
         let connect = Connect {
             client_id,
             keep_alive: KEEP_ALIVE,
             username: username.as_deref(),
             password: password.as_ref().map(|password| password.expose().as_str()),
-            will: availability.as_ref().map(|topic| Will { topic, payload: OFFLINE.as_bytes() }),
+            will: availability.map(|topic| Will { topic, payload: OFFLINE.as_bytes() }),
         };
         let until = deadline.min(clock::ticks() + WELCOME);
         let opened = timeout_at(until, async {
@@ -82,7 +101,7 @@ impl Link {
         let opened = opened.await.unwrap_or_else(|_| Err(End::Broke("no answer in time".to_owned())));
         opened.map_err(|end| match end {
             End::Told(reason) => {
-                let rights = availability.as_ref().filter(|_| reason.code == NOT_AUTHORIZED);
+                let rights = availability.filter(|_| reason.code == NOT_AUTHORIZED);
                 let rights = rights.map(|topic| format!("; it has to be allowed to publish to {topic}"));
                 let (words, rights) = (reason.words(words), rights.unwrap_or_default());
                 format!("the broker refuses the session: {words}{rights}")

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::session::Reply;
 use crate::delivery::sinks::lanes::{Answer, Obstacle};
+use crate::delivery::sinks::probed::Probed;
 use crate::delivery::sinks::words::Words;
 
 /// Codes of `JetStream`'s errors.
@@ -31,6 +32,14 @@ struct Refusal {
     description: String,
 }
 
+/// The streams that take a subject.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Streams {
+    error: Option<Refusal>,
+    streams: Option<Vec<String>>,
+}
+
 /// Puts replies into words.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -47,19 +56,50 @@ impl Answers {
     pub(super) fn of(&self, reply: Reply) -> Answer {
         match reply {
             // Perhaps another subject is allowed.
-            Reply::Denied(error) => {
-                Answer::Broken { why: self.words.of_receiver(&self.words.said(&error)) }
-            }
-            Reply::Message { status: Some(503), .. } => self.hindered(&format!(
-                "no stream takes {0}: start the server with JetStream (-js) and add a stream, such as: nats stream add ringhookd \
-                 --subjects '{0}' --defaults",
-                self.subjects
-            )),
+            Reply::Denied(error) => Answer::Broken { why: self.words.of_receiver(&self.words.said(&error)) },
+            Reply::Message { status: Some(503), .. } => self.hindered(&self.no_stream()),
             Reply::Message { status: Some(status), .. } => {
                 self.hindered(&format!("the server answered with status {status}"))
             }
             Reply::Message { status: None, payload } => self.confirmed(&payload),
         }
+    }
+
+    pub(super) fn subjects(&self) -> &str {
+        &self.subjects
+    }
+
+    pub(super) fn of_server(&self, why: &str) -> String {
+        self.words.of_receiver(why)
+    }
+
+    /// The answer to the question which streams take the subjects.
+    pub(super) fn of_streams(&self, reply: Reply) -> Probed {
+        match reply {
+            Reply::Denied(_) => Ok(Some(format!(
+                "this user may not ask which stream takes {} ($JS.API.STREAM.NAMES), so that was not tried",
+                self.subjects
+            ))),
+            Reply::Message { status: None, payload } => {
+                let Streams { error, streams } = serde_json::from_slice(&payload).unwrap_or_default();
+                match (error, streams) {
+                    (Some(error), _) => {
+                        Err(format!("JetStream says: {}", self.words.said(&error.description)))
+                    }
+                    (None, Some(streams)) if !streams.is_empty() => Ok(None),
+                    (None, _) => Err(self.no_stream()),
+                }
+            }
+            Reply::Message { status: Some(_), .. } => Err(self.no_stream()),
+        }
+    }
+
+    fn no_stream(&self) -> String {
+        format!(
+            "no stream takes {0}: start the server with JetStream (-js) and add a stream, such as: nats stream add ringhookd \
+             --subjects '{0}' --defaults",
+            self.subjects
+        )
     }
 
     /// No event would fare better.

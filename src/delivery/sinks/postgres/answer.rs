@@ -20,6 +20,16 @@ pub(super) enum Refusal {
     Server(String),
 }
 
+/// What helps, where that is known.
+pub(super) fn advice(error: &Error) -> &'static str {
+    match error.code().map(tokio_postgres::error::SqlState::code) {
+        Some(NO_TABLE) => {
+            ". docs/POSTGRES.md has the statement that makes it; create_table = true has it made"
+        }
+        _ => "",
+    }
+}
+
 /// Puts errors into words.
 #[derive(Debug)]
 pub(super) struct Answers(Words);
@@ -33,10 +43,7 @@ impl Answers {
         let why = self.why(error);
         match error.code().map(tokio_postgres::error::SqlState::code) {
             Some(code) if ABOUT_ROWS.iter().any(|class| code.starts_with(class)) => Refusal::Row(why),
-            Some(NO_TABLE) => Refusal::Server(format!(
-                "{why}. docs/POSTGRES.md has the statement that makes it; create_table = true has it made"
-            )),
-            _ => Refusal::Server(why),
+            _ => Refusal::Server(why + advice(error)),
         }
     }
 

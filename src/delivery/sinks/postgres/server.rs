@@ -15,15 +15,17 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls};
 use tokio_rustls::client;
 use tracing::warn;
 
-use super::answer::Answers;
+use super::answer::{Answers, advice};
 use super::row;
 use crate::clock;
 use crate::config;
 use crate::delivery::sinks::dial;
+use crate::delivery::sinks::probed::Probed;
 use crate::delivery::sinks::shared::{self, Shared};
 use crate::domain::ids::QueueName;
 use crate::domain::secret::Secret;
@@ -97,22 +99,55 @@ impl Server {
         self.shared.forget(connection);
     }
 
+    /// Asks the server whether rows could be inserted. Nothing is changed, and no table is made.
+    pub(super) async fn look(&self, insert: &str, answers: &Answers) -> Probed {
+        let connection = self.log_in(answers).await?;
+        let said = |error: Error| answers.said(&error);
+        let (client, table) = (&connection.client, &self.options.table);
+        let (name, schema) = (table.to_string(), table.schema());
+        let question = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', to_regclass($1) IS NULL, \
+                        coalesce(has_schema_privilege(to_regnamespace(quote_ident(coalesce($2, current_schema()::text)))::oid, 'CREATE'), false)";
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&name, Type::TEXT), (&schema, Type::TEXT)];
+        let row = client.query_typed(question, &params).await.map_err(said)?;
+        let [read_only, missing, may_create] = [0, 1, 2].map(|n| row.first().is_some_and(|row| row.get(n)));
+        if read_only {
+            return Err(
+                "the server takes no rows: it is a standby, or its transactions are read-only".to_owned()
+            );
+        }
+        if missing && self.options.create_table {
+            return if may_create {
+                Ok(Some(format!("there is no table {name} yet; the first event makes it")))
+            } else {
+                Err(format!("there is no table {name}, and the user may not create it"))
+            };
+        }
+        let plan = format!("EXPLAIN {insert}");
+        let planned = client.query_typed(&plan, &row::Rows::of(&[]).params()).await;
+        planned.map_err(|error| answers.said(&error) + advice(&error))?;
+        Ok(None)
+    }
+
     async fn open(&self, answers: &Answers) -> Result<Connection, String> {
+        let connection = self.log_in(answers).await?;
+        self.greet(&connection.client).await.map_err(|error| answers.said(&error))?;
+        Ok(connection)
+    }
+
+    async fn log_in(&self, answers: &Answers) -> Result<Connection, String> {
         let url = &self.options.target.url;
         let until = clock::ticks() + dial::CONNECT;
         let tcp = dial::tcp(url.host(), url.uri().port_u16().unwrap_or(PORT), until).await?;
         let made = if self.options.tls {
             let tls = Encryption { host: url.host().to_owned(), tls: Arc::clone(&self.tls), until };
-            self.log_in(tcp, SslMode::Require, tls).await
+            self.log_in_over(tcp, SslMode::Require, tls).await
         } else {
-            self.log_in(tcp, SslMode::Disable, NoTls).await
+            self.log_in_over(tcp, SslMode::Disable, NoTls).await
         };
-        let connection = made.map_err(|error| tls_words(&error).unwrap_or_else(|| answers.said(&error)))?;
-        self.greet(&connection.client).await.map_err(|error| answers.said(&error))?;
-        Ok(connection)
+        made.map_err(|error| tls_words(&error).unwrap_or_else(|| answers.said(&error)))
     }
 
-    async fn log_in<T>(&self, tcp: TcpStream, mode: SslMode, tls: T) -> Result<Connection, Error>
+    async fn log_in_over<T>(&self, tcp: TcpStream, mode: SslMode, tls: T) -> Result<Connection, Error>
     where
         T: TlsConnect<TcpStream>,
         T::Stream: Send + 'static,
@@ -137,7 +172,7 @@ impl Server {
         let question = "SELECT current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off', \
                         to_regclass($1) IS NULL";
         let name = table.to_string();
-        let said = client.query_typed(question, &[(&name, tokio_postgres::types::Type::TEXT)]).await?;
+        let said = client.query_typed(question, &[(&name, Type::TEXT)]).await?;
         let [lazy, unsafe_, missing] = [0, 1, 2].map(|n| said.first().is_some_and(|row| row.get(n)));
         if lazy {
             client.batch_execute("SET synchronous_commit = on").await?;

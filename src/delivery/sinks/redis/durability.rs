@@ -68,6 +68,10 @@ impl Wanted {
         Self { replicas, disk, patience: options.target.timeout / 2 }
     }
 
+    pub(super) fn replicas(&self) -> u32 {
+        self.replicas
+    }
+
     fn is_nothing(&self) -> bool {
         self.replicas == 0 && !self.disk
     }

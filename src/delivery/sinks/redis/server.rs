@@ -86,7 +86,13 @@ impl Server {
         self.shared.forget(connection);
     }
 
-    async fn open(&self, answers: &Answers) -> Result<Connection, String> {
+    /// The user that the server knows us as.
+    pub(super) fn username(&self) -> &str {
+        self.target.username.as_deref().unwrap_or("default")
+    }
+
+    /// A connection that nobody shares. Fails in words.
+    pub(super) async fn open(&self, answers: &Answers) -> Result<Connection, String> {
         let url = &self.target.url;
         let until = clock::ticks() + dial::CONNECT;
         let port = url.uri().port_u16().unwrap_or(PORT);

@@ -31,6 +31,20 @@ async fn a_wrong_password_is_told_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_a_broker_logs_in_and_tells_why_it_can_not() {
+    let note = ann("right-password", "amq.topic", "look").probe().await.unwrap().unwrap();
+    assert!(note.contains("a channel was opened"), "{note}");
+    let why = ann("hush-and-wrong", "amq.topic", "look").probe().await.unwrap_err();
+    assert!(
+        why.contains(": the broker refuses the login: 403 ACCESS_REFUSED") && !why.contains("hush"),
+        "{why}"
+    );
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = sink_of(options(nobody.port()), ReceiverSecrets::default()).probe().await;
+    assert_eq!(down, Err(format!("amqp://{nobody}: no connection: connection refused")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_without_the_right_holds_the_queue_and_a_key_without_it_fails_alone() {
     let queue = peaceful().queue("rights", &[]);
     let why = obstacle(&ann("right-password", "amq.fanout", &queue), one()).await;

@@ -8,7 +8,7 @@ use super::super::certificates::{Certificates, both_sides_show_a_certificate};
 use super::*;
 
 /// A user with a password, made by mosquitto's own tool.
-fn protected(acl: &'static str) -> Mosquitto {
+pub(super) fn protected(acl: &'static str) -> Mosquitto {
     let listener = move |port| {
         format!(
             "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file FOLDER/passwords\nacl_file FOLDER/acl\n"
@@ -26,9 +26,9 @@ fn protected(acl: &'static str) -> Mosquitto {
     Mosquitto::start(listener, &[("passwords", &passwords), ("acl", acl)], &["-u", "ann", "-P", "hush-hush"])
 }
 
-const ALL: &str = "user ann\ntopic readwrite #\n";
+pub(super) const ALL: &str = "user ann\ntopic readwrite #\n";
 
-fn ann(port: u16, password: &str) -> Mqtt {
+pub(super) fn ann(port: u16, password: &str) -> Mqtt {
     let mut options = options(port, "out");
     options.target.username = Some("ann".into());
     let password = Some(Secret::new(password.to_owned()));
