@@ -44,7 +44,7 @@ struct Leased {
 
 /// The answer to a pause or its end.
 #[derive(Debug, Serialize, Deserialize)]
-struct Paused {
+struct PauseDone {
     name: String,
     paused_since: Option<String>,
     changed: bool,
@@ -102,7 +102,7 @@ pub(super) async fn run(command: QueueCommand, daemon: &Client, out: &mut Output
         QueueCommand::Tail { name, last } => tail(&name, last, daemon, out).await,
         QueueCommand::Pause { name } => pause(&name, daemon, out).await,
         QueueCommand::Resume { name } => {
-            let done: Paused = daemon.post(&call(&name, "resume"), &json!({})).await?;
+            let done: PauseDone = daemon.post(&call(&name, "resume"), &json!({})).await?;
             let words = if done.changed { "goes on" } else { "was not paused" };
             out.done(&json!(done), &format!("queue {name} {words}"))
         }
@@ -115,9 +115,11 @@ pub(super) async fn run(command: QueueCommand, daemon: &Client, out: &mut Output
 }
 
 async fn pause(name: &str, daemon: &Client, out: &mut Output) -> Result<(), Failure> {
-    let done: Paused = daemon.post(&call(name, "pause"), &json!({})).await?;
+    let done: PauseDone = daemon.post(&call(name, "pause"), &json!({})).await?;
     let words = match &done {
-        Paused { changed: false, paused_since: Some(since), .. } => format!("has been paused since {since}"),
+        PauseDone { changed: false, paused_since: Some(since), .. } => {
+            format!("has been paused since {since}")
+        }
         _ => "is paused, until `ringhookd queue resume`".to_owned(),
     };
     out.done(&json!(done), &format!("queue {name} {words}"))

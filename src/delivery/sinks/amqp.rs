@@ -103,6 +103,9 @@ impl Amqp {
 
 impl Amqp {
     /// Connects, logs in and opens a channel that confirms.
+    ///
+    /// # Errors
+    /// Why events would not get there, in words for the operator.
     pub async fn probe(&self) -> Probed {
         let Inner { place, answers, .. } = &*self.0;
         place.begin().await.map_err(|why| answers.words.of_receiver(&why))?;

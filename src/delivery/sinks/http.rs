@@ -121,6 +121,9 @@ impl Http {
 
 impl Http {
     /// Connects, with TLS where the address says so. No request is made, because to many a receiver each is an event.
+    ///
+    /// # Errors
+    /// Why events would not get there, in words for the operator.
     pub async fn probe(&self) -> Probed {
         let Inner { url, tls, answers, .. } = &*self.0;
         let port = url.uri().port_u16().unwrap_or(if url.is_encrypted() { PORTS.1 } else { PORTS.0 });

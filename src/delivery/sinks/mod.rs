@@ -137,6 +137,9 @@ impl QueueSink {
 
     /// Connects to the receiver, and asks what it tells without an event. Nothing is sent that it would keep. A kind that can't tell more
     /// says that the connection stands.
+    ///
+    /// # Errors
+    /// Why events would not get there, in words for the operator.
     pub async fn probe(&self) -> Probed {
         match self {
             // It has a folder, and no receiver.

@@ -90,6 +90,9 @@ impl Mqtt {
 
 impl Mqtt {
     /// Begins a session under another name than ours, and ends it.
+    ///
+    /// # Errors
+    /// Why events would not get there, in words for the operator.
     pub async fn probe(&self) -> Probed {
         let Inner { words, link, .. } = &*self.0;
         link.try_out(words).await.map_err(|why| words.of_receiver(&why))?;

@@ -100,6 +100,9 @@ fn wildcard(subject: &Template) -> String {
 
 impl Nats {
     /// Connects, logs in, and asks which stream takes the subjects.
+    ///
+    /// # Errors
+    /// Why events would not get there, in words for the operator.
     pub async fn probe(&self) -> Probed {
         let Inner { answers, .. } = &*self.0;
         self.0.streams().await.map_err(|why| answers.of_server(&why))

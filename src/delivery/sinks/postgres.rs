@@ -65,6 +65,9 @@ impl Postgres {
 
 impl Postgres {
     /// Connects, logs in, and has the server plan an insert into the table, which it does not run.
+    ///
+    /// # Errors
+    /// Why events would not get there, in words for the operator.
     pub async fn probe(&self) -> Probed {
         let Inner { server, insert, answers, .. } = &*self.0;
         server.look(insert, answers).await.map_err(|why| answers.of_server(&why))

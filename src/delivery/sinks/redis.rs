@@ -77,6 +77,9 @@ impl Redis {
 
 impl Redis {
     /// Connects, logs in, and asks whether an entry could be added.
+    ///
+    /// # Errors
+    /// Why events would not get there, in words for the operator.
     pub async fn probe(&self) -> Probed {
         let Inner { server, stream, answers, wanted, .. } = &*self.0;
         let connection = server.open(answers).await.map_err(|why| answers.of_server(&why))?;
