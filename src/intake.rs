@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::mem::take;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +18,7 @@ use crate::config::Webhook;
 use crate::domain::cloudevent::{Mark, Marks};
 use crate::domain::dedup::Identity;
 use crate::domain::envelope::{self, Envelope};
+use crate::domain::event::Event;
 use crate::domain::ids::AccountId;
 use crate::domain::limiter::Limiter;
 use crate::domain::signature::{HEADER, Keys, Mismatch, Proof, Proofs, Refusal, Signature};
@@ -158,38 +160,20 @@ impl Intake {
     fn understand(&self, body: Bytes) -> Incoming {
         let now = clock::now();
         match envelope::parse(&body) {
-            Ok(event) => {
-                if let Some(sent) = event.sent_at {
+            Ok(mut envelope) => {
+                if let Some(sent) = envelope.sent_at {
                     self.ring_clock.sent(sent);
                 }
-                let marks = self.marks(&event, now);
-                Incoming {
-                    identity: Identity::of_event(&event, &body),
-                    received_at: now,
-                    account: event.account,
-                    kind: event.kind,
-                    sub_kind: event.sub_kind,
-                    device: event.device,
-                    related: event.devices,
-                    time: event.happened_at.or(event.sent_at),
-                    marks,
-                    body,
-                    anomaly: None,
-                }
+                let (key, identity) = Identity::of_event(&envelope, &body);
+                let (marks, related) = (self.marks(&envelope, now), take(&mut envelope.devices));
+                let event = Event { marks, ..envelope.into_event(key, body, now) };
+                Incoming { event, identity, related, anomaly: None }
             }
-            Err(anomaly) => Incoming {
-                identity: Identity::of(None, &body),
-                received_at: now,
-                account: None,
-                kind: String::new(),
-                sub_kind: None,
-                device: None,
-                related: Vec::new(),
-                time: None,
-                marks: Marks::default(),
-                body,
-                anomaly: Some(anomaly.as_str()),
-            },
+            Err(anomaly) => {
+                let (key, identity) = Identity::of(None, &body);
+                let event = Event::unread(key, body, now);
+                Incoming { event, identity, related: Vec::new(), anomaly: Some(anomaly.as_str()) }
+            }
         }
     }
 
@@ -270,8 +254,9 @@ struct About {
 
 impl About {
     fn of(incoming: &Incoming) -> Self {
-        let kind = if enabled!(Level::DEBUG) { incoming.kind.clone() } else { String::new() };
-        Self { id: incoming.identity.key.clone(), account: incoming.account.clone(), kind }
+        let Incoming { event, .. } = incoming;
+        let kind = if enabled!(Level::DEBUG) { event.kind.clone() } else { String::new() };
+        Self { id: event.key.clone(), account: event.account.clone(), kind }
     }
 
     fn id(&self) -> DisplayValue<impl Display + '_> {

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringhookd::clock;
 use ringhookd::config::{Queue, ReceiverSecrets};
 use ringhookd::delivery::sinks::QueueSink;
 use ringhookd::delivery::{Dispatcher, Options, Sink, Verdict};
-use ringhookd::domain::cloudevent::Marks;
 use ringhookd::domain::dedup::Identity;
-use ringhookd::domain::ids::{AccountId, DeviceId, QueueName};
+use ringhookd::domain::envelope::{self, Anomaly};
+use ringhookd::domain::ids::QueueName;
 use ringhookd::store::{Incoming, Lease, LeaseRequest, Leased, Outcome, Scope, Store};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -288,17 +287,8 @@ fn incoming(number: u64) -> Result<Incoming, String> {
         r#"{{"meta":{{"version":"1.1","request_id":"forward-{number}","account_id":"{account_id}"}},"data":{{"id":"{device_id}_human_{number}","type":"motion_detected","subType":"human","attributes":{{"source":"{device_id}","source_type":"devices","timestamp":{}}},"relationships":{{"devices":{{"data":[{{"type":"devices","id":"{device_id}"}}]}}}}}}}}"#,
         clock::now().0
     );
-    Ok(Incoming {
-        identity: Identity::of(Some(&format!("forward-{number}")), body.as_bytes()),
-        received_at: clock::now(),
-        account: Some(AccountId::new(&account_id).map_err(|e| e.to_string())?),
-        kind: "motion_detected".into(),
-        sub_kind: Some("human".into()),
-        device: Some(DeviceId::new(&device_id).map_err(|e| e.to_string())?),
-        related: Vec::new(),
-        time: Some(clock::now()),
-        marks: Marks::default(),
-        body: Bytes::from(body),
-        anomaly: None,
-    })
+    let envelope = envelope::parse(body.as_bytes()).map_err(Anomaly::as_str)?;
+    let (key, identity) = Identity::of_event(&envelope, body.as_bytes());
+    let event = envelope.into_event(key, body.into(), clock::now());
+    Ok(Incoming { event, identity, related: Vec::new(), anomaly: None })
 }

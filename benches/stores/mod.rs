@@ -97,7 +97,7 @@ async fn fill(store: &Store, content: Content) -> Result<(), Box<dyn Error>> {
     }
     fill_devices(store, content.accounts, content.devices.max(1)).await?;
     for numbers in steps(content.ids, IN_BULK) {
-        let ids = numbers.map(|number| Identity::of(Some(&format!("gone-{number}")), b""));
+        let ids = numbers.map(|number| Identity::of(Some(&format!("gone-{number}")), b"").1);
         store.fill_ids(ids.collect()).await?;
     }
     Ok(())

@@ -9,37 +9,43 @@ use super::envelope::Envelope;
 /// A request id's hash as remembered: 16 bytes of SHA-256.
 pub type IdHash = [u8; 16];
 
-/// What an event is called and remembered by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What an event is remembered by, beside the key that goes out with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The idempotency key that goes out with the event.
-    pub key: String,
+    /// Of the key.
     pub id: IdHash,
     pub content: ContentHash,
 }
 
+/// The idempotency key of an event, and what it is remembered by.
+pub type Named = (String, Identity);
+
 impl Identity {
     /// By `meta.request_id` and what the event says: Ring's retry may carry a new `meta.time`. An event without a request
     /// id goes by its whole body, because two that say the same in `data` may be two.
-    pub fn of_event(event: &Envelope, body: &[u8]) -> Self {
+    pub fn of_event(event: &Envelope, body: &[u8]) -> Named {
         match (&event.request_id, event.content) {
-            (Some(id), Some(content)) => Self { id: id_hash(id), key: id.clone(), content },
+            (Some(id), Some(content)) => Self::named(id.clone(), content),
             (id, _) => Self::of(id.as_deref(), body),
         }
     }
 
     /// By the request id, else by a hash of the body; the whole body counts as what the event says.
-    pub fn of(request_id: Option<&str>, body: &[u8]) -> Self {
+    pub fn of(request_id: Option<&str>, body: &[u8]) -> Named {
         let digest = whole(body);
         let key = request_id.map_or_else(|| format!("body-{}", HEXLOWER.encode(&digest)), str::to_owned);
-        Self { id: id_hash(&key), key, content: short(&digest) }
+        Self::named(key, short(&digest))
     }
 
-    /// What the event is called when its id was seen before with something else in `data`.
+    /// What the event of that key is called when its id was seen before with something else in `data`.
     #[must_use]
-    pub fn conflicting(&self) -> Self {
-        let key = format!("{}~{}", self.key, HEXLOWER.encode(&self.content));
-        Self { id: id_hash(&key), key, content: self.content }
+    pub fn conflicting(self, key: &str) -> Named {
+        Self::named(format!("{key}~{}", HEXLOWER.encode(&self.content)), self.content)
+    }
+
+    fn named(key: String, content: ContentHash) -> Named {
+        let id = id_hash(&key);
+        (key, Self { id, content })
     }
 }
 
@@ -63,28 +69,29 @@ mod tests {
     use super::*;
     use crate::domain::envelope::parse;
 
-    fn of(body: &str) -> Identity {
+    fn of(body: &str) -> Named {
         Identity::of_event(&parse(body.as_bytes()).unwrap(), body.as_bytes())
     }
 
-    fn sent(meta: &str, data: &str) -> Identity {
+    fn sent(meta: &str, data: &str) -> Named {
         of(&format!(r#"{{"meta":{{"request_id":"r",{meta}}},"data":{data}}}"#))
     }
 
     #[test]
     fn the_request_id_names_an_event_and_the_body_tells_conflicts_apart() {
-        let first = Identity::of(Some("r"), b"one");
-        let other = Identity::of(Some("r"), b"two");
-        assert_eq!((&first.key, first.id), (&other.key, other.id));
+        let (key, first) = Identity::of(Some("r"), b"one");
+        let (other_key, other) = Identity::of(Some("r"), b"two");
+        assert_eq!((&key, first.id), (&other_key, other.id));
         assert_ne!(first.content, other.content);
-        assert!(other.conflicting().key.starts_with("r~"));
-        assert_ne!(other.conflicting().id, first.conflicting().id);
+        let (new_key, conflicting) = other.conflicting(&key);
+        assert!(new_key.starts_with("r~"));
+        assert_ne!(conflicting.id, first.conflicting(&key).1.id);
     }
 
     #[test]
     fn without_an_id_the_body_names_it() {
         assert_eq!(Identity::of(None, b"x"), Identity::of(None, b"x"));
-        assert_ne!(Identity::of(None, b"x").id, Identity::of(None, b"y").id);
+        assert_ne!(Identity::of(None, b"x").1.id, Identity::of(None, b"y").1.id);
     }
 
     #[test]
@@ -102,7 +109,7 @@ mod tests {
 
     #[test]
     fn another_word_in_data_or_another_account_is_another_event() {
-        let first = sent(r#""account_id":"a""#, r#"{"type":"t","attributes":{"x":{"y":null}}}"#);
+        let (_, first) = sent(r#""account_id":"a""#, r#"{"type":"t","attributes":{"x":{"y":null}}}"#);
         for (meta, data) in [
             (r#""account_id":"b""#, r#"{"type":"t","attributes":{"x":{"y":null}}}"#),
             (r#""time":"x""#, r#"{"type":"t","attributes":{"x":{"y":null}}}"#),
@@ -113,17 +120,17 @@ mod tests {
             (r#""account_id":"a""#, r#"{"type":"t","attributes":{}}"#),
             (r#""account_id":"a""#, r#"{"type":"t"}"#),
         ] {
-            let other = sent(meta, data);
+            let (_, other) = sent(meta, data);
             assert!(other.id == first.id && other.content != first.content, "{meta} {data}");
         }
         let list =
             |items: &str| sent(r#""account_id":"a""#, &format!(r#"{{"type":"t","attributes":{items}}}"#));
-        assert_ne!(list("[1]").content, list("[2]").content, "what is not read counts as well");
+        assert_ne!(list("[1]").1.content, list("[2]").1.content, "what is not read counts as well");
     }
 
     #[test]
     fn without_an_id_another_time_makes_another_event() {
         let at = |time| of(&format!(r#"{{"meta":{{"time":"{time}"}},"data":{{"type":"device_online"}}}}"#));
-        assert_ne!(at("2026-01-01T00:00:00Z").id, at("2026-01-02T00:00:00Z").id);
+        assert_ne!(at("2026-01-01T00:00:00Z").1.id, at("2026-01-02T00:00:00Z").1.id);
     }
 }

@@ -7,10 +7,12 @@ mod json;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::cloudevent::is_attribute_char;
 use super::content::{Content, ContentHash};
+use super::event::Event;
 use super::flags::flags;
 use super::ids::{AccountId, DeviceId, MAX_ID_BYTES};
 use super::time::Millis;
@@ -98,6 +100,15 @@ pub struct Envelope {
     /// of the shape that is read.
     pub content: Option<ContentHash>,
     pub oddities: Oddities,
+}
+
+impl Envelope {
+    /// The event of the body that it was read from, called `key`. Whose it is is not known yet.
+    pub fn into_event(self, key: String, body: Bytes, received_at: Millis) -> Event {
+        let Self { kind, sub_kind, device, account, happened_at, sent_at, .. } = self;
+        let time = happened_at.or(sent_at);
+        Event { kind, sub_kind, device, account, time, ..Event::unread(key, body, received_at) }
+    }
 }
 
 /// Reads `body`, which must have been verified before.

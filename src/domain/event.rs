@@ -31,6 +31,22 @@ pub struct Event {
 }
 
 impl Event {
+    /// One of which no more is known than its key and its body.
+    pub fn unread(key: String, body: Bytes, received_at: Millis) -> Self {
+        Self {
+            key,
+            kind: String::new(),
+            sub_kind: None,
+            device: None,
+            account: None,
+            user: None,
+            received_at,
+            time: None,
+            marks: Marks::default(),
+            body,
+        }
+    }
+
     /// One of our own: the link of `account` is in `state` since `now`, and would lapse at `lapses_at`.
     pub fn of_link(
         key: String,
@@ -47,16 +63,12 @@ impl Event {
             "lapses_at": lapses_at.map(Millis::rfc3339),
         });
         Self {
-            key,
             kind: format!("{OWN_KINDS}{state}"),
-            sub_kind: None,
-            device: None,
             account: Some(account),
             user,
-            received_at: now,
             time: Some(now),
             marks: Marks::from_iter([Mark::Own]),
-            body: body.to_string().into(),
+            ..Self::unread(key, body.to_string().into(), now)
         }
     }
 
@@ -121,18 +133,7 @@ mod tests {
     #[test]
     fn a_raw_body_keeps_every_byte() {
         let raw = |body: &'static [u8]| {
-            let event = Event {
-                key: "r-1".into(),
-                kind: "motion_detected".into(),
-                sub_kind: None,
-                device: None,
-                account: None,
-                user: None,
-                received_at: Millis(0),
-                time: None,
-                marks: Marks::default(),
-                body: body.into(),
-            };
+            let event = Event::unread("r-1".into(), body.into(), Millis(0));
             serde_json::from_str::<serde_json::Value>(&event.raw()).unwrap()
         };
         assert_eq!(raw(b"{ }\n")["body"], "{ }\n");

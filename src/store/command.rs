@@ -1,9 +1,6 @@
 //! What goes into the store and what comes back: the interface's types.
 
-use bytes::Bytes;
-
 use crate::domain::backlog::Scope;
-use crate::domain::cloudevent::Marks;
 use crate::domain::confirm::Step;
 use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
@@ -20,20 +17,11 @@ pub(crate) const STEP: usize = 500;
 /// A verified webhook, ready to be kept.
 #[derive(Debug, Clone)]
 pub struct Incoming {
+    /// Without its user; where it does not name its account, the device tells. Marks may be added.
+    pub event: Event,
     pub identity: Identity,
-    pub received_at: Millis,
-    /// `meta.account_id`; without it the device tells.
-    pub account: Option<AccountId>,
-    pub kind: String,
-    pub sub_kind: Option<String>,
-    pub device: Option<DeviceId>,
     /// Other devices that it relates to.
     pub related: Vec<DeviceId>,
-    /// `attributes.timestamp`, else `meta.time`.
-    pub time: Option<Millis>,
-    /// Those known so far.
-    pub marks: Marks,
-    pub body: Bytes,
     /// Why the content was not understood, when it was not: it is quarantined then.
     pub anomaly: Option<&'static str>,
 }

@@ -267,14 +267,11 @@ async fn an_event_is_one_line_for_readers_that_split_where_unicode_does() {
     let name = odd.replace('\u{85}', "");
     let body = format!(r#"{{"meta":{{"request_id":"1"}},"data":{{"type":"t","{odd}":"\\{odd}"}}}}"#);
     link(&api.store, &name, &name).await;
-    let incoming = || {
-        let odd_one = event_of("1", Some(&name), &name, Some(&name));
-        ringhookd::store::Incoming { body: body.clone().into(), ..odd_one }
-    };
+    let incoming = || with_body(event_of("1", Some(&name), &name, Some(&name)), body.clone());
     api.store.inbox().accept(incoming()).await.unwrap();
     let anomaly = Some("no JSON");
     let quarantined = ringhookd::store::Incoming { anomaly, ..incoming() };
-    let identity = ringhookd::domain::dedup::Identity::of(Some("2"), b"2");
+    let (_, identity) = ringhookd::domain::dedup::Identity::of(Some("2"), b"2");
     api.store.inbox().accept(ringhookd::store::Incoming { identity, ..quarantined }).await.unwrap();
 
     let sent: Value = serde_json::from_str(&body).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use ringhookd::clock;
-use ringhookd::store::{Class, Incoming, LetterFilter, Outcome};
+use ringhookd::store::{Class, LetterFilter, Outcome};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 
@@ -185,7 +185,7 @@ async fn an_event_is_acknowledged_when_its_command_has_done_the_work() {
     let output = harness.read("raws", &["--max", "1", "--", "cat"]).await;
     assert_eq!(serde_json::from_str::<Value>(&out(&output)).unwrap()["id"], "1");
     let output = harness.read("raws", &["--max", "1", "--body", "--", "cat"]).await;
-    assert_eq!(out(&output).as_bytes(), &event("2", "b").body[..]);
+    assert_eq!(out(&output).as_bytes(), &event("2", "b").event.body[..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,7 +376,7 @@ async fn a_command_may_read_nothing_and_leave_something_in_the_background() {
     let harness = ExecHarness::with(&[]).await;
     link(&harness.api.store, "a", "a").await;
     let body = format!("{{\"x\":\"{}\"}}", "y".repeat(900_000));
-    let large = Incoming { body: body.clone().into(), ..event("1", "a") };
+    let large = with_body(event("1", "a"), body.clone());
     harness.api.store.inbox().accept(large).await.unwrap();
     // What is left has our standard error, and the pipe to it is full.
     let work = "sleep 1000 > /dev/null & echo $! > pid";

@@ -59,7 +59,7 @@ async fn fill(store: &Store, from: &mut usize) -> (Vec<String>, StoreError) {
         let key = format!("e{from}");
         *from += 1;
         let mut big = event(&key, "a");
-        big.body = vec![b'x'; 20_000].into();
+        big.event.body = vec![b'x'; 20_000].into();
         match store.inbox().accept(big).await {
             Ok(_) => kept.push(key),
             Err(error) => return (kept, error),

@@ -143,7 +143,7 @@ async fn a_queue_is_leased_acknowledged_and_given_back() {
     let (status, _) = door.post("/v1/queues/all/extend", json!({"lease": lease})).await;
     assert_eq!(status, 409, "all of it is settled");
     let raw = door.ok("POST", "/v1/queues/raws/lease", json!({"user": "bob"})).await;
-    assert_eq!(raw["events"][0]["event"]["body"], std::str::from_utf8(&event("2", "b").body).unwrap());
+    assert_eq!(raw["events"][0]["event"]["body"], std::str::from_utf8(&event("2", "b").event.body).unwrap());
     for (path, status) in [("files", 409), ("none", 404), ("a%2Fb", 404)] {
         assert_eq!(door.post(&format!("/v1/queues/{path}/lease"), json!({})).await.0, status, "{path}");
     }
@@ -245,7 +245,7 @@ async fn a_reader_that_dies_gives_its_lease_back() {
 
     // In the middle of an answer that no socket buffer holds.
     let mut large = event("2", "a");
-    large.body = format!("{{\"x\":\"{}\"}}", "y".repeat(900_000)).into();
+    large.event.body = format!("{{\"x\":\"{}\"}}", "y".repeat(900_000)).into();
     api.store.inbox().accept(large).await.unwrap();
     let mut reading = ask(r#"{"max_bytes":8000000}"#).await;
     reading.read_exact(&mut [0; 100]).await.unwrap();

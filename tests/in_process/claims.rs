@@ -61,7 +61,7 @@ impl House {
 
     async fn happens(&self, kind: &str, at: Millis) {
         let mut event = event_of(&format!("{kind}-{}", at.0), Some("a"), kind, None);
-        event.time = Some(at);
+        event.event.time = Some(at);
         self.store.inbox().accept(event).await.unwrap();
     }
 

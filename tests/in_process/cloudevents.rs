@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use self::rules::broken;
-use ringhookd::domain::cloudevent::{Mark, Marks};
+use ringhookd::domain::cloudevent::Mark;
 use ringhookd::domain::dedup::Identity;
 use ringhookd::domain::envelope;
 use ringhookd::domain::event::Event;
@@ -20,27 +20,13 @@ const NOW: Millis = Millis(1_767_225_602_789);
 
 /// What is made of a body that came signed.
 fn of_ring(body: &[u8]) -> Event {
-    let bare = Event {
-        key: Identity::of(None, body).key,
-        kind: String::new(),
-        sub_kind: None,
-        device: None,
-        account: None,
-        user: None,
-        received_at: NOW,
-        time: None,
-        marks: Marks::default(),
-        body: body.to_vec().into(),
-    };
-    let Ok(event) = envelope::parse(body) else { return bare };
-    Event {
-        key: Identity::of_event(&event, body).key,
-        kind: event.kind,
-        sub_kind: event.sub_kind,
-        device: event.device,
-        account: event.account,
-        time: event.happened_at.or(event.sent_at),
-        ..bare
+    let bytes = body.to_vec().into();
+    match envelope::parse(body) {
+        Ok(envelope) => {
+            let (key, _) = Identity::of_event(&envelope, body);
+            envelope.into_event(key, bytes, NOW)
+        }
+        Err(_) => Event::unread(Identity::of(None, body).0, bytes, NOW),
     }
 }
 

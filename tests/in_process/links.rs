@@ -103,7 +103,7 @@ impl Linked {
 
     async fn happens_to(&self, of: &str, id: &str, kind: &str, device: Option<&str>, seconds: u64) {
         let mut event = event_of(id, Some(of), kind, device);
-        event.time = Some(self.at(seconds));
+        event.event.time = Some(self.at(seconds));
         self.store.inbox().accept(event).await.unwrap();
     }
 
@@ -129,7 +129,7 @@ impl Linked {
     /// The account that the map finds for an event of the device alone.
     async fn account_of(&self, id: &str, device: &str) -> Option<String> {
         let mut event = event_of(id, None, "motion_detected", Some(device));
-        event.device = Some(DeviceId::new(device).unwrap());
+        event.event.device = Some(DeviceId::new(device).unwrap());
         self.store.inbox().accept(event).await.unwrap();
         let found = drain(&self.store, "all", 99).await.pop();
         found.and_then(|found| found.event.account).map(|account| account.as_str().to_owned())

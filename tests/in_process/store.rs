@@ -42,7 +42,7 @@ async fn an_event_reaches_every_queue_that_matches_and_survives_a_restart() {
     let anns = drain(&store_, "anns", 9).await;
     assert_eq!(anns.len(), 1);
     assert_eq!(anns[0].event.user, Some(user("ann")));
-    assert_eq!(&anns[0].event.body[..], &event("1", "a").body[..]);
+    assert_eq!(&anns[0].event.body[..], &event("1", "a").event.body[..]);
     assert_eq!(store_.stats().log_bytes.load(std::sync::atomic::Ordering::Relaxed), 0, "all done, all gone");
 }
 
@@ -53,8 +53,8 @@ async fn duplicates_are_dropped_also_across_restarts_and_conflicts_kept() {
     let store_ = store(&folder, vec![spec("all")]);
     link(&store_, "a", "ann").await;
     let mut other = event("1", "a");
-    other.body = "{\"other\":1}".into();
-    other.identity = Identity::of(Some("1"), &other.body);
+    other.event.body = "{\"other\":1}".into();
+    (_, other.identity) = Identity::of(Some("1"), &other.event.body);
     assert!(matches!(store_.inbox().accept(event("1", "a")).await, Ok(Accepted::Queued { queues: 1, .. })));
     assert_eq!(store_.inbox().accept(event("1", "a")).await, Ok(Accepted::Duplicate));
     assert!(matches!(store_.inbox().accept(other.clone()).await, Ok(Accepted::Queued { .. })));
@@ -63,7 +63,7 @@ async fn duplicates_are_dropped_also_across_restarts_and_conflicts_kept() {
     assert_eq!(store_.inbox().accept(event("1", "a")).await, Ok(Accepted::Duplicate));
     assert_eq!(store_.inbox().accept(other.clone()).await, Ok(Accepted::Duplicate));
     let keys = drain_keys(&store_, "all").await;
-    assert_eq!(keys, ["1".to_owned(), other.identity.conflicting().key]);
+    assert_eq!(keys, ["1".to_owned(), other.identity.conflicting("1").0]);
 }
 
 #[tokio::test]
@@ -360,7 +360,7 @@ async fn an_unlink_destroys_the_tokens_only_and_an_old_one_nothing() {
     assert_eq!(access.token.unwrap().expose(), "at");
     store_.inbox().accept(event("1", "a")).await.unwrap();
     let mut old = event_of("2", Some("a"), "app_integration_removed", None);
-    old.time = Some(clock::now().minus(HOUR));
+    old.event.time = Some(clock::now().minus(HOUR));
     store_.inbox().accept(old).await.unwrap();
     assert!(
         store_.links().account(account("a")).await.unwrap().unwrap().tokens.is_some(),
@@ -370,7 +370,7 @@ async fn an_unlink_destroys_the_tokens_only_and_an_old_one_nothing() {
     let keys = async || store_.keys_by_master().await.unwrap()[0].1;
     assert_eq!(keys().await, 2);
     let mut removed = event_of("3", Some("a"), "app_integration_removed", None);
-    removed.time = Some(later(HOUR));
+    removed.event.time = Some(later(HOUR));
     store_.inbox().accept(removed).await.unwrap();
     assert_eq!(keys().await, 1, "the tokens' key is destroyed, the events' is not");
     let view = store_.links().account(account("a")).await.unwrap().unwrap();
@@ -635,7 +635,7 @@ async fn new_tokens_are_a_new_link_and_another_user_is_not() {
     };
     let removal = |id: &str, time| {
         let mut removal = event_of(id, Some("a"), "app_integration_removed", None);
-        removal.time = Some(time);
+        removal.event.time = Some(time);
         removal
     };
     let view = async || store_.links().account(account("a")).await.unwrap().unwrap();

@@ -91,7 +91,7 @@ async fn the_app_removed_ends_calls_at_once() {
     harness.import("a").await;
     harness.lend("a").await.unwrap();
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
-    removed.time = Some(later(HOUR));
+    removed.event.time = Some(later(HOUR));
     harness.store.inbox().accept(removed).await.unwrap();
     assert_eq!(harness.lend("a").await.unwrap_err().reason, Reason::NoTokens);
     soon("it leaves the schedule", || {

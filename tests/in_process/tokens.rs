@@ -191,7 +191,7 @@ async fn other_tokens_or_none_make_an_answer_that_is_under_way_worthless() {
 
     let intent = begin_anew(&store_, number).await;
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
-    removed.time = Some(later(HOUR));
+    removed.event.time = Some(later(HOUR));
     store_.inbox().accept(removed).await.unwrap();
     assert_eq!(settle(&store_, &intent, renewed("at-1", "rt-1")).await, None);
     assert!(store_.links().access(account("a")).await.unwrap().is_none());
@@ -259,7 +259,7 @@ async fn a_change_of_state_is_an_event_for_queues_that_ask_for_it() {
     assert!(store_.links().tell(number, renewed_at, Notice::Revoked).await.unwrap().is_some());
     assert_eq!(store_.links().access(account("a")).await.unwrap().unwrap().end, Some(End::Revoked));
     let mut removed = event_of("1", Some("a"), "app_integration_removed", None);
-    removed.time = Some(later(HOUR));
+    removed.event.time = Some(later(HOUR));
     store_.inbox().accept(removed).await.unwrap();
     assert!(
         store_.links().tell(number, renewed_at, Notice::Fresh).await.unwrap().is_none(),

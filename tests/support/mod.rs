@@ -20,10 +20,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringhookd::clock;
-use ringhookd::domain::cloudevent::Marks;
 use ringhookd::domain::dedup::Identity as EventIdentity;
+use ringhookd::domain::event::Event;
 use ringhookd::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use ringhookd::domain::routing::Filter;
 use ringhookd::domain::time::Millis;
@@ -104,19 +103,21 @@ pub(crate) fn event(id: &str, account_id: &str) -> Incoming {
 
 pub(crate) fn event_of(id: &str, account_id: Option<&str>, kind: &str, device: Option<&str>) -> Incoming {
     let body = format!(r#"{{"meta":{{"request_id":"{id}"}},"data":{{"type":"{kind}"}}}}"#);
-    Incoming {
-        identity: EventIdentity::of(Some(id), body.as_bytes()),
-        received_at: clock::now(),
-        account: account_id.map(account),
+    let (key, identity) = EventIdentity::of(Some(id), body.as_bytes());
+    let event = Event {
         kind: kind.into(),
-        sub_kind: None,
         device: device.map(|d| DeviceId::new(d).unwrap()),
-        related: Vec::new(),
+        account: account_id.map(account),
         time: Some(clock::now()),
-        marks: Marks::default(),
-        body: Bytes::from(body),
-        anomaly: None,
-    }
+        ..Event::unread(key, body.into(), clock::now())
+    };
+    Incoming { event, identity, related: Vec::new(), anomaly: None }
+}
+
+/// The same with another body.
+pub(crate) fn with_body(incoming: Incoming, body: String) -> Incoming {
+    let event = Event { body: body.into(), ..incoming.event };
+    Incoming { event, ..incoming }
 }
 
 pub(crate) async fn link(store: &Store, account_id: &str, user_id: &str) {

@@ -10,7 +10,6 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock;
 use crate::config::{Config, Queue};
-use crate::domain::cloudevent::Marks;
 use crate::domain::envelope;
 use crate::domain::event::Event;
 use crate::domain::ids::UserId;
@@ -59,18 +58,8 @@ fn event(file: &Path, user: Option<UserId>) -> Result<Event, Failure> {
         failed(format!("{}: such an event is quarantined and reaches no queue", anomaly.as_str()))
     })?;
     let received_at = clock::now();
-    Ok(Event {
-        key: read.request_id.unwrap_or_else(|| "example".to_owned()),
-        kind: read.kind,
-        sub_kind: read.sub_kind,
-        device: read.device,
-        account: read.account,
-        user,
-        received_at,
-        time: read.happened_at.or(read.sent_at),
-        marks: Marks::default(),
-        body: body.into(),
-    })
+    let key = read.request_id.clone().unwrap_or_else(|| "example".to_owned());
+    Ok(Event { user, ..read.into_event(key, body.into(), received_at) })
 }
 
 fn show(queue: &Queue, event: &Event, fate: Fate, out: &mut Output) -> Result<(), Failure> {

@@ -98,7 +98,7 @@ mod tests {
         let mut row = IdRow { next_seq: 9, ..IdRow::default() };
         for i in 0..IDS_PER_ROW {
             assert!(!row.is_full());
-            row.add(&Identity::of(Some(&format!("r{i}")), b""), Millis(i as u64 + 1));
+            row.add(&Identity::of(Some(&format!("r{i}")), b"").1, Millis(i as u64 + 1));
         }
         assert!(row.is_full());
         is_checked(&row, 3, 4);
@@ -110,6 +110,6 @@ mod tests {
             assert_eq!(IdRow::find_in(3, &value, id).unwrap(), Some(*content));
         }
         assert_eq!(IdRow::find_in(3, &value, &[9; 16]).unwrap(), None);
-        assert_eq!(row.find(&Identity::of(Some("r5"), b"").id), Some(Identity::of(None, b"").content));
+        assert_eq!(row.find(&Identity::of(Some("r5"), b"").1.id), Some(Identity::of(None, b"").1.content));
     }
 }

@@ -1,12 +1,9 @@
 //! Keeps a verified webhook: seen before? whose? for which queues?, all in the one transaction that is its 2xx.
 
-use std::mem::take;
-
 use super::routing::Destination;
 use super::transaction::Txn;
 use super::{accounts, chunks, devices, held, ids, keys, letters, links, routing, tombstones};
 use crate::domain::cloudevent::Mark;
-use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId};
 use crate::domain::link::{Event as Link, Owner};
@@ -24,48 +21,36 @@ struct Whose {
     owner: Owner,
 }
 
-/// Nobody reads `incoming` again. What is taken out of it is put back, so that it is freed where it was made: the
-/// system's allocator is slow at anything else.
+/// Nobody reads `incoming` again. The event stays in it, so that it is freed where it was made: the system's allocator is
+/// slow at anything else.
 pub(crate) fn accept(
     txn: &mut Txn<'_>,
     incoming: &mut Incoming,
 ) -> Result<Result<Accepted, StoreError>, Fault> {
-    let mut identity = Identity { key: take(&mut incoming.identity.key), ..incoming.identity };
-    let mut marks = incoming.marks;
+    let Incoming { event, identity, related, anomaly } = incoming;
     if let Some(before) = ids::seen(txn, &identity.id)? {
         if identity.content == before {
             txn.counts.duplicates += 1;
             return Ok(Ok(Accepted::Duplicate));
         }
-        identity = identity.conflicting();
+        (event.key, *identity) = identity.conflicting(&event.key);
         if ids::seen(txn, &identity.id)?.is_some() {
             txn.counts.duplicates += 1;
             return Ok(Ok(Accepted::Duplicate));
         }
         txn.counts.conflicts += 1;
-        marks.insert(Mark::Conflict);
+        event.marks.insert(Mark::Conflict);
     }
-    if txn.core.kept_bytes().saturating_add(incoming.body.len() as u64) > txn.shared.options.max_bytes {
+    if txn.core.kept_bytes().saturating_add(event.body.len() as u64) > txn.shared.options.max_bytes {
         return Ok(Err(StoreError::Full));
     }
-    let mut event = Event {
-        key: take(&mut identity.key),
-        kind: take(&mut incoming.kind),
-        sub_kind: incoming.sub_kind.take(),
-        device: incoming.device.take(),
-        account: incoming.account.take(),
-        user: None,
-        received_at: incoming.received_at,
-        time: incoming.time.map(|at| if txn.ring.allows(at) { at } else { txn.ring.likely }),
-        marks,
-        body: take(&mut incoming.body),
-    };
-    let whose = match incoming.anomaly {
-        None => whose(txn, &mut event, &incoming.related)?,
+    event.time = event.time.map(|at| if txn.ring.allows(at) { at } else { txn.ring.likely });
+    let whose = match anomaly {
+        None => whose(txn, event, related)?,
         Some(_) => Whose { account: NO_ACCOUNT, owner: Owner::Nobody },
     };
     if whose.owner == Owner::Forgotten {
-        ids::remember(txn, &identity)?;
+        ids::remember(txn, identity)?;
         txn.counts.accepted += 1;
         tombstones::drop_event(txn)?;
         return Ok(Ok(Accepted::OfForgotten));
@@ -75,23 +60,19 @@ pub(crate) fn accept(
         bump(&txn.shared.stats.damaged);
         return Ok(Err(error));
     }
-    ids::remember(txn, &identity)?;
+    ids::remember(txn, identity)?;
     txn.counts.accepted += 1;
-    if let Some(anomaly) = incoming.anomaly {
+    if let Some(anomaly) = anomaly {
         txn.counts.quarantined += 1;
-        let seq = letters::put_letter(txn, Class::Quarantined, NO_ACCOUNT, NO_USER, &event, anomaly)?;
+        let seq = letters::put_letter(txn, Class::Quarantined, NO_ACCOUNT, NO_USER, event, anomaly)?;
         return Ok(Ok(Accepted::Quarantined { seq }));
     }
-    let whose = if learn(txn, &event, &incoming.related, whose.account)? {
-        Whose { owner: owner(txn, whose.account, &mut event)?, ..whose }
+    let whose = if learn(txn, event, related, whose.account)? {
+        Whose { owner: owner(txn, whose.account, event)?, ..whose }
     } else {
         whose
     };
-    let placed = place(txn, &event, whose)?;
-    incoming.identity.key = event.key;
-    (incoming.kind, incoming.sub_kind, incoming.body) = (event.kind, event.sub_kind, event.body);
-    (incoming.device, incoming.account) = (event.device, event.account);
-    Ok(Ok(placed))
+    place(txn, event, whose).map(Ok)
 }
 
 /// Finds the account, by its id or by the device, and its user; an account seen for the first time gets a number.

@@ -55,7 +55,7 @@ pub(crate) fn run(mut writer: Writer, commands: &Receiver<Command>, healthy: imp
 
 fn group(first: Command, commands: &Receiver<Command>) -> Vec<Command> {
     let size = |command: &Command| match command {
-        Command::Accept(incoming, _) => incoming.body.len(),
+        Command::Accept(incoming, _) => incoming.event.body.len(),
         Command::Job(_) => 0,
     };
     let mut bytes = size(&first);

@@ -149,7 +149,7 @@ async fn a_lease_has_at_least_one_event_and_at_most_a_thousand_and_8_mib() {
     link(&api.store, "b", "bob").await;
     for n in 0..10 {
         let mut large = event(&format!("large-{n}"), "b");
-        large.body = vec![b' '; 1 << 20].into();
+        large.event.body = vec![b' '; 1 << 20].into();
         api.store.inbox().accept(large).await.unwrap();
     }
     let wish = json!({"user": "bob", "max": 1000, "max_bytes": FOR_EVER});

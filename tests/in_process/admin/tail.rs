@@ -9,7 +9,7 @@ use ringhookd::store::Incoming;
 const LARGE: usize = 900_000;
 
 fn large(n: u32) -> Incoming {
-    Incoming { body: format!("\"{}\"", "x".repeat(LARGE)).into(), ..event(&n.to_string(), "a") }
+    with_body(event(&n.to_string(), "a"), format!("\"{}\"", "x".repeat(LARGE)))
 }
 
 #[tokio::test]

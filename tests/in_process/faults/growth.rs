@@ -107,8 +107,8 @@ impl Week {
             .map(|_| {
                 self.sent += 1;
                 let mut incoming = event(&format!("r{}", self.sent), &format!("a{}", self.sent % 50));
-                incoming.received_at = self.now;
-                incoming.body = [&incoming.body[..], &vec![b' '; BODY]].concat().into();
+                incoming.event.received_at = self.now;
+                incoming.event.body = [&incoming.event.body[..], &vec![b' '; BODY]].concat().into();
                 let store = self.inline.store.clone();
                 Box::pin(async move { store.inbox().accept(incoming).await }) as Call<_>
             })

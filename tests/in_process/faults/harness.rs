@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringhookd::domain::dedup::Identity;
+use ringhookd::domain::event::Event;
 use ringhookd::domain::ids::DeviceId;
 use ringhookd::domain::routing::{Filter, Selection};
 use ringhookd::domain::time::Millis;
@@ -213,7 +213,7 @@ impl StoreHarness {
         let answers = self.inline.run_all(self.now, calls.collect());
         let mut fine = true;
         for (incoming, answer) in some.iter().zip(answers) {
-            let key = &incoming.identity.key;
+            let key = &incoming.event.key;
             match answer {
                 Ok(accepted) => {
                     let again = self.ledger.events[key].acked;
@@ -234,19 +234,15 @@ impl StoreHarness {
         let filler = if self.rng.chance(0.1) { 9000 } else { self.rng.below(600) };
         let body = format!(r#"{{"meta":{{"request_id":"{id}"}},"filler":"{}"}}"#, "x".repeat(filler));
         let odd = self.rng.chance(0.05);
-        Incoming {
-            identity: Identity::of(Some(&id), body.as_bytes()),
-            received_at: self.now,
-            account: (!odd).then(|| account(of)),
+        let (key, identity) = Identity::of(Some(&id), body.as_bytes());
+        let event = Event {
             kind: "motion_detected".into(),
-            sub_kind: None,
             device: (!odd).then(|| DeviceId::new(&format!("d-{of}-{}", self.count % 3)).unwrap()),
-            related: Vec::new(),
+            account: (!odd).then(|| account(of)),
             time: Some(self.now),
-            marks: ringhookd::domain::cloudevent::Marks::default(),
-            body: Bytes::from(body),
-            anomaly: odd.then_some("not understood"),
-        }
+            ..Event::unread(key, body.into(), self.now)
+        };
+        Incoming { event, identity, related: Vec::new(), anomaly: odd.then_some("not understood") }
     }
 
     fn copies(&self, incoming: &Incoming) -> BTreeMap<&'static str, Copy_> {
@@ -254,7 +250,7 @@ impl StoreHarness {
         if incoming.anomaly.is_some() {
             return [(QUARANTINE, copy(crate::faults::ledger::LETTER, None))].into();
         }
-        let id = incoming.account.as_ref().unwrap().as_str();
+        let id = incoming.event.account.as_ref().unwrap().as_str();
         let (id, of) = *ACCOUNTS.iter().find(|a| a.0 == id).unwrap();
         let known = self.linked.contains(&id);
         let mut copies: BTreeMap<_, _> =

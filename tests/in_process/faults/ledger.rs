@@ -49,7 +49,7 @@ impl Ledger {
     /// Notes that an event is about to be accepted for these queues.
     pub(crate) fn issue(&mut self, incoming: Incoming, copies: BTreeMap<&'static str, Copy_>) {
         self.next += 1;
-        let key = incoming.identity.key.clone();
+        let key = incoming.event.key.clone();
         let incoming = Arc::new(incoming);
         self.events.insert(key, Entry { incoming, order: self.next, acked: false, copies });
     }
@@ -107,7 +107,7 @@ impl Ledger {
 
     /// What was older than the queue's `max_age` may have gone to the dead letters.
     pub(crate) fn may_expire(&mut self, queue: &'static str, before: Millis) {
-        for entry in self.events.values_mut().filter(|e| e.incoming.received_at < before) {
+        for entry in self.events.values_mut().filter(|e| e.incoming.event.received_at < before) {
             if let Some(copy) = entry.copies.get_mut(queue).filter(|c| c.places & WAITING != 0) {
                 copy.places |= LETTER;
             }
@@ -228,7 +228,7 @@ pub(crate) fn compare(ledger: &Ledger, seen: &Seen) -> Findings {
         };
         let (key, _) = ledger.events.get_key_value(key).unwrap();
         *places.entry((key, name)).or_default() |= LETTER;
-        if letter.event.as_ref().is_some_and(|e| e.body != entry.incoming.body) {
+        if letter.event.as_ref().is_some_and(|e| e.body != entry.incoming.event.body) {
             found.wrong.push(format!("{key} changed among the letters"));
         }
     }
@@ -260,7 +260,10 @@ fn compare_queue<'l>(
         }
         *place |= WAITING;
         let user = event.user.as_ref().map(ringhookd::domain::ids::UserId::as_str);
-        if event.body != entry.incoming.body || event.account != entry.incoming.account || user != copy.user {
+        if event.body != entry.incoming.event.body
+            || event.account != entry.incoming.event.account
+            || user != copy.user
+        {
             found.wrong.push(format!("{name}: {key} is not what was accepted (user {user:?})"));
         }
         let (attempt, failures) = (leased.attempt, copy.failures);

@@ -154,10 +154,10 @@ impl Run {
         match op {
             Op::Accept(of) => {
                 let mut incoming = event(&format!("r{}", self.sent.len()), &format!("a{of}"));
-                (incoming.received_at, incoming.time) = (self.now, Some(self.now));
+                (incoming.event.received_at, incoming.event.time) = (self.now, Some(self.now));
                 self.sent.push((of, incoming.clone()));
                 assert_ne!(self.accept(&incoming), Accepted::Duplicate);
-                self.model.accept(of, &incoming.identity.key);
+                self.model.accept(of, &incoming.event.key);
             }
             Op::Duplicate(n) if !self.sent.is_empty() => {
                 let (_, incoming) = self.sent[n % self.sent.len()].clone();
@@ -182,15 +182,15 @@ impl Run {
 
     fn conflict(&mut self, n: usize) {
         let (of, mut incoming) = self.sent[n].clone();
-        let key = incoming.identity.key.clone();
+        let key = incoming.event.key.clone();
         if key.contains('~') {
             return;
         }
-        incoming.time = Some(self.now);
-        incoming.body = format!("{{\"other\":{}}}", self.now.0).into();
-        incoming.identity = Identity::of(Some(&key), &incoming.body);
+        incoming.event.time = Some(self.now);
+        incoming.event.body = format!("{{\"other\":{}}}", self.now.0).into();
+        (_, incoming.identity) = Identity::of(Some(&key), &incoming.event.body);
         assert_ne!(self.accept(&incoming), Accepted::Duplicate);
-        self.model.accept(of, &incoming.identity.conflicting().key);
+        self.model.accept(of, &incoming.identity.conflicting(&key).0);
     }
 
     fn claim(&mut self, of: u8, by: &str) {

@@ -161,7 +161,7 @@ async fn a_late_removal_does_not_end_a_link_that_was_made_anew() {
     harness.lend("a").await.unwrap();
     let removal = |id: &str, time| {
         let mut removal = event_of(id, Some("a"), "app_integration_removed", None);
-        removal.time = Some(time);
+        removal.event.time = Some(time);
         removal
     };
     harness.store.inbox().accept(removal("1", later(MINUTE))).await.unwrap();
