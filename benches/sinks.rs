@@ -13,6 +13,7 @@
 mod command;
 mod load;
 mod parts;
+#[allow(clippy::unwrap_used, reason = "it is of the tests")]
 #[path = "../tests/in_process/sinks/postgres/server.rs"]
 mod postgres_server;
 mod receivers;

@@ -85,7 +85,9 @@ fn redis(folder: &Path, port: u16) -> Command {
     let folder = folder.display().to_string();
     let port = port.to_string();
     let options = [("--port", &*port), ("--bind", "127.0.0.1"), ("--dir", &folder), ("--appendonly", "yes")];
-    options.iter().for_each(|(name, value)| _ = command.args([name, value]));
+    for (name, value) in options {
+        command.args([name, value]);
+    }
     command
 }
 

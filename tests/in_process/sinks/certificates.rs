@@ -42,7 +42,9 @@ impl Certificates {
     /// The files that a server reads: `ca.pem`, `server.pem`, `server.key`.
     pub(crate) fn write(&self, folder: &Path) {
         let files = [("ca.pem", &self.ca), ("server.pem", &self.server.0), ("server.key", &self.server.1)];
-        files.iter().for_each(|(name, text)| fs::write(folder.join(name), text).unwrap());
+        for (name, text) in files {
+            fs::write(folder.join(name), text).unwrap();
+        }
     }
 
     /// The server is trusted, and nothing is shown to it.
