@@ -51,6 +51,10 @@ pub struct ReceiverFiles {
     pub ca: Option<NamedFile>,
     /// Our certificate with its chain, and its key.
     pub identity: Option<(NamedFile, NamedFile)>,
+    /// With which requests to AWS are signed.
+    pub secret_access_key: Option<NamedFile>,
+    /// Goes with temporary ones.
+    pub session_token: Option<NamedFile>,
 }
 
 /// The app's secret, or where it is.
@@ -92,6 +96,8 @@ pub struct ReceiverSecrets {
     pub password: Option<Secret<String>>,
     pub ca_pem: Option<Vec<u8>>,
     pub identity: Option<Identity>,
+    pub secret_access_key: Option<Secret<String>>,
+    pub session_token: Option<Secret<String>>,
 }
 
 /// A certificate with its chain and its key, PEM, which go together.
@@ -160,7 +166,12 @@ impl ReceiverFiles {
                 Err(problem) => keep(problem),
             }
         }
-        secrets.bearer = self.bearer.as_ref().and_then(|file| file.token().map_err(&mut keep).ok());
+        let mut word = |file: &Option<NamedFile>, needed| {
+            file.as_ref().and_then(|file| file.word(needed).map_err(&mut keep).ok())
+        };
+        secrets.bearer = word(&self.bearer, TOKEN);
+        secrets.secret_access_key = word(&self.secret_access_key, SECRET_ACCESS_KEY);
+        secrets.session_token = word(&self.session_token, SESSION_TOKEN);
         secrets.password = self.password.as_ref().and_then(|file| file.password().map_err(&mut keep).ok());
         secrets.ca_pem = self.ca.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
         secrets.identity =
@@ -175,6 +186,8 @@ const CLIENT: &str = "it has to hold the client secret as Ring shows it";
 const API_TOKEN: &str = "it has to hold the token that callers send: one line of at least 32 letters, digits and -._~+/=, such as `openssl rand -hex 32` makes";
 const SIGNING: &str = "it has to hold whsec_ and 24 to 64 bytes in base64, as the receiver has it; to make one: echo whsec_$(openssl rand -base64 32)";
 const TOKEN: &str = "it has to hold the token that the receiver wants to see, one line of text";
+const SECRET_ACCESS_KEY: &str = "it has to hold the secret access key of access_key_id, one line of text";
+const SESSION_TOKEN: &str = "it has to hold the session token of access_key_id, one line of text";
 const PASSWORD: &str = "it has to hold the password as the receiver knows it, one line of text";
 const CHAIN: &str = "it has to hold our certificate and those up to its authority, in PEM";
 const KEY: &str = "it has to hold the key of client_certificate_file, in PEM";
@@ -254,12 +267,15 @@ impl NamedFile {
             .ok_or_else(|| self.problem(format!("is no signing secret; {SIGNING}")))
     }
 
-    fn token(&self) -> Result<Secret<String>, Problem> {
-        let bytes = self.read(TOKEN)?;
+    /// Printable ASCII.
+    fn word(&self, needed: &str) -> Result<Secret<String>, Problem> {
+        let bytes = self.read(needed)?;
         let fits = bytes.expose().iter().all(u8::is_ascii_graphic);
         let text =
             str::from_utf8(bytes.expose()).ok().filter(|_| fits).map(|text| Secret::new(text.to_owned()));
-        text.ok_or_else(|| self.problem(format!("is no token; {TOKEN}")))
+        text.ok_or_else(|| {
+            self.problem(format!("holds more than printable letters, digits and signs; {needed}"))
+        })
     }
 
     /// As it is but for a line end.

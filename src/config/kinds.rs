@@ -11,6 +11,7 @@ pub(super) enum Kind {
     Mqtt,
     Postgres,
     Amqp,
+    Sqs,
 }
 
 /// Every kind by its word.
@@ -23,6 +24,7 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("mqtt", Kind::Mqtt),
     ("postgres", Kind::Postgres),
     ("amqp", Kind::Amqp),
+    ("sqs", Kind::Sqs),
 ];
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Mqtt => &["mqtt", "mqtts"],
             Self::Postgres => &["postgres", "postgresql"],
             Self::Amqp => &["amqp", "amqps"],
+            Self::Sqs => &["https", "http"],
         }
     }
 
@@ -48,13 +51,14 @@ impl Kind {
             Self::Mqtt => "mqtt://127.0.0.1:1883",
             Self::Postgres => "postgres://127.0.0.1:5432/events",
             Self::Amqp => "amqp://127.0.0.1:5672",
+            Self::Sqs => "https://sqs.eu-west-1.amazonaws.com/123456789012/ring",
         }
     }
 
     /// Whether a message has headers beside its content.
     pub(super) const fn has_headers(self) -> bool {
         match self {
-            Self::Embedded | Self::Spool | Self::Redis | Self::Postgres => false,
+            Self::Embedded | Self::Spool | Self::Redis | Self::Postgres | Self::Sqs => false,
             Self::Http | Self::Nats | Self::Mqtt | Self::Amqp => true,
         }
     }
@@ -62,7 +66,13 @@ impl Kind {
     /// Whether its receiver may want to see a token.
     pub(super) const fn has_token(self) -> bool {
         match self {
-            Self::Embedded | Self::Spool | Self::Redis | Self::Mqtt | Self::Postgres | Self::Amqp => false,
+            Self::Embedded
+            | Self::Spool
+            | Self::Redis
+            | Self::Mqtt
+            | Self::Postgres
+            | Self::Amqp
+            | Self::Sqs => false,
             Self::Http | Self::Nats => true,
         }
     }
@@ -70,7 +80,7 @@ impl Kind {
     /// Whether its receiver asks for a user and a password.
     pub(super) const fn has_login(self) -> bool {
         match self {
-            Self::Embedded | Self::Spool | Self::Http => false,
+            Self::Embedded | Self::Spool | Self::Http | Self::Sqs => false,
             Self::Redis | Self::Nats | Self::Mqtt | Self::Postgres | Self::Amqp => true,
         }
     }
@@ -88,7 +98,8 @@ impl Kind {
             | Self::Nats
             | Self::Mqtt
             | Self::Postgres
-            | Self::Amqp => None,
+            | Self::Amqp
+            | Self::Sqs => None,
         }
     }
 }

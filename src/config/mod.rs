@@ -22,6 +22,7 @@ mod redis;
 mod ring;
 mod secrets;
 mod sockets;
+mod sqs;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -42,7 +43,7 @@ pub use doc::Key;
 pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
     Amqp, ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Mqtt,
-    Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Store, Target,
+    Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Sqs, Store, Target,
     Tokens, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};

@@ -228,6 +228,8 @@ pub enum QueueKind {
     Postgres(Postgres),
     /// One message to an exchange an event.
     Amqp(Amqp),
+    /// One message an event, several in a request.
+    Sqs(Sqs),
 }
 
 /// One file an event in `folder`, which waits for its reader at either bound.
@@ -306,6 +308,16 @@ pub struct Amqp {
     pub routing_key: Template,
 }
 
+/// A queue of Amazon SQS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sqs {
+    /// The queue's own URL.
+    pub target: Target,
+    pub region: String,
+    /// With the secrets that go with it; without it credentials are looked for where AWS's own tools do.
+    pub access_key_id: Option<String>,
+}
+
 impl QueueKind {
     /// Whether its events are sent to an address.
     pub const fn has_receiver(&self) -> bool {
@@ -323,6 +335,7 @@ impl QueueKind {
             Self::Mqtt(_) => "mqtt",
             Self::Postgres(_) => "postgres",
             Self::Amqp(_) => "amqp",
+            Self::Sqs(_) => "sqs",
         }
     }
 }

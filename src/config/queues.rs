@@ -13,6 +13,7 @@ use super::postgres::postgres;
 use super::raw::{Echo, Section};
 use super::receivers::{nats, target};
 use super::redis::redis;
+use super::sqs::sqs;
 use super::value::{Wrong, because, bytes, choice, count, duration, text};
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use crate::domain::routing::{BodyValue, Filter, Selection, TypePattern, Unclaimed};
@@ -72,12 +73,13 @@ fn queue(
 
     let embedded = embedded(&mut s, kind);
     let spool = spool(&mut s, kind, earlier, store);
-    let (target, files) = target(&mut s, kind);
+    let (target, mut files) = target(&mut s, kind);
     let redis = redis(&mut s, kind, target.as_ref());
     let subject = nats(&mut s, kind);
     let mqtt = mqtt(&mut s, kind, name.as_ref(), target.as_ref(), store);
     let postgres = postgres(&mut s, kind, target.as_ref());
     let amqp = amqp(&mut s, kind, target.as_ref());
+    let sqs = sqs(&mut s, kind, target.as_ref(), &mut files);
     s.finish();
     let (kind, files) = match kind? {
         Kind::Embedded => (embedded, None),
@@ -88,6 +90,7 @@ fn queue(
         Kind::Mqtt => (QueueKind::Mqtt(mqtt?), Some(files)),
         Kind::Postgres => (postgres?, Some(files)),
         Kind::Amqp => (amqp?, Some(files)),
+        Kind::Sqs => (sqs?, Some(files)),
     };
     let name = name?;
     let queue =

@@ -70,6 +70,8 @@ pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>
             let chain = s.named("client_certificate_file", SecretSource::File(chain));
             (chain, s.named("client_key_file", key))
         }),
+        secret_access_key: None,
+        session_token: None,
     };
     (url.map(|url| Target { url, username, timeout, parallel }), files)
 }

@@ -36,6 +36,7 @@ pub mod ring_time;
 pub mod routing;
 pub mod secret;
 pub mod signature;
+pub mod sigv4;
 pub mod standard_webhooks;
 pub mod status;
 pub mod table;

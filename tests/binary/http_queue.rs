@@ -22,11 +22,11 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A receiver that takes one request at a time, each over a connection of its own or over the last.
-struct Receiver(TcpListener);
+pub(crate) struct Receiver(pub(crate) TcpListener);
 
 impl Receiver {
     /// The next request over a new connection: its head in small letters, and its body.
-    fn next(&self) -> (TcpStream, String, Vec<u8>) {
+    pub(crate) fn next(&self) -> (TcpStream, String, Vec<u8>) {
         let (mut stream, _) = self.0.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let (mut raw, mut piece) = (Vec::new(), [0; 4096]);
@@ -44,7 +44,7 @@ impl Receiver {
     }
 }
 
-fn header<'h>(head: &'h str, name: &str) -> &'h str {
+pub(crate) fn header<'h>(head: &'h str, name: &str) -> &'h str {
     let found = head.lines().find_map(|line| {
         let (of, value) = line.split_once(": ")?;
         of.eq_ignore_ascii_case(name).then_some(value)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::process::{Running, Stranger, open_to_all, ringhookd, run};
 
 /// The keys of the configuration that name a file, and the name of each file here.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 10] = [
     ("hmac_key_files[0]", "hmac.key"),
     ("keys.master", "master.key"),
     ("keys.previous", "previous.key"),
@@ -16,6 +16,8 @@ const FILES: [(&str, &str); 8] = [
     ("queue[0].secret_files[0]", "signing.secret"),
     ("queue[0].bearer_file", "receiver.token"),
     ("queue[0].ca_file", "receiver.ca.pem"),
+    ("queue[1].secret_key_file", "aws.key"),
+    ("queue[1].session_token_file", "aws.token"),
 ];
 
 /// A certificate is none.
@@ -41,7 +43,7 @@ impl KeyFiles {
     }
 
     fn configure(&self, source: impl Fn(&str) -> String) {
-        let [hmac, master, previous, client, ca, signing, bearer, receiver_ca] =
+        let [hmac, master, previous, client, ca, signing, bearer, receiver_ca, aws_key, aws_token] =
             FILES.map(|(_, name)| source(name));
         let folder = self.dir.path().display();
         let text = format!(
@@ -65,6 +67,14 @@ url = "https://localhost/"
 secret_files = ["{signing}"]
 bearer_file = "{bearer}"
 ca_file = "{receiver_ca}"
+[[queue]]
+name = "aws"
+kind = "sqs"
+url = "http://127.0.0.1:9/1/q"
+region = "eu-west-1"
+access_key_id = "AKIA"
+secret_key_file = "{aws_key}"
+session_token_file = "{aws_token}"
 "#
         );
         fs::write(self.config(), text).unwrap();
@@ -92,6 +102,8 @@ ca_file = "{receiver_ca}"
             ("signing.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
             ("receiver.token", "a-made-up-token"),
             ("receiver.ca.pem", certificate.as_str()),
+            ("aws.key", "a-made-up-secret-key"),
+            ("aws.token", "a-made-up-session-token"),
         ] {
             write(&self.file(name), content);
         }

@@ -32,6 +32,7 @@ mod restart;
 mod secrets;
 mod signals;
 mod simulate;
+mod sqs_queue;
 mod start;
 mod status;
 #[path = "../support/mod.rs"]

@@ -112,7 +112,7 @@ fn the_example_holds_with_every_comment_taken_away() {
     assert_eq!(plain.tokens.refresh, full.tokens.refresh);
     assert_eq!(plain.tokens.warn_before, full.tokens.warn_before);
     assert_eq!(plain.queues[0], full.queues[0]);
-    assert_eq!(full.queues.len(), 8);
+    assert_eq!(full.queues.len(), 9);
     assert_eq!(plain.sockets[0].rights, full.sockets[0].rights);
 }
 

@@ -15,6 +15,7 @@ mod postgres;
 #[cfg(feature = "sink-redis")]
 mod redis;
 mod spool;
+mod sqs;
 
 #[cfg(feature = "sink-postgres")]
 use self::postgres::Databases;
@@ -54,6 +55,20 @@ conformance!(http_kind, Receivers::new);
 conformance!(redis_kind, Servers::new);
 conformance!(nats_kind, Streams::new);
 conformance!(amqp_kind, amqp::Exchanges::new);
+conformance!(sqs_kind, sqs::Services::new);
+// moto takes many minutes for ten thousand events.
+conformance!(
+    sqs_of_moto_kind,
+    sqs::Queues::new,
+    [
+        a_failing_account_holds_up_no_other,
+        failures_are_counted_and_end_among_the_dead_letters,
+        what_is_refused_is_a_dead_letter_at_once,
+        busy_counts_no_attempt,
+        nothing_is_lost_when_it_is_killed_before_it_settled,
+        what_a_stop_cuts_off_is_given_back,
+    ]
+);
 #[cfg(feature = "sink-mqtt")]
 conformance!(mqtt_kind, mqtt::Brokers::new);
 #[cfg(feature = "sink-mqtt")]

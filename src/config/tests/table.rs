@@ -155,11 +155,11 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres", "amqp""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres", "amqp", "sqs""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"kafka\"\nfolder = \"f\"\nvisibility = \"1s\"",
-        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres", "amqp""#,
+        r#"7: queue[0].kind = "kafka": must be one of "embedded", "spool", "http", "redis", "nats", "mqtt", "postgres", "amqp", "sqs""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"embedded\"\nfolder = \"f\"",
@@ -316,6 +316,46 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (
         "[[queue]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://r\"\nsecret_files = []",
         "9: queue[0].secret_files: only for kind = \"http\"",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"",
+        r#"5: queue[0].url: is missing; write one such as url = "https://sqs.eu-west-1.amazonaws.com/123456789012/ring""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"http://sqs.eu-west-1.amazonaws.com/1/hush\"",
+        "8: queue[0].url: write https://; plain http:// is for loopback addresses only, since the session token would be read on the way",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"https://sqs.eu-west-1.amazonaws.com/\"",
+        "8: queue[0].url: ends with the account and the name of the queue, such as /123456789012/ring; nothing follows it",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"https://queue.amazonaws.com/1/hush\"",
+        r#"5: queue[0].region: is missing, and the host of url does not tell it; write one such as region = "eu-west-1""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"http://127.0.0.1/1/q\"\nregion = \"EU\"",
+        r#"9: queue[0].region = "EU": not a region; write one such as "eu-west-1""#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\naccess_key_id = \"HUSH\"",
+        "9: queue[0].access_key_id: goes with secret_key_file, which is missing",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\nsession_token_file = \"./t\"",
+        "9: queue[0].session_token_file: goes with secret_key_file, which is missing",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\naccess_key_id = \"HUSH\"\nsecret_key_file = \"hush\"",
+        "10: queue[0].secret_key_file: must be a path that starts with / or ./, or credential:NAME; the secret itself belongs into that file",
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"sqs\"\nurl = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\nformat = \"cloudevents-binary\"",
+        r#"9: queue[0].format = "cloudevents-binary": only for a kind with headers"#,
+    ),
+    (
+        "[[queue]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://r/\"\nregion = \"eu-west-1\"",
+        r#"9: queue[0].region = "eu-west-1": only for kind = "sqs""#,
     ),
     (
         "[[queue]]\nname = \"a\"\nkind = \"http\"",

@@ -9,14 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tracing::{error, info};
 
 use self::answer::Answers;
@@ -25,27 +22,20 @@ use super::dial;
 use super::lanes::{self, Answer, Post};
 use super::probed::Probed;
 use super::secured::tls_of;
+use super::web;
 use crate::clock;
 use crate::config;
 use crate::delivery::{Sink, Verdict};
 use crate::domain::address::Receiver;
 use crate::domain::format::Format;
 use crate::domain::ids::QueueName;
-use crate::http_client::{self, Client, Failure, Limits};
+use crate::http_client::{Client, Failure};
 use crate::store::Leased;
 use crate::tls::TlsError;
 
-/// For resolving the name, connecting and TLS together.
-const CONNECT: Duration = Duration::from_secs(5);
 /// The usual ones without TLS and with it.
 const PORTS: (u16, u16) = (80, 443);
-/// Below the 5 s after which many servers close an idle connection, so that few requests meet one that is being closed.
-const IDLE: Duration = Duration::from_secs(4);
-/// Four of these in a row without an answer, and the connection is given up: well within 30 s.
-const ALIVE: Duration = Duration::from_secs(6);
-const STUCK: Duration = Duration::from_secs(24);
-/// Bytes of an answer that are read: its head, its body.
-const MAX_HEAD: usize = 16 << 10;
+/// Bytes of an answer's body that are read.
 const MAX_BODY: usize = 4 << 10;
 /// So long the rest of a good answer is awaited, to use its connection again.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -93,21 +83,12 @@ impl Http {
         let tls = tls_of(&target, &secrets)?;
         let config::Target { url, timeout, parallel, .. } = target;
         let config::ReceiverSecrets { keys, bearer, .. } = secrets;
-        let limits = Limits {
-            connect: CONNECT.min(timeout),
-            idle: IDLE,
-            max_idle: parallel,
-            alive: ALIVE,
-            stuck: Some(STUCK),
-            repeat_unsent: true,
-            max_head: Some(MAX_HEAD),
-        };
         let answers = Answers::new(&url, &keys, bearer.as_ref());
         let (looked_at, spoken) = (url.clone(), url.is_encrypted().then(|| Arc::new(tls.clone())));
         let requests = Requests::new(url, format, keys, bearer).ok_or(SettingsError::Bearer)?;
         Ok(Self(Arc::new(Inner {
             queue: queue.clone(),
-            client: http_client::client(tls, &limits),
+            client: web::client(tls, timeout, parallel),
             tls: spoken,
             url: looked_at,
             requests,
@@ -127,7 +108,7 @@ impl Http {
     pub async fn probe(&self) -> Probed {
         let Inner { url, tls, answers, .. } = &*self.0;
         let port = url.uri().port_u16().unwrap_or(if url.is_encrypted() { PORTS.1 } else { PORTS.0 });
-        let connected = dial::connect(url.host(), port, tls.as_ref(), clock::ticks() + CONNECT).await;
+        let connected = dial::connect(url.host(), port, tls.as_ref(), clock::ticks() + dial::CONNECT).await;
         connected.map_err(|why| answers.of_receiver(&why))?;
         Ok(Some("no request was made, so its path, token and signature were not tried".to_owned()))
     }
@@ -154,11 +135,11 @@ impl Post for Inner {
         };
         if head.status.is_success() {
             // The status is the confirmation; the rest only frees the connection.
-            read(&mut body, deadline.min(clock::ticks() + DRAIN)).await;
+            web::read(&mut body, MAX_BODY, deadline.min(clock::ticks() + DRAIN)).await;
             self.takes_again();
             return Answer::Taken;
         }
-        let body = read(&mut body, deadline).await;
+        let body = web::read(&mut body, MAX_BODY, deadline).await;
         let answer = self.answers.answered(head.status, &head.headers, &body, clock::now());
         if head.status == StatusCode::GONE {
             self.wants_no_more(&answer);
@@ -186,19 +167,6 @@ impl Inner {
             error!(queue = %self.queue, why = obstacle.why, "the queue is stopped");
         }
     }
-}
-
-/// The part of `body` that comes until `deadline`, or before it breaks; at most [`MAX_BODY`] bytes.
-async fn read(body: &mut Incoming, deadline: Instant) -> Vec<u8> {
-    let mut all = Vec::new();
-    while all.len() < MAX_BODY
-        && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
-    {
-        let piece: Bytes = frame.into_data().unwrap_or_default();
-        let room = MAX_BODY - all.len();
-        all.extend_from_slice(&piece[..piece.len().min(room)]);
-    }
-    all
 }
 
 #[cfg(test)]

@@ -42,6 +42,13 @@ pub(super) enum Answer {
     Hindered(Obstacle),
 }
 
+impl Answer {
+    /// Whether the next event of the account may be delivered.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self, Self::Taken | Self::Refused { .. })
+    }
+}
+
 /// Why the receiver takes nothing now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Obstacle {
@@ -67,7 +74,7 @@ pub(super) trait Post: Send + Sync + 'static {
 
 /// Delivers a lease; one verdict for each event, in their order.
 pub(super) async fn deliver<P: Post>(post: &Arc<P>, events: Arc<[Leased]>) -> Vec<Verdict> {
-    let round = Arc::new(Round { until: clock::ticks() + TURN, ..Round::default() });
+    let round = Arc::new(Round::begun());
     // Dropped with this future, they end with it.
     let mut lanes = JoinSet::new();
     for lane in lanes_of(&events) {
@@ -105,7 +112,7 @@ async fn run<P: Post>(post: &P, events: &[Leased], lane: Vec<usize>, round: &Rou
         let Some(_permit) = round.begin(post.permits()).await else { break };
         let answer = post.post(&events[at]).await;
         round.note(&answer);
-        let goes_on = matches!(answer, Answer::Taken | Answer::Refused { .. });
+        let goes_on = answer.goes_on();
         answers.push((at, answer));
         if !goes_on {
             break;
@@ -114,9 +121,9 @@ async fn run<P: Post>(post: &P, events: &[Leased], lane: Vec<usize>, round: &Rou
     answers
 }
 
-/// The state that the lanes of one delivery share.
+/// The state that the lanes of one lease's delivery share.
 #[derive(Debug)]
-struct Round {
+pub(super) struct Round {
     until: Instant,
     /// Events that the receiver took.
     taken: AtomicUsize,
@@ -130,13 +137,27 @@ impl Default for Round {
 }
 
 impl Round {
+    pub(super) fn begun() -> Self {
+        Self { until: clock::ticks() + TURN, ..Self::default() }
+    }
+
+    /// Whether another delivery may begin.
+    pub(super) fn may_begin(&self) -> bool {
+        self.obstacle().is_none() && clock::ticks() < self.until
+    }
+
+    /// When nothing more begins.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
     /// The right to one delivery; nothing once no more may begin.
     async fn begin<'p>(&self, permits: &'p Semaphore) -> Option<SemaphorePermit<'p>> {
         let permit = timeout_at(self.until, permits.acquire()).await.ok()?.ok()?;
-        (self.obstacle().is_none() && clock::ticks() < self.until).then_some(permit)
+        self.may_begin().then_some(permit)
     }
 
-    fn note(&self, answer: &Answer) {
+    pub(super) fn note(&self, answer: &Answer) {
         match answer {
             Answer::Taken => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +168,7 @@ impl Round {
     }
 
     /// Nothing more begins. Of several obstacles the one that lasts longest counts.
-    fn stop(&self, obstacle: Obstacle) {
+    pub(super) fn stop(&self, obstacle: Obstacle) {
         let mut known = self.obstacle();
         if known.as_ref().is_none_or(|known| known.retry_after < obstacle.retry_after) {
             *known = Some(obstacle);
@@ -160,7 +181,7 @@ impl Round {
 
     /// A receiver that breaks, breaks at this event where it takes others. Where it takes none and breaks at several accounts'
     /// events, or is hindered besides, it is broken, and no event is to blame.
-    fn verdicts(&self, answers: Vec<Option<Answer>>) -> Vec<Verdict> {
+    pub(super) fn verdicts(&self, answers: Vec<Option<Answer>>) -> Vec<Verdict> {
         let broken = |answer: &&Answer| matches!(answer, Answer::Broken { .. });
         let broken: Vec<&Answer> = answers.iter().flatten().filter(broken).collect();
         let none_taken = self.taken.load(Ordering::Relaxed) == 0;

@@ -1,6 +1,7 @@
 //! The sinks, one file a kind of queue.
 
 pub mod amqp;
+mod batches;
 mod dial;
 pub mod http;
 mod lanes;
@@ -15,6 +16,8 @@ pub mod redis;
 mod secured;
 mod shared;
 pub mod spool;
+pub mod sqs;
+mod web;
 mod wire;
 mod words;
 
@@ -34,6 +37,7 @@ pub use self::probed::Probed;
 #[cfg(feature = "sink-redis")]
 use self::redis::Redis;
 use self::spool::Spool;
+use self::sqs::Sqs;
 use super::{Dispatcher, Options, Sink, Verdict};
 use crate::config::{Queue, QueueKind, ReceiverSecrets, Secrets};
 use crate::domain::ids::QueueName;
@@ -52,6 +56,8 @@ pub struct SinkError {
 enum SettingsError {
     #[error(transparent)]
     Http(#[from] http::SettingsError),
+    #[error(transparent)]
+    Sqs(#[from] sqs::SettingsError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[cfg(not(all(feature = "sink-redis", feature = "sink-mqtt", feature = "sink-postgres")))]
@@ -87,6 +93,11 @@ fn options(queue: &Queue) -> Options {
     options
 }
 
+/// A variable of the process.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// The sink of a configured queue.
 #[derive(Debug)]
 pub enum QueueSink {
@@ -100,6 +111,7 @@ pub enum QueueSink {
     #[cfg(feature = "sink-mqtt")]
     Mqtt(Mqtt),
     Amqp(Amqp),
+    Sqs(Sqs),
 }
 
 impl QueueSink {
@@ -125,6 +137,7 @@ impl QueueSink {
             QueueKind::Mqtt(broker) => Self::Mqtt(Mqtt::new(name, broker, format, secrets)?),
             #[cfg(feature = "sink-postgres")]
             QueueKind::Postgres(postgres) => Self::Postgres(Postgres::new(name, postgres, secrets)?),
+            QueueKind::Sqs(sqs) => Self::Sqs(Sqs::new(sqs, format, secrets, &environment)?),
             // The configuration says so before.
             #[cfg(not(feature = "sink-postgres"))]
             QueueKind::Postgres(_) => return Err(SettingsError::NotBuilt(queue.kind.as_str())),
@@ -151,6 +164,7 @@ impl QueueSink {
             Self::Redis(redis) => redis.probe().await,
             Self::Nats(nats) => nats.probe().await,
             Self::Amqp(amqp) => amqp.probe().await,
+            Self::Sqs(sqs) => sqs.probe().await,
             #[cfg(feature = "sink-mqtt")]
             Self::Mqtt(mqtt) => mqtt.probe().await,
         }
@@ -170,6 +184,7 @@ impl Sink for QueueSink {
             #[cfg(feature = "sink-mqtt")]
             Self::Mqtt(mqtt) => mqtt.deliver(events).await,
             Self::Amqp(amqp) => amqp.deliver(events).await,
+            Self::Sqs(sqs) => sqs.deliver(events).await,
         }
     }
 

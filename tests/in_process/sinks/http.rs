@@ -3,7 +3,7 @@
 mod answers;
 mod connections;
 mod probe;
-mod receiver;
+pub(crate) mod receiver;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -16,10 +16,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::SECRETS;
 
-pub(super) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 /// How a request is answered.
-pub(super) enum Act {
+pub(crate) enum Act {
     /// And the next one is awaited on the same connection.
     Say(String),
     /// And the connection is closed, whatever was said of it.
@@ -34,13 +34,13 @@ pub(super) enum Act {
 
 /// A request.
 #[derive(Debug, Clone)]
-pub(super) struct Post {
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Post {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Post {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let header = |line: &'_ str| line.split_once(": ").map(|(of, _)| of.eq_ignore_ascii_case(name));
         let line = self.head.lines().find(|line| header(line) == Some(true))?;
         line.split_once(": ").map(|(_, value)| value)
@@ -70,7 +70,7 @@ struct Shared {
     behave: Box<Behaviour>,
 }
 
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     scheme: &'static str,
     shared: Arc<Shared>,
@@ -79,11 +79,11 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// `behave` is asked with the number of requests before.
-    pub(super) fn start(behave: impl Fn(usize, &Post) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(behave: impl Fn(usize, &Post) -> Act + Send + Sync + 'static) -> Self {
         Self::with(behave, None)
     }
 
-    pub(super) fn with(
+    pub(crate) fn with(
         behave: impl Fn(usize, &Post) -> Act + Send + Sync + 'static,
         tls: Option<Arc<ServerConfig>>,
     ) -> Self {
@@ -114,19 +114,19 @@ impl Receiver {
         Self { address, scheme, shared, accepting }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}://{}/hook/ring?key=1", self.scheme, self.address)
     }
 
-    pub(super) fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    pub(super) fn posts(&self) -> Vec<Post> {
+    pub(crate) fn posts(&self) -> Vec<Post> {
         self.shared.posts.lock().unwrap().clone()
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 }
@@ -181,7 +181,7 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Post> {
         if let Some(at) = raw.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             let head = String::from_utf8(raw[..at].to_vec()).unwrap();
             let post = Post { head, body: raw[at + 4..].to_vec() };
-            let length = post.header("content-length").unwrap().parse().unwrap();
+            let length = post.header("content-length").map_or(0, |length| length.parse().unwrap());
             if post.body.len() >= length {
                 assert_eq!(post.body.len(), length, "one at a time");
                 return Some(post);
