@@ -91,7 +91,7 @@ impl Sqs {
         Ok(Self(Arc::new(Inner {
             keeper: Keeper::new(source, client.clone()),
             client,
-            messages: Messages { format, fifo: url.uri().path().ends_with(".fifo") },
+            messages: Messages { format, fifo: url.uri().path().strip_suffix(".fifo").is_some() },
             answers: Answers::new(&url),
             requests: Requests::new(&url, region).ok_or(SettingsError::Address)?,
             timeout,

@@ -243,7 +243,7 @@ async fn of_container(
     issued(&ask(client, Method::GET, uri.clone(), &headers, by).await?)
 }
 
-/// IMDSv2: a token, the name of the role, its credentials.
+/// By version 2: a token, the name of the role, its credentials.
 async fn of_instance(client: &Client, base: &Uri, by: Instant) -> Result<Issued, String> {
     let at = |path: &str| {
         let base = base.to_string();
