@@ -84,7 +84,7 @@ pub(super) enum DemoError {
 fn configuration(folder: &Path, oauth: &Ring) -> Result<config::Config, DemoError> {
     let mut text = format!(
         "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{0}/store\"\ncreate = true\n\
-         environment = \"demo\"\nreserve = \"1 MiB\"\nmin_free = \"1 MiB\"\n[log]\nlevel = \"warn\"\n",
+         environment = \"demo\"\nreserve = \"8 MiB\"\nmin_free = \"1 MiB\"\n[log]\nlevel = \"warn\"\n",
         folder.display()
     );
     let _ = write!(
