@@ -102,7 +102,7 @@ impl Queue {
     /// With more attributes.
     pub(super) fn create(&self, attributes: &Value) {
         let mut attributes = attributes.clone();
-        if self.name.ends_with(".fifo") {
+        if self.name.strip_suffix(".fifo").is_some() {
             attributes["FifoQueue"] = "true".into();
         }
         call(self.port, "CreateQueue", &json!({"QueueName": self.name, "Attributes": attributes}));
