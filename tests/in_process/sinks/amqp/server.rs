@@ -80,10 +80,16 @@ impl Rabbit {
 
     /// A durable queue that is bound to the exchange amq.topic for every key that begins with its name.
     pub(super) fn queue(&self, what: &str, arguments: &[(&str, Field<'_>)]) -> String {
-        let (name, mut client) = (unique(what), self.client());
-        client.queue(&name, true, arguments);
-        client.bind(&name, "amq.topic", &format!("{name}.#"));
+        let name = unique(what);
+        self.make(&name, arguments);
         name
+    }
+
+    /// The same by its name; one that is there stays.
+    pub(super) fn make(&self, name: &str, arguments: &[(&str, Field<'_>)]) {
+        let mut client = self.client();
+        client.queue(name, true, arguments);
+        client.bind(name, "amq.topic", &format!("{name}.#"));
     }
 
     /// Calls the broker's own tool.
