@@ -48,12 +48,12 @@ impl Tried {
 
 /// Tries every receiver, whatever becomes of the others; in the order of the configuration.
 pub(super) fn receivers(config: &Config) -> io::Result<Vec<Tried>> {
-    // What is wrong with secrets was told with the configuration.
+    // Wrong secrets were told with the configuration.
     let Ok(mut secrets) = config.secrets(MasterKey::MadeLater) else { return Ok(Vec::new()) };
     let (mut all, mut sinks) = (Vec::new(), Vec::new());
     for queue in config.queues.iter().filter(|queue| queue.kind.has_receiver()) {
         let secrets = secrets.receivers.remove(&queue.name).unwrap_or_default();
-        // One that can't be made was told, too.
+        // A sink that can't be made was told too.
         if let Ok(Some(sink)) = QueueSink::open(queue, secrets) {
             let found = Err("the look at it ended in a panic".to_owned());
             all.push(Tried { queue: queue.name.to_string(), kind: queue.kind.as_str(), found });
