@@ -43,11 +43,11 @@ pub(crate) struct Forward<'b> {
     next: u64,
 }
 
-/// What a queue delivers to, and how much.
+/// The receiver of a queue, and the events for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'w> {
     pub(crate) kind: &'static str,
-    /// What `[[queue]]` says of the receiver.
+    /// The receiver's keys of `[[queue]]`.
     pub(crate) settings: &'w str,
     /// Events of a round.
     pub(crate) events: u64,
@@ -86,6 +86,13 @@ impl Forward<'_> {
     fn add(&mut self, name: &str, value: f64, unit: &'static str, from: String, goal: Option<&'static str>) {
         let name = format!("{}: {name}", self.kind);
         self.bench.report.add(Figure { name, value, unit, from, goal });
+    }
+
+    /// The median of rates over those beside them, round by round.
+    fn add_ratio(&mut self, name: &str, pairs: &[(f64, f64)], goal: &'static str) {
+        let of = |figure: fn(&(f64, f64)) -> f64| median(&mut pairs.iter().map(figure).collect::<Vec<_>>());
+        let from = format!("{:.0}/s over {:.0}/s", of(|pair| pair.0), of(|pair| pair.1));
+        self.add(name, of(|pair| pair.0 / pair.1), "", from, Some(goal));
     }
 
     /// Events that wait, distinct and of all accounts.
@@ -138,7 +145,7 @@ impl Forward<'_> {
 
     /// The same leases through the sink alone, as many at once as the dispatcher has, and through the dispatcher.
     async fn rates(&mut self, events: u64) -> Result<(), Box<dyn Error>> {
-        let (mut ratios, mut ours, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pairs = Vec::new();
         for round in 0..=self.bench.effort.rounds {
             self.fill(events).await?;
             let theirs = self.alone().await?;
@@ -149,13 +156,10 @@ impl Forward<'_> {
             let rate = events as f64 / start.elapsed().as_secs_f64();
             stop().await?;
             if round > 0 {
-                ratios.push(rate / theirs);
-                ours.push(rate);
-                alone.push(theirs);
+                pairs.push((rate, theirs));
             }
         }
-        let from = format!("{:.0}/s over {:.0}/s", median(&mut ours), median(&mut alone));
-        self.add("forwarded / the sink alone", median(&mut ratios), "", from, Some("0.85"));
+        self.add_ratio("forwarded / the sink alone", &pairs, "0.85");
         Ok(())
     }
 
@@ -234,7 +238,7 @@ impl Forward<'_> {
 
     /// Accepts a second while the queue is drained, over those while nothing is.
     async fn beside(&mut self) -> Result<(), Box<dyn Error>> {
-        let (mut ratios, mut ours, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pairs = Vec::new();
         for round in 0..=self.bench.effort.rounds {
             let quiet = self.accepts().await?;
             let stop = self.dispatch()?;
@@ -242,13 +246,10 @@ impl Forward<'_> {
             self.until_empty().await;
             stop().await?;
             if round > 0 {
-                ratios.push(drained / quiet);
-                ours.push(drained);
-                alone.push(quiet);
+                pairs.push((drained, quiet));
             }
         }
-        let from = format!("{:.0}/s over {:.0}/s", median(&mut ours), median(&mut alone));
-        self.add("accepts beside a drain / alone", median(&mut ratios), "", from, Some("0.90"));
+        self.add_ratio("accepts beside a drain / alone", &pairs, "0.90");
         Ok(())
     }
 
@@ -263,7 +264,7 @@ impl Forward<'_> {
         Ok(accepted as f64 / start.elapsed().as_secs_f64())
     }
 
-    /// What a backlog takes beyond its index while it is drained.
+    /// Memory that a backlog takes beyond its index while it is drained.
     async fn memory(&mut self, backlog: u64) -> Result<(), Box<dyn Error>> {
         self.fill(backlog).await?;
         let (before, start) = (resident("self")?, clock::instant());

@@ -16,7 +16,7 @@ pub(crate) const KINDS: [&str; 5] = ["http", "mqtt", "nats", "postgres", "redis"
 
 /// A receiver that takes events until this is dropped.
 pub(crate) struct Receiver {
-    /// What a queue that delivers to it says.
+    /// The keys of `[[queue]]` for a queue that delivers to it.
     pub(crate) settings: String,
     _server: Box<dyn Any>,
 }

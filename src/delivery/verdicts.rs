@@ -57,12 +57,12 @@ pub(super) fn plan(events: &[Leased], verdicts: Vec<Verdict>, now: Millis, optio
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::backoff::Backoff;
     use crate::domain::event::Event;
 
-    fn leased(seq: u64, account: &str, attempt: u32) -> Leased {
+    pub(in crate::delivery) fn leased(seq: u64, account: &str, attempt: u32) -> Leased {
         let event = Event {
             key: seq.to_string(),
             kind: "motion_detected".into(),

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
 
 use self::answer::{Answers, Way};
 use self::login::{Login, Place};
@@ -123,11 +122,8 @@ impl Sink for Amqp {
 
 impl Post for Inner {
     async fn post(&self, leased: &Leased) -> Answer {
-        match timeout(self.timeout, self.publish(leased)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(why)) => self.answers.hindered(&why),
-            Err(_) => self.answers.hindered(&format!("no confirmation within {} s", self.timeout.as_secs())),
-        }
+        let confirmed = lanes::within(self.timeout, self.publish(leased)).await;
+        confirmed.unwrap_or_else(|why| self.answers.hindered(&why))
     }
 
     fn permits(&self) -> &Semaphore {

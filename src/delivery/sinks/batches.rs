@@ -100,8 +100,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::domain::ids::AccountId;
-    use crate::domain::time::Millis;
+    use crate::delivery::verdicts::tests::leased;
 
     /// Notes each batch by its sequences, and answers as it is told.
     struct Noting {
@@ -124,28 +123,12 @@ mod tests {
         }
     }
 
-    fn leased(seq: u64, account: &str) -> Leased {
-        let event = crate::domain::event::Event {
-            key: seq.to_string(),
-            kind: "motion_detected".into(),
-            sub_kind: None,
-            device: None,
-            account: AccountId::new(account).ok(),
-            user: None,
-            received_at: Millis(0),
-            time: None,
-            marks: crate::domain::cloudevent::Marks::default(),
-            body: bytes::Bytes::new(),
-        };
-        Leased { seq, attempt: 1, event }
-    }
-
     /// One batch at a time.
     async fn delivered(accounts: &str, answer: fn(u64) -> Option<Answer>) -> (Vec<Verdict>, Vec<Vec<u64>>) {
         let noting =
             Arc::new(Noting { batches: Mutex::default(), permits: Arc::new(Semaphore::new(1)), answer });
         let events: Vec<Leased> =
-            (0..).zip(accounts.chars()).map(|(seq, account)| leased(seq, &account.to_string())).collect();
+            (0..).zip(accounts.chars()).map(|(seq, account)| leased(seq, &account.to_string(), 1)).collect();
         let verdicts = deliver(&noting, events.into()).await;
         let batches = noting.batches.lock().unwrap().clone();
         (verdicts, batches)

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock;
 use crate::delivery::Verdict;
@@ -212,6 +212,18 @@ fn broken_for_all(why: &str, accounts: usize) -> String {
         1 => why.to_owned(),
         _ => format!("{why} (for each of {accounts} accounts, so no event is to blame)"),
     }
+}
+
+/// The answer to a post that has this long for its confirmation.
+///
+/// # Errors
+/// Why nothing can be sent or confirmed now.
+pub(super) async fn within(
+    limit: Duration,
+    post: impl Future<Output = Result<Answer, String>>,
+) -> Result<Answer, String> {
+    let late = || Err(format!("no confirmation within {} s", limit.as_secs()));
+    timeout(limit, post).await.unwrap_or_else(|_| late())
 }
 
 #[cfg(test)]

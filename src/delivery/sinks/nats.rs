@@ -117,11 +117,8 @@ impl Sink for Nats {
 
 impl Post for Inner {
     async fn post(&self, leased: &Leased) -> Answer {
-        match timeout(self.timeout, self.publish(leased)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(why)) => self.answers.hindered(&why),
-            Err(_) => self.answers.hindered(&format!("no confirmation within {} s", self.timeout.as_secs())),
-        }
+        let confirmed = lanes::within(self.timeout, self.publish(leased)).await;
+        confirmed.unwrap_or_else(|why| self.answers.hindered(&why))
     }
 
     fn permits(&self) -> &Semaphore {

@@ -20,7 +20,7 @@ use ringhookd::domain::template::Template;
 use ringhookd::store::{Leased, Store};
 use serde_json::Value;
 
-use super::deliveries::{leased, one};
+use super::deliveries::{leased, one, until_taken};
 use super::harness::{Arrival, Faults, Kind, Worker, dispatch};
 use crate::support::queue;
 use client::{Client, Message};
@@ -184,17 +184,6 @@ async fn obstacle(sink: &impl Sink, events: Arc<[Leased]>) -> String {
     super::deliveries::busy(&answered(sink, events).await)
 }
 
-/// Delivers until it is done, as the dispatcher does after its pauses; no attempt may be used up until then.
 async fn delivered(sink: &impl Sink, events: Arc<[Leased]>) {
-    for _ in 0..1200 {
-        let verdicts = sink.deliver(Arc::clone(&events)).await;
-        if verdicts.iter().all(|verdict| *verdict == Verdict::Done) {
-            return;
-        }
-        let waits =
-            |verdict: &Verdict| matches!(verdict, Verdict::Done | Verdict::Busy { .. } | Verdict::Untried);
-        assert!(verdicts.iter().all(waits), "{verdicts:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("it never takes them");
+    until_taken(sink, events, 1200).await;
 }

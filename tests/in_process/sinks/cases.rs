@@ -13,6 +13,7 @@ use ringhookd::store::{Letter, LetterFilter, QueueSpec, Store};
 use tempfile::TempDir;
 
 use super::harness::{Arrival, Fault, Faults, Kind, no_faults};
+use crate::support::proxy::{Answers, Proxy};
 use crate::support::{create, drain, event, link, open, options, spec};
 
 /// Waits for what must come some time, however slow the machine is.
@@ -308,4 +309,20 @@ pub(crate) async fn nothing_is_lost_through<K: Kind>(
     let letters: Vec<String> = scene.letters().await.into_iter().map(|letter| letter.why).collect();
     assert_eq!((scene.store.queues().list()[0].totals.failed, letters), (0, Vec::new()));
     assert_eq!(first_arrivals(&scene.kind.arrived("all")).0, all, "all, in order per account");
+}
+
+/// The receiver's answers fare so until deliveries were given up, then its connections are cut, and all passes again.
+pub(crate) async fn nothing_is_lost_through_a_cut<K: Kind>(
+    kind: K,
+    proxy: impl Fn(&K) -> &Proxy,
+    answers: Answers,
+) {
+    nothing_is_lost_through(kind, async |kind, given_up| {
+        let proxy = proxy(kind);
+        proxy.set(answers);
+        given_up.await;
+        proxy.cut();
+        proxy.set(Answers::Pass);
+    })
+    .await;
 }

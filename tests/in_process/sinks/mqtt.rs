@@ -21,7 +21,7 @@ use ringhookd::domain::ids::DeviceId;
 use ringhookd::domain::template::Template;
 use ringhookd::store::{Leased, Store};
 
-use super::deliveries::{busy, event_of};
+use super::deliveries::{busy, event_of, until_taken};
 use super::harness::{Arrival, Faults, Kind, Worker, dispatch};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::{queue, user};
@@ -113,17 +113,6 @@ fn one() -> Arc<[Leased]> {
     [leased(7, "a")].into()
 }
 
-/// Delivers until it is done, as the dispatcher does after its pauses; what is said until then must be that the broker is busy.
 async fn delivered(sink: &Mqtt, events: Arc<[Leased]>) {
-    for _ in 0..600 {
-        let verdicts = sink.deliver(Arc::clone(&events)).await;
-        if verdicts.iter().all(|verdict| *verdict == Verdict::Done) {
-            return;
-        }
-        let waits =
-            |verdict: &Verdict| matches!(verdict, Verdict::Done | Verdict::Busy { .. } | Verdict::Untried);
-        assert!(verdicts.iter().all(waits), "{verdicts:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it never takes them");
+    until_taken(sink, events, 300).await;
 }

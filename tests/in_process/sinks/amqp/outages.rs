@@ -1,6 +1,6 @@
 //! A broker that dies, hangs, is cut off, or takes nothing from publishers: nothing is lost, and an account keeps its order.
 
-use super::super::cases::nothing_is_lost_through;
+use super::super::cases::{nothing_is_lost_through, nothing_is_lost_through_a_cut};
 use super::*;
 use crate::support::broker::free_port;
 use crate::support::proxy::{Answers, Proxy};
@@ -117,14 +117,8 @@ async fn a_memory_alarm_uses_up_no_attempt(rabbit: &Rabbit) {
 }
 
 async fn cut_while(answers: Answers) {
-    nothing_is_lost_through(Harmed::behind_a_proxy().await, async |harmed, given_up| {
-        let proxy = harmed.proxy.as_ref().unwrap();
-        proxy.set(answers);
-        given_up.await;
-        proxy.cut();
-        proxy.set(Answers::Pass);
-    })
-    .await;
+    let harmed = Harmed::behind_a_proxy().await;
+    nothing_is_lost_through_a_cut(harmed, |harmed| harmed.proxy.as_ref().unwrap(), answers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

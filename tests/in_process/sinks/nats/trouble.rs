@@ -5,7 +5,7 @@ use ringhookd::domain::ids::DeviceId;
 use ringhookd::domain::secret::Secret;
 use ringhookd::store::Leased;
 
-use super::super::cases::nothing_is_lost_through;
+use super::super::cases::{nothing_is_lost_through, nothing_is_lost_through_a_cut};
 use super::super::certificates::{Certificates, both_sides_show_a_certificate};
 use super::super::http::{busy, leased, one};
 use super::*;
@@ -73,14 +73,8 @@ async fn a_server_that_is_frozen_and_thaws_loses_nothing() {
 }
 
 async fn cut_while(answers: Answers) {
-    nothing_is_lost_through(Stored::behind_a_proxy().await, async |stored, given_up| {
-        let proxy = stored.proxy.as_ref().unwrap();
-        proxy.set(answers);
-        given_up.await;
-        proxy.cut();
-        proxy.set(Answers::Pass);
-    })
-    .await;
+    let stored = Stored::behind_a_proxy().await;
+    nothing_is_lost_through_a_cut(stored, |stored| stored.proxy.as_ref().unwrap(), answers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
