@@ -6,6 +6,7 @@
 mod accounts;
 mod backup;
 mod bearer;
+mod browsers;
 mod claims;
 mod compact;
 mod description;
@@ -158,9 +159,8 @@ impl Admin {
         move |request: Request<Body>| {
             let (admin, session, bearer) = (Arc::clone(&self), Arc::clone(&session), bearer.clone());
             async move {
-                let allowed = bearer.map_or(Ok(()), |bearer| bearer.check(request.headers()));
-                let answer = match allowed {
-                    Ok(()) => admin.answer(&session, request).await,
+                let answer = match let_in(bearer.as_deref(), request) {
+                    Ok(request) => admin.answer(&session, request).await,
                     Err(refusal) => Err(refusal),
                 };
                 answer.unwrap_or_else(Refusal::into_answer)
@@ -226,6 +226,14 @@ impl Admin {
             (method, _) => Err(Refusal::no_such_call(method, head.uri.path())),
         }
     }
+}
+
+/// What every request has to pass, on whatever socket.
+fn let_in(bearer: Option<&Bearer>, request: Request<Body>) -> Result<Request<Body>, Refusal> {
+    let (head, body) = request.into_parts();
+    browsers::check(&head)?;
+    bearer.map_or(Ok(()), |bearer| bearer.check(&head.headers))?;
+    Ok(Request::from_parts(head, body))
 }
 
 /// Limits for the server of the admin sockets: patient with local readers that wait or pause.

@@ -1,6 +1,7 @@
 //! The admin API over real Unix sockets: what each call does, what each door allows, and readers that die.
 
 mod bounds;
+mod browsers;
 mod figures;
 mod tail;
 

@@ -89,6 +89,10 @@ fn callers_with_the_token_have_the_rights_of_the_entry_and_all_others_none() {
     assert_eq!(call(address, "GET", "/v1/status", &mine, "").0, 403);
     let (status, leased) = call(address, "POST", "/v1/queues/all/lease", &mine, "{}");
     assert_eq!((status, &leased["lease"]), (200, &Value::Null));
+    for foreign in ["Origin: http://localhost:3000\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        let (status, refused) = call(address, "GET", "/v1/queues", &format!("{mine}{foreign}"), "");
+        assert_eq!(status, 403, "{foreign}: {refused}");
+    }
     let (_, _, log) = daemon.stop();
     let log = String::from_utf8(log).unwrap();
     assert!(log.contains("without its token is refused") && !log.contains(TOKEN), "{log}");
