@@ -76,6 +76,12 @@ pub struct Metrics {
     pub file_bytes: Gauge,
     /// Of them, those that hold nothing, about.
     pub file_free_bytes: Gauge,
+    /// When the last webhook came, in seconds since 1970.
+    pub last_webhook: Gauge,
+    /// The longest wait for one that is no silence, in seconds.
+    pub silent_after: Gauge,
+    /// Linked accounts of which none has come for longer than expected.
+    pub silent_accounts: Gauge,
     refreshes: Family<RefreshLabel, Counter>,
     repeats: Family<RefreshLabel, Counter>,
     loans: Family<AccessOutcomeLabel, Counter>,
@@ -152,6 +158,9 @@ impl Default for Metrics {
             store_state: Family::default(),
             file_bytes: Gauge::default(),
             file_free_bytes: Gauge::default(),
+            last_webhook: Gauge::default(),
+            silent_after: Gauge::default(),
+            silent_accounts: Gauge::default(),
             refreshes: Family::default(),
             repeats: Family::default(),
             loans: Family::default(),
@@ -225,6 +234,12 @@ impl Metrics {
             "Of the store's file, what holds nothing, about",
             &self.file_free_bytes,
         );
+        let help = "When the last webhook came, since 1970";
+        names.add_in(Unit::Seconds, "last_webhook", help, &self.last_webhook);
+        let help = "The longest wait for a webhook that is no silence; 0 where none is";
+        names.add_in(Unit::Seconds, "silent_after", help, &self.silent_after);
+        let help = "Linked accounts of which no webhook has come for longer than expected";
+        names.add("silent_accounts", help, &self.silent_accounts);
         names.add("refreshes", "Refreshes of tokens by how they came out", &self.refreshes);
         let help = "Of them with a token that was sent before, and whose answer was lost";
         names.add("refresh_repeats", help, &self.repeats);

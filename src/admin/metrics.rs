@@ -41,6 +41,10 @@ impl Admin {
         self.metrics.store_file.set(signed(status.store.file_bytes));
         self.metrics.store_kept.set(signed(status.store.kept_bytes));
         self.metrics.store_max.set(signed(status.store.max_bytes));
+        let intake = &status.intake;
+        self.metrics.last_webhook.set(signed(intake.last_webhook.map_or(0, |at| at.0 / 1000)));
+        self.metrics.silent_after.set(signed(intake.silent_after_s.unwrap_or_default()));
+        self.metrics.silent_accounts.set(signed(intake.silent_accounts));
         let tokens = &status.tokens;
         for state in Health::ALL {
             self.metrics.tokens(state).set(signed(tokens.of(state)));

@@ -10,8 +10,8 @@ use super::{Admin, Facts};
 use crate::domain::refresh::Health;
 use crate::domain::rights::Call;
 use crate::domain::status::{
-    Kept, Report, RingClockReport, SeenIds, Status, StoreCondition, StoreReport, TokenReport, Totals,
-    UnmatchedPosts, WebhookReport,
+    IntakeReport, Kept, Report, RingClockReport, SeenIds, Status, StoreCondition, StoreReport, TokenReport,
+    Totals, UnmatchedPosts, WebhookReport,
 };
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
@@ -53,6 +53,7 @@ impl Admin {
             store: self.store_report(),
             since_start: self.totals(),
             webhooks: self.webhook_report(&facts),
+            intake: self.intake_report(),
             kept: self.kept(),
             seen_ids: self.seen_ids(now),
             accounts: self.account_counts(),
@@ -122,6 +123,19 @@ impl Admin {
         WebhookReport {
             outcomes: outcomes.filter(|(_, webhooks)| *webhooks > 0).collect(),
             refusals: facts.refusals.clone(),
+        }
+    }
+
+    fn intake_report(&self) -> IntakeReport {
+        let stats = self.store.stats();
+        let some = |counter: &AtomicU64| Some(get(counter)).filter(|number| *number > 0);
+        let seconds = |counter: &AtomicU64| some(counter).map(|ms| ms / 1000);
+        IntakeReport {
+            last_webhook: some(&stats.last_webhook).map(Millis),
+            longest_wait_s: seconds(&stats.longest_wait),
+            silent_after_s: seconds(&stats.silent_after),
+            silent_since: some(&stats.silent_since).map(Millis),
+            silent_accounts: get(&stats.silent_accounts),
         }
     }
 

@@ -1,6 +1,7 @@
 //! From the file as written to a [`Config`]: every key with its default and its bounds.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,20 +12,23 @@ use super::compare::Written;
 use super::doc::{Doc, Key};
 use super::files::{Sources, add_hmac_key};
 use super::model::{
-    ApiListener, Config, DeadLetters, Held, Http, Log, LogFormat, LogLevel, Quarantine, Queue, Seen, Store,
-    Unrouted, Webhook,
+    ApiListener, Config, DeadLetters, Expected, Held, Http, Log, LogFormat, LogLevel, Quarantine, Queue,
+    Seen, Silence, Store, Unrouted, Webhook,
 };
 use super::problem::Problem;
 use super::raw::{At, Echo, Section};
 use super::secrets::{NamedFile, SecretSource};
 use super::value::{
-    Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
+    Raw, Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
 };
 use super::{linking, queues, ring, sockets};
 use crate::domain::secret::Secret;
 
 /// Ring repeats a request for up to 76 h, so what is forgotten earlier comes twice.
 const MIN_RETENTION: Duration = Duration::from_hours(76);
+
+/// Of waits for a webhook.
+const SILENCES: RangeInclusive<Duration> = Duration::from_secs(1)..=days(90);
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -60,6 +64,7 @@ fn config(mut root: Section<'_>) -> Config {
     // Without [ring] nothing goes out.
     let per_second = ring.as_ref().map_or(0, |ring| ring.per_second);
     let linking = linking::linking(root.section("linking"), &webhook, per_second);
+    let silence = silence(root.section("silence"));
     let seen = seen(root.section("seen"));
     let held = held(root.section("held"));
     let dead_letters = dead_letters(root.section("dead_letters"));
@@ -102,6 +107,7 @@ fn config(mut root: Section<'_>) -> Config {
         ring,
         tokens,
         linking,
+        silence,
         seen,
         held,
         dead_letters,
@@ -200,6 +206,25 @@ fn master_keys(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> (Named
     }
     s.finish();
     (master, previous)
+}
+
+fn silence(mut s: Section<'_>) -> Silence {
+    let silence = Silence {
+        after: s.get("after", "learned", expected),
+        account_after: s.get("account_after", "learned", expected),
+    };
+    s.finish();
+    silence
+}
+
+fn expected(raw: Raw<'_>) -> Result<Expected, Wrong> {
+    const WORDS: &[(&str, Expected)] = &[("learned", Expected::Learned), ("never", Expected::Never)];
+    choice(WORDS)(raw).or_else(|_| match duration(SILENCES)(raw) {
+        Err(Wrong::Form(_)) => {
+            Err(Wrong::Value("must be \"learned\", \"never\" or a duration such as \"12h\"".into()))
+        }
+        read => read.map(Expected::Within),
+    })
 }
 
 fn seen(mut s: Section<'_>) -> Seen {

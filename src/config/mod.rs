@@ -42,9 +42,9 @@ pub use compare::Written;
 pub use doc::Key;
 pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
-    Amqp, ApiListener, Config, DeadLetters, Format, Held, Http, Linking, Log, LogFormat, LogLevel, Mqtt,
-    Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Socket, Spool, Sqs, Store, Target,
-    Tokens, Unrouted, Webhook,
+    Amqp, ApiListener, Config, DeadLetters, Expected, Format, Held, Http, Linking, Log, LogFormat, LogLevel,
+    Mqtt, Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Silence, Socket, Spool, Sqs,
+    Store, Target, Tokens, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

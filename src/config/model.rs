@@ -15,6 +15,7 @@ use crate::domain::table::Table;
 use crate::domain::template::Template;
 
 pub use crate::domain::format::Format;
+pub use crate::domain::freshness::Expected;
 pub use crate::domain::refresh::Pace;
 
 /// Everything the operator decides. Paths are as written, so relative to the working directory.
@@ -33,6 +34,7 @@ pub struct Config {
     pub ring: Option<Ring>,
     pub tokens: Tokens,
     pub linking: Linking,
+    pub silence: Silence,
     pub seen: Seen,
     pub held: Held,
     pub dead_letters: DeadLetters,
@@ -149,6 +151,13 @@ pub struct Linking {
     pub codes_per_second: u32,
     /// How far ahead of our clock the time of a visit may be.
     pub clock_skew: Duration,
+}
+
+/// After how long without a webhook an operator is told: of all accounts, and of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    pub after: Expected,
+    pub account_after: Expected,
 }
 
 /// The memory of request ids.

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets};
 use crate::failpoint;
 use crate::store::{
-    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Store, StoreError, sync_folder,
-    write_new,
+    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Silence, Store, StoreError,
+    sync_folder, write_new,
 };
 use crate::vault::{Vault, VaultError};
 
@@ -212,6 +212,7 @@ pub fn options(config: &Config) -> Options {
             max_events: config.quarantine.max_events,
             max_bytes: config.quarantine.max_bytes,
         },
+        silence: Silence::new(config.silence.after, config.silence.account_after),
         queues: config.queues.iter().map(queue_spec).collect(),
     }
 }

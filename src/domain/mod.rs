@@ -19,6 +19,7 @@ pub mod envelope;
 pub mod event;
 mod flags;
 pub mod format;
+pub mod freshness;
 pub mod heard;
 pub mod home_assistant;
 pub mod ids;

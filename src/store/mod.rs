@@ -55,7 +55,7 @@ pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
 pub use self::kv::frames::Snapshot;
 pub use self::memory::changes::{Changed, Subscription};
 pub use self::memory::follow::{Followed, Follower};
-pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec};
+pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, Silence};
 pub use self::memory::shared::{Health, Stats};
 pub use self::ports::{Inbox, Links, Outbox, Queues};
 pub use self::rows::code::CodeId;

@@ -96,6 +96,23 @@ fn a_queue_that_is_nearly_full_needs_an_operator() {
 }
 
 #[test]
+fn a_silence_needs_an_operator_and_the_log_tells_when_it_begins_and_ends() {
+    let (dir, daemon) = daemon(Configuration::of(&format!("[silence]\nafter = \"1s\"\n{OPEN_QUEUE}")));
+    assert_eq!(first_line(&status(&dir, &[])), (0, "all well"), "nothing is missed before the first");
+    assert_eq!(event(&daemon, "1", 0), 200);
+    soon("it is silent", || status(&dir, &[]).code == 3);
+    let ran = status(&dir, &[]);
+    assert!(first_line(&ran).1.starts_with("intake_silent: No webhook has arrived for "), "{ran:?}");
+    assert_eq!(event(&daemon, "2", 0), 200);
+    daemon.wait_for(|log| log.contains("webhooks arrive again").then_some(()));
+    let (_, _, log) = daemon.stop();
+    assert!(
+        String::from_utf8_lossy(&log).contains("no webhook has arrived for longer than expected"),
+        "{log:?}"
+    );
+}
+
+#[test]
 fn a_token_that_oauth_refuses_needs_an_operator() {
     let installation = Installation::new(Ring::start(Options::default()).unwrap(), "");
     let _daemon = installation.serve();

@@ -9,6 +9,7 @@ mod config;
 mod dispatcher;
 mod faults;
 mod fixtures;
+mod freshness;
 mod full_house;
 mod hanging_disk;
 mod imports;

@@ -8,14 +8,14 @@ use crate::support::*;
 use ringhookd::domain::time::Millis;
 use ringhookd::store::{Accepted, Import, Incoming, Inline, LeaseRequest, Options, Outcome, Scope};
 
-const START: Millis = Millis(1_800_000_000_000);
+pub(crate) const START: Millis = Millis(1_800_000_000_000);
 
-fn inline(folder: &Path, options: Options) -> Inline {
+pub(crate) fn inline(folder: &Path, options: Options) -> Inline {
     create(folder);
     reopen(folder, options)
 }
 
-fn reopen(folder: &Path, options: Options) -> Inline {
+pub(crate) fn reopen(folder: &Path, options: Options) -> Inline {
     let file = folder.join("store.redb");
     let disk = move || {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(&file).unwrap();
@@ -28,12 +28,12 @@ fn hours(n: u32) -> Millis {
     START.plus(n * HOUR)
 }
 
-fn accept(inline: &mut Inline, now: Millis, event: Incoming) -> Accepted {
+pub(crate) fn accept(inline: &mut Inline, now: Millis, event: Incoming) -> Accepted {
     let store = inline.store.clone();
     inline.run(now, async move { store.inbox().accept(event).await }).unwrap()
 }
 
-fn link_at(inline: &mut Inline, now: Millis, id: &str) {
+pub(crate) fn link_at(inline: &mut Inline, now: Millis, id: &str) {
     let store = inline.store.clone();
     let import = Import { account: account(id), user: Some(user("ann")), tokens: None, replace: false };
     inline.run(now, async move { store.links().import(import).await }).unwrap().unwrap();

@@ -23,13 +23,14 @@ use std::time::Duration;
 use ringhookd::clock;
 use ringhookd::domain::dedup::Identity as EventIdentity;
 use ringhookd::domain::event::Event;
+use ringhookd::domain::freshness::Expected;
 use ringhookd::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use ringhookd::domain::routing::Filter;
 use ringhookd::domain::time::Millis;
 use ringhookd::domain::tokens::{ACCESS_LIFE, Pair, Span};
 use ringhookd::store::{
     Bounds, HeldBounds, Identity, Import, Incoming, LeaseRequest, Leased, NewTokens, Options, Outcome,
-    QueueSpec, Scope, Store, StoreError, Unclaimed,
+    QueueSpec, Scope, Silence, Store, StoreError, Unclaimed,
 };
 use ringhookd::vault::Vault;
 
@@ -77,6 +78,7 @@ pub(crate) fn options(queues: Vec<QueueSpec>) -> Options {
         dead: bounds,
         unrouted: bounds,
         quarantined: bounds,
+        silence: Silence::new(Expected::Learned, Expected::Learned),
         queues,
     }
 }

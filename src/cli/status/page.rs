@@ -51,6 +51,7 @@ fn facts(status: &Status, now: Millis) -> Vec<Vec<String>> {
     add("links", listed(links) + &lapse.unwrap_or_default());
     let webhooks = status.webhooks.outcomes.iter().map(|(outcome, count)| (outcome.as_str(), *count));
     add("webhooks", listed(webhooks));
+    add("last webhook", last_webhook(status, now));
     if let Some((verdict, refusal)) = status.webhooks.last_refusal() {
         let at = ago(Some(refusal.at), now);
         add("last refusal", format!("{}, {at}: {}", verdict.as_str(), refusal.why));
@@ -79,6 +80,16 @@ fn facts(status: &Status, now: Millis) -> Vec<Vec<String>> {
         add("log lines lost", status.log_lines_lost.to_string());
     }
     facts
+}
+
+fn last_webhook(status: &Status, now: Millis) -> String {
+    let intake = &status.intake;
+    let Some(last) = intake.last_webhook else { return "none yet".into() };
+    let limit = intake.silent_after_s.map(|limit| span(Duration::from_secs(limit)));
+    let limit = limit.map(|limit| format!("; a wait of over {limit} is told")).unwrap_or_default();
+    let silent = Some(intake.silent_accounts).filter(|silent| *silent > 0);
+    let silent = silent.map(|silent| format!("; {} silent", count(silent, "account"))).unwrap_or_default();
+    format!("{}{limit}{silent}", ago(Some(last), now))
 }
 
 fn store(status: &Status) -> String {

@@ -37,6 +37,7 @@ pub struct Status {
     pub store: StoreReport,
     pub since_start: Totals,
     pub webhooks: WebhookReport,
+    pub intake: IntakeReport,
     pub kept: Kept,
     pub seen_ids: SeenIds,
     /// By the state of their link.
@@ -124,6 +125,20 @@ impl WebhookReport {
         let refusals = self.refusals.iter().map(|(&verdict, refusal)| (verdict, refusal));
         refusals.max_by_key(|(_, refusal)| refusal.at)
     }
+}
+
+/// Whether webhooks still come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntakeReport {
+    pub last_webhook: Option<Millis>,
+    /// In the last weeks; None before the first webhook.
+    pub longest_wait_s: Option<u64>,
+    /// A longer wait is a silence; None where none is.
+    pub silent_after_s: Option<u64>,
+    /// None while there is no silence.
+    pub silent_since: Option<Millis>,
+    /// Linked accounts of which nothing has come for longer than expected.
+    pub silent_accounts: u64,
 }
 
 /// What is kept, now.

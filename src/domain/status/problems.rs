@@ -15,6 +15,8 @@ use crate::domain::verdict::Verdict;
 const RECENT: Duration = Duration::from_mins(15);
 /// A queue or a store is near its bound at so many percent of it.
 const NEAR: u64 = 80;
+/// Accounts that are silent are a problem where they are at least one in so many.
+const SILENT_SHARE: u64 = 10;
 /// A clock that is so wrong is worth a word.
 const CLOCK_WRONG_MS: u64 = 5_000;
 
@@ -65,6 +67,8 @@ names! {
     /// Tokens are there, and the configuration does not say who refreshes them.
     RefreshOff = "refresh_off",
     LinksLapsing = "links_lapsing",
+    /// No webhook has arrived for longer than expected.
+    IntakeSilent = "intake_silent",
     QueueStalled = "queue_stalled",
     /// Its events are about to become dead letters.
     QueueNearBound = "queue_near_bound",
@@ -84,6 +88,8 @@ names! {
     QueueLeftOver = "queue_left_over",
     ClockWrong = "clock_wrong",
     IdsForgottenEarly = "ids_forgotten_early",
+    /// Of many linked accounts no webhook has arrived for longer than expected.
+    AccountsSilent = "accounts_silent",
     /// Webhooks may go to a path where nothing is.
     AddressWrong = "address_wrong",
 }
@@ -93,6 +99,7 @@ pub fn problems(status: &Status, now: Millis) -> Vec<Problem> {
     let mut found = Found(Vec::new());
     found.store(status, now);
     found.webhooks(status, now);
+    found.intake(status, now);
     found.tokens(status, now);
     found.token_states(status, now);
     found.links(status);
@@ -162,6 +169,31 @@ impl Found {
                 ProblemName::ClockWrong,
                 format!("This machine's clock is {by} {behind} Ring's."),
                 "Set the clock, and let it be kept right (NTP).",
+            );
+        }
+    }
+
+    fn intake(&mut self, status: &Status, now: Millis) {
+        let intake = &status.intake;
+        if let Some(since) = intake.silent_since {
+            let silence = span(now.since(since));
+            let longest = span(Duration::from_secs(intake.longest_wait_s.unwrap_or_default()));
+            self.add(
+                ProblemName::IntakeSilent,
+                format!(
+                    "No webhook has arrived for {silence}; the longest wait of the last weeks was {longest}."
+                ),
+                "See whether Ring can reach this machine: the name, the certificate, the proxy in front.",
+            );
+        }
+        let linked = status.accounts.get(&LinkState::Linked).copied().unwrap_or_default();
+        // Of many accounts there is always one that is on holiday.
+        if intake.silent_accounts > 0 && intake.silent_accounts.saturating_mul(SILENT_SHARE) >= linked {
+            let silent = count(intake.silent_accounts, "linked account");
+            self.add(
+                ProblemName::AccountsSilent,
+                format!("No webhook of {silent} of {linked} has arrived for longer than expected."),
+                "See in the log which they are, and whether their devices are online in the Ring app.",
             );
         }
     }

@@ -62,6 +62,13 @@ fn well() -> Status {
             ]
             .into(),
         },
+        intake: IntakeReport {
+            last_webhook: Some(ago(90)),
+            longest_wait_s: Some(36_000),
+            silent_after_s: Some(108_000),
+            silent_since: None,
+            silent_accounts: 0,
+        },
         kept: Kept { held: 4, unrouted: 2, ..Kept::default() },
         seen_ids: SeenIds::default(),
         accounts: [(LinkState::Linked, 2), (LinkState::Removed, 1), (LinkState::Refused, 0)].into(),
@@ -137,6 +144,7 @@ const SIGNS: &[Sign] = &[
     ("client_refused", |s| s.tokens.client_refused = true),
     ("refresh_off", |s| s.tokens.configured = false),
     ("links_lapsing", |s| one(&mut s.tokens.accounts, Health::Lapsing)),
+    ("intake_silent", |s| s.intake.silent_since = Some(ago(540))),
     ("queue_stalled", |s| s.queues[0].delivery = Some(DeliveryState::SinkBusy)),
     ("queue_near_bound", |s| s.queues[0].waiting_bytes = 1 << 30),
     ("webhooks_slow", |s| {
@@ -155,6 +163,7 @@ const SIGNS: &[Sign] = &[
     ("queue_left_over", |s| s.queues.push(QueueReport { configured: false, ..queue("old") })),
     ("clock_wrong", |s| s.ring_clock = Some(RingClockReport { ahead_ms: -5_600, within_ms: Some(500) })),
     ("ids_forgotten_early", |s| s.seen_ids.short_s = Some(7_200)),
+    ("accounts_silent", |s| s.intake.silent_accounts = 1),
     ("address_wrong", |s| s.webhook_keys[0].verified_at = None),
 ];
 
@@ -175,6 +184,19 @@ fn each_problem_has_its_sign_and_the_worst_comes_first() {
         names(|s| SIGNS.iter().skip(2).filter(|(name, _)| *name != "no_queue").for_each(|(_, sign)| sign(s)));
     let expected: Vec<_> = all[2..].iter().copied().filter(|name| *name != "no_queue").collect();
     assert_eq!(together, expected);
+}
+
+#[test]
+fn accounts_are_silent_where_they_are_one_in_ten() {
+    let silent = |of: u64| {
+        names(|s| {
+            s.intake.silent_accounts = 1;
+            s.accounts.insert(LinkState::Linked, of);
+        })
+    };
+    assert_eq!((silent(10), silent(11)), (vec!["accounts_silent"], vec![]));
+    let words = first(|s| s.intake.silent_since = Some(ago(540))).words;
+    assert_eq!(words, "No webhook has arrived for 9 h; the longest wait of the last weeks was 10 h.");
 }
 
 #[test]

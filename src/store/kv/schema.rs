@@ -12,13 +12,16 @@ use crate::store::rows::text::to_u32;
 /// The oldest schema that is brought up to ours; those before it were never released.
 const OLDEST: u32 = 5;
 /// The schema that this program writes.
-pub(crate) const SCHEMA: u32 = OLDEST;
+pub(crate) const SCHEMA: u32 = 6;
 const SCHEMA_KEY: &str = "schema";
 
 /// Brings a file from its schema to the next one.
 type Migration = fn(&mut Tables<'_>) -> Result<(), Fault>;
 /// From [`OLDEST`] on.
-const MIGRATIONS: &[Migration] = &[];
+const MIGRATIONS: &[Migration] = &[
+    // 6: the table `freshness`.
+    |tables| tables.create_all(),
+];
 
 /// The row of `meta` that says which schema a file has. It has no checksum, so that whatever has another one can still read it.
 struct Schema(u32);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::freshness::Freshness;
 use super::index::Accounts;
 use super::options::QueueSpec;
 use super::recent::Recent;
@@ -82,6 +83,7 @@ pub(crate) struct CodeTokens {
 pub(crate) struct Core {
     pub next_seq: u64,
     pub accounts: Accounts,
+    pub freshness: Freshness,
     pub seen: SeenIndex,
     /// The newest row of ids, which grows.
     pub tail: IdRow,
@@ -134,6 +136,7 @@ impl Core {
         Self {
             next_seq: 1,
             accounts: Accounts::new(),
+            freshness: Freshness::default(),
             seen: SeenIndex::new(),
             tail: IdRow::default(),
             tail_number: 1,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::core::{ChunkState, Core, HeldEvent};
+use super::freshness::BLOCK;
 use super::index::{NO_ACCOUNT, Users, seconds};
 use super::options::{Options, QueueSpec};
 use super::shared::{Lately, QueueState, Queues};
@@ -19,6 +20,7 @@ use crate::store::rows::aside::{Aside, HELD, PARKED};
 use crate::store::rows::attempts::Attempts;
 use crate::store::rows::chunk::Chunk;
 use crate::store::rows::facts::{Fact, Paused};
+use crate::store::rows::freshness::Rhythms;
 use crate::store::rows::ids::IdRow;
 use crate::store::rows::row::Table;
 use crate::store::rows::small::{Progress, QueueRow, UserRow};
@@ -45,6 +47,7 @@ pub(crate) fn read(db: &Db, configured: &[QueueSpec]) -> Result<Loaded, Fault> {
     load_accounts(&read, &mut loaded.core)?;
     loaded.core.epoch = epoch(&read)?;
     load_ids(&read, &mut loaded.core)?;
+    load_freshness(&read, &mut loaded.core)?;
     loaded.queues = load_queues(&read, configured)?;
     load_paused(&read, &mut loaded.queues)?;
     load_log(&read, &mut loaded)?;
@@ -119,6 +122,20 @@ fn load_ids(read: &View, core: &mut Core) -> Result<(), Fault> {
             core.seen.insert(&id, number);
         }
     }
+    Ok(())
+}
+
+fn load_freshness(read: &View, core: &mut Core) -> Result<(), Fault> {
+    for found in read.table()?.range(..)? {
+        let found = found?;
+        let Rhythms(rhythms) = found.row()?;
+        if rhythms.len() > BLOCK {
+            return Err(Table::Freshness.damaged().into());
+        }
+        core.freshness.load(found.key()? as usize, &rhythms);
+    }
+    // The ids know it to the commit.
+    core.freshness.intake_came(core.tail.last_at);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod changes;
 pub(crate) mod core;
 pub(crate) mod follow;
+pub(crate) mod freshness;
 pub(crate) mod index;
 pub(crate) mod load;
 pub(crate) mod options;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::freshness::{self, Expected};
 use crate::domain::ids::QueueName;
 use crate::domain::routing::{Filter, Unclaimed};
 
@@ -23,6 +24,19 @@ pub struct HeldBounds {
     pub max_bytes: u64,
     /// For all accounts.
     pub total_bytes: u64,
+}
+
+/// After how long without a webhook an operator is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    pub intake: freshness::Bounds,
+    pub account: freshness::Bounds,
+}
+
+impl Silence {
+    pub fn new(intake: Expected, account: Expected) -> Self {
+        Self { intake: freshness::Bounds::intake(intake), account: freshness::Bounds::account(account) }
+    }
 }
 
 /// A configured queue, as far as the store needs to know it.
@@ -56,5 +70,6 @@ pub struct Options {
     pub dead: Bounds,
     pub unrouted: Bounds,
     pub quarantined: Bounds,
+    pub silence: Silence,
     pub queues: Vec<QueueSpec>,
 }

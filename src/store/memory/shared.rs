@@ -84,6 +84,14 @@ pub struct Stats {
     pub dead_events: AtomicU64,
     pub unrouted_events: AtomicU64,
     pub quarantined_events: AtomicU64,
+    /// When the last webhook came, and since when there is a silence: epoch milliseconds, or 0.
+    pub last_webhook: AtomicU64,
+    pub silent_since: AtomicU64,
+    /// The longest wait for a webhook in the last weeks, and the longest that is no silence: milliseconds, or 0.
+    pub longest_wait: AtomicU64,
+    pub silent_after: AtomicU64,
+    /// Linked accounts of which nothing has come for longer than expected.
+    pub silent_accounts: AtomicU64,
     /// In the order of [`LinkState::ALL`].
     pub accounts: [AtomicU64; LinkState::ALL.len()],
 }

@@ -9,6 +9,7 @@ pub(crate) mod code;
 pub(crate) mod event;
 pub(crate) mod facts;
 pub(crate) mod fields;
+pub(crate) mod freshness;
 pub(crate) mod ids;
 pub(crate) mod journal;
 pub(crate) mod row;

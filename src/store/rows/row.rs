@@ -130,11 +130,13 @@ pub(crate) enum Table {
     /// Hash of a device id to its account.
     Devices,
     Queues,
+    /// Block of accounts to when their webhooks came.
+    Freshness,
 }
 
 impl Table {
     /// All of them, in their order, with their names in the file.
-    pub(crate) const ALL: [(Self, &'static str); 18] = [
+    pub(crate) const ALL: [(Self, &'static str); 19] = [
         (Self::Meta, "meta"),
         (Self::Chunks, "chunks"),
         (Self::Ids, "ids"),
@@ -153,6 +155,7 @@ impl Table {
         (Self::Users, "users"),
         (Self::Devices, "devices"),
         (Self::Queues, "queues"),
+        (Self::Freshness, "freshness"),
     ];
 
     pub(crate) fn name(self) -> &'static str {

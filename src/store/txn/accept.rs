@@ -28,6 +28,8 @@ pub(crate) fn accept(
     incoming: &mut Incoming,
 ) -> Result<Result<Accepted, StoreError>, Fault> {
     let Incoming { event, identity, related, anomaly } = incoming;
+    let silence = &txn.shared.options.silence;
+    txn.core.freshness.intake_heard(txn.now, silence);
     if let Some(before) = ids::seen(txn, &identity.id)? {
         if identity.content == before {
             txn.counts.duplicates += 1;
@@ -49,6 +51,7 @@ pub(crate) fn accept(
         None => whose(txn, event, related)?,
         Some(_) => Whose { account: NO_ACCOUNT, owner: Owner::Nobody },
     };
+    txn.core.freshness.heard(whose.account, txn.now, silence);
     if whose.owner == Owner::Forgotten {
         ids::remember(txn, identity)?;
         txn.counts.accepted += 1;

@@ -20,6 +20,7 @@ pub(crate) fn forget(txn: &mut Txn<'_>, account: &AccountId) -> Result<Result<u3
     txn.tables.remove::<WrappedKey>((number, Purpose::Events as u8))?;
     txn.core.drop_key(number);
     txn.core.accounts.forget(number);
+    txn.core.freshness.forget(number);
     txn.tables.remove::<AccountNumber>(hash(account))?;
     if !account.as_str().starts_with(OURS) {
         tombstones::put(txn, account)?;

@@ -2,7 +2,7 @@
 
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
-use super::{accounts, chunks, forget, held, ids, off_queue, pause, settle, tombstones};
+use super::{accounts, chunks, forget, freshness, held, ids, off_queue, pause, settle, tombstones};
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::failpoint;
@@ -31,6 +31,7 @@ const CLEAN_AFTER_SECONDS: u32 = 60;
 /// done at once.
 pub(crate) fn maintain(txn: &mut Txn<'_>, may_expire: bool) -> Result<bool, Fault> {
     expire_leases(txn)?;
+    freshness::maintain(txn)?;
     // Before all else, so that none of them becomes a dead letter.
     if drop_forgotten(txn)? {
         return Ok(true);

@@ -80,6 +80,7 @@ pub(crate) fn tick(writer: &mut Writer, now: Millis, may_expire: bool) -> bool {
     writer.watch_file(now);
     writer.watch_disk();
     writer.checkpoint(now);
+    writer.watch_intake(now, may_expire);
     if !writer.is_due(now) {
         return false;
     }

@@ -17,6 +17,7 @@ use crate::domain::clock_trust::Jump;
 use crate::domain::ids::UserId;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
+use crate::domain::units::span;
 use crate::logging::audit;
 use crate::store::command::{Accepted, Class, Incoming, LastFailure, Published};
 use crate::store::kv::caught;
@@ -393,6 +394,37 @@ impl Writer {
         self.shared.queues().values_mut().for_each(|queue| queue.backlog.carry(jump, now));
     }
 
+    /// Sees whether webhooks still come, while they are taken and the clock is believed.
+    pub(crate) fn watch_intake(&mut self, now: Millis, believed: bool) {
+        let listens = believed && self.shared.health() == Health::Ready;
+        let silence = &self.shared.options.silence;
+        let (begins, ended) = self.core.freshness.look(now, listens, silence);
+        if let Some(silence) = ended {
+            let silence = span(silence);
+            tracing::info!(%silence, "webhooks arrive again");
+        }
+        if begins {
+            let intake = self.core.freshness.intake();
+            let silence = span(now.since(intake.last().unwrap_or(now)));
+            let longest_wait = span(intake.longest());
+            tracing::warn!(%silence, %longest_wait, "no webhook has arrived for longer than expected");
+        }
+        self.count_freshness();
+    }
+
+    fn count_freshness(&self) {
+        let (stats, freshness) = (&self.shared.stats, &self.core.freshness);
+        let intake = freshness.intake();
+        let last = intake.last().map_or(0, |at| at.0);
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let limit = intake.last().and_then(|_| intake.limit(&self.shared.options.silence.intake));
+        set(&stats.last_webhook, last);
+        set(&stats.silent_since, if intake.is_told() { last } else { 0 });
+        set(&stats.longest_wait, ms(intake.longest()));
+        set(&stats.silent_after, limit.map_or(0, ms));
+        set(&stats.silent_accounts, freshness.silent);
+    }
+
     /// Whether something leaves or changes by itself now.
     pub(crate) fn is_due(&mut self, now: Millis) -> bool {
         if now >= self.next_full_step || self.next_full_step.since(now) > FULL_STEP {
@@ -445,6 +477,7 @@ impl Writer {
             set(count, core.accounts.count(state));
         }
         set(&stats.ids_since, core.oldest_at.0);
+        self.count_freshness();
     }
 }
 

@@ -7,9 +7,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ringhookd::clock;
+use ringhookd::domain::freshness::Expected;
 use ringhookd::domain::ids::AccountId;
 use ringhookd::sim::{Options as RingOptions, Policy, Ring};
-use ringhookd::store::{Bounds, HeldBounds, Options, Store, Which};
+use ringhookd::store::{Bounds, HeldBounds, Options, Silence, Store, Which};
 use ringhookd::vault::Vault;
 use serde_json::{Value, json};
 
@@ -199,6 +200,7 @@ fn options() -> Options {
         dead: bounds,
         unrouted: bounds,
         quarantined: bounds,
+        silence: Silence::new(Expected::Never, Expected::Never),
         queues: Vec::new(),
     }
 }
