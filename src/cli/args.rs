@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::exec::work::Work;
 use super::simulate::Wishes;
+use crate::VERSION;
 use crate::domain::ids::{IdError, UserId};
 
 /// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
 #[derive(Debug, Parser)]
-#[command(name = "ringhookd", version, arg_required_else_help = true)]
+#[command(name = "ringhookd", version = VERSION, arg_required_else_help = true)]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) common: Common,
@@ -22,10 +24,12 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Common {
-    /// The daemon's configuration; other commands find its admin socket there.
+    /// The daemon's configuration; other commands find its admin socket there [env: RINGHOOKD_CONFIG] [default:
+    /// /etc/ringhookd/config.toml, if it is there].
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// The admin socket of the running daemon [default: the one in --config, else /run/ringhookd/admin.sock].
+    /// The admin socket of the running daemon [env: RINGHOOKD_SOCKET] [default: those in the configuration, else
+    /// /run/ringhookd/admin.sock].
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
     /// Print JSON: an object a line, an event as one CloudEvent.
@@ -98,7 +102,10 @@ pub(super) enum Command {
     /// It holds everything that was acknowledged before it began, sealed as it lies in the store: keep it together with the master key.
     /// FILE must not exist. It comes into being, for its owner alone, once it was read back whole. The daemon goes on meanwhile. The call
     /// needs a socket with the right `backup` that sees all accounts.
-    Backup { file: PathBuf },
+    Backup {
+        /// The file to make.
+        file: PathBuf,
+    },
     /// Give the disk back what the store's file does not use any more, while the daemon runs.
     ///
     /// Living rows are copied into a new file, which takes the place of the old one between two commits; the disk needs room for both. `status`
@@ -136,6 +143,16 @@ pub(super) enum Command {
     /// Master key and webhook keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Print the completions of a shell: commands and options at the tab key.
+    Completions {
+        /// The shell that reads them.
+        shell: Shell,
+    },
+    /// Write the manual pages, one for each command, into a folder; `man` finds them in share/man/man1.
+    Manual {
+        /// The folder; it is made where there is none.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -143,7 +160,10 @@ pub(super) enum AccountsCommand {
     /// All accounts.
     List,
     /// One account.
-    Show { account: String },
+    Show {
+        /// The account's id, as `accounts list` shows it.
+        account: String,
+    },
     /// Put accounts in, with their users and tokens.
     ///
     /// Takes one JSON object, or one a line: {"account_id", "user", "access_token", "refresh_token", "expires_in" (seconds)
@@ -162,7 +182,9 @@ pub(super) enum AccountsCommand {
     },
     /// Give an account to a user; events held for it go to the user's queues.
     SetUser {
+        /// The account's id, as `accounts list` shows it.
         account: String,
+        /// The user's id, as your app names the user.
         user: String,
         /// Also when another user has it.
         #[arg(long)]
@@ -170,6 +192,7 @@ pub(super) enum AccountsCommand {
     },
     /// Destroy all that is kept of an account: keys, tokens, events.
     Forget {
+        /// The account's id, as `accounts list` shows it.
         account: String,
         /// Do not ask.
         #[arg(long)]
@@ -191,6 +214,7 @@ pub(super) enum QueueCommand {
     /// Without a command, events are printed, and acknowledged when the output is flushed: whatever reads the output may lose
     /// them. So let a program that works on events be the command, or lease them by itself.
     Read {
+        /// The queue's name in the configuration.
         name: String,
         /// Take at most so many [default: 10, with a command all].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -209,6 +233,7 @@ pub(super) enum QueueCommand {
     },
     /// Watch events arrive; nothing is taken.
     Tail {
+        /// The queue's name in the configuration.
         name: String,
         /// Begin with so many of the newest that wait, 200 at most.
         #[arg(long, value_name = "N", default_value_t = 10)]
@@ -218,11 +243,18 @@ pub(super) enum QueueCommand {
     ///
     /// Events go on coming into it, and its max_age and max_bytes hold. What is being delivered is finished. The pause outlives the
     /// daemon, and `status` tells of it.
-    Pause { name: String },
+    Pause {
+        /// The queue's name in the configuration.
+        name: String,
+    },
     /// End the pause of a queue.
-    Resume { name: String },
+    Resume {
+        /// The queue's name in the configuration.
+        name: String,
+    },
     /// Drop the backlog of a queue that the configuration no longer names.
     Remove {
+        /// The queue's name, as `queue list` shows it.
         name: String,
         /// Do not ask.
         #[arg(long)]
@@ -244,7 +276,10 @@ pub(super) enum LettersCommand {
         which: Which,
     },
     /// One of them, with its event.
-    Show { id: String },
+    Show {
+        /// Its id, as `dead-letters list` shows it.
+        id: String,
+    },
     /// Put them back into the queue they left, or route them anew.
     Replay {
         #[command(flatten)]

@@ -18,7 +18,6 @@ pub(super) use self::event::Wishes;
 use super::args::Common;
 use super::failure::Failure;
 use super::output::Output;
-use super::serve::needed;
 use crate::access;
 use crate::clock::RingClock;
 use crate::config::{self, Config, MasterKey, QueueKind, Secrets, Socket, Spool};
@@ -38,7 +37,7 @@ struct Findings {
 
 /// Exit 1 with every problem listed.
 pub(super) fn run(common: &Common, event: Option<&Wishes>, connect: bool) -> Result<(), Failure> {
-    let file = needed(common)?;
+    let file = common.configuration()?;
     let mut out = Output::open(common.json)?;
     if let Some(wishes) = event {
         let config = daemon::load_to_create(file).map_err(|error| Failure::no(error.to_string()))?;

@@ -18,13 +18,13 @@ use zeroize::Zeroizing;
 
 use super::args::Common;
 use super::failure::Failure;
+use super::places::Place;
 use crate::admin::MAX_WAIT;
 use crate::clock;
 use crate::config;
 use crate::http::body::{InFlightBytes, read};
 use crate::logging::text;
 
-const DEFAULT_SOCKET: &str = "/run/ringhookd/admin.sock";
 /// Largest answer, and largest line of a stream, that is taken.
 const MAX_ANSWER: usize = 64 << 20;
 const ANSWER_TIMEOUT: Duration = MAX_WAIT.saturating_mul(2);
@@ -71,18 +71,26 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The daemon at `--socket`, else at the first socket in `--config` that lets us in, else at the default.
+    /// The daemon behind the first socket that lets us in.
     pub(super) async fn find(common: &Common) -> Result<Self, Failure> {
-        let sockets = match (&common.socket, &common.config) {
-            (Some(socket), _) => vec![socket.clone()],
-            (None, Some(config)) => sockets_in(config)?,
-            (None, None) => vec![PathBuf::from(DEFAULT_SOCKET)],
-        };
+        let places = common.daemon();
+        let is_asked_for = places.len() == 1;
         let mut failure = Failure::no("the configuration names no socket");
-        for socket in sockets {
-            match UnixStream::connect(&socket).await {
-                Ok(_) => return Ok(Self { socket }),
-                Err(error) => failure = unreachable(&socket, &error),
+        for place in places {
+            let sockets = match place {
+                Place::Socket(socket) => Ok(vec![socket]),
+                Place::In(config) => sockets_in(&config),
+            };
+            let sockets = match sockets {
+                // A default that is not there, or not for us to read, leaves the other default.
+                Err(_) if !is_asked_for => continue,
+                sockets => sockets?,
+            };
+            for socket in sockets {
+                match UnixStream::connect(&socket).await {
+                    Ok(_) => return Ok(Self { socket }),
+                    Err(error) => failure = unreachable(&socket, &error),
+                }
             }
         }
         Err(failure)

@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod compact;
 mod confirm;
+mod definition;
 mod demo;
 mod exec;
 mod failure;
@@ -17,6 +18,7 @@ mod import;
 mod keys;
 mod letters;
 mod output;
+mod places;
 mod queue;
 mod reload;
 mod restore;
@@ -30,7 +32,7 @@ use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use self::args::{Args, Command, Common};
 use self::client::Client;
@@ -40,8 +42,12 @@ use crate::daemon;
 
 /// Runs what the process's arguments say.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let args = match definition::command().try_get_matches().and_then(|found| Args::from_arg_matches(&found))
+    {
+        Ok(mut args) => {
+            args.common.fill(|name| std::env::var_os(name));
+            args
+        }
         Err(error) => {
             // Help goes to standard output, usage errors to standard error.
             if !error.use_stderr() {
@@ -72,6 +78,8 @@ fn help(text: &clap::Error) -> Result<(), Failure> {
 fn run(args: Args) -> Result<(), Failure> {
     let Args { common, command } = args;
     match command {
+        Command::Completions { shell } => definition::completions(shell, common.json),
+        Command::Manual { folder } => definition::manual(&folder, common.json),
         Command::Init => serve::init(&common),
         Command::Serve => serve::serve(&common),
         Command::Demo { keep_running } => serve::demo(keep_running),

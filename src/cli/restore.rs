@@ -12,11 +12,10 @@ use super::client::Client;
 use super::confirm::confirm;
 use super::failure::Failure;
 use super::output::Output;
-use super::serve::needed;
 use crate::{access, daemon};
 
 pub(super) fn run(common: &Common, file: &Path) -> Result<(), Failure> {
-    let config = daemon::load(needed(common)?).map_err(daemon::Error::from)?;
+    let config = daemon::load(common.configuration()?).map_err(daemon::Error::from)?;
     let mut out = Output::open(common.json)?;
     let (backup, name) = open(file)?;
     let head = daemon::restore_store(&config, &backup, &name)?.snapshot;

@@ -1,7 +1,5 @@
 //! `ringhookd serve`, `init` and `demo`: the commands that are the daemon, instead of speaking to it.
 
-use std::path::Path;
-
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,7 +14,7 @@ use crate::logging;
 pub(super) fn serve(common: &Common) -> Result<(), Failure> {
     // Before there are threads.
     let inherited = Inherited::of_this_process()?;
-    let config = daemon::load(needed(common)?).map_err(refused)?;
+    let config = daemon::load(common.configuration()?).map_err(refused)?;
     let format = match config.log.format {
         LogFormat::Auto => logging::Format::Auto,
         LogFormat::Human => logging::Format::Human,
@@ -32,7 +30,7 @@ pub(super) fn demo(keep_running: bool) -> Result<(), Failure> {
 }
 
 pub(super) fn init(common: &Common) -> Result<(), Failure> {
-    let config = daemon::load_to_create(needed(common)?).map_err(refused)?;
+    let config = daemon::load_to_create(common.configuration()?).map_err(refused)?;
     let mut out = Output::open(common.json)?;
     let name = daemon::create_store(&config)?.store;
     let folder = config.store.folder.display();
@@ -42,13 +40,6 @@ pub(super) fn init(common: &Common) -> Result<(), Failure> {
     );
     out.done(&json!({"store": name, "folder": folder.to_string()}), &words)?;
     out.flush()
-}
-
-/// The configuration's path, which these commands can't do without.
-pub(super) fn needed(common: &Common) -> Result<&Path, Failure> {
-    let missing =
-        || Failure::Usage("--config FILE is needed; config.example.toml is one to start from".into());
-    common.config.as_deref().ok_or_else(missing)
 }
 
 fn refused(error: ConfigError) -> Failure {
