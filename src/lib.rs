@@ -25,6 +25,3 @@ pub mod telemetry;
 pub mod tls;
 pub mod tokens;
 pub mod vault;
-
-/// The version, in a release build with the commit.
-pub const VERSION: &str = env!("RINGHOOKD_VERSION");

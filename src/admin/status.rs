@@ -47,7 +47,7 @@ impl Admin {
     fn standing(&self, now: Millis) -> Status {
         let facts = self.facts();
         Status {
-            version: crate::VERSION.to_owned(),
+            version: env!("RINGHOOKD_VERSION").to_owned(),
             started_at: facts.started_at,
             uptime_s: now.since(facts.started_at).as_secs(),
             store: self.store_report(),

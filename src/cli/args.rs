@@ -9,12 +9,11 @@ use clap_complete::Shell;
 
 use super::exec::work::Work;
 use super::simulate::Wishes;
-use crate::VERSION;
 use crate::domain::ids::{IdError, UserId};
 
 /// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
 #[derive(Debug, Parser)]
-#[command(name = "ringhookd", version = VERSION, arg_required_else_help = true)]
+#[command(name = "ringhookd", version = env!("RINGHOOKD_VERSION"), arg_required_else_help = true)]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) common: Common,
