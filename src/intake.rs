@@ -21,6 +21,7 @@ use crate::domain::envelope::{self, Envelope};
 use crate::domain::event::Event;
 use crate::domain::ids::AccountId;
 use crate::domain::limiter::Limiter;
+use crate::domain::minutes::{Minute, Minutes};
 use crate::domain::signature::{HEADER, Keys, Mismatch, Proof, Proofs, Refusal, Signature};
 use crate::domain::status::LastRefusal;
 use crate::domain::time::Millis;
@@ -52,6 +53,7 @@ pub struct Intake {
     inbox: Inbox,
     metrics: Metrics,
     refusals: Mutex<Refusals>,
+    minutes: Mutex<Minutes>,
     ring_clock: RingClock,
 }
 
@@ -60,8 +62,8 @@ impl Intake {
     pub fn new(settings: Webhook, keys: Keys, noted: &[Proof], inbox: Inbox, metrics: Metrics) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let refusals = Mutex::new(Refusals { warnings: Limiter::new(WARNINGS), last: BTreeMap::new() });
-        let ring_clock = inbox.ring_clock();
-        Self { settings, keys, proofs, inbox, metrics, refusals, ring_clock }
+        let (minutes, ring_clock) = (Mutex::default(), inbox.ring_clock());
+        Self { settings, keys, proofs, inbox, metrics, refusals, minutes, ring_clock }
     }
 
     /// What is known of the webhook keys.
@@ -72,6 +74,11 @@ impl Intake {
     /// The last webhook that was refused for each reason.
     pub fn last_refusals(&self) -> BTreeMap<Verdict, LastRefusal> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+
+    /// How many webhooks came in each minute of the last hour.
+    pub fn last_hour(&self) -> Vec<Minute> {
+        self.minutes.lock().unwrap_or_else(PoisonError::into_inner).hour(clock::now())
     }
 
     /// The webhooks' place in the route table.
@@ -85,7 +92,9 @@ impl Intake {
         let started = clock::ticks();
         let verdict = self.webhook(request, started).await.unwrap_or_else(|verdict| verdict);
         self.metrics.webhook(verdict);
-        if verdict.status() == 200 {
+        let is_taken = verdict.status() == 200;
+        self.minutes.lock().unwrap_or_else(PoisonError::into_inner).add(clock::now(), is_taken);
+        if is_taken {
             self.metrics.answer_seconds.observe((clock::ticks() - started).as_secs_f64());
         }
         reply(verdict)

@@ -1,5 +1,7 @@
 //! Accounts: listed, shown, given to a user, forgotten. An account that a session does not see is missing for it.
 
+use std::sync::Arc;
+
 use crate::http::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ use crate::store::{AccountRefusal, AccountView};
 
 const PAGE: usize = 200;
 const MAX_PAGE: usize = 1000;
+const MAX_URGENT: usize = 20_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,15 +33,38 @@ struct SetUser {
 }
 
 impl Admin {
-    /// `?after=&limit=`: a page, and in `next` what `after` shall be for the one behind it. A page of a restricted session
+    /// `?after=&limit=&order=urgency`: a page, and in `next` what `after` shall be for the one behind it. A page of a restricted session
     /// may be empty and yet have a next one.
     pub(super) async fn list_accounts(&self, session: &Session, query: &Query) -> Reply {
         session.may(Call::AccountsRead, None)?;
+        if query.get("order", "urgency", |v| (v == "urgency").then_some(()))?.is_some() {
+            return self.list_urgent(session, query).await;
+        }
         let after = query.get("after", "the `next` of the page before", |v| v.parse().ok())?.unwrap_or(0);
         let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let (page, next) = self.store.links().accounts(after, limit).await?;
         let seen = page.iter().filter(|view| session.shows(view));
         ok(&json!({"accounts": seen.map(|view| self.shown_account(view)).collect::<Vec<_>>(), "next": next}))
+    }
+
+    /// One page of those with tokens, those that need a person first. A session that sees only some gets what it sees of the first
+    /// [`MAX_URGENT`].
+    async fn list_urgent(&self, session: &Session, query: &Query) -> Reply {
+        let limit = query.get("limit", "a number", |v| v.parse().ok())?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+        let most = if session.sees_all() { limit } else { MAX_URGENT };
+        let tokens = Arc::clone(&self.tokens);
+        let numbers = tokio::task::spawn_blocking(move || tokens.most_urgent(most)).await;
+        let numbers = numbers.map_err(|error| Refusal::internal(error.to_string()))?;
+        let mut shown = Vec::new();
+        for step in numbers.chunks(MAX_PAGE) {
+            let page = self.store.links().accounts_of(step.to_vec()).await?;
+            let seen = page.iter().filter(|view| session.shows(view));
+            shown.extend(seen.map(|view| self.shown_account(view)).take(limit - shown.len()));
+            if shown.len() == limit {
+                break;
+            }
+        }
+        ok(&json!({"accounts": shown, "next": None::<u32>}))
     }
 
     pub(super) async fn show_account(&self, session: &Session, id: &str) -> Reply {

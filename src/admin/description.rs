@@ -5,18 +5,21 @@ use serde_json::json;
 
 use super::Reply;
 use super::request::ok;
+use super::session::Session;
 use crate::http::answer;
 
 /// Where the description is served; `docs/openapi.json` is the same text.
 const PATH: &str = "/v1/openapi.json";
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
-/// Every socket may ask: it tells nothing of accounts or of the configuration.
-pub(super) fn root() -> Reply {
+/// Every socket may ask: it tells nothing of accounts, and of the configuration what the caller may do.
+pub(super) fn root(session: &Session) -> Reply {
     ok(&json!({
         "name": "ringhookd",
         "version": env!("CARGO_PKG_VERSION"),
         "openapi": PATH,
+        "calls": session.calls(),
+        "sees_all": session.sees_all(),
         "documentation": "docs/API.md has every call with examples; `ringhookd --help` lists the commands",
     }))
 }

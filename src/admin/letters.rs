@@ -11,7 +11,7 @@ use super::Admin;
 use super::refusal::{Refusal, Reply};
 use super::request::{self, Query, ok, queue_name};
 use super::session::Session;
-use crate::domain::ids::{AccountId, UserId};
+use crate::domain::ids::{AccountId, DeviceId, UserId};
 use crate::domain::rights::Call;
 use crate::http::answer;
 use crate::store::{Class, Letter, LetterFilter, LetterId, LettersDone, StoreError};
@@ -180,6 +180,8 @@ fn summary(letter: &Letter) -> Value {
         "bytes": letter.bytes,
         "key": event.map(|event| event.key.as_str()),
         "type": event.map(|event| event.kind.as_str()),
+        "subtype": event.and_then(|event| event.sub_kind.as_deref()),
+        "device": event.and_then(|event| event.device.as_ref()).map(DeviceId::as_str),
         "account": event.and_then(|event| event.account.as_ref()).map(AccountId::as_str),
         "user": event.and_then(|event| event.user.as_ref()).map(UserId::as_str),
     })

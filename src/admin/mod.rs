@@ -15,6 +15,7 @@ mod keys;
 mod lease;
 mod letters;
 mod metrics;
+mod page;
 mod probes;
 mod queues;
 mod refusal;
@@ -40,7 +41,8 @@ use self::request::{Query, segments};
 use self::session::{LeaseSeal, Session};
 use crate::config::Queue;
 use crate::domain::ids::QueueName;
-use crate::domain::rights::Rights;
+use crate::domain::minutes::Minute;
+use crate::domain::rights::{Call, Rights};
 use crate::domain::secret::Secret;
 use crate::domain::status::{DeliveryState, KeyProof, LastRefusal};
 use crate::domain::time::Millis;
@@ -95,6 +97,8 @@ pub struct Facts {
     pub last_unmatched: Option<LastUnmatched>,
     /// The last webhook that was refused for each reason.
     pub refusals: BTreeMap<Verdict, LastRefusal>,
+    /// Webhooks in each minute of the last hour, the oldest first.
+    pub per_minute: Vec<Minute>,
     pub webhook_keys: Vec<KeyProof>,
     /// How delivery of each dispatched queue stands.
     pub deliveries: Vec<Delivery>,
@@ -159,8 +163,9 @@ impl Admin {
         move |request: Request<Body>| {
             let (admin, session, bearer) = (Arc::clone(&self), Arc::clone(&session), bearer.clone());
             async move {
-                let answer = match let_in(bearer.as_deref(), request) {
-                    Ok(request) => admin.answer(&session, request).await,
+                let answer = match let_in(&session, bearer.as_deref(), request) {
+                    Ok(Entered::Page) => Ok(page::answer(bearer.is_some())),
+                    Ok(Entered::Call(request)) => admin.answer(&session, request).await,
                     Err(refusal) => Err(refusal),
                 };
                 answer.unwrap_or_else(Refusal::into_answer)
@@ -194,7 +199,7 @@ impl Admin {
         let query = Query::parse(head.uri.query().unwrap_or_default())?;
         let by = &session.caller(body.peer().uid);
         match (head.method.as_str(), path.as_slice()) {
-            ("GET", [""]) => description::root(),
+            ("GET", [""]) => description::root(session),
             ("GET", ["v1", "openapi.json"]) => description::openapi(),
             ("GET", ["v1", "status"]) => self.status(session),
             ("GET", ["v1", "metrics"]) => self.render_metrics(session),
@@ -228,12 +233,21 @@ impl Admin {
     }
 }
 
-/// What every request has to pass, on whatever socket.
-fn let_in(bearer: Option<&Bearer>, request: Request<Body>) -> Result<Request<Body>, Refusal> {
+/// A request that may go on.
+enum Entered {
+    Page,
+    Call(Request<Body>),
+}
+
+/// What every request has to pass, on whatever socket. The page holds nothing secret, and asks for the token itself.
+fn let_in(session: &Session, bearer: Option<&Bearer>, request: Request<Body>) -> Result<Entered, Refusal> {
     let (head, body) = request.into_parts();
     browsers::check(&head)?;
+    if page::is_wanted(&head) && session.allows(Call::Status, None) {
+        return Ok(Entered::Page);
+    }
     bearer.map_or(Ok(()), |bearer| bearer.check(&head.headers))?;
-    Ok(Request::from_parts(head, body))
+    Ok(Entered::Call(Request::from_parts(head, body)))
 }
 
 /// Limits for the server of the admin sockets: patient with local readers that wait or pause.

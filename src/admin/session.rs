@@ -1,5 +1,6 @@
 //! The session of one admin socket: the calls that it allows, the accounts that it shows, and the names of its leases.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
@@ -51,6 +52,11 @@ impl Session {
     pub(super) fn shows(&self, view: &AccountView) -> bool {
         let is_known = view.state != LinkState::Arriving || self.sees_all();
         is_known && self.sees(Some(&view.account), view.user.as_ref())
+    }
+
+    /// The calls that it allows, as a configuration names them.
+    pub(super) fn calls(&self) -> BTreeSet<String> {
+        self.rights.named()
     }
 
     pub(super) fn sees(&self, account: Option<&AccountId>, user: Option<&UserId>) -> bool {

@@ -123,6 +123,7 @@ impl Admin {
         WebhookReport {
             outcomes: outcomes.filter(|(_, webhooks)| *webhooks > 0).collect(),
             refusals: facts.refusals.clone(),
+            per_minute: facts.per_minute.clone(),
         }
     }
 

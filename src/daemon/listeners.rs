@@ -193,6 +193,7 @@ fn reporter(intake: Arc<Intake>, unmatched: Arc<Unmatched>, deliveries: States) 
         unmatched_posts: unmatched.count(),
         last_unmatched: unmatched.last(),
         refusals: intake.last_refusals(),
+        per_minute: intake.last_hour(),
         webhook_keys: intake.proofs().iter().map(key_proof).collect(),
         deliveries: deliveries.iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
     })

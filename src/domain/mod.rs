@@ -28,6 +28,7 @@ pub mod json_stream;
 pub mod limiter;
 pub mod link;
 mod looks;
+pub mod minutes;
 pub mod nonce;
 pub mod recent;
 pub mod refresh;

@@ -1,5 +1,7 @@
 //! What a caller of the admin API may do and see: rights belong to the socket it came through.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use crate::domain::ids::QueueName;
@@ -143,6 +145,15 @@ impl Rights {
         self.grants.iter().any(|grant| grant.covers(call, queue))
     }
 
+    /// The calls that are allowed, as a configuration names them: `status`, `queue.read:NAME`.
+    pub fn named(&self) -> BTreeSet<String> {
+        let of = |grant: &Grant| {
+            let queue = grant.queue.as_ref().map(|queue| format!(":{queue}")).unwrap_or_default();
+            grant.calls.iter().map(|call| format!("{}{queue}", call.as_str())).collect::<Vec<_>>()
+        };
+        self.grants.iter().flat_map(of).collect()
+    }
+
     /// Whose accounts are seen.
     pub fn accounts(&self) -> &Selection {
         &self.accounts
@@ -194,6 +205,8 @@ mod tests {
         assert_eq!(allowed(&narrowed, Some("mine")), ["queue.read", "queue.tail", "queue.manage"]);
         assert_eq!(allowed(&narrowed, Some("other")), [""; 0]);
         assert_eq!(allowed(&narrowed, None), [""; 0]);
+        let named = ["queue.manage:mine", "queue.read:mine", "queue.read:orders", "queue.tail:mine"];
+        assert!(narrowed.named().iter().eq(named));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod refresh;
 mod schedule;
 mod service;
 mod unidentified;
+mod urgent;
 
 pub use access::AccessTokens;
 pub use guard::Guard;

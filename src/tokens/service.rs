@@ -1,7 +1,7 @@
 //! The token service: puts its parts together, and runs the loop that asks the schedule what to do next.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ use super::unidentified::Unidentified;
 use crate::domain::access_token::Reason;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::code::{Grant, NoRoom};
-use crate::domain::refresh::{LONGEST_NAP, Overview, Policy};
+use crate::domain::refresh::{LONGEST_NAP, Moment, Overview, Planner, Policy};
 use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::outbound::{Driver, Item, Outbound, Panicked};
@@ -185,6 +185,14 @@ impl TokenService {
     /// the disk is neither.
     pub fn stands_still(&self, patience: Duration) -> bool {
         self.heart.stands_still(patience)
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        self.context.schedule.moment()
+    }
+
+    pub(super) fn planner(&self) -> MutexGuard<'_, Planner> {
+        self.context.schedule.planner()
     }
 
     /// When an account's tokens are tried next.

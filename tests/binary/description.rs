@@ -240,6 +240,7 @@ async fn walk_over_accounts(walk: &mut Walk) {
     let page = walk.ok(ask("listAccounts", &[]).query("limit=1")).await;
     assert!(page["next"].is_u64(), "{page}");
     walk.ok(ask("listAccounts", &[])).await;
+    walk.ok(ask("listAccounts", &[]).query("order=urgency&limit=5")).await;
     walk.ok(ask("showAccount", &["b%2Fc"])).await;
     walk.heard(404, ask("showAccount", &["nobody"])).await;
     walk.ok(ask("setUser", &["none"]).with(&json!({"user": "ann"}))).await;

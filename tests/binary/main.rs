@@ -35,6 +35,7 @@ mod simulate;
 mod sqs_queue;
 mod start;
 mod status;
+mod status_page;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens_cli;

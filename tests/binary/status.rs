@@ -116,6 +116,8 @@ fn a_silence_needs_an_operator_and_the_log_tells_when_it_begins_and_ends() {
 fn a_token_that_oauth_refuses_needs_an_operator() {
     let installation = Installation::new(Ring::start(Options::default()).unwrap(), "");
     let _daemon = installation.serve();
+    let well = installation.ring().add_account("WELL");
+    installation.imported(&json!({"account_id": "WELL", "user": "ann", "refresh_token": well.refresh}));
     let given = installation.ring().add_account("A");
     installation.ring().revoke("A");
     installation.imported(&json!({"account_id": "A", "user": "ann", "refresh_token": given.refresh}));
@@ -124,6 +126,13 @@ fn a_token_that_oauth_refuses_needs_an_operator() {
     let first = first_line(&ran);
     assert_eq!((first.0, first.1.split_once(": ").unwrap().0), (3, "tokens_refused"), "{ran:?}");
     assert!(first.1.contains("the tokens of 1 account (invalid_grant)"), "{first:?}");
+    for (limit, urgent) in [(1, &["A"][..]), (9, &["A", "WELL"])] {
+        let path = format!("/v1/accounts?order=urgency&limit={limit}");
+        let (_, answer) = installation.call("admin.sock", "GET", &path, "");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let ids = answer["accounts"].as_array().unwrap().iter().map(|account| &account["account_id"]);
+        assert!(ids.eq(urgent), "{answer}");
+    }
 }
 
 fn watch(dir: &tempfile::TempDir, args: &[&str]) -> (Child, BufReader<impl Read + use<>>) {

@@ -13,6 +13,7 @@ const TOKENS: &str = include_str!("../../docs/TOKENS.md");
 const RULES: &str = include_str!("../../examples/prometheus/ringhookd.rules.yml");
 const OPERATE: &str = include_str!("../../docs/OPERATE.md");
 const METRICS: &str = include_str!("../../docs/METRICS.md");
+const PAGE: &str = include_str!("../../src/admin/page.html");
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const TELEMETRY: &str = include_str!("../../src/telemetry.rs");
 
@@ -98,6 +99,18 @@ fn every_alert_reads_series_that_there_are_and_leads_to_an_entry() {
     problems.sort_unstable();
     alerting.sort_unstable();
     assert_eq!(alerting, problems, "each problem alerts once");
+}
+
+/// The page marks a problem as urgent where an alert is critical.
+#[test]
+fn the_status_page_has_the_urgent_problems_of_the_alerts() {
+    let names = |text: &'static str, start: &str, end: &str| {
+        text.split_once(start).unwrap().1.split_once(end).unwrap().0
+    };
+    let of_page: BTreeSet<&str> =
+        names(PAGE, "URGENT = new Set([", "])").split('"').skip(1).step_by(2).collect();
+    let of_rules = names(RULES, "RinghookdProblemUrgent\n        expr: ringhookd_problems{name=~\"", "\"");
+    assert_eq!(of_page, of_rules.split('|').collect());
 }
 
 #[test]

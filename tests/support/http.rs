@@ -101,9 +101,18 @@ pub(crate) struct Client(BufReader<Box<dyn Stream>>);
 
 impl Client {
     pub(crate) fn tcp(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, RING_WAITS)?;
-        stream.set_read_timeout(Some(RING_WAITS))?;
-        stream.set_write_timeout(Some(RING_WAITS))?;
+        Self::waiting(address, RING_WAITS)
+    }
+
+    /// For a server that may take its time.
+    pub(crate) fn patient(address: SocketAddr) -> io::Result<Self> {
+        Self::waiting(address, PATIENCE)
+    }
+
+    fn waiting(address: SocketAddr, wait: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, wait)?;
+        stream.set_read_timeout(Some(wait))?;
+        stream.set_write_timeout(Some(wait))?;
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::new(Box::new(stream))))
     }
@@ -123,10 +132,21 @@ impl Client {
         headers: &str,
         body: &[u8],
     ) -> io::Result<(u16, Vec<u8>)> {
+        self.send_to("ringhookd", method, path, headers, body)
+    }
+
+    /// The same to a server that minds its name.
+    pub(crate) fn send_to(
+        &mut self,
+        host: &str,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> io::Result<(u16, Vec<u8>)> {
         let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: ringhookd\r\nContent-Length: {length}\r\n{headers}\r\n"
-        );
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{headers}\r\n");
         self.0.get_mut().write_all(&[head.as_bytes(), body].concat())?;
         self.0.get_mut().flush()?;
         self.answer()

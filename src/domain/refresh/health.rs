@@ -45,6 +45,19 @@ impl Health {
     pub const ALL: [Self; 7] =
         [Self::Untried, Self::Fresh, Self::Late, Self::Refused, Self::Lapsing, Self::Lapsed, Self::Revoked];
 
+    /// Its place among those that need a person, the first first: what can still be saved, what is lost, what is well.
+    pub fn urgency(self) -> u8 {
+        match self {
+            Self::Lapsing => 0,
+            Self::Refused => 1,
+            Self::Late => 2,
+            Self::Lapsed => 3,
+            Self::Revoked => 4,
+            Self::Untried => 5,
+            Self::Fresh => 6,
+        }
+    }
+
     /// The name that people see.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkState;
+use super::minutes::Minute;
 use super::refresh::Health;
 use super::time::Millis;
 use super::verdict::Verdict;
@@ -110,6 +111,9 @@ pub struct WebhookReport {
     pub outcomes: BTreeMap<Verdict, u64>,
     /// The last of each kind of refusal.
     pub refusals: BTreeMap<Verdict, LastRefusal>,
+    /// In the last hour, the oldest minute first; the last is the one that runs.
+    #[serde(default)]
+    pub per_minute: Vec<Minute>,
 }
 
 /// The last webhook that was refused for one reason.

@@ -61,6 +61,7 @@ fn well() -> Status {
                 (Verdict::NotDurable, LastRefusal { at: ago(20), why: "slow".into() }),
             ]
             .into(),
+            per_minute: Vec::new(),
         },
         intake: IntakeReport {
             last_webhook: Some(ago(90)),

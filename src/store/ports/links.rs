@@ -115,6 +115,17 @@ impl Links {
         self.0.read(move |shared| reader::accounts(shared, after, limit)).await
     }
 
+    /// Those of these numbers that are accounts, in the same order.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn accounts_of(&self, numbers: Vec<u32>) -> Result<Vec<AccountView>, StoreError> {
+        let read = move |shared: &Shared| {
+            numbers.iter().filter_map(|&number| reader::account(shared, number).transpose()).collect()
+        };
+        self.0.read(read).await
+    }
+
     /// What `read` finds of the account under its number; it must find nothing where the number is another's.
     async fn read_of<T: Send + 'static>(
         &self,
