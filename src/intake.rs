@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::mem::take;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,15 +23,17 @@ use crate::domain::event::Event;
 use crate::domain::ids::AccountId;
 use crate::domain::limiter::Limiter;
 use crate::domain::minutes::{Minute, Minutes};
-use crate::domain::signature::{HEADER, Keys, Mismatch, Proof, Proofs, Refusal, Signature};
+use crate::domain::receipt::Origin;
+use crate::domain::signature::{Fingerprint, HEADER, Keys, Mismatch, Proof, Proofs, Refusal, Signature};
 use crate::domain::status::LastRefusal;
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::failpoint;
 use crate::http::body::{BodyError, Received};
-use crate::http::routes::Route;
+use crate::http::routes::{self, Route};
 use crate::http::{Answer, Body, answer};
 use crate::logging::text;
+use crate::requests::{self, Requests};
 use crate::store::{Accepted, Inbox, Incoming, StoreError};
 use crate::telemetry::Metrics;
 
@@ -54,16 +57,25 @@ pub struct Intake {
     metrics: Metrics,
     refusals: Mutex<Refusals>,
     minutes: Mutex<Minutes>,
+    requests: Arc<Requests>,
     ring_clock: RingClock,
 }
 
 impl Intake {
     /// `noted` is what was known of the keys when [`Intake::proofs`] was noted last.
-    pub fn new(settings: Webhook, keys: Keys, noted: &[Proof], inbox: Inbox, metrics: Metrics) -> Self {
+    /// `requests` is where those are noted that leave no event.
+    pub fn new(
+        settings: Webhook,
+        keys: Keys,
+        noted: &[Proof],
+        inbox: Inbox,
+        metrics: Metrics,
+        requests: Arc<Requests>,
+    ) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let refusals = Mutex::new(Refusals { warnings: Limiter::new(WARNINGS), last: BTreeMap::new() });
         let (minutes, ring_clock) = (Mutex::default(), inbox.ring_clock());
-        Self { settings, keys, proofs, inbox, metrics, refusals, minutes, ring_clock }
+        Self { settings, keys, proofs, inbox, metrics, refusals, minutes, requests, ring_clock }
     }
 
     /// What is known of the webhook keys.
@@ -85,12 +97,14 @@ impl Intake {
     pub fn route(self: &Arc<Self>) -> Route {
         let intake = Arc::clone(self);
         Route::new(&self.settings.path, &["POST"], move |request| Arc::clone(&intake).handle(request))
+            .noting()
     }
 
     /// Answers one webhook.
     async fn handle(self: Arc<Self>, request: Request<Body>) -> Answer {
         let started = clock::ticks();
-        let verdict = self.webhook(request, started).await.unwrap_or_else(|verdict| verdict);
+        let sender = Sender::of(&request);
+        let verdict = self.webhook(request, sender, started).await.unwrap_or_else(|verdict| verdict);
         self.metrics.webhook(verdict);
         let is_taken = verdict.status() == 200;
         self.minutes.lock().unwrap_or_else(PoisonError::into_inner).add(clock::now(), is_taken);
@@ -100,18 +114,24 @@ impl Intake {
         reply(verdict)
     }
 
-    async fn webhook(&self, request: Request<Body>, started: Instant) -> Result<Verdict, Verdict> {
+    async fn webhook(
+        &self,
+        request: Request<Body>,
+        sender: Sender,
+        started: Instant,
+    ) -> Result<Verdict, Verdict> {
         let connection = request.body().connection();
-        let signature = self.signature(&request)?;
-        let body = self.body(request, started + self.settings.body_timeout).await?;
-        self.verify(&body, &signature)?;
+        let signature = self.signature(&request, sender)?;
+        let body = self.body(request, sender, started + self.settings.body_timeout).await?;
+        let key = self.verify(&body, &signature, sender)?;
         connection.prove();
         failpoint!("intake.verified");
-        let incoming = self.understand(body.into_shared());
+        let Sender { from, forwarded_for } = sender;
+        let incoming = self.understand(body.into_shared(), Origin { from, forwarded_for, key });
         self.keep(incoming, started + self.settings.answer_within).await
     }
 
-    fn signature(&self, request: &Request<Body>) -> Result<Signature, Verdict> {
+    fn signature(&self, request: &Request<Body>, sender: Sender) -> Result<Signature, Verdict> {
         let values = request.headers().get_all(HEADER).iter().map(HeaderValue::as_bytes);
         let signature = Signature::parse(values).map_err(|refusal| {
             let verdict = match refusal {
@@ -119,7 +139,7 @@ impl Intake {
                 Refusal::Repeated => Verdict::RepeatedSignature,
                 Refusal::Malformed => Verdict::MalformedSignature,
             };
-            self.warn(verdict, &refusal, None);
+            self.refuse(verdict, &refusal, sender, None);
             verdict
         })?;
         if signature.bare {
@@ -128,7 +148,12 @@ impl Intake {
         Ok(signature)
     }
 
-    async fn body(&self, request: Request<Body>, deadline: Instant) -> Result<Received, Verdict> {
+    async fn body(
+        &self,
+        request: Request<Body>,
+        sender: Sender,
+        deadline: Instant,
+    ) -> Result<Received, Verdict> {
         let read = request.into_body().read(self.settings.max_body, deadline);
         read.await.map_err(|error| {
             let verdict = match error {
@@ -137,20 +162,25 @@ impl Intake {
                 BodyError::Busy => Verdict::Busy,
                 BodyError::Broken => Verdict::BrokenBody,
             };
-            self.warn(verdict, &error, None);
+            self.refuse(verdict, &error, sender, None);
             verdict
         })
     }
 
-    /// Nothing of the body is looked at before this holds.
-    fn verify(&self, body: &Received, signature: &Signature) -> Result<(), Verdict> {
+    /// Nothing of the body is looked at before this holds. The key that made the signature.
+    fn verify(
+        &self,
+        body: &Received,
+        signature: &Signature,
+        sender: Sender,
+    ) -> Result<Option<Fingerprint>, Verdict> {
         let key = self.keys.verify(body, signature);
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = key {
             if proofs.verified(key, clock::now()) {
                 note(self.inbox.clone(), proofs.all());
             }
-            return Ok(());
+            return Ok(self.keys.fingerprints().nth(key).cloned());
         }
         let mismatch = proofs.mismatched(clock::now());
         drop(proofs);
@@ -161,12 +191,12 @@ impl Intake {
                 "no key made the signature, and the keys are not proven: is each hmac key the one that Ring shows?",
             ),
         };
-        self.warn(verdict, &why, None);
+        self.refuse(verdict, &why, sender, None);
         Err(verdict)
     }
 
     /// Reads the body once, leniently; what is not understood is kept as it is.
-    fn understand(&self, body: Bytes) -> Incoming {
+    fn understand(&self, body: Bytes, origin: Origin) -> Incoming {
         let now = clock::now();
         match envelope::parse(&body) {
             Ok(mut envelope) => {
@@ -176,12 +206,13 @@ impl Intake {
                 let (key, identity) = Identity::of_event(&envelope, &body);
                 let (marks, related) = (self.marks(&envelope, now), take(&mut envelope.devices));
                 let event = Event { marks, ..envelope.into_event(key, body, now) };
-                Incoming { event, identity, related, anomaly: None }
+                Incoming { event, identity, related, anomaly: None, origin }
             }
             Err(anomaly) => {
                 let (key, identity) = Identity::of(None, &body);
                 let event = Event::unread(key, body, now);
-                Incoming { event, identity, related: Vec::new(), anomaly: Some(anomaly.as_str()) }
+                let anomaly = Some(anomaly.as_str());
+                Incoming { event, identity, related: Vec::new(), anomaly, origin }
             }
         }
     }
@@ -204,14 +235,24 @@ impl Intake {
 
     async fn keep(&self, incoming: Incoming, deadline: Instant) -> Result<Verdict, Verdict> {
         let about = About::of(&incoming);
+        let Origin { from, forwarded_for, .. } = incoming.origin;
+        let sender = Sender { from, forwarded_for };
         let Ok(kept) = timeout_at(deadline, self.inbox.accept(incoming)).await else {
-            self.warn(Verdict::NotDurable, &"not durable within the budget", Some(&about));
+            self.refuse(Verdict::NotDurable, &"not durable within the budget", sender, Some(&about));
             return Err(Verdict::NotDurable);
         };
         failpoint!("intake.kept");
         match kept {
             Ok(accepted) => {
                 about.kept(&accepted);
+                match accepted {
+                    Accepted::Duplicate => self.note(Verdict::Duplicate, sender, Some(&about), None),
+                    // Nothing of the account is left, and nothing of it comes back.
+                    Accepted::OfForgotten => {
+                        self.note(Verdict::Accepted, sender, None, Some(accepted.as_str()))
+                    }
+                    _ => {}
+                }
                 Ok(match accepted {
                     Accepted::Duplicate => Verdict::Duplicate,
                     Accepted::Quarantined { .. } => Verdict::Quarantined,
@@ -228,16 +269,31 @@ impl Intake {
                     StoreError::LowDisk => Verdict::LowDisk,
                     _ => Verdict::StoreDown,
                 };
-                self.warn(verdict, &error, Some(&about));
+                self.refuse(verdict, &error, sender, Some(&about));
                 Err(verdict)
             }
         }
     }
 
-    /// Says why a webhook was not accepted, a few times a minute for each reason. What it is `about` is known only once
-    /// its signature holds.
-    fn warn(&self, verdict: Verdict, why: &dyn Display, about: Option<&About>) {
+    /// Notes a webhook that leaves no event. What it is `about` is known only once its signature holds.
+    fn note(&self, verdict: Verdict, sender: Sender, about: Option<&About>, why: Option<&str>) {
+        self.requests.note(requests::Request {
+            outcome: verdict.as_str(),
+            status: verdict.status(),
+            method: "POST".into(),
+            path: self.settings.path.clone(),
+            from: sender.from,
+            forwarded_for: sender.forwarded_for,
+            id: about.map(|about| about.id().to_string()),
+            account: about.and_then(|about| about.account.clone()),
+            why: why.map(str::to_owned),
+        });
+    }
+
+    /// Says why a webhook was not accepted: in a receipt, and in a line a few times a minute for each reason.
+    fn refuse(&self, verdict: Verdict, why: &dyn Display, sender: Sender, about: Option<&About>) {
         let at = clock::now();
+        self.note(verdict, sender, about, Some(&why.to_string()));
         let passed = {
             let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
             refusals.last.insert(verdict, LastRefusal { at, why: why.to_string() });
@@ -249,6 +305,20 @@ impl Intake {
             let verdict = verdict.as_str();
             tracing::warn!(id, account, verdict, %why, silent_before = silent, "webhook not accepted");
         }
+    }
+}
+
+/// Where a webhook comes from.
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    from: Option<IpAddr>,
+    forwarded_for: Option<IpAddr>,
+}
+
+impl Sender {
+    fn of(request: &Request<Body>) -> Self {
+        let from = request.body().peer().address;
+        Self { from, forwarded_for: routes::forwarded(request, from) }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod linking;
 pub mod logging;
 pub mod outbound;
 pub mod randomness;
+pub mod requests;
 pub mod ring_api;
 pub mod sim;
 pub mod store;

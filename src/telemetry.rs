@@ -82,6 +82,8 @@ pub struct Metrics {
     pub silent_after: Gauge,
     /// Linked accounts of which none has come for longer than expected.
     pub silent_accounts: Gauge,
+    /// And those of receipts.
+    pub receipt_bytes: Gauge,
     refreshes: Family<RefreshLabel, Counter>,
     repeats: Family<RefreshLabel, Counter>,
     loans: Family<AccessOutcomeLabel, Counter>,
@@ -117,6 +119,8 @@ pub struct Metrics {
     pub bare_signatures: Counter,
     /// POSTs to paths of the public listener where nothing is.
     pub unmatched_posts: Counter,
+    /// Requests of the public listener by a method that their path does not take.
+    pub wrong_methods: Counter,
     /// Panics that were caught, anywhere.
     pub panics: Counter,
     log_lines_lost: Counter,
@@ -161,6 +165,7 @@ impl Default for Metrics {
             last_webhook: Gauge::default(),
             silent_after: Gauge::default(),
             silent_accounts: Gauge::default(),
+            receipt_bytes: Gauge::default(),
             refreshes: Family::default(),
             repeats: Family::default(),
             loans: Family::default(),
@@ -185,6 +190,7 @@ impl Default for Metrics {
             batch_events: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             bare_signatures: Counter::default(),
             unmatched_posts: Counter::default(),
+            wrong_methods: Counter::default(),
             panics: Counter::default(),
             log_lines_lost: Counter::default(),
         };
@@ -240,6 +246,8 @@ impl Metrics {
         names.add_in(Unit::Seconds, "silent_after", help, &self.silent_after);
         let help = "Linked accounts of which no webhook has come for longer than expected";
         names.add("silent_accounts", help, &self.silent_accounts);
+        let help = "Of the store's file, receipts";
+        names.add("receipt_bytes", help, &self.receipt_bytes);
         names.add("refreshes", "Refreshes of tokens by how they came out", &self.refreshes);
         let help = "Of them with a token that was sent before, and whose answer was lost";
         names.add("refresh_repeats", help, &self.repeats);
@@ -259,6 +267,8 @@ impl Metrics {
         names.add("restore_guard", help, &self.guarded);
         names.add("unrecorded_answers", "Answers of OAuth that the store has not taken", &self.unrecorded);
         names.add("unmatched_posts", "POSTs to paths where nothing is", &self.unmatched_posts);
+        let help = "Requests by a method that their path does not take";
+        names.add("wrong_methods", help, &self.wrong_methods);
         names.add("problems", "What needs an operator, by name", &self.problems);
         names.add("build_info", "1 for the version that runs", &self.build);
         let help = "When the daemon started, since 1970";

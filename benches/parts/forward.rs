@@ -14,6 +14,7 @@ use ringhookd::delivery::{Dispatcher, Options, Sink, Verdict};
 use ringhookd::domain::dedup::Identity;
 use ringhookd::domain::envelope::{self, Anomaly};
 use ringhookd::domain::ids::QueueName;
+use ringhookd::domain::receipt::Origin;
 use ringhookd::store::{Incoming, Lease, LeaseRequest, Leased, Outcome, Scope, Store};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -291,5 +292,5 @@ fn incoming(number: u64) -> Result<Incoming, String> {
     let envelope = envelope::parse(body.as_bytes()).map_err(Anomaly::as_str)?;
     let (key, identity) = Identity::of_event(&envelope, body.as_bytes());
     let event = envelope.into_event(key, body.into(), clock::now());
-    Ok(Incoming { event, identity, related: Vec::new(), anomaly: None })
+    Ok(Incoming { event, identity, related: Vec::new(), anomaly: None, origin: Origin::default() })
 }

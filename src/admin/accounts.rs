@@ -91,6 +91,7 @@ impl Admin {
     pub(super) async fn forget_account(&self, session: &Session, by: &Actor, id: &str) -> Reply {
         session.may(Call::AccountsWrite, None)?;
         let account = self.seen_account(session, account_id(id)?).await?.account;
+        self.requests.forget(&account);
         self.store.links().by(by.clone()).forget(account).await??;
         ok(&json!({"forgotten": true}))
     }

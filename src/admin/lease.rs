@@ -23,6 +23,7 @@ use super::session::Session;
 use super::{Admin, MAX_WAIT};
 use crate::clock;
 use crate::config::{Queue, QueueKind};
+use crate::domain::actor::Actor;
 use crate::domain::format::Format;
 use crate::domain::ids::{QueueName, UserId};
 use crate::domain::json_line::one_line;
@@ -195,7 +196,7 @@ impl Admin {
     }
 
     /// Records outcomes. What the lease has lost meanwhile is not settled, and comes again.
-    pub(super) async fn settle(&self, session: &Session, name: &str, body: Body) -> Reply {
+    pub(super) async fn settle(&self, session: &Session, by: &Actor, name: &str, body: Body) -> Reply {
         let queue = queue_name(name)?;
         session.may(Call::QueueRead, Some(&queue))?;
         let SettleBody { lease, ack, nack, give_back } = request::json(body).await?;
@@ -217,7 +218,7 @@ impl Admin {
         let outcomes = outcomes.chain(nack.into_iter().map(failed));
         let outcomes: Vec<_> = outcomes.chain(give_back.into_iter().map(returned)).collect();
         let asked = outcomes.len();
-        let settled = self.store.queues().settle(&queue, lease, outcomes).await?;
+        let settled = self.store.queues().by(by.clone()).settle(&queue, lease, outcomes).await?;
         ok(&json!({"settled": settled, "lost": asked.saturating_sub(settled)}))
     }
 

@@ -92,9 +92,9 @@ impl Admin {
         let mut done = if named && asked == 0 {
             LettersDone::default()
         } else if session.sees_all() {
-            self.step(action, filter, after).await?
+            self.step(by, action, filter, after).await?
         } else {
-            self.step_seen(session, action, filter, after).await?
+            self.step_seen(session, by, action, filter, after).await?
         };
         if named {
             done.refused = asked - done.done.min(asked);
@@ -114,6 +114,7 @@ impl Admin {
     async fn step_seen(
         &self,
         session: &Session,
+        by: &Actor,
         action: Action,
         filter: LetterFilter,
         after: Option<LetterId>,
@@ -124,18 +125,20 @@ impl Admin {
         }
         let named =
             LetterFilter { ids: seen.iter().map(|letter| letter.id).collect(), ..LetterFilter::default() };
-        Ok(LettersDone { next, ..self.step(action, named, None).await? })
+        Ok(LettersDone { next, ..self.step(by, action, named, None).await? })
     }
 
     async fn step(
         &self,
+        by: &Actor,
         action: Action,
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
+        let queues = self.store.queues().by(by.clone());
         match action {
-            Action::Replay => self.store.queues().replay_letters(filter, after).await,
-            Action::Drop => self.store.queues().drop_letters(filter, after).await,
+            Action::Replay => queues.replay_letters(filter, after).await,
+            Action::Drop => queues.drop_letters(filter, after).await,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Brings the metrics that others count up to date from the daemon's status, when somebody asks for them.
 
+use std::sync::atomic::Ordering;
+
 use super::Admin;
 use crate::clock;
 use crate::domain::refresh::{Health, LIFE};
@@ -28,6 +30,8 @@ impl Admin {
         });
         self.metrics.file_bytes.set(signed(status.store.file_bytes));
         self.metrics.file_free_bytes.set(signed(status.store.free_bytes));
+        let receipts = self.store.stats().receipt_bytes.load(Ordering::Relaxed);
+        self.metrics.receipt_bytes.set(signed(receipts));
         for state in LinkState::ALL {
             let count = status.accounts.get(&state).copied();
             self.metrics.accounts(state).set(signed(count.unwrap_or_default()));

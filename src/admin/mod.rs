@@ -11,6 +11,7 @@ mod claims;
 mod compact;
 mod description;
 mod import;
+mod inspect;
 mod keys;
 mod lease;
 mod letters;
@@ -50,6 +51,7 @@ use crate::domain::verdict::Verdict;
 use crate::http::routes::LastUnmatched;
 use crate::http::{Body, Handler, Limits};
 use crate::linking::Linking;
+use crate::requests::Requests;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tokens::TokenService;
@@ -86,6 +88,8 @@ pub struct Parts {
     pub tokens: Arc<TokenService>,
     pub links: Arc<Linking>,
     pub reload: Reloader,
+    /// Requests of the public listener that left no event.
+    pub requests: Arc<Requests>,
 }
 
 /// What only the rest of the daemon knows.
@@ -124,6 +128,7 @@ pub struct Admin {
     tokens: Arc<TokenService>,
     links: Arc<Linking>,
     reload: Reloader,
+    requests: Arc<Requests>,
     seal: LeaseSeal,
     sessions: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -135,11 +140,23 @@ impl Admin {
     /// # Errors
     /// When the system gives no random numbers for the seal of leases.
     pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
-        let Parts { store, metrics, queues, facts, tokens, links, reload } = parts;
+        let Parts { store, metrics, queues, facts, tokens, links, reload, requests } = parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
         let sessions = AtomicU64::new(0);
-        Ok(Arc::new(Self { store, metrics, queues, facts, tokens, links, reload, seal, sessions, stopping }))
+        Ok(Arc::new(Self {
+            store,
+            metrics,
+            queues,
+            facts,
+            tokens,
+            links,
+            reload,
+            requests,
+            seal,
+            sessions,
+            stopping,
+        }))
     }
 
     /// The handler of one socket. A lease that was taken through one socket can't be settled through another.
@@ -214,12 +231,14 @@ impl Admin {
             ("POST", ["v1", "compact"]) => self.compact(session),
             ("POST", ["v1", "reload"]) => self.reload(session, by).await,
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
+            ("GET", ["v1", "inspect", id]) => self.inspect(session, id).await,
+            ("GET", ["v1", "receipts"]) => self.list_receipts(session, &query).await,
             ("GET", ["v1", "queues"]) => self.list_queues(session),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(session, by, name).await,
             ("POST", ["v1", "queues", name, "pause"]) => self.pause_queue(session, by, name, true).await,
             ("POST", ["v1", "queues", name, "resume"]) => self.pause_queue(session, by, name, false).await,
             ("POST", ["v1", "queues", name, "lease"]) => self.lease(session, name, body).await,
-            ("POST", ["v1", "queues", name, "settle"]) => self.settle(session, name, body).await,
+            ("POST", ["v1", "queues", name, "settle"]) => self.settle(session, by, name, body).await,
             ("POST", ["v1", "queues", name, "extend"]) => self.extend(session, name, body).await,
             ("GET", ["v1", "queues", name, "tail"]) => self.tail(session, name, &query).await,
             ("GET", ["v1", "dead-letters"]) => self.list_letters(session, &query).await,

@@ -85,7 +85,7 @@ impl Admin {
         let name = queue_name(name)?;
         session.may(Call::QueueManage, Some(&name))?;
         session.must_see_all("a pause would hold up the events of others")?;
-        let change = self.store.queues().set_paused(&name, pause).await?;
+        let change = self.store.queues().by(by.clone()).set_paused(&name, pause).await?;
         let PauseChange { since, changed } = change.ok_or_else(no_such_queue)?;
         if changed {
             let what = if pause { What::QueuePaused } else { What::QueueResumed };
@@ -103,7 +103,7 @@ impl Admin {
                 "the configuration names this queue; take it out there and restart, then remove what is left",
             ));
         }
-        match self.store.queues().remove(&name).await? {
+        match self.store.queues().by(by.clone()).remove(&name).await? {
             Some(dropped) => {
                 let detail = format!("queue {name}, {dropped} events");
                 audit::note(&Entry::new(What::QueueRemoved, by.clone()).with(detail));

@@ -110,6 +110,17 @@ pub(super) enum Command {
     /// Living rows are copied into a new file, which takes the place of the old one between two commits; the disk needs room for both. `status`
     /// says how much of the file is free.
     Compact,
+    /// What became of an event: when it came and from where, which key verified it, its queues, attempts, and who has it now.
+    ///
+    /// ID is the event's id (Ring's meta.request_id), its sequence, or the id of a dead letter. Without one, the latest requests of the
+    /// public listener, the newest first, refused ones too: those are in memory and gone with the daemon, of accepted ones a receipt is
+    /// kept for [receipts] max_age. Nothing of a body is shown. Exit code: 1 when nothing is known of the event.
+    Inspect {
+        id: Option<String>,
+        /// So many of the latest requests.
+        #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id", value_parser = clap::value_parser!(u16).range(1..=500))]
+        recent: u16,
+    },
     /// Have the running daemon read its configuration anew.
     ///
     /// A file with problems is refused, and the old configuration stays. The log level changes at once; all else is named and holds from the

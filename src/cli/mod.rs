@@ -15,6 +15,7 @@ mod demo;
 mod exec;
 mod failure;
 mod import;
+mod inspect;
 mod keys;
 mod letters;
 mod output;
@@ -98,6 +99,9 @@ fn run(args: Args) -> Result<(), Failure> {
         }),
         Command::Backup { file } => {
             with_daemon(&common, async |daemon, out| backup::run(&file, daemon, out).await)
+        }
+        Command::Inspect { id, recent } => {
+            with_daemon(&common, async |daemon, out| inspect::run(id.as_deref(), recent, daemon, out).await)
         }
         Command::Compact => with_daemon(&common, compact::run),
         Command::Reload => with_daemon(&common, reload::run),

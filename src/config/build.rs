@@ -13,7 +13,7 @@ use super::doc::{Doc, Key};
 use super::files::{Sources, add_hmac_key};
 use super::model::{
     ApiListener, Config, DeadLetters, Expected, Held, Http, Log, LogFormat, LogLevel, Quarantine, Queue,
-    Seen, Silence, Store, Unrouted, Webhook,
+    Receipts, Seen, Silence, Store, Unrouted, Webhook,
 };
 use super::problem::Problem;
 use super::raw::{At, Echo, Section};
@@ -33,6 +33,8 @@ const SILENCES: RangeInclusive<Duration> = Duration::from_secs(1)..=days(90);
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
+/// They are gone through whole for one event.
+const MOST_RECEIPTS: u64 = 4 << 30;
 const MS: Duration = Duration::from_millis(1);
 
 /// What reading the text alone gives; the files of secrets are still to be read.
@@ -70,6 +72,7 @@ fn config(mut root: Section<'_>) -> Config {
     let dead_letters = dead_letters(root.section("dead_letters"));
     let quarantine = quarantine(root.section("quarantine"));
     let unrouted = unrouted(root.section("unrouted"));
+    let receipts = receipts(root.section("receipts"));
     let (queues, receivers) = queues::queues(&mut root, &store.folder);
     let api = sockets::sockets(&mut root, &store_section, &store.folder);
     let metrics_listen = metrics(root.section("metrics"), listen, &api.listeners);
@@ -113,6 +116,7 @@ fn config(mut root: Section<'_>) -> Config {
         dead_letters,
         quarantine,
         unrouted,
+        receipts,
         queues: queues.into_iter().map(|(_, queue): (String, Queue)| queue).collect(),
         sockets: api.sockets,
         api_listeners: api.listeners,
@@ -277,6 +281,16 @@ fn unrouted(mut s: Section<'_>) -> Unrouted {
     };
     s.finish();
     unrouted
+}
+
+/// With no bytes nothing is noted.
+fn receipts(mut s: Section<'_>) -> Receipts {
+    let receipts = Receipts {
+        max_age: s.get("max_age", "7d", duration(AGES)),
+        max_bytes: s.get("max_bytes", "32 MiB", bytes(0..=MOST_RECEIPTS)),
+    };
+    s.finish();
+    receipts
 }
 
 /// Any address, because nothing that is served there is secret.

@@ -40,6 +40,7 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     pub quarantine: Quarantine,
     pub unrouted: Unrouted,
+    pub receipts: Receipts,
     pub queues: Vec<Queue>,
     /// At least one.
     pub sockets: Vec<Socket>,
@@ -197,6 +198,13 @@ pub struct Quarantine {
 /// Bounds of what no queue takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unrouted {
+    pub max_age: Duration,
+    pub max_bytes: u64,
+}
+
+/// Bounds of what is noted of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts {
     pub max_age: Duration,
     pub max_bytes: u64,
 }

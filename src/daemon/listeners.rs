@@ -28,6 +28,7 @@ use crate::http::Server;
 use crate::http::routes::Unmatched;
 use crate::intake::Intake;
 use crate::linking::Linking;
+use crate::requests::Requests;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
@@ -88,6 +89,7 @@ pub(super) struct Services<'a> {
     pub store: &'a Store,
     pub intake: &'a Arc<Intake>,
     pub unmatched: &'a Arc<Unmatched>,
+    pub requests: &'a Arc<Requests>,
     pub deliveries: States,
     pub tokens: &'a Arc<TokenService>,
     pub linking: &'a Arc<Linking>,
@@ -97,7 +99,8 @@ pub(super) struct Services<'a> {
 
 /// The admin API.
 pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin>, Error> {
-    let Services { store, intake, unmatched, deliveries, tokens, linking, metrics, reload } = services;
+    let Services { store, intake, unmatched, requests, deliveries, tokens, linking, metrics, reload } =
+        services;
     let parts = Parts {
         store: store.clone(),
         metrics: metrics.clone(),
@@ -106,6 +109,7 @@ pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin
         tokens: Arc::clone(tokens),
         links: Arc::clone(linking),
         reload: reloader(Arc::clone(reload)),
+        requests: Arc::clone(requests),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)
 }

@@ -34,6 +34,7 @@ use crate::http::routes::{Routes, Unmatched};
 use crate::http::{Limits, Server};
 use crate::intake::{self, Intake};
 use crate::linking::{Endpoint, Linking};
+use crate::requests::Requests;
 use crate::store::{Inbox, Store};
 use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
@@ -102,8 +103,9 @@ impl Prepared {
         let (store, mut secrets) = opened.map_err(io::Error::other)??;
         let metrics = Metrics::default();
         store.report_to(&metrics);
-        let server = Server::new(public_limits(&config), metrics.http(ListenerName::Public));
-        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics).await);
+        let requests = Arc::new(Requests::default());
+        let server = Server::noting(public_limits(&config), metrics.http(ListenerName::Public), &requests);
+        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics, &requests).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let tokens = services::tokens(&config, &store, api.clone(), &metrics).await?;
         let endpoint = Arc::new(Endpoint::new(
@@ -112,9 +114,10 @@ impl Prepared {
             Arc::clone(&tokens),
             metrics.clone(),
         ));
-        let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone()));
+        let unmatched =
+            Arc::new(Unmatched::new(metrics.unmatched_posts.clone(), metrics.wrong_methods.clone()));
         let table = endpoint.routes().into_iter().chain([intake.route()]).collect();
-        let routes = Routes::new(table, Arc::clone(&unmatched));
+        let routes = Routes::new(table, Arc::clone(&unmatched), Arc::clone(&requests));
         let dispatchers = sinks::dispatchers(&config.queues, &mut secrets, store.queues())?;
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let reload = Arc::new(Reload::new(Arc::clone(&config)));
@@ -123,6 +126,7 @@ impl Prepared {
             store: &store,
             intake: &intake,
             unmatched: &unmatched,
+            requests: &requests,
             deliveries: listeners::states(&dispatchers),
             tokens: &tokens,
             linking: &linking,
@@ -331,10 +335,17 @@ fn public_limits(config: &Config) -> Limits {
     }
 }
 
-async fn make_intake(config: &Config, secrets: &Secrets, store: &Store, metrics: &Metrics) -> Intake {
+async fn make_intake(
+    config: &Config,
+    secrets: &Secrets,
+    store: &Store,
+    metrics: &Metrics,
+    requests: &Arc<Requests>,
+) -> Intake {
     let keys = Keys::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice()));
     let noted = intake::noted(store.inbox()).await;
-    Intake::new(config.webhook.clone(), keys, &noted, store.inbox().clone(), metrics.clone())
+    let (inbox, requests) = (store.inbox().clone(), Arc::clone(requests));
+    Intake::new(config.webhook.clone(), keys, &noted, inbox, metrics.clone(), requests)
 }
 
 /// Resolves to the drain's deadline when the daemon shall stop.

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets};
 use crate::failpoint;
 use crate::store::{
-    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, Silence, Store, StoreError,
-    sync_folder, write_new,
+    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, ReceiptBounds, Silence, Store,
+    StoreError, sync_folder, write_new,
 };
 use crate::vault::{Vault, VaultError};
 
@@ -213,6 +213,7 @@ pub fn options(config: &Config) -> Options {
             max_bytes: config.quarantine.max_bytes,
         },
         silence: Silence::new(config.silence.after, config.silence.account_after),
+        receipts: ReceiptBounds { max_age: config.receipts.max_age, max_bytes: config.receipts.max_bytes },
         queues: config.queues.iter().map(queue_spec).collect(),
     }
 }

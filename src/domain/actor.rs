@@ -18,6 +18,16 @@ pub enum Actor {
     },
 }
 
+impl Actor {
+    /// As receipts name it: nothing for the daemon, which is most of them.
+    pub fn receipt(&self) -> String {
+        match self {
+            Self::Daemon => String::new(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -62,6 +62,15 @@ pub struct Lease {
     pub events: Vec<Taken>,
 }
 
+/// How an event that waits stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Waiting,
+    Leased,
+    /// Its account waits after a failure.
+    Delayed(Millis),
+}
+
 /// Events that come without a question for the newest before their order is given up: so many for each lane, which making it anew
 /// costs less than keeping it for them would have.
 const UNASKED_FOR_EACH: u64 = 4;
@@ -304,6 +313,19 @@ impl Backlog {
     /// Waiting events of an account, oldest first.
     pub fn lane(&self, account: u32) -> impl Iterator<Item = &Entry> {
         self.lanes.get(&account).into_iter().flat_map(Lane::entries)
+    }
+
+    /// How a waiting event stands; nothing when it does not wait here.
+    pub fn standing(&self, account: u32, seq: u64) -> Option<Standing> {
+        let lane = self.lanes.get(&account)?;
+        lane.position(seq)?;
+        Some(match lane.hold {
+            Hold::Free => Standing::Waiting,
+            Hold::Leased(lease) if self.holder(lease, seq).is_ok() => Standing::Leased,
+            // Behind a leased one of its account.
+            Hold::Leased(_) => Standing::Waiting,
+            Hold::Delayed(until) => Standing::Delayed(until),
+        })
     }
 
     /// Whether the event waits here.

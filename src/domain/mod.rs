@@ -30,6 +30,7 @@ pub mod link;
 mod looks;
 pub mod minutes;
 pub mod nonce;
+pub mod receipt;
 pub mod recent;
 pub mod refresh;
 pub mod released;

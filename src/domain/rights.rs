@@ -26,10 +26,11 @@ pub enum Call {
     Backup,
     Compact,
     Reload,
+    Inspect,
 }
 
 impl Call {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -46,6 +47,7 @@ impl Call {
         Self::Backup,
         Self::Compact,
         Self::Reload,
+        Self::Inspect,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -67,6 +69,7 @@ impl Call {
             Self::Backup => "backup",
             Self::Compact => "compact",
             Self::Reload => "reload",
+            Self::Inspect => "inspect",
         }
     }
 }

@@ -23,8 +23,11 @@ use super::framing::Length;
 use super::listener::{Peer, Setup};
 use super::registry::Place;
 use super::request::{Body, Line};
+use super::routes::forwarded;
 use super::watch::{Expiry, Watch, Watched};
 use super::{Answer, Handler, Limits, Server, answer};
+use crate::logging::text;
+use crate::requests::Asked;
 use crate::telemetry::{HttpRefusal, Up};
 
 /// hyper panics below this.
@@ -205,7 +208,17 @@ async fn respond<H: Handler>(
 ) -> Result<Answer, Infallible> {
     let chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let sound = framed && one_host(&request);
-    let result = if sound { handle(&line, &*handler, request).await } else { Err(HttpRefusal::Malformed) };
+    let result = if sound {
+        handle(&line, &*handler, request).await
+    } else {
+        note(&line, Some(&request), HttpRefusal::Malformed);
+        Err(HttpRefusal::Malformed)
+    };
+    if let Err(refusal) = &result
+        && sound
+    {
+        note(&line, None, *refusal);
+    }
     let evicted = matches!(result, Err(HttpRefusal::Evicted));
     let mut answer = result.unwrap_or_else(|refusal| {
         line.server.metrics.refused(refusal);
@@ -222,6 +235,20 @@ async fn respond<H: Handler>(
     Ok(answer)
 }
 
+/// Notes a request that no handler has answered. What it asked for is known only where no handler had it.
+fn note(line: &Line, request: Option<&Request<Incoming>>, refusal: HttpRefusal) {
+    let Some(requests) = &line.server.unanswered else { return };
+    let from = line.peer.address;
+    let asked = Asked {
+        method: request.map(|request| text(request.method().as_str()).to_string()).unwrap_or_default(),
+        path: request.map(|request| text(request.uri().path()).to_string()).unwrap_or_default(),
+        from,
+        forwarded_for: request.and_then(|request| forwarded(request, from)),
+    };
+    let status = if refusal == HttpRefusal::Malformed { 400 } else { 503 };
+    requests.note(asked.answered(refusal.as_str(), status));
+}
+
 /// RFC 9112, 3.2; hyper leaves it to us.
 fn one_host(request: &Request<Incoming>) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
@@ -236,6 +263,7 @@ async fn handle<H: Handler>(
     let _working = Working(line);
     // A request with a body counts once that is there, so that slow ones keep nobody from work.
     if request.body().is_end_stream() && !line.work() {
+        note(line, Some(&request), HttpRefusal::Requests);
         return Ok(answer::retry_after(1));
     }
     let _up = Up::new(&line.server.metrics.requests);

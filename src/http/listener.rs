@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -25,8 +26,12 @@ pub trait Setup: Send + 'static {
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Peer {
-    /// The user that the peer runs as; only of a Unix socket.
+    /// Only of TCP.
+    pub address: Option<IpAddr>,
+    /// The process, and the user and group that it runs as; only of a Unix socket.
     pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub pid: Option<i32>,
 }
 
 impl Listener for TcpListener {
@@ -43,7 +48,8 @@ impl Setup for TcpStream {
     async fn set_up(self) -> io::Result<(Self, Peer)> {
         // Only costs latency where it fails.
         let _ = self.set_nodelay(true);
-        Ok((self, Peer::default()))
+        let address = self.peer_addr().ok().map(|address| address.ip());
+        Ok((self, Peer { address, ..Peer::default() }))
     }
 }
 
@@ -59,7 +65,13 @@ impl Setup for UnixStream {
     type Stream = Self;
 
     async fn set_up(self) -> io::Result<(Self, Peer)> {
-        let uid = self.peer_cred().ok().map(|peer| peer.uid());
-        Ok((self, Peer { uid }))
+        let peer = self.peer_cred().ok();
+        let told = Peer {
+            address: None,
+            uid: peer.map(|peer| peer.uid()),
+            gid: peer.map(|peer| peer.gid()),
+            pid: peer.and_then(|peer| peer.pid()),
+        };
+        Ok((self, told))
     }
 }

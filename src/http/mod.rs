@@ -37,6 +37,7 @@ pub use request::{Body, Connection};
 use self::watch::Watch;
 use crate::clock;
 use crate::domain::limiter::Limiter;
+use crate::requests::Requests;
 use crate::telemetry::{HttpMetrics, HttpRefusal};
 use body::InFlightBytes;
 use registry::Registry;
@@ -74,12 +75,23 @@ pub struct Server {
     registry: Arc<Registry>,
     bytes: InFlightBytes,
     metrics: HttpMetrics,
+    /// Where requests are noted that no handler has answered.
+    unanswered: Option<Arc<Requests>>,
     builder: Builder,
 }
 
 impl Server {
     pub fn new(limits: Limits, metrics: HttpMetrics) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::of(limits, metrics, None))
+    }
+
+    /// The same, which notes the requests that no handler has answered.
+    pub fn noting(limits: Limits, metrics: HttpMetrics, requests: &Arc<Requests>) -> Arc<Self> {
+        Arc::new(Self::of(limits, metrics, Some(Arc::clone(requests))))
+    }
+
+    fn of(limits: Limits, metrics: HttpMetrics, unanswered: Option<Arc<Requests>>) -> Self {
+        Self {
             requests: Semaphore::new(limits.max_requests.min(Semaphore::MAX_PERMITS)),
             lingering: Semaphore::new(MAX_LINGERING),
             registry: Registry::new(limits.max_connections, metrics.clone()),
@@ -87,7 +99,8 @@ impl Server {
             builder: connection::builder(&limits),
             limits: Arc::new(limits),
             metrics,
-        })
+            unanswered,
+        }
     }
 
     /// Serves `listener` until `stop` resolves, and then finishes what is in flight until the time that `stop` gave.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,9 +13,13 @@ use prometheus_client::metrics::counter::Counter;
 use super::{Answer, Body, Handler, answer};
 use crate::clock;
 use crate::domain::limiter::Limiter;
+use crate::domain::receipt::forwarded_for;
 use crate::domain::time::Millis;
 use crate::logging::text;
+use crate::requests::{Asked, Requests};
 
+/// The header in which a proxy tells whose request it brings.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Lines a minute.
 const LINES: u32 = 6;
 
@@ -26,6 +31,8 @@ pub struct Route {
     path: String,
     methods: &'static [&'static str],
     handler: Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>,
+    /// Its handler notes its requests itself.
+    notes: bool,
 }
 
 impl Route {
@@ -38,7 +45,13 @@ impl Route {
         F: Future<Output = Answer> + Send + 'static,
     {
         let handler = Box::new(move |request| Box::pin(handler(request)) as Answering);
-        Self { path: path.to_owned(), methods, handler }
+        Self { path: path.to_owned(), methods, handler, notes: false }
+    }
+
+    /// Its handler notes its requests itself, because it knows more of them.
+    #[must_use]
+    pub fn noting(self) -> Self {
+        Self { notes: true, ..self }
     }
 
     /// A slash at the end makes no difference, because one is easily written into Ring's form or added by a proxy, and Ring never
@@ -59,12 +72,13 @@ impl fmt::Debug for Route {
 pub struct Routes {
     table: Vec<Route>,
     unmatched: Arc<Unmatched>,
+    requests: Arc<Requests>,
 }
 
 impl Routes {
     /// Of two routes with one path, the first counts.
-    pub fn new(table: Vec<Route>, unmatched: Arc<Unmatched>) -> Self {
-        Self { table, unmatched }
+    pub fn new(table: Vec<Route>, unmatched: Arc<Unmatched>, requests: Arc<Requests>) -> Self {
+        Self { table, unmatched, requests }
     }
 
     fn find(&self, method: &Method, path: &str) -> Result<&Route, Box<Answer>> {
@@ -75,6 +89,7 @@ impl Routes {
         if route.methods.contains(&method.as_str()) {
             return Ok(route);
         }
+        self.unmatched.note_method(method, path);
         let mut refusal = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
         if let Ok(allowed) = HeaderValue::from_str(&route.methods.join(", ")) {
             refusal.headers_mut().insert(ALLOW, allowed);
@@ -85,10 +100,45 @@ impl Routes {
 
 impl Handler for Routes {
     async fn handle(&self, request: Request<Body>) -> Answer {
-        match self.find(request.method(), request.uri().path()) {
+        let found = self.find(request.method(), request.uri().path());
+        if let Ok(route) = &found
+            && route.notes
+        {
+            return (route.handler)(request).await;
+        }
+        let asked = asked(&request);
+        let answer = match found {
             Ok(route) => (route.handler)(request).await,
             Err(refusal) => *refusal,
-        }
+        };
+        self.requests.note(asked.answered(outcome(answer.status()), answer.status().as_u16()));
+        answer
+    }
+}
+
+/// What the receipt of a request says of it before its answer.
+fn asked(request: &Request<Body>) -> Asked {
+    let from = request.body().peer().address;
+    Asked {
+        method: text(request.method().as_str()).to_string(),
+        path: text(request.uri().path()).to_string(),
+        from,
+        forwarded_for: forwarded(request, from),
+    }
+}
+
+/// The address that a proxy on this machine tells, from which the request comes to it.
+pub fn forwarded<B>(request: &Request<B>, from: Option<IpAddr>) -> Option<IpAddr> {
+    forwarded_for(from, request.headers().get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes))
+}
+
+fn outcome(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::METHOD_NOT_ALLOWED => "wrong_method",
+        status if status.is_client_error() => "refused",
+        status if status.is_server_error() => "failed",
+        _ => "answered",
     }
 }
 
@@ -96,8 +146,10 @@ impl Handler for Routes {
 #[derive(Debug)]
 pub struct Unmatched {
     count: Counter,
+    /// Requests by a method that their path does not take.
+    wrong_methods: Counter,
     last: Mutex<Option<LastUnmatched>>,
-    lines: Mutex<Limiter<()>>,
+    lines: Mutex<Limiter<StatusCode>>,
 }
 
 /// The last of them.
@@ -109,8 +161,21 @@ pub struct LastUnmatched {
 }
 
 impl Unmatched {
-    pub fn new(count: Counter) -> Self {
-        Self { count, last: Mutex::default(), lines: Mutex::new(Limiter::new(LINES)) }
+    pub fn new(count: Counter, wrong_methods: Counter) -> Self {
+        Self { count, wrong_methods, last: Mutex::default(), lines: Mutex::new(Limiter::new(LINES)) }
+    }
+
+    /// Notes a request by a method that its path does not take.
+    fn note_method(&self, method: &Method, path: &str) {
+        self.wrong_methods.inc();
+        if let Some(silent_before) = self.pass(StatusCode::METHOD_NOT_ALLOWED, clock::now()) {
+            let (method, path) = (text(method.as_str()).to_string(), text(path).to_string());
+            tracing::warn!(method, path, silent_before, "a request by a method that its path does not take");
+        }
+    }
+
+    fn pass(&self, status: StatusCode, at: Millis) -> Option<u64> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).pass(status, at)
     }
 
     /// Notes a request that found nothing; only POSTs count, because scanners send everything else.
@@ -120,8 +185,7 @@ impl Unmatched {
         }
         self.count.inc();
         let (at, path) = (clock::now(), text(path).to_string());
-        let passed = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pass((), at);
-        if let Some(silent_before) = passed {
+        if let Some(silent_before) = self.pass(StatusCode::NOT_FOUND, at) {
             tracing::warn!(
                 path,
                 silent_before,
@@ -160,9 +224,9 @@ mod tests {
 
     #[test]
     fn another_method_is_told_those_of_the_path_and_leaves_no_trace() {
-        let unmatched = Arc::new(Unmatched::new(Counter::default()));
+        let unmatched = Arc::new(Unmatched::new(Counter::default(), Counter::default()));
         let table = vec![route("/a", &["POST", "PUT"]), route("/b", &["GET"])];
-        let routes = Routes::new(table, Arc::clone(&unmatched));
+        let routes = Routes::new(table, Arc::clone(&unmatched), Arc::default());
         assert_eq!(routes.find(&Method::PUT, "/a/").unwrap().path, "/a");
         assert_eq!(routes.find(&Method::GET, "/b").unwrap().path, "/b");
         for (method, path, status, allowed) in [
@@ -181,7 +245,7 @@ mod tests {
 
     #[test]
     fn only_posts_leave_a_trace_and_a_bounded_one() {
-        let unmatched = Unmatched::new(Counter::default());
+        let unmatched = Unmatched::new(Counter::default(), Counter::default());
         unmatched.note(&Method::GET, "/favicon.ico");
         assert_eq!((unmatched.count(), unmatched.last()), (0, None));
         unmatched.note(&Method::POST, "/first");

@@ -6,6 +6,7 @@ use crate::domain::dedup::Identity;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, QueueName, UserId};
 use crate::domain::link::LinkState;
+use crate::domain::receipt::Origin;
 use crate::domain::refresh::{Notice, Proof};
 use crate::domain::released::Released;
 use crate::domain::time::Millis;
@@ -24,6 +25,7 @@ pub struct Incoming {
     pub related: Vec<DeviceId>,
     /// Why the content was not understood, when it was not: it is quarantined then.
     pub anomaly: Option<&'static str>,
+    pub origin: Origin,
 }
 
 /// What became of a webhook, durably.

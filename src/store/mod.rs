@@ -55,9 +55,10 @@ pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
 pub use self::kv::frames::Snapshot;
 pub use self::memory::changes::{Changed, Subscription};
 pub use self::memory::follow::{Followed, Follower};
-pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, Silence};
+pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, ReceiptBounds, Silence};
 pub use self::memory::shared::{Health, Stats};
-pub use self::ports::{Inbox, Links, Outbox, Queues};
+pub use self::ports::{Inbox, Links, Outbox, Queues, Receipts};
+pub use self::read::receipts::{Attempt, Cursor, Life, Place, PlaceState, Receipt, Wanted};
 pub use self::rows::code::CodeId;
 pub use self::rows::journal::Which;
 #[cfg(feature = "testing")]
@@ -81,6 +82,7 @@ pub struct Store {
     queues: Queues,
     links: Links,
     outbox: Outbox,
+    receipts: Receipts,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -128,9 +130,10 @@ impl Store {
     fn over(handle: Arc<Handle>) -> Self {
         Self {
             inbox: Inbox(Arc::clone(&handle)),
-            queues: Queues(Arc::clone(&handle)),
+            queues: Queues(Arc::clone(&handle), Actor::Daemon),
             links: Links(Arc::clone(&handle), Actor::Daemon),
             outbox: Outbox(Arc::clone(&handle)),
+            receipts: Receipts(Arc::clone(&handle)),
             handle,
             writer: Arc::default(),
         }
@@ -154,6 +157,11 @@ impl Store {
     /// For what is under way at Ring.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// For what became of events.
+    pub fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     /// Waits until everything sent before is durable, and closes the file. Blocks.

@@ -214,6 +214,7 @@ async fn every_call_is_made_and_answers_as_it_is_described() {
     walk_over_claims(&mut walk).await;
     walk_over_queues(&mut walk).await;
     walk_over_letters(&mut walk).await;
+    walk_over_receipts(&mut walk).await;
     walk.ok(ask("status", &[])).await;
     let described: BTreeSet<String> = walk
         .operations()
@@ -326,6 +327,23 @@ async fn walk_over_letters(walk: &mut Walk) {
     let replayed = walk.ok(ask("replayDeadLetters", &[]).with(&json!({"ids": [letter]}))).await;
     assert_eq!(replayed["done"], 1, "{replayed}");
     walk.ok(ask("dropDeadLetters", &[]).with(&json!({"all": true}))).await;
+}
+
+async fn walk_over_receipts(walk: &mut Walk) {
+    let page = walk.ok(ask("listReceipts", &[]).query("limit=1")).await;
+    let (newest, next) = (&page["events"][0], page["next"].as_str().unwrap());
+    let id = newest["id"].as_str().unwrap();
+    let found = walk.ok(ask("inspect", &[id])).await;
+    assert_eq!(found["event"]["sequence"], newest["sequence"], "{found}");
+    let older = walk.ok(ask("listReceipts", &[]).query(&format!("limit=500&before={next}"))).await;
+    let events = older["events"].as_array().unwrap();
+    assert!(events.len() >= 4 && events.iter().all(|event| event != newest), "{older}");
+    // Each of them has a life, whatever became of it.
+    for event in events {
+        walk.ok(ask("inspect", &[&event["sequence"].to_string()])).await;
+    }
+    walk.heard(404, ask("inspect", &["no-such-event"])).await;
+    walk.heard(400, ask("listReceipts", &[]).query("before=x")).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod full_disk;
 mod home_assistant;
 mod http_queue;
 mod import;
+mod inspect;
 mod key_files;
 mod linking;
 mod log_lines;

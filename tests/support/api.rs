@@ -71,7 +71,8 @@ impl Api {
         let tokens = token_service(&store, &dir.path().join("guard"), &metrics).await;
         let links = linking(&store, &tokens, &metrics);
         let reload = Reloader::new(|_| Err("there is no configuration file".into()));
-        let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links, reload };
+        let requests = Arc::default();
+        let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links, reload, requests };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
 

@@ -26,12 +26,13 @@ use ringhookd::domain::dedup::Identity as EventIdentity;
 use ringhookd::domain::event::Event;
 use ringhookd::domain::freshness::Expected;
 use ringhookd::domain::ids::{AccountId, DeviceId, QueueName, UserId};
+use ringhookd::domain::receipt::Origin;
 use ringhookd::domain::routing::Filter;
 use ringhookd::domain::time::Millis;
 use ringhookd::domain::tokens::{ACCESS_LIFE, Pair, Span};
 use ringhookd::store::{
     Bounds, HeldBounds, Identity, Import, Incoming, LeaseRequest, Leased, NewTokens, Options, Outcome,
-    QueueSpec, Scope, Silence, Store, StoreError, Unclaimed,
+    QueueSpec, ReceiptBounds, Scope, Silence, Store, StoreError, Unclaimed,
 };
 use ringhookd::vault::Vault;
 
@@ -80,6 +81,7 @@ pub(crate) fn options(queues: Vec<QueueSpec>) -> Options {
         unrouted: bounds,
         quarantined: bounds,
         silence: Silence::new(Expected::Learned, Expected::Learned),
+        receipts: ReceiptBounds { max_age: 24 * HOUR, max_bytes: MIB },
         queues,
     }
 }
@@ -114,7 +116,7 @@ pub(crate) fn event_of(id: &str, account_id: Option<&str>, kind: &str, device: O
         time: Some(clock::now()),
         ..Event::unread(key, body.into(), clock::now())
     };
-    Incoming { event, identity, related: Vec::new(), anomaly: None }
+    Incoming { event, identity, related: Vec::new(), anomaly: None, origin: Origin::default() }
 }
 
 /// The same with another body.

@@ -146,6 +146,7 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "[unrouted]\nmax_bytes = \"7 GiB\"",
         "3: store.max_bytes: must be at least 8256 MiB (it is 8 GiB), the sum of held.total_bytes 512 MiB, dead_letters.max_bytes 512 MiB, quarantine.max_bytes 64 MiB, unrouted.max_bytes 7 GiB; raise it or lower those",
     ),
+    ("[receipts]\nmax_bytes = \"5 GiB\"", r#"6: receipts.max_bytes = "5 GiB": must be 0 B to 4 GiB"#),
     ("[queue]\nname = \"a\"", "5: queue: is a list of tables; write [[queue]]"),
     ("[[queue]]\nkind = \"embedded\"", r#"5: queue[0].name: is missing; write one such as name = "alerts""#),
     ("[[queue]]\nname = \"a\"", r#"5: queue[0].kind: is missing; write one such as kind = "embedded""#),

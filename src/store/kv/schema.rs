@@ -12,7 +12,7 @@ use crate::store::rows::text::to_u32;
 /// The oldest schema that is brought up to ours; those before it were never released.
 const OLDEST: u32 = 5;
 /// The schema that this program writes.
-pub(crate) const SCHEMA: u32 = 6;
+pub(crate) const SCHEMA: u32 = 7;
 const SCHEMA_KEY: &str = "schema";
 
 /// Brings a file from its schema to the next one.
@@ -20,6 +20,8 @@ type Migration = fn(&mut Tables<'_>) -> Result<(), Fault>;
 /// From [`OLDEST`] on.
 const MIGRATIONS: &[Migration] = &[
     // 6: the table `freshness`.
+    |tables| tables.create_all(),
+    // 7: the tables `receipts` and `audit`.
     |tables| tables.create_all(),
 ];
 

@@ -12,6 +12,7 @@ use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::store::rows::chunk::Chunk;
 use crate::store::rows::ids::IdRow;
+use crate::store::rows::receipt::Steps;
 use crate::vault::DataKey;
 
 /// Opened data keys that are kept at hand, and up to twice as many: about 600 bytes each, 38 MiB at most.
@@ -78,6 +79,20 @@ pub(crate) struct CodeTokens {
     pub given_at: Millis,
 }
 
+/// The rows of receipts.
+#[derive(Debug, Default)]
+pub(crate) struct Receipts {
+    /// The oldest row, and the one that comes next.
+    pub first: u64,
+    pub next: u64,
+    pub bytes: u64,
+    /// What the transaction has noted and not written yet; empty between two.
+    pub steps: Steps,
+    /// Accounts whose receipts are to be erased, and how far that is.
+    pub erasing: BTreeSet<u32>,
+    pub erased_to: u64,
+}
+
 /// The writer's memory.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -102,6 +117,7 @@ pub(crate) struct Core {
     /// By class, as the rows of `off_queue` name it.
     pub letters: [Total; 3],
     pub parked_bytes: u64,
+    pub receipts: Receipts,
     /// Where the search for chunks worth cleaning goes on.
     pub clean_from: u64,
     /// Fingerprint of a device to its account: so that most events cost no look-up and no write on disk.
@@ -150,6 +166,7 @@ impl Core {
             forgotten: BTreeSet::new(),
             letters: [Total::default(); 3],
             parked_bytes: 0,
+            receipts: Receipts::default(),
             clean_from: 0,
             devices: Recent::new(DEVICES_AT_HAND),
             tombstones_cleaned_at: Millis(0),

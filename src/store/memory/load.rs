@@ -22,6 +22,7 @@ use crate::store::rows::chunk::Chunk;
 use crate::store::rows::facts::{Fact, Paused};
 use crate::store::rows::freshness::Rhythms;
 use crate::store::rows::ids::IdRow;
+use crate::store::rows::receipt::{Erasing, ReceiptRow};
 use crate::store::rows::row::Table;
 use crate::store::rows::small::{Progress, QueueRow, UserRow};
 use crate::store::rows::text::to_u32;
@@ -52,6 +53,7 @@ pub(crate) fn read(db: &Db, configured: &[QueueSpec]) -> Result<Loaded, Fault> {
     load_paused(&read, &mut loaded.queues)?;
     load_log(&read, &mut loaded)?;
     load_attempts(&read, &mut loaded.queues)?;
+    load_receipts(&read, &mut loaded.core)?;
     loaded.core.forgotten = forgotten(&loaded);
     Ok(loaded)
 }
@@ -295,6 +297,22 @@ fn load_aside(read: &View, core: &mut Core) -> Result<Vec<Parked>, Fault> {
     }
     parked.sort_unstable_by_key(|p| p.0);
     Ok(parked)
+}
+
+/// Only where they lie and what they take: what they say is read when somebody asks.
+fn load_receipts(read: &View, core: &mut Core) -> Result<(), Fault> {
+    let receipts = &mut core.receipts;
+    for found in read.table::<ReceiptRow>()?.range(..)? {
+        let found = found?;
+        let number = found.key()?;
+        if receipts.bytes == 0 {
+            receipts.first = number;
+        }
+        receipts.next = number.saturating_add(1);
+        receipts.bytes += found.bytes().len() as u64;
+    }
+    Erasing(receipts.erasing) = read.row(Erasing::NAME)?.unwrap_or_default();
+    Ok(())
 }
 
 fn load_attempts(read: &View, queues: &mut Queues) -> Result<(), Fault> {

@@ -39,6 +39,13 @@ impl Silence {
     }
 }
 
+/// Bounds of what is noted of events; with no bytes nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiptBounds {
+    pub max_age: Duration,
+    pub max_bytes: u64,
+}
+
 /// A configured queue, as far as the store needs to know it.
 #[derive(Debug, Clone)]
 pub struct QueueSpec {
@@ -71,5 +78,6 @@ pub struct Options {
     pub unrouted: Bounds,
     pub quarantined: Bounds,
     pub silence: Silence,
+    pub receipts: ReceiptBounds,
     pub queues: Vec<QueueSpec>,
 }

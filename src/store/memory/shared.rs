@@ -80,6 +80,7 @@ pub struct Stats {
     /// Size of the file.
     pub file_bytes: AtomicU64,
     pub aside_bytes: AtomicU64,
+    pub receipt_bytes: AtomicU64,
     pub held_events: AtomicU64,
     pub dead_events: AtomicU64,
     pub unrouted_events: AtomicU64,
@@ -139,6 +140,7 @@ impl Stats {
         let used = [
             get(&self.log_bytes),
             get(&self.aside_bytes),
+            get(&self.receipt_bytes),
             get(&self.ids) * ID_BYTES,
             accounts * ACCOUNT_BYTES,
         ];

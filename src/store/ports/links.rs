@@ -1,7 +1,7 @@
 //! The port of links: accounts, their users, their tokens, and claims.
 
 use crate::store::command::Claimable;
-use crate::store::txn::{forget, import};
+use crate::store::txn::{forget, import, receipts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +82,7 @@ impl Links {
             Err(refusal) => return Ok(Err(refusal)),
         };
         while self.0.submit(move |txn| forget::drop_events_of(txn, number, STEP)).await? {}
+        while self.0.submit(receipts::erase).await? {}
         Ok(Ok(()))
     }
 

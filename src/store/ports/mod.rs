@@ -7,8 +7,10 @@ mod inbox;
 mod links;
 mod outbox;
 mod queues;
+mod receipts;
 
 pub use inbox::Inbox;
 pub use links::Links;
 pub use outbox::Outbox;
 pub use queues::Queues;
+pub use receipts::Receipts;

@@ -14,6 +14,7 @@ use crate::store::command::{
     Lease, LeaseRequest, Leased, Letter, LetterFilter, LetterId, LettersDone, Outcome, PauseChange,
     QueueLately, QueueView,
 };
+use crate::store::kv::error::Fault;
 use crate::store::memory::follow::Follower;
 use crate::store::memory::shared::{QueueState, Shared};
 use crate::store::read::reader;
@@ -28,7 +29,7 @@ use crate::{clock, failpoint};
 
 /// Where events wait for their consumers.
 #[derive(Debug, Clone)]
-pub struct Queues(pub(crate) Arc<Handle>);
+pub struct Queues(pub(crate) Arc<Handle>, pub(crate) Actor);
 
 /// A lease whose events are being read. It goes back when its caller leaves before it has them.
 struct Reading<'a> {
@@ -53,6 +54,19 @@ impl Drop for Reading<'_> {
 }
 
 impl Queues {
+    /// The same, for what `actor` causes.
+    #[must_use]
+    pub fn by(&self, actor: Actor) -> Self {
+        Self(Arc::clone(&self.0), actor)
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Txn<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.submit_by(self.1.clone(), run).await
+    }
+
     /// Leases the oldest free events of a queue; nothing when none is free, or the queue is paused. The lease's id is its fence: nobody settles an
     /// event under it after it has lost it.
     ///
@@ -148,8 +162,7 @@ impl Queues {
         }
         let mut settled = returned.len();
         if !settlements.is_empty() {
-            settled +=
-                self.0.submit(move |txn| settle::settle(txn, number, Some(lease), &settlements)).await?;
+            settled += self.submit(move |txn| settle::settle(txn, number, Some(lease), &settlements)).await?;
             failpoint!("store.settled");
         }
         // Only now, because a lane given back earlier would hand out again what is settled here.
@@ -207,7 +220,7 @@ impl Queues {
         pause: bool,
     ) -> Result<Option<PauseChange>, StoreError> {
         let name = queue.clone();
-        self.0.submit(move |txn| pause::set_paused(txn, &name, pause)).await
+        self.submit(move |txn| pause::set_paused(txn, &name, pause)).await
     }
 
     /// The newest waiting events of a queue, ascending, without taking them; no more than take `max_bytes`, but one.
@@ -276,8 +289,7 @@ impl Queues {
         loop {
             let name = queue.clone();
             let before = self.list().into_iter().find(|q| q.name == name).map_or(0, |q| q.waiting);
-            let Some(left) = self.0.submit(move |txn| retention::remove_queue(txn, &name, STEP)).await?
-            else {
+            let Some(left) = self.submit(move |txn| retention::remove_queue(txn, &name, STEP)).await? else {
                 return Ok(dropped);
             };
             dropped = Some(dropped.unwrap_or(0) + before.saturating_sub(left));
@@ -340,7 +352,7 @@ impl Queues {
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
-        self.0.submit(move |txn| letters::letters_step(txn, LetterAction::Replay, &filter, after, STEP)).await
+        self.submit(move |txn| letters::letters_step(txn, LetterAction::Replay, &filter, after, STEP)).await
     }
 
     /// Drops letters for good; one step from `after` on.
@@ -352,7 +364,7 @@ impl Queues {
         filter: LetterFilter,
         after: Option<LetterId>,
     ) -> Result<LettersDone, StoreError> {
-        self.0.submit(move |txn| letters::letters_step(txn, LetterAction::Drop, &filter, after, STEP)).await
+        self.submit(move |txn| letters::letters_step(txn, LetterAction::Drop, &filter, after, STEP)).await
     }
 }
 

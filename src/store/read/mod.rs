@@ -2,4 +2,5 @@
 
 pub(crate) mod reader;
 pub(crate) mod readers;
+pub(crate) mod receipts;
 pub(crate) mod snapshot;

@@ -12,6 +12,7 @@ pub(crate) mod fields;
 pub(crate) mod freshness;
 pub(crate) mod ids;
 pub(crate) mod journal;
+pub(crate) mod receipt;
 pub(crate) mod row;
 pub(crate) mod small;
 pub(crate) mod text;

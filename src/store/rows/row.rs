@@ -132,11 +132,15 @@ pub(crate) enum Table {
     Queues,
     /// Block of accounts to when their webhooks came.
     Freshness,
+    /// Row number to what one commit did to events.
+    Receipts,
+    /// (Kind, number) to an act of a caller of the admin API.
+    Audit,
 }
 
 impl Table {
     /// All of them, in their order, with their names in the file.
-    pub(crate) const ALL: [(Self, &'static str); 19] = [
+    pub(crate) const ALL: [(Self, &'static str); 21] = [
         (Self::Meta, "meta"),
         (Self::Chunks, "chunks"),
         (Self::Ids, "ids"),
@@ -156,6 +160,8 @@ impl Table {
         (Self::Devices, "devices"),
         (Self::Queues, "queues"),
         (Self::Freshness, "freshness"),
+        (Self::Receipts, "receipts"),
+        (Self::Audit, "audit"),
     ];
 
     pub(crate) fn name(self) -> &'static str {

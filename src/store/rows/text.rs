@@ -52,3 +52,11 @@ pub(super) fn get_text(from: &mut &[u8]) -> Option<Option<String>> {
 pub(super) fn get_id<T, E>(from: &mut &[u8], parse: impl Fn(&str) -> Result<T, E>) -> Option<Option<T>> {
     get_text(from)?.map(|text| parse(&text).ok()).map_or(Some(None), |id| id.map(Some))
 }
+
+/// Reads a text that is there, where it lies.
+pub(super) fn get_str<'r>(from: &mut &'r [u8]) -> Option<&'r str> {
+    let len = from.try_get_u16().ok()?;
+    let (text, rest) = from.split_at_checked(usize::from(len)).filter(|_| len != NONE)?;
+    *from = rest;
+    str::from_utf8(text).ok()
+}

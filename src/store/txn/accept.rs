@@ -2,11 +2,12 @@
 
 use super::routing::Destination;
 use super::transaction::Txn;
-use super::{accounts, chunks, devices, held, ids, keys, letters, links, routing, tombstones};
+use super::{accounts, chunks, devices, held, ids, keys, letters, links, receipts, routing, tombstones};
 use crate::domain::cloudevent::Mark;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId};
 use crate::domain::link::{Event as Link, Owner};
+use crate::domain::receipt::{Destination as To, Origin};
 use crate::domain::time::Millis;
 use crate::store::command::{Accepted, Class, Incoming};
 use crate::store::kv::error::{Fault, StoreError};
@@ -27,7 +28,7 @@ pub(crate) fn accept(
     txn: &mut Txn<'_>,
     incoming: &mut Incoming,
 ) -> Result<Result<Accepted, StoreError>, Fault> {
-    let Incoming { event, identity, related, anomaly } = incoming;
+    let Incoming { event, identity, related, anomaly, origin } = incoming;
     let silence = &txn.shared.options.silence;
     txn.core.freshness.intake_heard(txn.now, silence);
     if let Some(before) = ids::seen(txn, &identity.id)? {
@@ -68,6 +69,8 @@ pub(crate) fn accept(
     if let Some(anomaly) = anomaly {
         txn.counts.quarantined += 1;
         let seq = letters::put_letter(txn, Class::Quarantined, NO_ACCOUNT, NO_USER, event, anomaly)?;
+        let place = (seq, NO_ACCOUNT, NO_USER);
+        receipts::kept(txn, place, event, origin, To::Quarantined, Vec::new())?;
         return Ok(Ok(Accepted::Quarantined { seq }));
     }
     let whose = if learn(txn, event, related, whose.account)? {
@@ -75,7 +78,7 @@ pub(crate) fn accept(
     } else {
         whose
     };
-    place(txn, event, whose).map(Ok)
+    place(txn, event, origin, whose).map(Ok)
 }
 
 /// Finds the account, by its id or by the device, and its user; an account seen for the first time gets a number.
@@ -165,7 +168,13 @@ fn learn(txn: &mut Txn<'_>, event: &Event, related: &[DeviceId], account: u32) -
     Ok(effects.is_some_and(|effects| effects.release))
 }
 
-fn place(txn: &mut Txn<'_>, event: &Event, Whose { account, owner }: Whose) -> Result<Accepted, Fault> {
+fn place(
+    txn: &mut Txn<'_>,
+    event: &Event,
+    origin: &Origin,
+    Whose { account, owner }: Whose,
+) -> Result<Accepted, Fault> {
+    let of = |seq| (seq, account, owner.user());
     let Destination { queues, hold } = routing::destination(txn, event, account, owner);
     if queues.is_empty() && !hold {
         txn.counts.unrouted += 1;
@@ -174,6 +183,7 @@ fn place(txn: &mut Txn<'_>, event: &Event, Whose { account, owner }: Whose) -> R
             _ => "no queue wants it",
         };
         let seq = letters::put_letter(txn, Class::Unrouted, account, owner.user(), event, why)?;
+        receipts::kept(txn, of(seq), event, origin, To::Unrouted, queues)?;
         return Ok(Accepted::Unrouted { seq });
     }
     let count = queues.len();
@@ -184,6 +194,8 @@ fn place(txn: &mut Txn<'_>, event: &Event, Whose { account, owner }: Whose) -> R
         routing::publish(txn, seq, &queues, event);
         seq
     };
+    let to = if hold { To::Held } else { To::Queued };
+    receipts::kept(txn, of(seq), event, origin, to, queues.clone())?;
     if !hold {
         return Ok(Accepted::Queued { seq, account: event.account.clone(), queues: count });
     }

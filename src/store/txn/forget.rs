@@ -1,7 +1,7 @@
 //! An account is forgotten: its keys at once, its events step by step.
 
 use super::transaction::{Left, Txn};
-use super::{chunks, held, links, tombstones};
+use super::{chunks, held, links, receipts, tombstones};
 use crate::domain::ids::AccountId;
 use crate::domain::link::Event;
 use crate::logging::audit::What;
@@ -27,6 +27,7 @@ pub(crate) fn forget(txn: &mut Txn<'_>, account: &AccountId) -> Result<Result<u3
         txn.note(What::AccountForgotten, |_, entry| Ok(entry.of(account)))?;
     }
     txn.core.forgotten.insert(number);
+    receipts::begin_erasing(txn, number)?;
     Ok(Ok(number))
 }
 

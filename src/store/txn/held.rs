@@ -1,10 +1,11 @@
 //! Events that wait for a user of their account: held, released in order, or buried.
 
 use super::transaction::Txn;
-use super::{accounts, chunks, keys, letters, off_queue, routing, tombstones};
+use super::{accounts, chunks, keys, letters, off_queue, receipts, routing, tombstones};
 use crate::domain::cloudevent::Mark;
 use crate::domain::event::Event;
 use crate::domain::link::{Owner, Tenure};
+use crate::domain::receipt::{Ending, Renewal};
 use crate::domain::released::Released;
 use crate::failpoint;
 use crate::store::command::Class;
@@ -62,6 +63,7 @@ pub(crate) fn bury_held(txn: &mut Txn<'_>, seq: u64, why: &str) -> Result<(), Fa
         return Ok(());
     };
     txn.counts.dead += 1;
+    receipts::left(txn, (0, event.account, seq), Ending::Dead, why)?;
     off_queue::bury(txn, Class::Dead, 0, &Aside { detail: why.to_owned(), ..aside })
 }
 
@@ -137,13 +139,16 @@ fn hand_over(
     txn.counts.released += 1;
     if !queues.is_empty() {
         txn.released.to_queues(txn.core.queue_names(&queues));
-        let seq = chunks::append(txn, number, user, &event, queues.clone())?;
-        routing::publish(txn, seq, &queues, &event);
+        let to = chunks::append(txn, number, user, &event, queues.clone())?;
+        routing::publish(txn, to, &queues, &event);
+        receipts::renewed(txn, (seq, to), (number, user), Renewal::Released, queues)?;
     } else if aside.queues.is_empty() {
         txn.released.add(Released { events: 1, unrouted: 1, ..Released::default() });
         txn.counts.unrouted += 1;
-        letters::put_letter(txn, Class::Unrouted, number, user, &event, "no queue wants it")?;
+        let to = letters::put_letter(txn, Class::Unrouted, number, user, &event, "no queue wants it")?;
+        receipts::renewed(txn, (seq, to), (number, user), Renewal::Released, Vec::new())?;
     } else {
+        receipts::renewed(txn, (seq, seq), (number, user), Renewal::Released, Vec::new())?;
         txn.released.add(Released { events: 1, delivered_before: 1, ..Released::default() });
     }
     Ok(())

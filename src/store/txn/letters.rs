@@ -4,10 +4,11 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::RangeBounds;
 
 use super::transaction::Txn;
-use super::{accounts, chunks, devices, keys, off_queue, routing};
+use super::{accounts, chunks, devices, keys, off_queue, receipts, routing};
 use crate::domain::cloudevent::Mark;
 use crate::domain::event::Event;
 use crate::domain::ids::QueueName;
+use crate::domain::receipt::Renewal;
 use crate::domain::time::Millis;
 use crate::store::command::{Class, LetterFilter, LetterId, LettersDone};
 use crate::store::kv::error::Fault;
@@ -90,7 +91,7 @@ pub(crate) fn letters_step(
             continue;
         }
         let done = match action {
-            LetterAction::Drop => off_queue::remove_letter(txn, key)?.is_some(),
+            LetterAction::Drop => off_queue::drop_letter(txn, key, "by hand")?,
             LetterAction::Replay => replay(txn, key, id)?,
         };
         if done { out.done += 1 } else { out.refused += 1 }
@@ -134,8 +135,9 @@ fn replay(txn: &mut Txn<'_>, key: AsideKey, id: LetterId) -> Result<bool, Fault>
         return Ok(false);
     }
     off_queue::remove_letter(txn, key)?;
-    let seq = chunks::append(txn, account, user, &event, queues.clone())?;
-    routing::publish(txn, seq, &queues, &event);
+    let to = chunks::append(txn, account, user, &event, queues.clone())?;
+    routing::publish(txn, to, &queues, &event);
+    receipts::renewed(txn, (seq, to), (account, user), Renewal::Replayed, queues)?;
     Ok(true)
 }
 

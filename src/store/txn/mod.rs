@@ -19,6 +19,7 @@ pub(crate) mod letters;
 pub(crate) mod links;
 pub(crate) mod off_queue;
 pub(crate) mod pause;
+pub(crate) mod receipts;
 pub(crate) mod refresh;
 pub(crate) mod retention;
 pub(crate) mod rivals;

@@ -1,7 +1,8 @@
 //! Records outside the log inside a transaction: put aside, taken back, buried, and dropped from their old end.
 
-use super::accounts;
 use super::transaction::Txn;
+use super::{accounts, receipts};
+use crate::domain::receipt::Ending;
 use crate::logging::audit::{Entry, What};
 use crate::store::command::Class;
 use crate::store::kv::error::Fault;
@@ -43,7 +44,7 @@ fn note_dead(txn: &mut Txn<'_>, queue: u16, aside: &Aside) -> Result<(), Fault> 
 
 pub(crate) fn drop_oldest_letter(txn: &mut Txn<'_>, class: Class) -> Result<bool, Fault> {
     let Some(key) = oldest_letter(txn, class)? else { return Ok(false) };
-    remove_letter(txn, key)?;
+    drop_letter(txn, key, "beyond the bounds of its class")?;
     txn.counts.dropped += 1;
     Ok(true)
 }
@@ -52,6 +53,13 @@ pub(crate) fn oldest_letter(txn: &mut Txn<'_>, class: Class) -> Result<Option<As
     let class = class as u8;
     let mut range = txn.tables.range::<Aside>((class, 0, 0, 0)..=(class, u64::MAX, u64::MAX, u32::MAX))?;
     Ok(range.next().transpose()?.map(|found| found.key()).transpose()?)
+}
+
+/// Drops a letter for good. Whether it was there.
+pub(crate) fn drop_letter(txn: &mut Txn<'_>, key: AsideKey, why: &str) -> Result<bool, Fault> {
+    let Some(Aside { seq, account, .. }) = remove_letter(txn, key)? else { return Ok(false) };
+    receipts::left(txn, (u16::try_from(key.3).unwrap_or(0), account, seq), Ending::Dropped, why)?;
+    Ok(true)
 }
 
 pub(crate) fn remove_letter(txn: &mut Txn<'_>, key: AsideKey) -> Result<Option<Aside>, Fault> {

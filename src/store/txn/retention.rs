@@ -2,8 +2,9 @@
 
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
-use super::{accounts, chunks, forget, freshness, held, ids, off_queue, pause, settle, tombstones};
+use super::{accounts, chunks, forget, freshness, held, ids, off_queue, pause, receipts, settle, tombstones};
 use crate::domain::ids::QueueName;
+use crate::domain::receipt::Ending;
 use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::store::command::{Class, Outcome};
@@ -36,8 +37,9 @@ pub(crate) fn maintain(txn: &mut Txn<'_>, may_expire: bool) -> Result<bool, Faul
     if drop_forgotten(txn)? {
         return Ok(true);
     }
-    let mut more = clean(txn)?;
+    let mut more = receipts::erase(txn)? | clean(txn)?;
     if may_expire {
+        more |= receipts::expire(txn)?;
         tombstones::expire(txn)?;
         more |= expire_ids(txn)?;
         more |= expire_waiting(txn)?;
@@ -216,6 +218,7 @@ pub(crate) fn remove_queue(txn: &mut Txn<'_>, name: &QueueName, limit: usize) ->
         }
         chunks::mark_done(txn, queue, seq, failed)?;
         txn.leave(queue, account, seq, Left::Dropped);
+        receipts::left(txn, (queue, account, seq), Ending::Dropped, "its queue was removed")?;
     }
     if left == 0 {
         // Letters and held events still name the number: a queue that got it later would get what is not meant for it.

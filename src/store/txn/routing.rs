@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::transaction::Txn;
-use super::{accounts, chunks, keys};
+use super::{accounts, chunks, keys, receipts};
 use crate::domain::event::Event;
 use crate::domain::link::{LinkState, Owner};
+use crate::domain::receipt::{self, Origin};
 use crate::domain::routing::Fate;
 use crate::domain::time::Millis;
 use crate::store::command::Published;
@@ -76,5 +77,12 @@ pub(crate) fn announce(
     }
     let seq = chunks::append(txn, number, holder, &event, queues.clone())?;
     publish(txn, seq, &queues, &event);
-    Ok(())
+    receipts::kept(
+        txn,
+        (seq, number, holder),
+        &event,
+        &Origin::default(),
+        receipt::Destination::Queued,
+        queues,
+    )
 }

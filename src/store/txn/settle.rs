@@ -1,7 +1,8 @@
 //! Makes the outcome of a delivery durable: done, failed and to be tried again, or to the dead letters.
 
 use super::transaction::{Left, Staged, Txn};
-use super::{chunks, off_queue};
+use super::{chunks, off_queue, receipts};
+use crate::domain::receipt::Ending;
 use crate::domain::time::Millis;
 use crate::store::command::{Class, Outcome};
 use crate::store::kv::error::Fault;
@@ -43,6 +44,7 @@ pub(crate) fn settle(
             Outcome::Done => {
                 chunks::mark_done(txn, queue, *seq, failures > 0)?;
                 txn.leave(queue, *account, *seq, Left::Delivered);
+                receipts::left(txn, (queue, *account, *seq), Ending::Delivered, "")?;
             }
             Outcome::Dead { why } => bury_waiting(txn, queue, *account, *seq, failures, why)?,
             Outcome::Failed { why, .. } if failures + 1 >= max_attempts => {
@@ -93,6 +95,7 @@ fn note_failure(
     let attempts = Attempts { account, failures, due, why: cut(why) };
     txn.tables.put((queue, seq), &attempts)?;
     txn.failed.insert((queue, seq));
+    receipts::failed(txn, (queue, account, seq), failures, due, &attempts.why)?;
     let why = attempts.why;
     txn.staged.push(Staged::Failed { queue, account, seq, failures, due, why });
     Ok(())
@@ -109,6 +112,7 @@ pub(crate) fn bury_waiting(
 ) -> Result<(), Fault> {
     let (sealed, user, at) = chunks::sealed_record(txn, queue, account, seq)?;
     let aside = Aside { seq, account, user, at, queues: vec![queue], failures, detail: cut(why), sealed };
+    receipts::left(txn, (queue, account, seq), Ending::Dead, &aside.detail)?;
     off_queue::bury(txn, Class::Dead, queue, &aside)?;
     chunks::mark_done(txn, queue, seq, failures > 0)?;
     txn.leave(queue, account, seq, Left::Dead);

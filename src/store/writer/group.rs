@@ -435,7 +435,8 @@ impl Writer {
         }
         let held_before = seconds(now.minus(self.shared.options.held.max_age));
         let held = self.core.held.first_key_value().is_some_and(|(_, event)| event.at < held_before);
-        held || !self.core.forgotten.is_empty() || self.shared.queues().values().any(|q| is_queue_due(q, now))
+        let to_erase = !self.core.forgotten.is_empty() || !self.core.receipts.erasing.is_empty();
+        held || to_erase || self.shared.queues().values().any(|q| is_queue_due(q, now))
     }
 
     fn warn_of_short_memory(&mut self, now: Millis) {
@@ -468,6 +469,7 @@ impl Writer {
         set(&stats.ids, core.seen.len());
         set(&stats.log_bytes, core.log_bytes);
         set(&stats.aside_bytes, core.aside_bytes());
+        set(&stats.receipt_bytes, core.receipts.bytes);
         set(&stats.held_events, core.held.len() as u64);
         let letters = |class: Class| core.letters[usize::from(class as u8 - Class::Dead as u8)].events;
         set(&stats.dead_events, letters(Class::Dead));

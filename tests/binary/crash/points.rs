@@ -51,6 +51,9 @@ pub(crate) const EXPIRING: &str = "store.expiring";
 /// Passed while data keys are put under another master key.
 pub(crate) const REWRAPPING: &str = "store.rewrapping";
 
+/// Passed while the receipts of a forgotten account are erased.
+pub(crate) const ERASING: &str = "store.erasing_receipts";
+
 /// Passed by each backup, in this order.
 pub(crate) const BACKING_UP: &[&str] = &["backup.rows", "backup.written", "backup.checked"];
 

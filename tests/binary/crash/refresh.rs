@@ -10,7 +10,7 @@ use ringhookd::clock;
 use ringhookd::domain::freshness::Expected;
 use ringhookd::domain::ids::AccountId;
 use ringhookd::sim::{Options as RingOptions, Policy, Ring};
-use ringhookd::store::{Bounds, HeldBounds, Options, Silence, Store, Which};
+use ringhookd::store::{Bounds, HeldBounds, Options, ReceiptBounds, Silence, Store, Which};
 use ringhookd::vault::Vault;
 use serde_json::{Value, json};
 
@@ -201,6 +201,7 @@ fn options() -> Options {
         unrouted: bounds,
         quarantined: bounds,
         silence: Silence::new(Expected::Never, Expected::Never),
+        receipts: ReceiptBounds { max_age: PATIENCE, max_bytes: 1 << 20 },
         queues: Vec::new(),
     }
 }

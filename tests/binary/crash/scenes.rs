@@ -11,8 +11,8 @@ use ringhookd::store::LOG_BYTES as LOG;
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, Installed};
-use super::event::Event;
-use super::points::{CREATING, EXPIRING, REWRAPPING};
+use super::event::{Event, account_name};
+use super::points::{CREATING, ERASING, EXPIRING, REWRAPPING};
 use super::sender::user_entry;
 use crate::support::configuration::OPEN_QUEUE;
 use crate::support::http::Client;
@@ -178,6 +178,36 @@ fn a_rotation_that_was_cut_off_loses_no_key() {
     expected.sort();
     found.sort();
     assert_eq!(found, expected);
+}
+
+/// The receipts of a forgotten account are gone in the end, however often that was cut off.
+#[test]
+fn receipts_of_a_forgotten_account_are_erased_though_that_was_cut_off() {
+    let installed = Installed::new(OPEN_QUEUE);
+    let (mut daemon, address) = installed.start();
+    (0..3).for_each(|n| post(address, Event { account: 0, n }));
+    assert!(receipt_bytes(&installed) > 0);
+    daemon.kill();
+    let mut daemon = installed.spawn(Some(&format!("{ERASING}:kill")));
+    assert!(installed.ready(&mut daemon).is_some(), "{}", daemon.log());
+    let path = format!("/v1/accounts/{}", account_name(0));
+    assert!(try_call(&installed, "DELETE", &path, "").is_err());
+    assert_killed(&mut daemon, ERASING);
+    killed_at(&installed, &format!("{ERASING}:kill"));
+    let (_daemon, _) = installed.start();
+    let deadline = clock::instant() + ENDS_WITHIN;
+    while receipt_bytes(&installed) > 0 && clock::instant() < deadline {
+        sleep(Duration::from_millis(50));
+    }
+    assert_eq!(receipt_bytes(&installed), 0);
+}
+
+fn receipt_bytes(installed: &Installed) -> u64 {
+    let mut client = Client::unix(&installed.socket()).unwrap();
+    let (_, text) = client.send("GET", "/v1/metrics", "", b"").unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("ringhookd_receipt_bytes "));
+    line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
 }
 
 /// Starts a daemon that has to die at that point.

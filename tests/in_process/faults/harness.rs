@@ -8,6 +8,7 @@ use std::time::Duration;
 use ringhookd::domain::dedup::Identity;
 use ringhookd::domain::event::Event;
 use ringhookd::domain::ids::DeviceId;
+use ringhookd::domain::receipt::Origin;
 use ringhookd::domain::routing::{Filter, Selection};
 use ringhookd::domain::time::Millis;
 use ringhookd::store::{
@@ -242,7 +243,13 @@ impl StoreHarness {
             time: Some(self.now),
             ..Event::unread(key, body.into(), self.now)
         };
-        Incoming { event, identity, related: Vec::new(), anomaly: odd.then_some("not understood") }
+        Incoming {
+            event,
+            identity,
+            related: Vec::new(),
+            anomaly: odd.then_some("not understood"),
+            origin: Origin::default(),
+        }
     }
 
     fn copies(&self, incoming: &Incoming) -> BTreeMap<&'static str, Copy_> {

@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["tokens"],
     &["outbound"],
     &["http", "ring_api", "store"],
-    &["vault", "telemetry", "logging", "config", "http_client"],
+    &["vault", "telemetry", "logging", "config", "http_client", "requests"],
     &["clock", "randomness", "failpoint", "access", "tls"],
     &["domain"],
 ];
