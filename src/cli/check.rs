@@ -2,10 +2,10 @@
 
 mod connect;
 mod event;
+mod ports;
 mod reach;
 mod sense;
 
-use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use self::connect::Tried;
 pub(super) use self::event::Wishes;
+use self::ports::{Holder, Said};
 use super::args::Common;
 use super::failure::Failure;
 use super::output::Output;
@@ -33,6 +34,8 @@ struct Findings {
     notes: Vec<String>,
     /// Where they were to be tried.
     receivers: Vec<Tried>,
+    /// Who has the store, where somebody has it.
+    holder: Option<Holder>,
 }
 
 /// Exit 1 with every problem listed.
@@ -54,7 +57,7 @@ pub(super) fn run(common: &Common, event: Option<&Wishes>, connect: bool) -> Res
         }
         Err(error) => found.problems.push(error.to_string()),
     }
-    let Findings { problems, notes, receivers } = found;
+    let Findings { problems, notes, receivers, .. } = found;
     let is_well = problems.is_empty() && receivers.iter().all(Tried::is_well);
     if out.json {
         let mut item = json!({"ok": is_well, "problems": problems, "notes": notes});
@@ -87,8 +90,7 @@ impl Findings {
             self.problems.push(error.to_string());
         }
         self.writable("tokens.guard_folder", &config.tokens.guard_folder);
-        self.address("listen", Some(config.listen));
-        self.address("metrics.listen", config.metrics_listen);
+        self.addresses(config);
         for queue in &config.queues {
             // A spool would make its folder.
             if queue.kind.has_receiver()
@@ -159,6 +161,7 @@ impl Findings {
             Ok(()) => {}
             Err(Error::Store(StoreError::InUse { holder, .. })) => {
                 self.notes.push(format!("the store is in use by {holder}, so it was not looked at"));
+                self.holder = Some(Holder(holder));
             }
             Err(error) => self.problems.push(error.to_string()),
         }
@@ -183,11 +186,17 @@ impl Findings {
         self.notes.push(format!("there is no store in {} yet; serve makes {makes}", folder.display()));
     }
 
-    /// An address has to be one of this machine's. Its port is the daemon's own while that runs.
-    fn address(&mut self, what: &str, address: Option<SocketAddr>) {
-        let Some(address) = address else { return };
-        if let Err(error) = TcpListener::bind((address.ip(), 0)) {
-            self.problems.push(format!("{what} = \"{address}\": can't be listened on: {error}"));
+    /// An address has to be one of this machine's, and free, or the daemon's own while that runs.
+    fn addresses(&mut self, config: &Config) {
+        let holder = self.holder.take();
+        let metrics = config.metrics_listen.map(|address| ("metrics.listen", address));
+        let api = config.api_listeners.iter().map(|listener| ("socket: listen", listener.address));
+        for (what, address) in [("listen", config.listen)].into_iter().chain(metrics).chain(api) {
+            match ports::look(what, address, holder.as_ref()) {
+                Some(Said::Problem(problem)) => self.problems.push(problem),
+                Some(Said::Note(note)) => self.notes.push(note),
+                None => {}
+            }
         }
     }
 

@@ -1,10 +1,14 @@
 //! Which events a queue takes: filters over type, sub type, user, account, device, and values inside the body.
 
+mod sense;
+
 use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use serde_json::Value;
 use thiserror::Error;
+
+pub use self::sense::RING_KINDS;
 
 /// Why a text can't be a pattern of event types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

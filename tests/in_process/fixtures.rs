@@ -1,9 +1,11 @@
 //! Our code accepts and understands what another HMAC implementation signed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use ringhookd::domain::envelope::{self, Envelope};
+use ringhookd::domain::routing::RING_KINDS;
 use ringhookd::domain::signature::{Keys, Signature, sign};
 
 struct Fixture {
@@ -34,6 +36,16 @@ fn fixtures() -> Vec<Fixture> {
 fn understood(name: &str) -> Envelope {
     let body = fs::read(folder().join("events").join(name).with_extension("json")).unwrap();
     envelope::parse(&body).unwrap()
+}
+
+#[test]
+fn every_type_of_the_fixtures_is_known_and_no_other() {
+    let kind = |fixture: Fixture| {
+        let body: serde_json::Value = serde_json::from_slice(&fixture.body).unwrap();
+        body["data"]["type"].as_str().unwrap().to_owned()
+    };
+    let kinds: BTreeSet<String> = fixtures().into_iter().map(kind).collect();
+    assert!(kinds.iter().map(String::as_str).eq(RING_KINDS));
 }
 
 #[test]

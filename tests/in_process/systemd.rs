@@ -68,6 +68,22 @@ fn configured_secrets_are_the_credentials_of_the_unit() {
 }
 
 #[test]
+fn check_runs_by_one_line_with_the_users_folders_and_credentials_of_the_unit() {
+    let line = README.lines().find(|line| line.trim_start().starts_with("systemd-run ")).unwrap();
+    for key in ["DynamicUser", "User", "StateDirectory"] {
+        assert!(line.contains(&format!("{key}={}", values(SERVICE, key)[0])), "{key}");
+    }
+    let (_, names) = line.split_once("for name in ").unwrap();
+    let names: Vec<_> = names.split(';').next().unwrap().split(' ').collect();
+    let pattern = "-p LoadCredentialEncrypted=$name:/etc/credstore.encrypted/ringhookd.$name";
+    assert!(line.contains(pattern));
+    let given = names.iter().map(|name| pattern.split_once('=').unwrap().1.replace("$name", name));
+    assert!(given.eq(values(SERVICE, "LoadCredentialEncrypted").into_iter().map(str::to_owned)));
+    let serve = values(SERVICE, "ExecStart")[0];
+    assert!(line.ends_with(&serve.replace(" serve ", " check ")), "{line}");
+}
+
+#[test]
 fn configured_paths_are_writable_in_the_sandbox() {
     let all = |key| settings().filter(move |(k, _)| *k == key).map(|(_, value)| value.trim_matches('"'));
     let state = words(SERVICE, "StateDirectory");

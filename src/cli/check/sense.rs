@@ -1,4 +1,4 @@
-//! Settings that are sound and can hardly be meant: values of an example, sockets for nobody, a disk without room.
+//! Settings that are sound and can hardly be meant: values of an example, sockets for nobody, filters that nothing passes, a disk without room.
 
 use rustix::fs::statvfs;
 
@@ -16,7 +16,11 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     let sockets = sockets.map(|socket| {
         format!("socket {}: calls allows nothing: name calls, or take the socket out", socket.path.display())
     });
-    ring.chain(sockets).chain(room(config)).collect()
+    let filters = config.queues.iter().filter_map(|queue| {
+        let why = queue.filter.contradiction()?;
+        Some(format!("queue {}: nothing can pass its filter: {why}", queue.name))
+    });
+    ring.chain(sockets).chain(filters).chain(room(config)).collect()
 }
 
 /// Settings that may be meant.
@@ -32,7 +36,12 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
         "no [[socket]] allows every call for all accounts: some commands can't be run, not even by you"
             .to_owned()
     });
-    none.into_iter().chain(nobody).collect()
+    let unknown = config.queues.iter().flat_map(|queue| {
+        queue.filter.unknown_types().map(|kind| {
+            format!("queue {}: types has {kind:?}, and Ring is not known to send such events", queue.name)
+        })
+    });
+    none.into_iter().chain(nobody).chain(unknown).collect()
 }
 
 fn allows_nothing(config: &Config, socket: &Socket) -> bool {
