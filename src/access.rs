@@ -1,4 +1,4 @@
-//! Who may enter, read and write a place in the file system, told so that an operator can mend it.
+//! Where a place in the file system is, and who may enter, read and write it, told so that an operator can mend it.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -11,6 +11,18 @@ use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgroups};
 const READ: u32 = 4;
 const WRITE: u32 = 2;
 const ENTER: u32 = 1;
+
+/// The path from the root on, where a relative one starts at `folder`. Every path that is shown has gone through here.
+pub fn absolute_in(folder: &Path, path: &Path) -> PathBuf {
+    let whole = folder.join(path);
+    // Also takes `./` away. It fails where the working directory is gone.
+    std::path::absolute(&whole).unwrap_or(whole)
+}
+
+/// The same of a path that starts at the working directory.
+pub fn absolute(path: &Path) -> PathBuf {
+    absolute_in(Path::new(""), path)
+}
 
 /// A user, as the permission bits of a file see one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +81,7 @@ impl Reader {
         let folder = path.parent().unwrap_or(path);
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         // As it is written, and where the symbolic links in it lead.
-        let written = std::path::absolute(folder).ok();
+        let written = Some(absolute(folder));
         let real = fs::canonicalize(folder).ok();
         let mut way: Vec<PathBuf> = Vec::new();
         for start in [written, real].into_iter().flatten() {

@@ -49,7 +49,7 @@ pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {
         {more}
         "#
     );
-    config::parse(&text).map_err(|problems| format!("{problems:?}").into())
+    config::parse(&text, folder).map_err(|problems| format!("{problems:?}").into())
 }
 
 /// What is put into a store before anything is measured.

@@ -4,11 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exec::work::Work;
 use super::simulate::Wishes;
+use crate::access;
 use crate::domain::ids::{IdError, UserId};
 
 /// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
@@ -21,11 +23,17 @@ pub(super) struct Args {
     pub(super) command: Command,
 }
 
+/// A file, from the root on, because so it is shown; `-` stays what it is.
+fn place() -> impl TypedValueParser<Value = PathBuf> {
+    let absolute = |path: PathBuf| if path.as_os_str() == "-" { path } else { access::absolute(&path) };
+    PathBufValueParser::new().map(absolute)
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Common {
     /// The daemon's configuration; other commands find its admin socket there [env: RINGHOOKD_CONFIG] [default:
     /// /etc/ringhookd/config.toml, if it is there].
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_parser = place())]
     pub(super) config: Option<PathBuf>,
     /// The admin socket of the running daemon [env: RINGHOOKD_SOCKET] [default: those in the configuration, else
     /// /run/ringhookd/admin.sock].
@@ -46,7 +54,7 @@ pub(super) enum Command {
     Check {
         /// Tell instead which queues this event would reach, why not the others, and the content that they would get: a body as
         /// Ring sends it.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = place())]
         event: Option<PathBuf>,
         /// Try the receiver of each queue besides: its name, connection, TLS and login, and a stream, table or right that is missing.
         ///
@@ -103,6 +111,7 @@ pub(super) enum Command {
     /// needs a socket with the right `backup` that sees all accounts.
     Backup {
         /// The file to make.
+        #[arg(value_parser = place())]
         file: PathBuf,
     },
     /// Give the disk back what the store's file does not use any more, while the daemon runs.
@@ -132,6 +141,7 @@ pub(super) enum Command {
     /// is refreshed before `ringhookd accept-restored`.
     Restore {
         /// A file that `ringhookd backup` wrote; - is standard input, which must be a file.
+        #[arg(value_parser = place())]
         file: PathBuf,
     },
     /// Go on with a restored store, though it is an older copy than the tokens that were in use.
@@ -184,7 +194,7 @@ pub(super) enum AccountsCommand {
     /// A refresh token can be exchanged once: whoever else uses this one ends the link.
     Import {
         /// Where to read; - is standard input. Tokens are never taken from an argument.
-        #[arg(value_name = "FILE", default_value = "-")]
+        #[arg(value_name = "FILE", default_value = "-", value_parser = place())]
         file: PathBuf,
         /// Also take over accounts that another user has.
         #[arg(long)]

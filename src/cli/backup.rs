@@ -17,8 +17,8 @@ use crate::store::{Backup, BackupHead, StoreError};
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(file: &Path, daemon: &Client, out: &mut Output) -> Result<(), Failure> {
-    let path = std::path::absolute(file)?;
-    let backup = Backup::begin(&path).map_err(failed)?;
+    let path = file;
+    let backup = Backup::begin(path).map_err(failed)?;
     let pieces = daemon.pieces("/v1/backup").await?;
     let (mut interrupted, mut terminated) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

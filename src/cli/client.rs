@@ -20,10 +20,10 @@ use super::args::Common;
 use super::failure::Failure;
 use super::places::Place;
 use crate::admin::MAX_WAIT;
-use crate::clock;
 use crate::config;
 use crate::http::body::{InFlightBytes, read};
 use crate::logging::text;
+use crate::{access, clock};
 
 /// Largest answer, and largest line of a stream, that is taken.
 const MAX_ANSWER: usize = 64 << 20;
@@ -264,7 +264,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Failure> {
 fn sockets_in(file: &Path) -> Result<Vec<PathBuf>, Failure> {
     let content = std::fs::read_to_string(file).map(Zeroizing::new);
     let content = content.map_err(|error| Failure::no(format!("can't read {}: {error}", file.display())))?;
-    let config = config::parse(&content).map_err(|problems| {
+    let config = config::parse(&content, file.parent().unwrap_or(file)).map_err(|problems| {
         let list = config::Problems { file: file.into(), list: problems };
         Failure::no(format!("the configuration is not valid:\n{list}"))
     })?;
@@ -276,6 +276,7 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> Failure {
         std::io::ErrorKind::PermissionDenied => "you may not use this socket",
         _ => "is the daemon running? --socket PATH or --config FILE says where",
     };
+    let socket = access::absolute(socket);
     Failure::no(format!("can't reach the daemon at {}: {error}; {hint}", socket.display()))
 }
 

@@ -102,7 +102,7 @@ fn configuration(folder: &Path, oauth: &Ring) -> Result<config::Config, DemoErro
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
         DemoError::Broken(list.join("; "))
     };
-    config::parse(&text).map_err(refused)
+    config::parse(&text, folder).map_err(refused)
 }
 
 struct Stage<'d> {

@@ -29,6 +29,7 @@ use self::work::Work;
 use super::client::Client;
 use super::failure::Failure;
 use super::stop::Stop;
+use crate::access;
 use crate::admin::MAX_WAIT;
 use crate::clock;
 
@@ -54,7 +55,7 @@ pub(super) struct Source<'a> {
 pub(super) async fn run(source: Source<'_>, work: Work, daemon: &Client) -> Result<(), Failure> {
     let mut stop = Stop::listen_with_hangup().map_err(|error| Failure::no(format!("signals: {error}")))?;
     let queue = Arc::new(Queue::new(daemon, source.name, source.user, work.lease));
-    let socket = std::path::absolute(daemon.socket()).unwrap_or_else(|_| daemon.socket().into());
+    let socket = access::absolute(daemon.socket());
     let kill_after = work.kill_after();
     let runner = Arc::new(Runner {
         queue: Arc::clone(&queue),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::common::{AGES, SIZES, path, url_path};
+use super::common::{AGES, SIZES, url_path};
 use super::compare::Written;
 use super::doc::{Doc, Key};
 use super::files::{Sources, add_hmac_key};
@@ -18,9 +18,7 @@ use super::model::{
 use super::problem::Problem;
 use super::raw::{At, Echo, Section};
 use super::secrets::{NamedFile, SecretSource};
-use super::value::{
-    Raw, Wrong, because, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text,
-};
+use super::value::{Raw, Wrong, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text};
 use super::{linking, queues, ring, sockets};
 use crate::domain::secret::Secret;
 
@@ -45,9 +43,10 @@ pub(super) struct Draft {
     pub(super) keys: Vec<Key>,
 }
 
-pub(super) fn build(text: &str) -> Draft {
+/// Relative paths start at `folder`.
+pub(super) fn build(text: &str, folder: &Path) -> Draft {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let doc = Doc::new(text, &errors);
+    let doc = Doc::new(text, folder, &errors);
     let config = config(Section::root(&doc, table.get_ref()));
     let (problems, keys) = doc.into_parts();
     Draft { config, problems, keys }
@@ -128,7 +127,7 @@ fn config(mut root: Section<'_>) -> Config {
 /// The inline keys, and the files of the others.
 fn hmac_keys(root: &mut Section<'_>) -> (Vec<Secret<Vec<u8>>>, Vec<NamedFile>) {
     let bytes = |key: &str| Ok(Secret::new(key.as_bytes().to_vec()));
-    let source = |text: &str| SecretSource::parse(text).map_err(because);
+    let source = root.source();
     let inline = root.list("hmac_keys", &[], Echo::Hidden, bytes);
     let files = root.list("hmac_key_files", &[], Echo::Hidden, source);
     if inline.is_empty() && files.is_empty() && root.sound(&["hmac_keys", "hmac_key_files"]) {
@@ -184,7 +183,7 @@ fn http(mut s: Section<'_>, max_body: usize) -> Http {
 fn store(s: &mut Section<'_>) -> Store {
     Store {
         // Not written is a problem, so the empty path is never used.
-        folder: s.required("folder", "ringhookd-data", text(path)).unwrap_or_default(),
+        folder: s.required("folder", "ringhookd-data", s.path()).unwrap_or_default(),
         create: s.get("create", false, flag),
         environment: s.get("environment", "production", text(environment)),
         max_bytes: s.get("max_bytes", "8 GiB", bytes(SIZES)),
@@ -197,7 +196,7 @@ fn store(s: &mut Section<'_>) -> Store {
 
 /// The master key, which lies in the store's folder where nothing is written, and the one before.
 fn master_keys(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> (NamedFile, Option<NamedFile>) {
-    let source = text(|text| SecretSource::parse(text).map_err(because));
+    let source = text(s.source());
     let example = "/etc/ringhookd/master.key";
     let master = s.optional("master", example, Echo::Hidden, &source);
     let previous = s.optional("previous", example, Echo::Hidden, &source);

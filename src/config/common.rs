@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::raw::{Echo, Section};
@@ -13,19 +13,9 @@ use crate::domain::routing::Selection;
 pub(super) const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=days(365);
 pub(super) const SIZES: RangeInclusive<u64> = 1 << 20..=16 << 40;
 
-/// A path of the file system.
-pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(Wrong::Form("a path"));
-    }
-    Ok(text.into())
-}
-
-/// Whether `path` is `folder` or lies in it, by their names.
+/// Whether `path` is `folder` or lies in it, by their names. Both are absolute.
 pub(super) fn lies_in(path: &Path, folder: &Path) -> bool {
-    // Also takes `./` away.
-    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    whole(path).starts_with(whole(folder))
+    path.starts_with(folder)
 }
 
 /// What goes into a form and a header as it is.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::path::Path;
 
 use super::problem::Problem;
 
@@ -17,6 +18,8 @@ pub struct Key {
 /// One file while it is read.
 pub(super) struct Doc<'t> {
     text: &'t str,
+    /// Where relative paths start: the folder of the file.
+    pub(super) folder: &'t Path,
     line_starts: Vec<usize>,
     pub(super) problems: RefCell<Vec<Problem>>,
     pub(super) keys: RefCell<Vec<Key>>,
@@ -25,10 +28,11 @@ pub(super) struct Doc<'t> {
 }
 
 impl<'t> Doc<'t> {
-    pub(super) fn new(text: &'t str, errors: &[toml::de::Error]) -> Self {
+    pub(super) fn new(text: &'t str, folder: &'t Path, errors: &[toml::de::Error]) -> Self {
         let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         let mut doc = Self {
             text,
+            folder,
             line_starts: std::iter::once(0).chain(newlines).collect(),
             problems: RefCell::default(),
             keys: RefCell::default(),

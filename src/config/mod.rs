@@ -89,8 +89,9 @@ pub struct Examined {
 /// # Errors
 /// [`ConfigError::Read`].
 pub fn examine(path: &Path, made_later: impl FnOnce(&Store) -> bool) -> Result<Examined, ConfigError> {
+    let path = &access::absolute(path);
     let text = read(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
-    let Draft { config, mut problems, .. } = build::build(&text);
+    let Draft { config, mut problems, .. } = build::build(&text, path.parent().unwrap_or(path));
     // Where the folder is not known, nor is the place of the key in it.
     let unknown = problems.iter().any(|problem| problem.key.is_empty() || problem.key == "store.folder");
     let master = if unknown || made_later(&config.store) { MasterKey::MadeLater } else { MasterKey::Needed };
@@ -104,19 +105,19 @@ pub fn examine(path: &Path, made_later: impl FnOnce(&Store) -> bool) -> Result<E
     Ok(Examined { config, problems: Problems { file: path.into(), list: problems } })
 }
 
-/// Reads a configuration from its text. No file that it names is read.
+/// Reads a configuration from its text. Relative paths in it start at `folder`. No file that it names is read.
 ///
 /// # Errors
 /// Every problem, in the order of lines.
-pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-    let Draft { config, problems, .. } = build::build(text);
+pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
+    let Draft { config, problems, .. } = build::build(text, folder);
     if problems.is_empty() { Ok(Config { written: Written::new(text), ..config }) } else { Err(problems) }
 }
 
 /// Every key that is known, in the order in which they are read.
 pub fn keys() -> Vec<Key> {
     // Each kind of section is asked for all its keys, so one of each gives the whole list.
-    build::build("[[queue]]\n[[queue.body]]\n[[socket]]\n").keys
+    build::build("[[queue]]\n[[queue.body]]\n[[socket]]\n", Path::new("/")).keys
 }
 
 /// The text, which is overwritten when dropped, as it may hold inline keys.

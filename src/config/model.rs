@@ -18,7 +18,7 @@ pub use crate::domain::format::Format;
 pub use crate::domain::freshness::Expected;
 pub use crate::domain::refresh::Pace;
 
-/// Everything the operator decides. Paths are as written, so relative to the working directory.
+/// Everything the operator decides. Paths are absolute.
 #[derive(Debug)]
 pub struct Config {
     /// Where all this is written; empty where only a text was parsed.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::amqp::amqp;
-use super::common::{AGES, SIZES, lies_in, path, selection};
+use super::common::{AGES, SIZES, lies_in, selection};
 use super::files::ReceiverFiles;
 use super::kinds::{KINDS, Kind};
 use super::model::{Format, Nats, Queue, QueueKind, Spool};
@@ -111,7 +111,7 @@ fn spool(
     store: &Path,
 ) -> Option<QueueKind> {
     s.only_where(kind.map(|kind| kind == Kind::Spool), "kind = \"spool\"");
-    let folder = s.required("folder", "/var/spool/ringhookd/alerts", text(path));
+    let folder = s.required("folder", "/var/spool/ringhookd/alerts", s.path());
     let max_files = s.get("max_files", 10_000_u64, count(1..=10_000_000));
     let max_bytes = s.get("spool_bytes", "256 MiB", bytes(SIZES));
     let folder = folder?;

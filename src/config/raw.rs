@@ -2,6 +2,7 @@
 //! that each stands in one place of the code.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -9,7 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::doc::{Doc, Key};
 use super::problem::Problem;
 use super::secrets::{NamedFile, SecretSource};
-use super::value::{Raw, Wrong};
+use super::value::{Raw, Wrong, because, text};
+use crate::access;
 
 /// Whether the keys asked for belong to this kind of section.
 #[derive(Clone, Copy)]
@@ -52,6 +54,22 @@ impl<'a> Section<'a> {
     pub(super) fn root(doc: &'a Doc<'a>, table: &'a DeTable<'a>) -> Self {
         let (path, asked) = (String::new(), Vec::new());
         Section { doc, table: Some(table), path, line: 1, asked, scope: Scope::Here }
+    }
+
+    /// Reads a path of the file system; a relative one starts at the folder of the configuration.
+    pub(super) fn path(&self) -> impl Fn(Raw<'_>) -> Result<PathBuf, Wrong> + use<'a> {
+        let folder = self.doc.folder;
+        text(move |text| match text {
+            "" => Err(Wrong::Form("a path")),
+            text if text.contains('\0') => Err(Wrong::Form("a path")),
+            text => Ok(access::absolute_in(folder, Path::new(text))),
+        })
+    }
+
+    /// Reads where a secret lies, in the same way.
+    pub(super) fn source(&self) -> impl Fn(&str) -> Result<SecretSource, Wrong> + use<'a> {
+        let folder = self.doc.folder;
+        move |text| Ok(SecretSource::parse(text).map_err(because)?.within(folder))
     }
 
     /// The key's value, or `default` when it isn't written.

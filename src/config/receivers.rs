@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::common::{path, word};
+use super::common::word;
 use super::files::ReceiverFiles;
 use super::kinds::Kind;
 use super::model::Target;
@@ -17,15 +17,15 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Du
 
 /// The receiver and its files; none where the address is missing or wrong.
 pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>, ReceiverFiles) {
-    let source = |text: &str| SecretSource::parse(text).map_err(because);
+    let source = s.source();
     s.only_where(kind.map(|kind| !kind.schemes().is_empty()), "a kind with a receiver");
     let schemes = kind.map_or(&[] as &[&str], Kind::schemes);
     let receiver = |text: &str| Receiver::parse(text, schemes).map_err(because);
     // Hidden, because an address may hold a password, and its path is often a secret.
     let url = s.required_hidden("url", kind.unwrap_or(Kind::Http).example(), text(receiver));
-    let ca = s.optional("ca_file", "/etc/ringhookd/receiver-ca.pem", Echo::Shown, text(path));
-    let chain = s.optional("client_certificate_file", "/etc/ringhookd/client.pem", Echo::Shown, text(path));
-    let key = s.optional("client_key_file", "credential:client.key", Echo::Hidden, text(source));
+    let ca = s.optional("ca_file", "/etc/ringhookd/receiver-ca.pem", Echo::Shown, s.path());
+    let chain = s.optional("client_certificate_file", "/etc/ringhookd/client.pem", Echo::Shown, s.path());
+    let key = s.optional("client_key_file", "credential:client.key", Echo::Hidden, text(&source));
     if chain.is_some() != key.is_some() {
         let (there, missing) = match chain {
             Some(_) => ("client_certificate_file", "client_key_file"),
@@ -38,7 +38,7 @@ pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>
 
     s.only_where(kind.map(Kind::has_login), "a kind with a login");
     let username = s.optional("username", "ringhookd", Echo::Shown, text(word));
-    let password = s.optional("password_file", "credential:receiver.password", Echo::Hidden, text(source));
+    let password = s.optional("password_file", "credential:receiver.password", Echo::Hidden, text(&source));
 
     if matches!(kind, Some(Kind::Nats | Kind::Amqp)) && username.is_some() != password.is_some() {
         let (there, missing) = match username {
@@ -49,10 +49,10 @@ pub(super) fn target(s: &mut Section<'_>, kind: Option<Kind>) -> (Option<Target>
     }
 
     s.only_where(kind.map(|kind| kind == Kind::Http), "kind = \"http\"");
-    let secrets = s.list("secret_files", &[], Echo::Hidden, source);
+    let secrets = s.list("secret_files", &[], Echo::Hidden, &source);
 
     s.only_where(kind.map(Kind::has_token), "a kind with a token");
-    let bearer = s.optional("bearer_file", "credential:receiver.token", Echo::Hidden, text(source));
+    let bearer = s.optional("bearer_file", "credential:receiver.token", Echo::Hidden, text(&source));
     if username.is_some() && bearer.is_some() {
         s.refuse_hidden("bearer_file", "is instead of username and password_file, not beside them".into());
     }

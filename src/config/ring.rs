@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::common::{lies_in, path, word};
+use super::common::{lies_in, word};
 use super::files::ClientSecret;
 use super::model::{Pace, Ring, Tokens};
 use super::raw::{Echo, Section};
 use super::secrets::{NamedFile, SecretSource};
-use super::value::{Raw, Wrong, because, count, days, duration, text};
+use super::value::{Raw, Wrong, count, days, duration, text};
 use crate::domain::address;
 use crate::domain::secret::Secret;
 
@@ -25,7 +25,7 @@ pub(super) struct Read {
 pub(super) fn ring(mut s: Section<'_>) -> Read {
     let client_id = s.optional("client_id", "the-client-id-that-ring-shows", Echo::Shown, text(word));
     let inline = s.optional("client_secret", "…", Echo::Hidden, text(|text| word(text).map(Secret::new)));
-    let source = text(|text| SecretSource::parse(text).map_err(because));
+    let source = text(s.source());
     let file = s.optional("client_secret_file", "credential:ring.client-secret", Echo::Hidden, source);
     let oauth_url = s.get("oauth_url", "https://oauth.ring.com/oauth/token", text(url));
     let api_url = s.get("api_url", "https://api.amazonvision.com", text(url));
@@ -37,7 +37,7 @@ pub(super) fn ring(mut s: Section<'_>) -> Read {
             s.refuse_hidden(key, error.to_string());
         }
     }
-    let ca_file = s.optional("ca_file", "/etc/ringhookd/ca.pem", Echo::Shown, text(path));
+    let ca_file = s.optional("ca_file", "/etc/ringhookd/ca.pem", Echo::Shown, s.path());
     let connect_timeout = s.get("connect_timeout", "3s", duration(millis(100)..=millis(15_000)));
     let call_timeout = s.get("call_timeout", "8s", duration(millis(200)..=millis(20_000)));
     let answer_timeout = s.get("answer_timeout", "3m", duration(millis(1_000)..=millis(900_000)));
@@ -107,7 +107,7 @@ pub(super) fn tokens(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> 
         name.push("-guard");
         folder.with_file_name(name)
     };
-    let guard = s.optional("guard_folder", "/var/lib/ringhookd-guard", Echo::Shown, text(path));
+    let guard = s.optional("guard_folder", "/var/lib/ringhookd-guard", Echo::Shown, s.path());
     let guard_folder: PathBuf = guard.unwrap_or_else(beside);
     if store.sound(&["folder"]) && lies_in(&guard_folder, folder) {
         s.refuse(

@@ -19,7 +19,7 @@ const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Where a secret is read from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretSource {
-    /// As written, so relative to the working directory.
+    /// Absolute, once it has gone through [`Self::within`].
     File(PathBuf),
     /// A file of this name in `$CREDENTIALS_DIRECTORY`, see `LoadCredential=` of systemd.exec(5).
     Credential(String),
@@ -34,7 +34,7 @@ pub struct NamedFile {
     pub source: SecretSource,
 }
 
-/// As it is written in the configuration: `keys.master = "/path"`.
+/// As it may be written in the configuration: `keys.master = "/path"`.
 impl fmt::Display for NamedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {:?}", self.key, self.source.to_string())
@@ -100,6 +100,14 @@ impl SecretSource {
             Ok(Self::File(text.into()))
         } else {
             Err(SourceError::NotASource)
+        }
+    }
+
+    /// The same where relative paths start at `folder`.
+    pub fn within(self, folder: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(access::absolute_in(folder, &path)),
+            credential @ Self::Credential(_) => credential,
         }
     }
 

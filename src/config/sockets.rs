@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::common::{lies_in, path, selection};
+use super::common::{lies_in, selection};
 use super::model::{ApiListener, Socket};
 use super::raw::{Echo, Section};
-use super::secrets::{NamedFile, SecretSource};
-use super::value::{Wrong, because, text};
+use super::secrets::NamedFile;
+use super::value::{Raw, Wrong, because, text};
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::rights::{Grant, Rights};
 
@@ -16,7 +16,7 @@ const MAX_PATH: usize = 100;
 
 /// Where the admin API is served.
 pub(super) struct Read {
-    /// As written, or the default one in the store's folder.
+    /// Those that are written, or the default one in the store's folder.
     pub(super) sockets: Vec<Socket>,
     pub(super) listeners: Vec<ApiListener>,
     /// The files of the listeners' tokens, in the same order.
@@ -48,7 +48,7 @@ impl Read {
             s.refuse("listen", "is the address of another socket already".into());
         }
         s.only_where(Some(in_file_system), "a socket without listen");
-        let path = s.required("path", "/run/ringhookd/admin.sock", text(socket_path));
+        let path = s.required("path", "/run/ringhookd/admin.sock", socket_path(s.path()));
         if self.sockets.iter().any(|other| Some(&other.path) == path.as_ref()) {
             s.refuse("path", "is the path of another socket already".into());
         }
@@ -65,7 +65,7 @@ impl Read {
         }
         // A file's mode protects a socket. An address has nothing but the token, so there is none without.
         s.only_where(Some(!in_file_system), "a socket with listen");
-        let source = text(|text| SecretSource::parse(text).map_err(because));
+        let source = text(s.source());
         let token = s.required("token_file", "/etc/ringhookd/api.token", source);
         let token = token.map(|source| s.named("token_file", source));
         s.only_where(Some(true), "");
@@ -106,12 +106,19 @@ fn loopback(text: &str) -> Result<SocketAddr, Wrong> {
     }
 }
 
-fn socket_path(text: &str) -> Result<PathBuf, Wrong> {
-    if text.len() > MAX_PATH {
-        let length = text.len();
-        return Err(Wrong::Value(format!("is {length} bytes long; a socket's path has {MAX_PATH} at most")));
+/// The path that the socket gets, from the root on, has to fit.
+fn socket_path(
+    path: impl Fn(Raw<'_>) -> Result<PathBuf, Wrong>,
+) -> impl Fn(Raw<'_>) -> Result<PathBuf, Wrong> {
+    move |raw| match path(raw)? {
+        path if path.as_os_str().len() > MAX_PATH => {
+            let length = path.as_os_str().len();
+            Err(Wrong::Value(format!(
+                "is {length} bytes long from the root on; a socket's path has {MAX_PATH} at most"
+            )))
+        }
+        path => Ok(path),
     }
-    path(text)
 }
 
 fn group(text: &str) -> Result<String, Wrong> {

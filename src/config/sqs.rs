@@ -4,8 +4,7 @@ use super::files::ReceiverFiles;
 use super::kinds::Kind;
 use super::model::{QueueKind, Sqs, Target};
 use super::raw::{Echo, Section};
-use super::secrets::SecretSource;
-use super::value::{Wrong, because, text};
+use super::value::{Wrong, text};
 
 /// The queue's own keys, and its secrets in `files`; none where the receiver or one of them is missing or wrong.
 pub(super) fn sqs(
@@ -15,12 +14,12 @@ pub(super) fn sqs(
     files: &mut ReceiverFiles,
 ) -> Option<QueueKind> {
     let is_sqs = kind.map(|kind| kind == Kind::Sqs);
-    let source = |text: &str| SecretSource::parse(text).map_err(because);
+    let source = s.source();
     s.only_where(is_sqs, "kind = \"sqs\"");
     let region = s.optional("region", "eu-west-1", Echo::Shown, text(region));
     let access_key_id = s.optional("access_key_id", "AKIAIOSFODNN7EXAMPLE", Echo::Hidden, text(key_id));
-    let secret = s.optional("secret_key_file", "credential:aws.secret-key", Echo::Hidden, text(source));
-    let token = s.optional("session_token_file", "credential:aws.token", Echo::Hidden, text(source));
+    let secret = s.optional("secret_key_file", "credential:aws.secret-key", Echo::Hidden, text(&source));
+    let token = s.optional("session_token_file", "credential:aws.token", Echo::Hidden, text(&source));
     if is_sqs != Some(true) {
         return None;
     }

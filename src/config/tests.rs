@@ -11,11 +11,47 @@ const BASE: &str = "listen = \"127.0.0.1:0\"\nhmac_keys = [\"0123456789abcdef\"]
 
 const HTTP: &str = "[[queue]]\nname = \"q\"\nkind = \"http\"\n";
 
+fn parsed(text: &str) -> Result<Config, Vec<Problem>> {
+    parse(text, Path::new("/srv/ring"))
+}
+
 fn lines(text: &str) -> Vec<String> {
-    match parse(text) {
+    match parsed(text) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.iter().map(ToString::to_string).collect(),
     }
+}
+
+#[test]
+fn relative_paths_start_at_the_folder_of_the_file() {
+    let queue = "kind = \"http\"\nurl = \"https://host/\"\nca_file = \"ca.pem\"\nbearer_file = \"./bearer\"";
+    let text = format!(
+        "{}[keys]\nmaster = \"../master\"\nprevious = \"credential:old\"\n[tokens]\nguard_folder = \"/guard\"\n[[socket]]\npath = \"./a.sock\"\n\
+         [[queue]]\nname = \"s\"\nkind = \"spool\"\nfolder = \"s/\"\n[[queue]]\nname = \"q\"\n{queue}\n",
+        BASE.replace("[store]", "hmac_key_files = [\"./h\"]\n[store]")
+    );
+    let config = parsed(&text).unwrap();
+    let QueueKind::Spool(spool) = &config.queues[0].kind else { panic!("{:?}", config.queues) };
+    let files = &config.sources;
+    let receiver = &files.receivers[0];
+    let sources = [
+        &files.hmac_key_files[0].source,
+        &files.master.source,
+        &files.previous.as_ref().unwrap().source,
+        &receiver.ca.as_ref().unwrap().source,
+        &receiver.bearer.as_ref().unwrap().source,
+    ];
+    assert_eq!(
+        sources.map(ToString::to_string),
+        ["/srv/ring/h", "/srv/ring/../master", "credential:old", "/srv/ring/ca.pem", "/srv/ring/bearer"]
+    );
+    let folders = [&config.store.folder, &config.tokens.guard_folder, &config.sockets[0].path, &spool.folder];
+    let folders = folders.map(|path| path.to_str().unwrap());
+    assert_eq!(folders, ["/srv/ring/d", "/guard", "/srv/ring/a.sock", "/srv/ring/s/"]);
+    // Without a socket there is one in the store's folder; without a guard folder one beside it.
+    let config = parsed(BASE).unwrap();
+    assert_eq!(config.sockets[0].path, Path::new("/srv/ring/d/admin.sock"));
+    assert_eq!(config.tokens.guard_folder, Path::new("/srv/ring/d-guard"));
 }
 
 #[test]
@@ -103,7 +139,7 @@ fn everything_wrong_is_told_at_once_in_the_order_of_lines() {
 #[test]
 fn what_is_not_toml_is_told_with_its_line_beside_wrong_values() {
     let text = format!("{BASE}create = yes please\n[webhook]\nmax_body = \"9 EiB\"\npath == \"/x\"\n[http\n");
-    let problems = parse(&text).unwrap_err();
+    let problems = parsed(&text).unwrap_err();
     let found: Vec<_> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
     let told = |line: usize| found.iter().find(|(at, _)| *at == line);
     assert_eq!(told(7), Some(&(7, "webhook.max_body")), "{found:?}");
@@ -163,16 +199,16 @@ fn a_secret_is_in_no_problem_and_in_no_debug_output() {
         format!("[[queue]]\nname = \"q\"\nkind = \"embedded\"\nbearer_file = \"{secret}\""),
     ];
     for text in places {
-        let problems = parse(&text).unwrap_err();
+        let problems = parsed(&text).unwrap_err();
         let shown = format!("{problems:?} {}", lines(&text).join("\n"));
         assert!(!problems.is_empty() && !shown.contains("hush"), "{text}: {shown}");
     }
     let good = BASE.replace("0123456789abcdef", &format!("{secret}-long"));
-    let config = parse(&good).unwrap();
+    let config = parsed(&good).unwrap();
     assert_eq!(config.sources.hmac_keys[0].expose(), format!("{secret}-long").as_bytes());
     assert!(!format!("{config:?} {config:#?}").contains("hush"));
     let path = format!("{BASE}{HTTP}url = \"http://host/{secret}\"");
-    assert!(!format!("{:?}", parse(&path).unwrap()).contains("hush"));
+    assert!(!format!("{:?}", parsed(&path).unwrap()).contains("hush"));
     // Nor as the list of numbers that a derived Debug would print.
     assert!(!format!("{config:?}").contains("104, 117, 115, 104"));
 }
@@ -185,6 +221,6 @@ proptest! {
         let rest = example.len().min(cut + length);
         let text: String = example[..cut].iter().chain(&put.chars().collect::<Vec<_>>()).chain(&example[rest..]).collect();
         // Refused or taken; refused never without a reason.
-        prop_assert!(parse(&text).err().is_none_or(|problems| !problems.is_empty()));
+        prop_assert!(parsed(&text).err().is_none_or(|problems| !problems.is_empty()));
     }
 }

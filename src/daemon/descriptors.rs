@@ -51,7 +51,7 @@ mod tests {
             "listen = \"127.0.0.1:0\"\nhmac_keys = [\"a-made-up-key-for-tests\"]\n[store]\nfolder = \"made-up\"\n\
              [http]\nmax_connections = {max_connections}\n"
         );
-        config::parse(&text).unwrap()
+        config::parse(&text, std::path::Path::new("/")).unwrap()
     }
 
     #[test]

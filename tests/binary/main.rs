@@ -26,6 +26,7 @@ mod log_lines;
 mod metrics;
 mod output;
 mod partner;
+mod paths;
 mod pause;
 mod reach;
 mod reload;

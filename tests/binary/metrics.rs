@@ -1,7 +1,7 @@
 //! `[metrics] listen`: metrics and probes for monitoring, and nothing else, on an address of their own.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use crate::support::configuration::{Configuration, KEY, OPEN_QUEUE, SOCKET, signature};
 use crate::support::http::{Answer, exchange, request};
@@ -110,8 +110,4 @@ fn check_names_an_address_that_is_none() {
             |line: &str| line.contains("metrics.listen") && line.contains(address) && line.contains(hint);
         assert!(check.status.code() == Some(1) && said.lines().any(named), "{address}: {said}");
     }
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let config = configuration(taken.local_addr().unwrap()).write(dir.path());
-    let check = run(&["check", "--config", config.to_str().unwrap()], b"");
-    assert!(check.status.success(), "the daemon itself may run: {check:?}");
 }

@@ -46,20 +46,20 @@ fn settings(text: &str) -> Vec<Setting<'_>> {
 
 #[test]
 fn the_example_runs_as_it_is() {
-    let config = config::parse(EXAMPLE).unwrap();
+    let config = config::parse(EXAMPLE, Path::new("/srv")).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8480".parse().unwrap());
     assert_eq!(config.sources.hmac_keys.len(), 1);
     assert!(config.sources.hmac_key_files.is_empty());
     assert!(config.store.create);
-    assert_eq!(config.store.folder, Path::new("ringhookd-data"));
-    let master = PathBuf::from("ringhookd-data/master.key");
+    assert_eq!(config.store.folder, Path::new("/srv/ringhookd-data"));
+    let master = PathBuf::from("/srv/ringhookd-data/master.key");
     assert_eq!(config.sources.master.source, SecretSource::File(master));
     let [queue] = &config.queues[..] else { panic!("{:?}", config.queues) };
     assert_eq!((queue.name.as_str(), queue.unclaimed), ("all", Unclaimed::Deliver));
     assert!(matches!(queue.kind, QueueKind::Embedded { .. }));
     assert!(queue.filter.matches(&Subject::new("anything", b"{}")));
     let [socket] = &config.sockets[..] else { panic!("{:?}", config.sockets) };
-    assert_eq!(socket.path, Path::new("ringhookd-data/admin.sock"));
+    assert_eq!(socket.path, Path::new("/srv/ringhookd-data/admin.sock"));
     assert_eq!((socket.mode, &socket.rights), (0o600, &Rights::all()));
 }
 
@@ -98,7 +98,10 @@ fn the_example_holds_with_every_comment_taken_away() {
         .collect();
     // All its queues together are more than most have, and need more room.
     let text = uncommented.join("\n").replace("max_bytes = \"8 GiB\"", "max_bytes = \"16 GiB\"");
-    let (plain, mut full) = (config::parse(EXAMPLE).unwrap(), config::parse(&text).unwrap());
+    let (plain, mut full) = (
+        config::parse(EXAMPLE, Path::new("/srv")).unwrap(),
+        config::parse(&text, Path::new("/srv")).unwrap(),
+    );
     full.store.max_bytes = plain.store.max_bytes;
     assert_eq!(plain.webhook, full.webhook);
     assert_eq!(plain.http, full.http);
@@ -203,7 +206,7 @@ fn a_master_key_without_its_store_is_refused_and_left_alone() {
 #[test]
 fn the_documented_fronts_let_go_of_an_idle_connection_before_we_do() {
     let document = include_str!("../../docs/PRODUCTION.md");
-    let ours = config::parse(EXAMPLE).unwrap().http.keep_alive_idle;
+    let ours = config::parse(EXAMPLE, Path::new("/srv")).unwrap().http.keep_alive_idle;
     assert!(document.contains(&format!("idle for {} s (`[http] keep_alive_idle`)", ours.as_secs())));
     for (front, key) in [("Caddy", "keepalive "), ("nginx", "keepalive_timeout ")] {
         let lines = document.lines().filter_map(|line| line.trim().strip_prefix(key));

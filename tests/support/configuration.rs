@@ -73,7 +73,7 @@ impl Configuration {
     }
 
     pub(crate) fn parse(&self, folder: &Path) -> Config {
-        config::parse(&self.text(folder)).unwrap()
+        config::parse(&self.text(folder), folder).unwrap()
     }
 
     /// Writes it to `config.toml` in that folder.

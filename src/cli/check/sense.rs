@@ -54,8 +54,7 @@ fn allows_nothing(config: &Config, socket: &Socket) -> bool {
 
 /// Webhooks are refused while the disk has less than `min_free`.
 fn room(config: &Config) -> Option<String> {
-    let folder = std::path::absolute(&config.store.folder).ok()?;
-    let stat = folder.ancestors().find_map(|folder| statvfs(folder).ok())?;
+    let stat = config.store.folder.ancestors().find_map(|folder| statvfs(folder).ok())?;
     let (free, needed) = (stat.f_bavail.saturating_mul(stat.f_frsize), config.store.min_free);
     (free < needed).then(|| {
         format!(

@@ -524,7 +524,7 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     ),
     (
         "[[socket]]\npath = \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789x\"",
-        r#"6: socket[0].path = "01234567890123456789012345678901234567890123456789012345678…: is 101 bytes long; a socket's path has 100 at most"#,
+        r#"6: socket[0].path = "01234567890123456789012345678901234567890123456789012345678…: is 111 bytes long from the root on; a socket's path has 100 at most"#,
     ),
     ("[log]\nformat = \"xml\"", r#"6: log.format = "xml": must be one of "auto", "human", "json""#),
     (
