@@ -32,6 +32,7 @@ use crate::failpoint;
 use crate::http::body::{BodyError, Received};
 use crate::http::routes::{self, Route};
 use crate::http::{Answer, Body, answer};
+use crate::live::Live;
 use crate::logging::text;
 use crate::requests::{self, Requests};
 use crate::store::{Accepted, Inbox, Incoming, StoreError};
@@ -50,8 +51,8 @@ struct Refusals {
 /// Takes Ring's webhooks.
 #[derive(Debug)]
 pub struct Intake {
-    settings: Webhook,
-    keys: Keys,
+    settings: Live<Webhook>,
+    keys: Live<Keys>,
     proofs: Mutex<Proofs>,
     inbox: Inbox,
     metrics: Metrics,
@@ -75,7 +76,23 @@ impl Intake {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let refusals = Mutex::new(Refusals { warnings: Limiter::new(WARNINGS), last: BTreeMap::new() });
         let (minutes, ring_clock) = (Mutex::default(), inbox.ring_clock());
+        let (settings, keys) = (Live::new(settings), Live::new(keys));
         Self { settings, keys, proofs, inbox, metrics, refusals, minutes, requests, ring_clock }
+    }
+
+    /// What is verified from now on is verified by these keys. What is known of a key that stays, stays.
+    pub fn set_keys(&self, keys: Keys) {
+        let keys = Arc::new(keys);
+        {
+            let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+            *proofs = Proofs::new(&keys, proofs.all(), clock::now());
+        }
+        self.keys.set(keys);
+    }
+
+    /// What comes from now on is taken by these settings. The path stays as it is.
+    pub fn set(&self, settings: Webhook) {
+        self.settings.set(Arc::new(settings));
     }
 
     /// What is known of the webhook keys.
@@ -96,7 +113,7 @@ impl Intake {
     /// The webhooks' place in the route table.
     pub fn route(self: &Arc<Self>) -> Route {
         let intake = Arc::clone(self);
-        Route::new(&self.settings.path, &["POST"], move |request| Arc::clone(&intake).handle(request))
+        Route::new(&self.settings.get().path, &["POST"], move |request| Arc::clone(&intake).handle(request))
             .noting()
     }
 
@@ -121,14 +138,17 @@ impl Intake {
         started: Instant,
     ) -> Result<Verdict, Verdict> {
         let connection = request.body().connection();
+        let settings = self.settings.get();
         let signature = self.signature(&request, sender)?;
-        let body = self.body(request, sender, started + self.settings.body_timeout).await?;
+        let deadline = started + settings.body_timeout;
+        let body = self.body(request, sender, settings.max_body, deadline).await?;
         let key = self.verify(&body, &signature, sender)?;
         connection.prove();
         failpoint!("intake.verified");
         let Sender { from, forwarded_for } = sender;
-        let incoming = self.understand(body.into_shared(), Origin { from, forwarded_for, key });
-        self.keep(incoming, started + self.settings.answer_within).await
+        let incoming =
+            self.understand(body.into_shared(), Origin { from, forwarded_for, key: Some(key) }, &settings);
+        self.keep(incoming, started + settings.answer_within).await
     }
 
     fn signature(&self, request: &Request<Body>, sender: Sender) -> Result<Signature, Verdict> {
@@ -152,9 +172,10 @@ impl Intake {
         &self,
         request: Request<Body>,
         sender: Sender,
+        max_body: usize,
         deadline: Instant,
     ) -> Result<Received, Verdict> {
-        let read = request.into_body().read(self.settings.max_body, deadline);
+        let read = request.into_body().read(max_body, deadline);
         read.await.map_err(|error| {
             let verdict = match error {
                 BodyError::TooLarge => Verdict::TooLarge,
@@ -168,19 +189,16 @@ impl Intake {
     }
 
     /// Nothing of the body is looked at before this holds. The key that made the signature.
-    fn verify(
-        &self,
-        body: &Received,
-        signature: &Signature,
-        sender: Sender,
-    ) -> Result<Option<Fingerprint>, Verdict> {
-        let key = self.keys.verify(body, signature);
+    fn verify(&self, body: &Received, signature: &Signature, sender: Sender) -> Result<Fingerprint, Verdict> {
+        // Those of this moment, not of the moment at which the request began.
+        let keys = self.keys.get();
+        let key = keys.verify(body, signature).and_then(|index| keys.fingerprint(index));
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = key {
             if proofs.verified(key, clock::now()) {
                 note(self.inbox.clone(), proofs.all());
             }
-            return Ok(self.keys.fingerprints().nth(key).cloned());
+            return Ok(key.clone());
         }
         let mismatch = proofs.mismatched(clock::now());
         drop(proofs);
@@ -196,7 +214,7 @@ impl Intake {
     }
 
     /// Reads the body once, leniently; what is not understood is kept as it is.
-    fn understand(&self, body: Bytes, origin: Origin) -> Incoming {
+    fn understand(&self, body: Bytes, origin: Origin, settings: &Webhook) -> Incoming {
         let now = clock::now();
         match envelope::parse(&body) {
             Ok(mut envelope) => {
@@ -204,7 +222,7 @@ impl Intake {
                     self.ring_clock.sent(sent);
                 }
                 let (key, identity) = Identity::of_event(&envelope, &body);
-                let (marks, related) = (self.marks(&envelope, now), take(&mut envelope.devices));
+                let (marks, related) = (marks(&envelope, now, settings), take(&mut envelope.devices));
                 let event = Event { marks, ..envelope.into_event(key, body, now) };
                 Incoming { event, identity, related, anomaly: None, origin }
             }
@@ -215,22 +233,6 @@ impl Intake {
                 Incoming { event, identity, related: Vec::new(), anomaly, origin }
             }
         }
-    }
-
-    /// Ring may replay, and clocks may be wrong: what is far from now is marked, never refused.
-    fn marks(&self, event: &Envelope, now: Millis) -> Marks {
-        let mut marks = Marks::default();
-        if event.request_id.is_none() {
-            marks.insert(Mark::HashedId);
-        }
-        if let Some(time) = event.happened_at.or(event.sent_at) {
-            if now.since(time) > self.settings.late_after {
-                marks.insert(Mark::Late);
-            } else if time.since(now) > self.settings.early_after {
-                marks.insert(Mark::Early);
-            }
-        }
-        marks
     }
 
     async fn keep(&self, incoming: Incoming, deadline: Instant) -> Result<Verdict, Verdict> {
@@ -281,7 +283,7 @@ impl Intake {
             outcome: verdict.as_str(),
             status: verdict.status(),
             method: "POST".into(),
-            path: self.settings.path.clone(),
+            path: self.settings.get().path.clone(),
             from: sender.from,
             forwarded_for: sender.forwarded_for,
             id: about.map(|about| about.id().to_string()),
@@ -320,6 +322,22 @@ impl Sender {
         let from = request.body().peer().address;
         Self { from, forwarded_for: routes::forwarded(request, from) }
     }
+}
+
+/// Ring may replay, and clocks may be wrong: what is far from now is marked, never refused.
+fn marks(event: &Envelope, now: Millis, settings: &Webhook) -> Marks {
+    let mut marks = Marks::default();
+    if event.request_id.is_none() {
+        marks.insert(Mark::HashedId);
+    }
+    if let Some(time) = event.happened_at.or(event.sent_at) {
+        if now.since(time) > settings.late_after {
+            marks.insert(Mark::Late);
+        } else if time.since(now) > settings.early_after {
+            marks.insert(Mark::Early);
+        }
+    }
+    marks
 }
 
 /// What the lines of one webhook say it is about. A span would be formatted for each request, whether or not there is a line;

@@ -15,6 +15,7 @@ pub mod http;
 pub mod http_client;
 pub mod intake;
 pub mod linking;
+pub mod live;
 pub mod logging;
 pub mod outbound;
 pub mod randomness;

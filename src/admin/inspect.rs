@@ -92,7 +92,9 @@ impl Admin {
 
     /// Who has an event from a queue that the daemon delivers itself.
     fn receiver(&self, queue: Option<&QueueName>, how: Ending) -> String {
-        let kind = queue.and_then(|queue| self.configured(queue)).map(|queue| &queue.kind);
+        let queues = self.queues.get();
+        let configured = |name: &QueueName| queues.iter().find(|queue| queue.name == *name);
+        let kind = queue.and_then(configured).map(|queue| &queue.kind);
         match kind {
             Some(kind) if how == Ending::Delivered && !matches!(kind, QueueKind::Embedded { .. }) => {
                 format!("the receiver of kind {}", kind.as_str())

@@ -22,7 +22,7 @@ use super::request::{self, no_such_queue, ok, queue_name, user_id};
 use super::session::Session;
 use super::{Admin, MAX_WAIT};
 use crate::clock;
-use crate::config::{Queue, QueueKind};
+use crate::config::QueueKind;
 use crate::domain::actor::Actor;
 use crate::domain::format::Format;
 use crate::domain::ids::{QueueName, UserId};
@@ -152,6 +152,8 @@ impl Admin {
             // Before the look, so that what arrives behind it is not missed.
             let mut woken = pin!(wake.notified());
             woken.as_mut().enable();
+            // It may have been taken out of the configuration meanwhile.
+            self.readable(queue)?;
             if let Some(taken) = self.take(session, queue, wish).await? {
                 return Ok(Some(taken));
             }
@@ -235,9 +237,10 @@ impl Admin {
         Err(Refusal::conflict("the lease has run out, or all of it is settled"))
     }
 
-    /// A configured queue that is read here, and how long its leases last.
-    fn readable(&self, queue: &QueueName) -> Result<(&Queue, Duration), Refusal> {
-        let Some(configured) = self.configured(queue) else {
+    /// The form of a configured queue that is read here, and how long its leases last.
+    fn readable(&self, queue: &QueueName) -> Result<(Format, Duration), Refusal> {
+        let queues = self.queues.get();
+        let Some(configured) = queues.iter().find(|configured| configured.name == *queue) else {
             return Err(match self.store.queues().wake(queue) {
                 Some(_) => Refusal::conflict(
                     "the configuration does not name this queue any more: put it back to read it, or remove it",
@@ -251,11 +254,11 @@ impl Admin {
                 configured.kind.as_str()
             )));
         };
-        Ok((configured, visibility))
+        Ok((configured.format, visibility))
     }
 }
 
-fn wish(body: &LeaseBody, (queue, own): (&Queue, Duration), session: &Session) -> Result<Wish, Refusal> {
+fn wish(body: &LeaseBody, (format, own): (Format, Duration), session: &Session) -> Result<Wish, Refusal> {
     let user = body.user.as_deref().map(user_id).transpose()?;
     if let Some(user) = &user
         && !session.sees_user(user)
@@ -267,7 +270,7 @@ fn wish(body: &LeaseBody, (queue, own): (&Queue, Duration), session: &Session) -
         max_bytes: body.max_bytes.unwrap_or(1 << 20).clamp(1, MAX_BYTES),
         visibility: visibility(body.visibility_ms, own),
         user,
-        format: queue.format,
+        format,
     })
 }
 

@@ -45,12 +45,13 @@ use crate::domain::ids::QueueName;
 use crate::domain::minutes::Minute;
 use crate::domain::rights::{Call, Rights};
 use crate::domain::secret::Secret;
-use crate::domain::status::{DeliveryState, KeyProof, LastRefusal};
+use crate::domain::status::{ConfigurationReport, DeliveryState, KeyProof, LastRefusal};
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::http::routes::LastUnmatched;
 use crate::http::{Body, Handler, Limits};
 use crate::linking::Linking;
+use crate::live::Live;
 use crate::requests::Requests;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -83,7 +84,8 @@ impl fmt::Debug for Reporter {
 pub struct Parts {
     pub store: Store,
     pub metrics: Metrics,
-    pub queues: Vec<Queue>,
+    /// As they are configured now.
+    pub queues: Arc<Live<Vec<Queue>>>,
     pub facts: Reporter,
     pub tokens: Arc<TokenService>,
     pub links: Arc<Linking>,
@@ -96,6 +98,7 @@ pub struct Parts {
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub started_at: Millis,
+    pub configuration: ConfigurationReport,
     /// POSTs to paths of the public listener where nothing is.
     pub unmatched_posts: u64,
     pub last_unmatched: Option<LastUnmatched>,
@@ -123,7 +126,7 @@ pub struct Delivery {
 pub struct Admin {
     store: Store,
     metrics: Metrics,
-    queues: Vec<Queue>,
+    queues: Arc<Live<Vec<Queue>>>,
     facts: Reporter,
     tokens: Arc<TokenService>,
     links: Arc<Linking>,

@@ -7,7 +7,6 @@ use super::request::{no_such_queue, ok, queue_name};
 use super::session::Session;
 use super::{Admin, Facts};
 use crate::clock;
-use crate::config::Queue;
 use crate::domain::actor::Actor;
 use crate::domain::ids::QueueName;
 use crate::domain::recent::WINDOW;
@@ -41,7 +40,8 @@ impl Admin {
 
     pub(super) fn queue_report(&self, view: &QueueView, facts: &Facts) -> QueueReport {
         let delivery = facts.deliveries.iter().find(|delivery| delivery.queue == view.name);
-        let configured = self.configured(&view.name);
+        let queues = self.queues.get();
+        let configured = queues.iter().find(|queue| queue.name == view.name);
         QueueReport {
             name: view.name.to_string(),
             kind: configured.map(|queue| queue.kind.as_str().to_owned()),
@@ -76,8 +76,8 @@ impl Admin {
         report
     }
 
-    pub(super) fn configured(&self, name: &QueueName) -> Option<&Queue> {
-        self.queues.iter().find(|queue| queue.name == *name)
+    fn is_configured(&self, name: &QueueName) -> bool {
+        self.queues.get().iter().any(|queue| queue.name == *name)
     }
 
     /// Has a queue deliver nothing, or lets it go on. Either is fine where it is so already.
@@ -98,9 +98,9 @@ impl Admin {
         let name = queue_name(name)?;
         session.may(Call::QueueManage, Some(&name))?;
         session.must_see_all("removing a queue would drop the events of others")?;
-        if self.configured(&name).is_some() {
+        if self.is_configured(&name) {
             return Err(Refusal::conflict(
-                "the configuration names this queue; take it out there and restart, then remove what is left",
+                "the configuration names this queue; take it out there and reload, then remove what is left",
             ));
         }
         match self.store.queues().by(by.clone()).remove(&name).await? {

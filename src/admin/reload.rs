@@ -1,10 +1,8 @@
 //! Has the daemon read its configuration anew, which is the daemon's own matter.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
-
-use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
 
 use super::Admin;
 use super::refusal::{Refusal, Reply};
@@ -12,19 +10,23 @@ use super::request::ok;
 use super::session::Session;
 use crate::domain::actor::Actor;
 use crate::domain::rights::Call;
+use crate::domain::status::Reloaded;
 
-/// The keys whose new values hold, and those that need a restart; or the problems.
-type Outcome = Result<(Vec<String>, Vec<String>), String>;
+/// What the new file has done, or its problems.
+type Outcome = Result<Reloaded, String>;
 
-/// Reads the configuration anew, at somebody's word. It blocks.
+type Reading = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// Reads the configuration anew, at somebody's word. It goes on where its caller is gone.
 #[derive(Clone)]
-pub struct Reloader(Arc<dyn Fn(&str) -> Outcome + Send + Sync>);
+pub struct Reloader(Arc<dyn Fn(String) -> Reading + Send + Sync>);
 
 impl Reloader {
-    pub fn new(
-        reload: impl Fn(&str) -> Result<(Vec<String>, Vec<String>), String> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(reload))
+    pub fn new<F>(reload: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        Self(Arc::new(move |by| Box::pin(reload(by))))
     }
 }
 
@@ -37,11 +39,7 @@ impl fmt::Debug for Reloader {
 impl Admin {
     pub(super) async fn reload(&self, session: &Session, by: &Actor) -> Reply {
         session.may(Call::Reload, None)?;
-        let (reload, by) = (self.reload.clone(), by.to_string());
-        let done = spawn_blocking(move || (reload.0)(&by)).await;
-        let (applied, needs_restart) =
-            done.map_err(|error| Refusal::internal(error.to_string()))?.map_err(Refusal::conflict)?;
-        let answer: Value = json!({"applied": applied, "needs_restart": needs_restart});
-        ok(&answer)
+        let done = (self.reload.0)(by.to_string()).await.map_err(Refusal::conflict)?;
+        ok(&done)
     }
 }

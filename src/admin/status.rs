@@ -50,6 +50,7 @@ impl Admin {
             version: env!("RINGHOOKD_VERSION").to_owned(),
             started_at: facts.started_at,
             uptime_s: now.since(facts.started_at).as_secs(),
+            configuration: facts.configuration.clone(),
             store: self.store_report(),
             since_start: self.totals(),
             webhooks: self.webhook_report(&facts),

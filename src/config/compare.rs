@@ -7,14 +7,82 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
-/// Keys that a running daemon takes over. All others need a restart.
-const LIVE: [&str; 1] = ["log.level"];
+/// Keys that a running daemon takes over, by their beginnings.
+const LIVE: &[&str] = &[
+    "hmac_keys",
+    "hmac_key_files",
+    "queue ",
+    "held.",
+    "dead_letters.",
+    "quarantine.",
+    "unrouted.",
+    "seen.",
+    "silence.",
+    "receipts.",
+    "store.max_bytes",
+    "store.min_free",
+    "log.level",
+];
+/// Why the others wait for a restart, by their beginnings; the first that fits counts.
+const AT_A_START: &[(&str, &str)] = &[
+    ("listen", "the address is bound when the daemon starts"),
+    ("webhook.path", "the paths of the public address are set when the daemon starts"),
+    ("linking.code_path", "the paths of the public address are set when the daemon starts"),
+    ("linking.link_path", "the paths of the public address are set when the daemon starts"),
+    ("store", "the store is opened with it"),
+    ("keys", "the store is opened with it"),
+    ("ring", "requests to Ring that are under way belong to the client that sent them"),
+    ("tokens", "the schedule of refreshes is made when the daemon starts"),
+    ("linking", "claims that are under way began under it"),
+    ("log.format", "the log is opened with it"),
+    ("", "the daemon takes it over only when it starts"),
+];
 /// The keys by which the sections of a list are told apart, however they are ordered.
 const NAMES: [&str; 3] = ["name", "path", "listen"];
 
 /// A configuration as it is written. It may hold inline keys, so it is not shown, and is overwritten when dropped.
 #[derive(Clone, Default)]
 pub struct Written(Zeroizing<String>);
+
+/// A key, or a whole section of a list, that two configurations have otherwise. Nothing of its value is in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    pub key: String,
+    pub how: How,
+}
+
+/// How a key differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// A section that was not there.
+    New,
+    /// A section that is there no more.
+    TakenOut,
+    Changed,
+    /// The file that it names has another content.
+    Content,
+}
+
+impl Change {
+    /// Why it can't change while the daemon runs; none where it can.
+    pub fn waits_because(&self) -> Option<&'static str> {
+        if LIVE.iter().any(|live| self.key.starts_with(live)) {
+            return None;
+        }
+        let why = AT_A_START.iter().find(|(start, _)| self.key.starts_with(start));
+        why.map(|(_, why)| *why)
+    }
+
+    /// What has changed, in words that follow the key.
+    pub fn words(&self) -> &'static str {
+        match self.how {
+            How::New => "is new",
+            How::TakenOut => "is taken out",
+            How::Changed => "has changed",
+            How::Content => "has changed in its file",
+        }
+    }
+}
 
 impl fmt::Debug for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,15 +95,19 @@ impl Written {
         Self(Zeroizing::new(text.to_owned()))
     }
 
-    /// The keys, or whole sections, that are written otherwise in `new` and can't change while the daemon runs.
-    pub fn needs_restart(&self, new: &Self) -> Vec<String> {
+    /// The keys, or whole sections, that are written otherwise in `new`.
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
         let (old, new) = (Keys::of(&self.0), Keys::of(&new.0));
         let all: BTreeSet<&String> = old.values.keys().chain(new.values.keys()).collect();
         let differs = all.into_iter().filter(|key| old.values.get(*key) != new.values.get(*key));
-        let named =
-            differs.map(|key| old.without(&new, key).or_else(|| new.without(&old, key)).unwrap_or(key));
-        let named: BTreeSet<&String> = named.filter(|name| !LIVE.contains(&name.as_str())).collect();
-        named.into_iter().cloned().collect()
+        let change = |key: &String| {
+            let gone = old.without(&new, key).map(|section| (section, How::TakenOut));
+            let come = || new.without(&old, key).map(|section| (section, How::New));
+            let (key, how) = gone.or_else(come).unwrap_or((key, How::Changed));
+            Change { key: key.clone(), how }
+        };
+        let changes: BTreeSet<Change> = differs.map(change).collect();
+        changes.into_iter().collect()
     }
 }
 
@@ -133,8 +205,12 @@ mod tests {
         path = "/p"
     "#;
 
+    fn changes(new: &str) -> Vec<Change> {
+        Written::new(OLD).changes(&Written::new(new))
+    }
+
     fn differences(new: &str) -> Vec<String> {
-        Written::new(OLD).needs_restart(&Written::new(new))
+        changes(new).into_iter().map(|change| change.key).collect()
     }
 
     #[test]
@@ -175,8 +251,19 @@ mod tests {
     }
 
     #[test]
-    fn the_log_level_can_change_and_comments_say_nothing() {
-        assert_eq!(differences(&OLD.replace("\"info\"", "\"debug\"")), [""; 0]);
+    fn a_change_says_how_and_why_it_waits() {
+        let change = |from: &str, to: &str| changes(&OLD.replace(from, to)).swap_remove(0);
+        let level = change("\"info\"", "\"debug\"");
+        assert_eq!((level.waits_because(), level.words()), (None, "has changed"));
+        let folder = change("folder = \"f\"", "folder = \"g\"");
+        assert_eq!(folder.waits_because(), Some("the store is opened with it"));
+        let three = format!("{OLD}\n[[queue]]\nname = \"three\"\nkind = \"spool\"\n");
+        assert_eq!(changes(&three)[0].words(), "is new");
+        assert_eq!(Written::new(&three).changes(&Written::new(OLD))[0].words(), "is taken out");
+    }
+
+    #[test]
+    fn comments_say_nothing_and_the_text_is_not_shown() {
         assert_eq!(differences(&format!("# more\n{OLD}")), [""; 0]);
         assert_eq!(format!("{:?}", Written::new(OLD)), "Written", "it may hold keys");
     }

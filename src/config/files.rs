@@ -1,11 +1,12 @@
 //! Every secret that the configuration holds or names: read all together, so that all that is wrong with them is told at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256};
 
 use super::common::word;
 use super::problem::Problem;
@@ -105,6 +106,49 @@ pub struct ReceiverSecrets {
 pub struct Identity {
     pub certificates: Vec<u8>,
     pub key: Secret<Vec<u8>>,
+}
+
+/// Stands for the content of files, so that another content is noticed without keeping them.
+pub type Print = [u8; 32];
+
+impl Secrets {
+    /// A print for each key of the configuration that names files. Those of receivers and of the admin API's tokens are not among them.
+    pub fn prints(&self) -> BTreeMap<String, Print> {
+        let hmac = self.hmac_keys.iter().map(|key| key.expose().as_slice());
+        let text =
+            |secret: &Option<Secret<String>>| print(secret.iter().map(|secret| secret.expose().as_bytes()));
+        let bytes =
+            |secret: &Option<Secret<Vec<u8>>>| print(secret.iter().map(|secret| secret.expose().as_slice()));
+        BTreeMap::from([
+            ("hmac_key_files".to_owned(), print(hmac)),
+            ("keys.master".to_owned(), bytes(&self.master)),
+            ("keys.previous".to_owned(), bytes(&self.previous)),
+            ("ring.client_secret_file".to_owned(), text(&self.client_secret)),
+            ("ring.ca_file".to_owned(), print(self.ca_pem.as_deref().into_iter())),
+        ])
+    }
+}
+
+impl ReceiverSecrets {
+    /// A print of all of them.
+    pub fn print(&self) -> Print {
+        let keys = self.keys.iter().map(|key| key.text().expose().as_bytes());
+        let words = [&self.bearer, &self.password, &self.secret_access_key, &self.session_token];
+        let identity = self.identity.as_ref();
+        let keys = print(keys);
+        // One print for each, so that none is taken for another that is not there.
+        let words = words.map(|word| print(word.iter().map(|word| word.expose().as_bytes())));
+        let authority = print(self.ca_pem.as_deref().into_iter());
+        let identity =
+            print(identity.iter().flat_map(|i| [i.certificates.as_slice(), i.key.expose().as_slice()]));
+        print([keys, authority, identity].iter().chain(&words).map(<[u8; 32]>::as_slice))
+    }
+}
+
+fn print<'p>(parts: impl Iterator<Item = &'p [u8]>) -> Print {
+    let hashed = parts
+        .fold(Sha256::new(), |hash, part| hash.chain_update(part.len().to_le_bytes()).chain_update(part));
+    hashed.finalize().into()
 }
 
 impl Sources {

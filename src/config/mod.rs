@@ -38,9 +38,9 @@ use zeroize::Zeroizing;
 
 use crate::access;
 
-pub use compare::Written;
+pub use compare::{Change, How, Written};
 pub use doc::Key;
-pub use files::{ClientSecret, Identity, MasterKey, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
+pub use files::{ClientSecret, Identity, MasterKey, Print, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
 pub use model::{
     Amqp, ApiListener, Config, DeadLetters, Expected, Format, Held, Http, Linking, Log, LogFormat, LogLevel,
     Mqtt, Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Silence, Socket, Spool, Sqs,

@@ -2,23 +2,22 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::deliveries::States;
 use super::error::Error;
 use super::inherited::Inherited;
-use super::reload::{Reload, Reloaded};
+use super::reload::{Reload, Standing};
 use super::sockets;
 use super::sockets::SocketFile;
+use super::tasks::Tasks;
 use crate::admin::{Admin, Delivery, Facts, Parts, Reloader, Reporter, limits};
 use crate::clock;
-use crate::config::{ApiListener, Config, Socket};
-use crate::delivery::sinks::QueueSink;
-use crate::delivery::{Dispatcher, State};
+use crate::config::{ApiListener, Config, Queue, Socket};
+use crate::delivery::State;
 use crate::domain::ids::QueueName;
 use crate::domain::secret::Secret;
 use crate::domain::signature::Proof;
@@ -28,6 +27,7 @@ use crate::http::Server;
 use crate::http::routes::Unmatched;
 use crate::intake::Intake;
 use crate::linking::Linking;
+use crate::live::Live;
 use crate::requests::Requests;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{ListenerName, Metrics};
@@ -90,25 +90,31 @@ pub(super) struct Services<'a> {
     pub intake: &'a Arc<Intake>,
     pub unmatched: &'a Arc<Unmatched>,
     pub requests: &'a Arc<Requests>,
+    pub queues: &'a Arc<Live<Vec<Queue>>>,
     pub deliveries: States,
+    pub standing: &'a Arc<Standing>,
     pub tokens: &'a Arc<TokenService>,
     pub linking: &'a Arc<Linking>,
     pub metrics: &'a Metrics,
-    pub reload: &'a Arc<Reload>,
+    pub reload: Reloader,
 }
 
 /// The admin API.
-pub(super) fn admin(config: &Config, services: Services<'_>) -> Result<Arc<Admin>, Error> {
-    let Services { store, intake, unmatched, requests, deliveries, tokens, linking, metrics, reload } =
-        services;
+pub(super) fn admin(services: &Services<'_>) -> Result<Arc<Admin>, Error> {
+    let Services { intake, unmatched, requests, queues, deliveries, standing, .. } = services;
     let parts = Parts {
-        store: store.clone(),
-        metrics: metrics.clone(),
-        queues: config.queues.clone(),
-        facts: reporter(Arc::clone(intake), Arc::clone(unmatched), deliveries),
-        tokens: Arc::clone(tokens),
-        links: Arc::clone(linking),
-        reload: reloader(Arc::clone(reload)),
+        store: services.store.clone(),
+        metrics: services.metrics.clone(),
+        queues: Arc::clone(queues),
+        facts: reporter(
+            Arc::clone(intake),
+            Arc::clone(unmatched),
+            Arc::clone(deliveries),
+            Arc::clone(standing),
+        ),
+        tokens: Arc::clone(services.tokens),
+        links: Arc::clone(services.linking),
+        reload: services.reload.clone(),
         requests: Arc::clone(requests),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)
@@ -128,7 +134,7 @@ pub(super) fn serve<F>(
     listeners: AdminListeners<'_>,
     admin: &Arc<Admin>,
     metrics: &Metrics,
-    tasks: &mut JoinSet<()>,
+    tasks: &Tasks,
     stop: impl Fn() -> F,
 ) where
     F: Future<Output = Instant> + Send + 'static,
@@ -163,7 +169,7 @@ fn serve_probes(
     listener: TcpListener,
     admin: &Arc<Admin>,
     metrics: &Metrics,
-    tasks: &mut JoinSet<()>,
+    tasks: &Tasks,
     stop: impl Future<Output = Instant> + Send + 'static,
 ) {
     if let Ok(address) = listener.local_addr() {
@@ -176,30 +182,36 @@ fn serve_probes(
     });
 }
 
-/// The state of each dispatched queue's delivery, now and later.
-pub(super) type States = Arc<Vec<(QueueName, watch::Receiver<State>)>>;
-
-pub(super) fn states(dispatchers: &[Dispatcher<QueueSink>]) -> States {
-    Arc::new(dispatchers.iter().map(|d| (d.queue().clone(), d.state())).collect())
-}
-
-fn reloader(reload: Arc<Reload>) -> Reloader {
+/// What reloads once the daemon serves. The admin API does not keep it alive, because it serves the admin API.
+pub(super) fn reloader(reload: &Arc<OnceLock<Weak<Reload>>>) -> Reloader {
+    let reload = Arc::clone(reload);
     Reloader::new(move |by| {
-        let Reloaded { applied, needs_restart } = reload.run(by)?;
-        Ok((applied, needs_restart))
+        let reload = reload.get().and_then(Weak::upgrade);
+        async move {
+            let reload = reload.ok_or("the daemon is stopping")?;
+            // It goes on where the caller is gone.
+            let done = tokio::spawn(async move { reload.run(&by).await }).await;
+            done.map_err(|error| error.to_string())?
+        }
     })
 }
 
-fn reporter(intake: Arc<Intake>, unmatched: Arc<Unmatched>, deliveries: States) -> Reporter {
+fn reporter(
+    intake: Arc<Intake>,
+    unmatched: Arc<Unmatched>,
+    deliveries: States,
+    standing: Arc<Standing>,
+) -> Reporter {
     let started_at = clock::now();
     Reporter::new(move || Facts {
         started_at,
+        configuration: standing.report(),
         unmatched_posts: unmatched.count(),
         last_unmatched: unmatched.last(),
         refusals: intake.last_refusals(),
         per_minute: intake.last_hour(),
         webhook_keys: intake.proofs().iter().map(key_proof).collect(),
-        deliveries: deliveries.iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
+        deliveries: deliveries.get().iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
     })
 }
 

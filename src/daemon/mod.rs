@@ -1,5 +1,6 @@
 //! The daemon as a timeline: bind every listener, open the store, say READY, serve, and on SIGTERM finish the requests in flight.
 
+mod deliveries;
 mod descriptors;
 mod error;
 mod hardening;
@@ -10,38 +11,40 @@ mod services;
 mod setup;
 mod signals;
 mod sockets;
+mod stop;
 mod supervisor;
+mod tasks;
 mod watchdog;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Config, MasterKey, Secrets};
-use crate::delivery::Dispatcher;
-use crate::delivery::sinks::{self, QueueSink};
 use crate::domain::secret::Secret;
-use crate::domain::signature::Keys;
 use crate::failpoint;
 use crate::http::routes::{Routes, Unmatched};
 use crate::http::{Limits, Server};
 use crate::intake::{self, Intake};
 use crate::linking::{Endpoint, Linking};
+use crate::live::Live;
 use crate::requests::Requests;
 use crate::store::{Inbox, Store};
 use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
 use self::signals::{Signals, Wish};
+use deliveries::{Deliveries, Replacement};
 use listeners::{AdminListeners, Listeners};
-use reload::Reload;
+use reload::{Reload, Standing, hmac_keys};
+use stop::{DRAIN, Stop, Stopped};
+use tasks::Tasks;
 use watchdog::{Vitals, Watchdog};
 
 pub use error::Error;
@@ -53,8 +56,6 @@ pub use setup::{
 };
 pub use sockets::check_inherited;
 
-/// How long requests in flight may take after SIGTERM; systemd gives 30 s in all.
-const DRAIN: Duration = Duration::from_secs(8);
 /// And how long OAuth's answers: each may hold the only tokens of a link that live.
 const ANSWERS: Duration = Duration::from_secs(20);
 /// How often the supervisor's line about the daemon is looked at.
@@ -72,13 +73,17 @@ pub struct Prepared {
     store: Store,
     server: Arc<Server>,
     routes: Routes,
-    dispatchers: Vec<Dispatcher<QueueSink>>,
+    deliveries: Vec<Replacement>,
     intake: Arc<Intake>,
     metrics: Metrics,
     admin: Arc<Admin>,
     tokens: Arc<TokenService>,
     linking: Arc<Linking>,
     reload: Arc<Reload>,
+    standing: Arc<Standing>,
+    stop: Stop,
+    stopped: Stopped,
+    tasks: Tasks,
 }
 
 impl Prepared {
@@ -108,31 +113,38 @@ impl Prepared {
         let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics, &requests).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let tokens = services::tokens(&config, &store, api.clone(), &metrics).await?;
-        let endpoint = Arc::new(Endpoint::new(
-            config.linking.clone(),
-            config.webhook.clone(),
-            Arc::clone(&tokens),
-            metrics.clone(),
-        ));
-        let unmatched =
-            Arc::new(Unmatched::new(metrics.unmatched_posts.clone(), metrics.wrong_methods.clone()));
-        let table = endpoint.routes().into_iter().chain([intake.route()]).collect();
-        let routes = Routes::new(table, Arc::clone(&unmatched), Arc::clone(&requests));
-        let dispatchers = sinks::dispatchers(&config.queues, &mut secrets, store.queues())?;
+        let (routes, unmatched) = public_routes(&config, &tokens, &intake, &metrics, &requests);
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
-        let reload = Arc::new(Reload::new(Arc::clone(&config)));
+        let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
+        let prints = reload::prints(&secrets);
+        let running = Deliveries::new(stopped.clone(), tasks.clone());
+        let none = BTreeSet::new();
+        let deliveries = deliveries::prepare(store.queues(), &[], &config.queues, &none, &mut secrets)?;
+        let queues = Arc::new(Live::new(config.queues.clone()));
+        let (reloads, states) = (Arc::new(OnceLock::new()), running.states());
         let services = listeners::Services {
-            reload: &reload,
+            reload: listeners::reloader(&reloads),
             store: &store,
             intake: &intake,
             unmatched: &unmatched,
             requests: &requests,
-            deliveries: listeners::states(&dispatchers),
+            queues: &queues,
+            deliveries: states,
+            standing: &standing,
             tokens: &tokens,
             linking: &linking,
             metrics: &metrics,
         };
-        let admin = listeners::admin(&config, services)?;
+        let admin = listeners::admin(&services)?;
+        let parts = reload::Parts {
+            store: store.clone(),
+            intake: Arc::clone(&intake),
+            linking: Arc::clone(&linking),
+            deliveries: running,
+            queues,
+        };
+        let reload = Arc::new(Reload::new(Arc::clone(&config), prints, Arc::clone(&standing), parts));
+        reloads.get_or_init(|| Arc::downgrade(&reload));
         Ok(Self {
             config,
             listeners,
@@ -140,39 +152,37 @@ impl Prepared {
             store,
             server,
             routes,
-            dispatchers,
+            deliveries,
             intake,
             metrics,
             admin,
             tokens,
             linking,
             reload,
+            standing,
+            stop,
+            stopped,
+            tasks,
         })
     }
 
     /// Starts everything.
     pub fn serve(self) -> Daemon {
-        let (stop, stopped) = watch::channel(None);
-        let stopping = || stopping(stopped.clone());
-        let mut tasks = JoinSet::new();
+        let (stop, stopped, tasks) = (self.stop, self.stopped, self.tasks);
+        let stopping = || stopped.clone().said();
         let Listeners { listener, address, sockets, addresses, metrics } = self.listeners;
         let serving = self.server.serve(listener, self.routes, stopping());
         tasks.spawn(async move {
             let _ = serving.await;
         });
         tasks.spawn(keep_proofs(Arc::clone(&self.intake), self.store.inbox().clone(), stopped.clone()));
-        for dispatcher in self.dispatchers {
-            let run = dispatcher.run(stopping());
-            tasks.spawn(async move {
-                let _ = run.await;
-            });
-        }
+        self.reload.deliveries().replace(self.deliveries);
         let drained = stopping();
         tasks.spawn(Arc::clone(&self.tokens).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
         tasks.spawn(Arc::clone(&self.linking).run(stopping()));
         let tokens = self.api_tokens;
         let served = AdminListeners { config: &self.config, sockets, addresses, tokens, probes: metrics };
-        listeners::serve(served, &self.admin, &self.metrics, &mut tasks, stopping);
+        listeners::serve(served, &self.admin, &self.metrics, &tasks, stopping);
         if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }
@@ -186,6 +196,7 @@ impl Prepared {
             tokens: self.tokens,
             linking: self.linking,
             reload: self.reload,
+            standing: self.standing,
             stop,
             tasks,
         }
@@ -203,8 +214,9 @@ pub struct Daemon {
     tokens: Arc<TokenService>,
     linking: Arc<Linking>,
     reload: Arc<Reload>,
-    stop: watch::Sender<Option<Instant>>,
-    tasks: JoinSet<()>,
+    standing: Arc<Standing>,
+    stop: Stop,
+    tasks: Tasks,
 }
 
 impl Daemon {
@@ -256,7 +268,7 @@ impl Daemon {
             // It goes on while the daemon finishes.
             drop(tokio::spawn(watchdog.feed(vitals)));
         }
-        let admin = Arc::clone(&self.admin);
+        let (admin, standing) = (Arc::clone(&self.admin), Arc::clone(&self.standing));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let (mut line, mut told) = (supervisor::Line::default(), String::new());
@@ -266,17 +278,21 @@ impl Daemon {
                     line.tell(&words);
                     told = words;
                 }
-                tokio::time::sleep(LINE_ABOUT).await;
+                tokio::select! {
+                    () = tokio::time::sleep(LINE_ABOUT) => {}
+                    () = standing.changed.notified() => {}
+                }
             }
         });
         tasks
     }
 
     /// Takes nothing new, finishes what is in flight, makes it durable, and closes the store.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.reload.stop();
         self.admin.stop();
-        self.stop.send_replace(Some(clock::ticks() + DRAIN));
-        while self.tasks.join_next().await.is_some() {}
+        self.stop.at(clock::ticks() + DRAIN);
+        self.tasks.ended().await;
         if let Ok(proofs) = serde_json::to_vec(&self.intake.proofs())
             && let Err(error) = self.store.inbox().note_proofs(proofs).await
         {
@@ -305,7 +321,7 @@ pub async fn serve(config: Config, inherited: Inherited) -> Result<(), Error> {
             Wish::Reload => {
                 let reload = Arc::clone(&daemon.reload);
                 // Its outcome is in the log.
-                drop(spawn_blocking(move || reload.run("SIGHUP")));
+                drop(tokio::spawn(async move { reload.run("SIGHUP").await }));
             }
             Wish::End(signal) => break signal,
         }
@@ -318,6 +334,20 @@ pub async fn serve(config: Config, inherited: Inherited) -> Result<(), Error> {
         () = signals.finishing() => {}
     }
     Ok(())
+}
+
+fn public_routes(
+    config: &Config,
+    tokens: &Arc<TokenService>,
+    intake: &Arc<Intake>,
+    metrics: &Metrics,
+    requests: &Arc<Requests>,
+) -> (Routes, Arc<Unmatched>) {
+    let endpoint =
+        Endpoint::new(config.linking.clone(), config.webhook.clone(), Arc::clone(tokens), metrics.clone());
+    let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone(), metrics.wrong_methods.clone()));
+    let table = Arc::new(endpoint).routes().into_iter().chain([intake.route()]).collect();
+    (Routes::new(table, Arc::clone(&unmatched), Arc::clone(requests)), unmatched)
 }
 
 fn public_limits(config: &Config) -> Limits {
@@ -342,23 +372,14 @@ async fn make_intake(
     metrics: &Metrics,
     requests: &Arc<Requests>,
 ) -> Intake {
-    let keys = Keys::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice()));
+    let (keys, _) = hmac_keys(secrets);
     let noted = intake::noted(store.inbox()).await;
     let (inbox, requests) = (store.inbox().clone(), Arc::clone(requests));
     Intake::new(config.webhook.clone(), keys, &noted, inbox, metrics.clone(), requests)
 }
 
-/// Resolves to the drain's deadline when the daemon shall stop.
-async fn stopping(mut stopped: watch::Receiver<Option<Instant>>) -> Instant {
-    match stopped.wait_for(Option::is_some).await {
-        Ok(deadline) => deadline.unwrap_or_else(clock::ticks),
-        // The daemon itself is gone.
-        Err(_) => clock::ticks(),
-    }
-}
-
-async fn keep_proofs(intake: Arc<Intake>, inbox: Inbox, stopped: watch::Receiver<Option<Instant>>) {
-    let mut stop = std::pin::pin!(stopping(stopped));
+async fn keep_proofs(intake: Arc<Intake>, inbox: Inbox, stopped: Stopped) {
+    let mut stop = std::pin::pin!(stopped.said());
     let mut noted = intake.proofs();
     loop {
         tokio::select! {

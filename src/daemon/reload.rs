@@ -1,71 +1,289 @@
-//! Reads the configuration anew while the daemon runs: a file with problems changes nothing, and what can't change needs a restart, by name.
+//! Reads the configuration anew while the daemon runs, and puts it in force whole or not at all.
+//!
+//! ```text
+//! read ─▶ make all that can fail ─▶ the store takes it over, durably ─▶ swap: nothing fails any more
+//!   └── problems ──┴── dropped again ──┴─▶ refused: all stays as it was
+//! ```
+//!
+//! `Reload::prepare` and `Prepared::put_in_force` are the one place where a part of the daemon takes over its change.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::setup;
-use crate::config::{Config, LogLevel};
-use crate::logging;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 
-/// What became of a configuration that was read anew.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reloaded {
-    /// The keys whose new values hold now.
-    pub applied: Vec<String>,
-    /// The keys and sections that are written otherwise than at the start, and hold from the next one on.
-    pub needs_restart: Vec<String>,
+use super::deliveries::{self, Deliveries, Replacement};
+use super::setup;
+use crate::clock;
+use crate::config::{Change, Config, How, LogLevel, MasterKey, Print, Queue, Secrets, Written};
+use crate::domain::ids::QueueName;
+use crate::domain::nonce::Nonces;
+use crate::domain::signature::Keys;
+use crate::domain::status::{Applied, ConfigurationReport, Outstanding, RefusedConfiguration, Reloaded};
+use crate::intake::Intake;
+use crate::linking::Linking;
+use crate::live::Live;
+use crate::store::Store;
+use crate::{failpoint, logging};
+
+/// What the operator is shown of the configuration.
+#[derive(Debug)]
+pub(super) struct Standing {
+    report: Mutex<ConfigurationReport>,
+    /// Told when that has changed.
+    pub changed: Notify,
+}
+
+/// The parts that take over a change.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub store: Store,
+    pub intake: Arc<Intake>,
+    pub linking: Arc<Linking>,
+    pub deliveries: Deliveries,
+    /// As the admin API shows and reads them.
+    pub queues: Arc<Live<Vec<Queue>>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Reload {
     /// As at the start.
     config: Arc<Config>,
-    level: Mutex<LogLevel>,
+    prints: Prints,
+    standing: Arc<Standing>,
+    parts: Parts,
+    /// What was taken over last. One at a time does it.
+    last: tokio::sync::Mutex<Last>,
+    stopping: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Last {
+    written: Written,
+    prints: Prints,
+    level: LogLevel,
+}
+
+/// Prints of the content of files, by key or section.
+type Prints = BTreeMap<String, Print>;
+
+/// Everything that a configuration names, made and not in force yet.
+struct Prepared {
+    config: Config,
+    prints: Prints,
+    keys: Keys,
+    nonces: Nonces,
+    replacements: Vec<Replacement>,
+}
+
+impl Standing {
+    pub(super) fn new() -> Arc<Self> {
+        let report = ConfigurationReport { read_at: clock::now(), ..ConfigurationReport::default() };
+        Arc::new(Self { report: Mutex::new(report), changed: Notify::new() })
+    }
+
+    pub(super) fn report(&self) -> ConfigurationReport {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut ConfigurationReport)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+    }
 }
 
 impl Reload {
-    pub(super) fn new(config: Arc<Config>) -> Self {
-        let level = Mutex::new(config.log.level);
-        Self { config, level }
+    /// `prints` are those of the secrets that were read at the start.
+    pub(super) fn new(config: Arc<Config>, prints: Prints, standing: Arc<Standing>, parts: Parts) -> Self {
+        let (written, level) = (config.written.clone(), config.log.level);
+        let last = tokio::sync::Mutex::new(Last { written, prints: prints.clone(), level });
+        Self { config, prints, standing, parts, last, stopping: AtomicBool::new(false) }
     }
 
-    /// Reads the file at `by`'s word. Blocks.
+    /// Nothing is taken over from now on.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn deliveries(&self) -> &Deliveries {
+        &self.parts.deliveries
+    }
+
+    /// Reads the file at `by`'s word, once those before have ended. It is not to be dropped half way: spawn it.
     ///
     /// # Errors
-    /// Every problem of the file and of those that it names. The old configuration stays.
-    pub(super) fn run(&self, by: &str) -> Result<Reloaded, String> {
-        let done = self.apply();
+    /// Every problem of the file and of those that it names, a line each. The old configuration stays.
+    pub(super) async fn run(&self, by: &str) -> Result<Reloaded, String> {
+        let mut last = self.last.lock().await;
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err("the daemon is stopping: the next start reads the configuration".to_owned());
+        }
+        let done = self.apply(&mut last).await;
         match &done {
-            Ok(Reloaded { applied, needs_restart }) if needs_restart.is_empty() => {
-                tracing::info!(by, ?applied, "the configuration was read anew");
-            }
-            Ok(Reloaded { applied, needs_restart }) => {
-                tracing::warn!(
-                    by,
-                    ?applied,
-                    ?needs_restart,
-                    "the configuration was read anew; some of it needs a restart"
-                );
-            }
+            Ok(done) => tell(by, done),
             Err(problems) => {
-                tracing::error!(by, problems, "the new configuration is refused, and the old one stays");
+                for problem in problems.lines() {
+                    tracing::error!(by, problem, "the new configuration is refused, and the old one stays");
+                }
             }
         }
+        let at = clock::now();
+        self.standing.set(|report| match &done {
+            Ok(Reloaded { needs_restart, .. }) => {
+                *report =
+                    ConfigurationReport { read_at: at, refused: None, needs_restart: needs_restart.clone() };
+            }
+            Err(problems) => {
+                let problems = problems.lines().map(str::to_owned).collect();
+                report.refused = Some(RefusedConfiguration { at, problems });
+            }
+        });
         done
     }
 
-    fn apply(&self) -> Result<Reloaded, String> {
-        let file = &self.config.file;
-        if file.as_os_str().is_empty() {
-            return Err("the daemon runs without a configuration file".into());
-        }
-        let new = setup::load(file).map_err(|error| error.to_string())?;
-        let mut applied = Vec::new();
-        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
-        if *level != new.log.level {
-            logging::set_filter(new.log.level.as_str()).map_err(|error| error.to_string())?;
-            *level = new.log.level;
-            applied.push("log.level".to_owned());
-        }
-        Ok(Reloaded { applied, needs_restart: self.config.written.needs_restart(&new.written) })
+    async fn apply(&self, last: &mut Last) -> Result<Reloaded, String> {
+        let (config, secrets) = self.read().await?;
+        let prints = prints(&secrets);
+        let live = changes(last, &config.written, &prints, |change| change.waits_because().is_none());
+        let start = (&self.config.written, &self.prints);
+        let waiting = changes_between(start, (&config.written, &prints));
+        let prepared = self.prepare(last, config, secrets, prints).await?;
+        failpoint!("reload.prepared");
+        let options = setup::options(&prepared.config);
+        self.parts.store.reconfigure(options).await.map_err(|error| format!("the store: {error}"))?;
+        failpoint!("reload.stored");
+        *last = prepared.put_in_force(&self.parts, last.level);
+        let applied =
+            live.iter().map(|change| Applied { key: change.key.clone(), words: change.words().into() });
+        let needs_restart = waiting.iter().filter_map(|change| {
+            Some(Outstanding { key: change.key.clone(), why: change.waits_because()?.to_owned() })
+        });
+        Ok(Reloaded { applied: applied.collect(), needs_restart: needs_restart.collect() })
     }
+
+    /// The file and all that it names.
+    async fn read(&self) -> Result<(Config, Secrets), String> {
+        let start = Arc::clone(&self.config);
+        let read = move || {
+            let file = &start.file;
+            if file.as_os_str().is_empty() {
+                return Err("the daemon runs without a configuration file".to_owned());
+            }
+            let config = setup::load(file).map_err(|error| error.to_string())?;
+            // Every default that lies in the folder would lie elsewhere.
+            if config.store.folder != start.store.folder {
+                return Err(format!(
+                    "{}: store.folder: is that of another store, which only a restart can open: restart, or put {} back",
+                    file.display(),
+                    start.store.folder.display()
+                ));
+            }
+            let secrets = config.secrets(MasterKey::Needed).map_err(|problems| problems.to_string())?;
+            Ok((config, secrets))
+        };
+        spawn_blocking(read).await.map_err(|error| error.to_string())?
+    }
+
+    /// Makes everything that can fail. Nothing is in force by it, and what is dropped leaves nothing behind.
+    async fn prepare(
+        &self,
+        last: &Last,
+        config: Config,
+        mut secrets: Secrets,
+        prints: Prints,
+    ) -> Result<Prepared, String> {
+        let (keys, nonces) = hmac_keys(&secrets);
+        let others = |queue: &&Queue| {
+            let section = section(&queue.name);
+            last.prints.get(&section) != prints.get(&section)
+        };
+        let files: BTreeSet<QueueName> =
+            config.queues.iter().filter(others).map(|q| q.name.clone()).collect();
+        let (before, queues) = (self.parts.queues.get(), self.parts.store.queues().clone());
+        let made = spawn_blocking(move || {
+            let made = deliveries::prepare(&queues, &before, &config.queues, &files, &mut secrets);
+            made.map(|replacements| Prepared { config, prints, keys, nonces, replacements })
+        });
+        made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+}
+
+impl Prepared {
+    /// Nothing here fails.
+    fn put_in_force(self, parts: &Parts, level: LogLevel) -> Last {
+        let Self { config, prints, keys, nonces, replacements } = self;
+        parts.intake.set_keys(keys);
+        parts.linking.set_keys(nonces);
+        parts.queues.set(Arc::new(config.queues));
+        parts.deliveries.replace(replacements);
+        parts.store.queues().wake_all();
+        if config.log.level != level
+            && let Err(error) = logging::set_filter(config.log.level.as_str())
+        {
+            tracing::error!(%error, "the log level could not be changed");
+        }
+        Last { written: config.written, prints, level: config.log.level }
+    }
+}
+
+/// The webhook keys in both of their forms.
+pub(super) fn hmac_keys(secrets: &Secrets) -> (Keys, Nonces) {
+    let bytes = || secrets.hmac_keys.iter().map(|key| key.expose().as_slice());
+    (Keys::new(bytes()), Nonces::new(bytes()))
+}
+
+/// Prints of all files that are compared.
+pub(super) fn prints(secrets: &Secrets) -> Prints {
+    let receivers = secrets.receivers.iter().map(|(queue, secrets)| (section(queue), secrets.print()));
+    secrets.prints().into_iter().chain(receivers).collect()
+}
+
+/// As changes name the section of a queue.
+fn section(queue: &QueueName) -> String {
+    format!("queue \"{queue}\"")
+}
+
+fn changes(last: &Last, written: &Written, prints: &Prints, wanted: impl Fn(&Change) -> bool) -> Vec<Change> {
+    let mut changes = changes_between((&last.written, &last.prints), (written, prints));
+    changes.retain(wanted);
+    changes
+}
+
+/// What is written otherwise, and what lies otherwise in files whose keys are as they were.
+fn changes_between(
+    (old, old_prints): (&Written, &Prints),
+    (new, new_prints): (&Written, &Prints),
+) -> Vec<Change> {
+    let mut changes = old.changes(new);
+    // Inline keys and those of files are one list.
+    let list = |key: &str| if key.starts_with("hmac_key") { "hmac_key" } else { key }.to_owned();
+    for (key, print) in new_prints {
+        let of = list(key);
+        let is_told = changes.iter().any(|change| change.key.starts_with(&of) || of.starts_with(&change.key));
+        if old_prints.get(key).is_some_and(|before| before != print) && !is_told {
+            changes.push(Change { key: key.clone(), how: How::Content });
+        }
+    }
+    changes
+}
+
+/// A line for each change.
+fn tell(by: &str, Reloaded { applied, needs_restart }: &Reloaded) {
+    for Applied { key, words } in applied {
+        tracing::info!(by, "the configuration has changed: {key} {words}");
+    }
+    for Outstanding { key, why } in needs_restart {
+        tracing::warn!(
+            by,
+            "the configuration can't change while the daemon runs: {key} needs a restart, because {why}"
+        );
+    }
+    tracing::info!(
+        by,
+        applied = applied.len(),
+        needs_restart = needs_restart.len(),
+        "the configuration was read anew"
+    );
 }

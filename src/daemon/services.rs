@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::error::Error;
+use super::reload::hmac_keys;
 use crate::clock::RingClock;
 use crate::config::{Config, Secrets};
 use crate::domain::backoff::Backoff;
-use crate::domain::nonce::Nonces;
 use crate::domain::refresh::{Policy, Warnings};
 use crate::domain::secret::Secret;
 use crate::linking::{self, Linking};
@@ -89,7 +89,7 @@ pub(super) fn linking(
         store: store.clone(),
         api,
         tokens: Arc::clone(tokens),
-        nonces: Nonces::new(secrets.hmac_keys.iter().map(|key| key.expose().as_slice())),
+        nonces: hmac_keys(secrets).1,
         clock_skew: config.linking.clock_skew,
         metrics: metrics.clone(),
     })

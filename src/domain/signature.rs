@@ -114,6 +114,11 @@ impl Keys {
         found
     }
 
+    /// The public name of the key that [`Self::verify`] found.
+    pub fn fingerprint(&self, index: usize) -> Option<&Fingerprint> {
+        self.0.get(index).map(|key| &key.fingerprint)
+    }
+
     pub fn fingerprints(&self) -> impl Iterator<Item = &Fingerprint> {
         self.0.iter().map(|key| &key.fingerprint)
     }
@@ -177,10 +182,11 @@ impl Proofs {
         &self.keys
     }
 
-    /// A key verified something. Returns whether that was its first time, so worth noting at once.
-    pub fn verified(&mut self, key: usize, now: Millis) -> bool {
+    /// A key verified something. Returns whether that was its first time, so worth noting at once. One that was taken out meanwhile
+    /// proves nothing.
+    pub fn verified(&mut self, key: &Fingerprint, now: Millis) -> bool {
+        let Some(proof) = self.keys.iter_mut().find(|proof| proof.fingerprint == *key) else { return false };
         self.mismatches = 0;
-        let Some(proof) = self.keys.get_mut(key) else { return false };
         proof.verified_at.replace(now.0).is_none()
     }
 
@@ -286,7 +292,7 @@ mod tests {
             for (step, pass) in steps {
                 now += pass;
                 if step < 2 {
-                    prop_assert_eq!(proofs.verified(step, Millis(now)), verified[step].is_none());
+                    prop_assert_eq!(proofs.verified(keys.fingerprint(step).unwrap(), Millis(now)), verified[step].is_none());
                     verified[step] = Some(now);
                     since = 0;
                 } else {
@@ -303,9 +309,11 @@ mod tests {
     #[test]
     fn proofs_are_remembered_by_fingerprint() {
         let both = Keys::new([&b"one"[..], b"two"]);
+        let (one, two) = (both.fingerprint(0).unwrap(), both.fingerprint(1).unwrap());
         let mut before = Proofs::new(&Keys::new([&b"one"[..]]), &[], Millis(5));
-        assert!(before.verified(0, Millis(10)));
-        assert!(!before.verified(0, Millis(20)), "not news");
+        assert!(before.verified(one, Millis(10)));
+        assert!(!before.verified(one, Millis(20)), "not news");
+        assert!(!before.verified(two, Millis(20)), "not one of its keys");
         let after = Proofs::new(&both, before.all(), Millis(30));
         assert_eq!((after.all()[0].set_at, after.all()[0].verified_at), (5, Some(20)));
         assert_eq!((after.all()[1].set_at, after.all()[1].verified_at), (30, None));
@@ -316,7 +324,7 @@ mod tests {
         let keys = Keys::new([&b"one"[..]]);
         let mut proofs = Proofs::new(&keys, &[], Millis(0));
         assert_eq!(proofs.mismatched(Millis(0)), Mismatch::Unproven, "never verified anything");
-        proofs.verified(0, Millis(1_000_000));
+        proofs.verified(keys.fingerprint(0).unwrap(), Millis(1_000_000));
         assert_eq!(proofs.mismatched(Millis(1_000_000)), Mismatch::Forged);
         assert_eq!(proofs.mismatched(Millis(999_999)), Mismatch::Unproven, "clock set back");
         let twice = Keys::new([&b"one"[..], b"one"]);

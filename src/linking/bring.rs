@@ -19,7 +19,7 @@ impl Linking {
     /// A place among the visits that wait for their account.
     pub(super) fn join_waiting(&self, bid: &Bid) -> Option<Caller<'_>> {
         let now = self.ring_now();
-        self.waiting.join(bid, self.nonces.of(&bid.visit), |bid| self.may_still_come(bid, now))
+        self.waiting.join(bid, self.nonces.get().of(&bid.visit), |bid| self.may_still_come(bid, now))
     }
 
     fn may_still_come(&self, bid: &Bid, now: RingTime) -> bool {

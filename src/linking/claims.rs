@@ -156,7 +156,7 @@ impl Linking {
     async fn find(&self, bid: &Bid, deadline: Instant) -> Result<Option<Found>, Unanswered> {
         let turn = timeout_at(deadline, self.searches.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| Unanswered::Busy)?.map_err(|_| Unanswered::Busy)?;
-        let matcher = self.nonces.of(&bid.visit);
+        let matcher = self.nonces.get().of(&bid.visit);
         let is_it = move |account: &str| {
             // Held until the search ends, even where nobody waits any more.
             let _ = &turn;

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::domain::access_token::Reason;
 use crate::domain::nonce::Nonces;
 use crate::domain::ring_time::RingTime;
+use crate::live::Live;
 use crate::ring_api::RingApi;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -58,7 +59,7 @@ pub struct Linking {
     store: Store,
     api: Option<RingApi>,
     tokens: Arc<TokenService>,
-    nonces: Nonces,
+    nonces: Live<Nonces>,
     clock_skew: Duration,
     metrics: Metrics,
     searches: Arc<Semaphore>,
@@ -75,7 +76,7 @@ impl Linking {
             store,
             api,
             tokens,
-            nonces,
+            nonces: Live::new(nonces),
             clock_skew,
             metrics,
             searches: Arc::new(Semaphore::new(SEARCHES)),
@@ -83,6 +84,13 @@ impl Linking {
             calls: Semaphore::new(PARALLEL),
             troubles: Mutex::default(),
         })
+    }
+
+    /// Visits are compared by these keys from now on, those that wait too.
+    pub fn set_keys(&self, nonces: Nonces) {
+        let nonces = Arc::new(nonces);
+        self.nonces.set(Arc::clone(&nonces));
+        self.waiting.compare_by(&nonces);
     }
 
     /// Brings accounts to the claims that wait for them, and tells Ring of claims, until `stop` resolves. What is under way then goes

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::domain::claim::Bid;
 use crate::domain::ids::UserId;
-use crate::domain::nonce::Matcher;
+use crate::domain::nonce::{Matcher, Nonces};
 
 /// Visits of one user, and calls about them, that wait at a time. A person has one or two.
 const OF_ONE_USER: usize = 8;
@@ -103,6 +103,13 @@ impl Waiting {
         Some(Caller { waiting: self, bid, ruled: receiver })
     }
 
+    /// Looks for the accounts of all that wait by these keys from now on.
+    pub(super) fn compare_by(&self, nonces: &Nonces) {
+        for entry in self.all().values_mut().flatten() {
+            entry.matcher = Arc::new(nonces.of(&entry.bid.visit));
+        }
+    }
+
     fn leave(&self, bid: &Bid) {
         let mut all = self.all();
         if let Some(entries) = all.get_mut(&bid.user) {
@@ -144,7 +151,6 @@ fn forget_stale(all: &mut HashMap<UserId, Vec<Entry>>, is_live: impl Fn(&Bid) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::nonce::Nonces;
     use crate::domain::routing::Selection;
     use crate::domain::visit::Visit;
 

@@ -37,7 +37,7 @@ use self::writer::{inspect, open, restore};
 use crate::clock::{self, RingClock};
 use crate::domain::actor::Actor;
 use crate::domain::time::Millis;
-use crate::store::txn::keys;
+use crate::store::txn::{keys, reconfigure};
 use crate::telemetry::Metrics;
 use crate::vault::Vault;
 
@@ -177,6 +177,21 @@ impl Store {
         self.handle.shared.folder.unlock();
     }
 
+    /// Takes over other bounds and queues, durably, as if it were opened with them. The sizes of cache and reserve stay. Events that are
+    /// accepted later go by the new filters; a queue that is not named any more keeps what waits in it.
+    ///
+    /// # Errors
+    /// When it could not be made durable: all stays as it was.
+    pub async fn reconfigure(&self, options: Options) -> Result<(), StoreError> {
+        let now = self.handle.shared.options.get();
+        let Options { cache_bytes, reserve_bytes, .. } = *now;
+        let options = Arc::new(Options { cache_bytes, reserve_bytes, ..options });
+        if options == now {
+            return Ok(());
+        }
+        self.handle.submit(move |txn| reconfigure::reconfigure(txn, &options)).await
+    }
+
     /// Puts data keys under the current master key; one step from `after` on.
     ///
     /// # Errors
@@ -284,7 +299,7 @@ impl Store {
 
     /// Bytes that are kept at most, of all kinds together.
     pub fn max_bytes(&self) -> u64 {
-        self.handle.shared.options.max_bytes
+        self.handle.shared.options.get().max_bytes
     }
 
     /// Which master key seals now.

@@ -20,6 +20,7 @@ mod points;
 mod random;
 mod reader;
 mod refresh;
+mod reload;
 mod scenes;
 mod sender;
 mod workload;

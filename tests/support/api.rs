@@ -19,6 +19,7 @@ use ringhookd::domain::status::KeyProof;
 use ringhookd::domain::time::Millis;
 use ringhookd::http::Server;
 use ringhookd::linking::{self, Linking};
+use ringhookd::live::Live;
 use ringhookd::store::{QueueSpec, Store};
 use ringhookd::telemetry::{ListenerName, Metrics};
 use ringhookd::tokens::{self, Clock, Guard, TokenService};
@@ -64,13 +65,13 @@ impl Api {
         let store = store(&dir.path().join("store"), specs);
         let metrics = Metrics::default();
         let server = Server::new(limits(), metrics.http(ListenerName::Admin));
-        let queues = configured(&dir.path().join("files"));
+        let queues = Arc::new(Live::new(configured(&dir.path().join("files"))));
         let proof = KeyProof { fingerprint: "f1".into(), set_at: Millis(0), verified_at: None };
         let report = move || Facts { webhook_keys: vec![proof.clone()], ..Facts::default() };
         let facts = Reporter::new(report);
         let tokens = token_service(&store, &dir.path().join("guard"), &metrics).await;
         let links = linking(&store, &tokens, &metrics);
-        let reload = Reloader::new(|_| Err("there is no configuration file".into()));
+        let reload = Reloader::new(async |_| Err("there is no configuration file".into()));
         let requests = Arc::default();
         let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links, reload, requests };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }

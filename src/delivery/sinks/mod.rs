@@ -65,23 +65,18 @@ enum SettingsError {
     NotBuilt(&'static str),
 }
 
-/// A dispatcher for each queue that has a sink; the secrets of receivers go into them.
+/// The dispatcher of a queue, where it has a sink; the secrets of its receiver go into it. Blocks.
 ///
 /// # Errors
-/// [`SinkError`] for the first queue whose sink can't be made.
-pub fn dispatchers(
-    configured: &[Queue],
+/// [`SinkError`] where the sink can't be made.
+pub fn dispatcher(
+    queue: &Queue,
     secrets: &mut Secrets,
     queues: &Queues,
-) -> Result<Vec<Dispatcher<QueueSink>>, SinkError> {
-    let mut dispatchers = Vec::new();
-    for queue in configured {
-        let secrets = secrets.receivers.remove(&queue.name).unwrap_or_default();
-        if let Some(sink) = QueueSink::open(queue, secrets)? {
-            dispatchers.push(Dispatcher::new(queues.clone(), queue.name.clone(), sink, options(queue)));
-        }
-    }
-    Ok(dispatchers)
+) -> Result<Option<Dispatcher<QueueSink>>, SinkError> {
+    let secrets = secrets.receivers.remove(&queue.name).unwrap_or_default();
+    let sink = QueueSink::open(queue, secrets)?;
+    Ok(sink.map(|sink| Dispatcher::new(queues.clone(), queue.name.clone(), sink, options(queue))))
 }
 
 fn options(queue: &Queue) -> Options {

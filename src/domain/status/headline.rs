@@ -1,6 +1,6 @@
 //! The status in a line, for a supervisor's list of services.
 
-use super::Report;
+use super::{ProblemName, Report};
 use crate::domain::link::LinkState;
 use crate::domain::units::count;
 
@@ -14,8 +14,12 @@ impl Report {
             [] => self.well(),
             [worst] => format!("{}: {}", worst.name.as_str(), worst.words),
             [worst, others @ ..] => {
+                // The line is what a reload that is refused is told by.
+                let refused = ProblemName::ConfigurationRefused;
+                let is_refused = others.iter().any(|problem| problem.name == refused);
+                let among = if is_refused { format!(", {}", refused.as_str()) } else { String::new() };
                 let others = count(others.len() as u64, "other problem");
-                format!("{} ({others}): {}", worst.name.as_str(), worst.words)
+                format!("{} ({others}{among}): {}", worst.name.as_str(), worst.words)
             }
         };
         line.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -1,5 +1,6 @@
 //! How the daemon stands, as one document: the admin API sends it, `ringhookd status` shows it, the metrics are set from it.
 
+mod configuration;
 mod headline;
 mod problems;
 
@@ -13,6 +14,7 @@ use super::refresh::Health;
 use super::time::Millis;
 use super::verdict::Verdict;
 
+pub use configuration::{Applied, ConfigurationReport, Outstanding, RefusedConfiguration, Reloaded};
 pub use problems::{Problem, ProblemName, problems};
 
 /// The answer of the admin API: what an operator has to do, worst first, and everything that is known.
@@ -35,6 +37,7 @@ pub struct Status {
     pub version: String,
     pub started_at: Millis,
     pub uptime_s: u64,
+    pub configuration: ConfigurationReport,
     pub store: StoreReport,
     pub since_start: Totals,
     pub webhooks: WebhookReport,

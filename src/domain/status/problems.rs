@@ -72,6 +72,8 @@ names! {
     QueueStalled = "queue_stalled",
     /// Its events are about to become dead letters.
     QueueNearBound = "queue_near_bound",
+    /// The file on disk is not what is in force.
+    ConfigurationRefused = "configuration_refused",
     WebhooksSlow = "webhooks_slow",
     TokensRefused = "tokens_refused",
     OauthDown = "oauth_down",
@@ -84,6 +86,8 @@ names! {
     /// An operator has nothing of it delivered.
     QueuePaused = "queue_paused",
     NoQueue = "no_queue",
+    /// The file has changes that can't be taken over while the daemon runs.
+    RestartNeeded = "restart_needed",
     /// Events wait in a queue that the configuration does not name any more.
     QueueLeftOver = "queue_left_over",
     ClockWrong = "clock_wrong",
@@ -98,6 +102,7 @@ names! {
 pub fn problems(status: &Status, now: Millis) -> Vec<Problem> {
     let mut found = Found(Vec::new());
     found.store(status, now);
+    found.configuration(status, now);
     found.webhooks(status, now);
     found.intake(status, now);
     found.tokens(status, now);
@@ -198,6 +203,35 @@ impl Found {
         }
     }
 
+    fn configuration(&mut self, status: &Status, now: Millis) {
+        let configuration = &status.configuration;
+        if let Some(refused) = &configuration.refused {
+            let (first, more) = match refused.problems.as_slice() {
+                [] => ("it does not say why", 0),
+                [first, more @ ..] => (first.as_str(), more.len()),
+            };
+            let more = if more > 0 {
+                format!(" (and {})", count(more as u64, "other problem"))
+            } else {
+                String::new()
+            };
+            let (ago, first) = (span(now.since(refused.at)), first.trim_end_matches('.'));
+            self.add(
+                ProblemName::ConfigurationRefused,
+                format!("The configuration on disk was refused {ago} ago, and the one before it stays in force: {first}{more}."),
+                "Mend the file, and read it anew (`ringhookd reload`). A restart would be refused too.",
+            );
+        }
+        if !configuration.needs_restart.is_empty() {
+            let keys: Vec<&str> = configuration.needs_restart.iter().map(|one| one.key.as_str()).collect();
+            self.add(
+                ProblemName::RestartNeeded,
+                format!("A restart is outstanding, because the daemon can't take over while it runs: {}.", keys.join(", ")),
+                "Restart the daemon (`systemctl restart ringhookd`), or put the former values back and reload.",
+            );
+        }
+    }
+
     fn webhooks(&mut self, status: &Status, now: Millis) {
         let verified = status.webhook_keys.iter().filter_map(|key| key.verified_at).max();
         let recent = |verdict| {
@@ -213,7 +247,7 @@ impl Found {
                     "No key made the signature of a webhook {} ago, and no key has verified one since: webhooks are answered 503.",
                     span(now.since(refusal.at))
                 ),
-                "Compare hmac_key_files with the key that Ring shows, and restart.",
+                "Compare hmac_key_files with the key that Ring shows, and reload (`ringhookd reload`).",
             );
         }
         if let Some(refusal) = recent(Verdict::NotDurable) {
@@ -241,7 +275,7 @@ impl Found {
             self.add(
                 ProblemName::NoQueue,
                 "The configuration has no [[queue]]: events are only kept for [unrouted] max_age.",
-                "Configure a queue, restart, and replay the unrouted events (`ringhookd dead-letters replay`).",
+                "Configure a queue, reload, and replay the unrouted events (`ringhookd dead-letters replay`).",
             );
         }
     }

@@ -39,6 +39,7 @@ fn well() -> Status {
         version: "1.2.3".into(),
         started_at: ago(300),
         uptime_s: 18_000,
+        configuration: ConfigurationReport::default(),
         store: StoreReport {
             state: StoreCondition::Ready,
             since: None,
@@ -125,6 +126,11 @@ fn a_line_says_the_worst_and_has_no_line_break() {
         "{two}"
     );
     assert_eq!(two.chars().count(), 200);
+    let refused = headline(|s| {
+        s.store.state = StoreCondition::Failing;
+        s.configuration.refused = Some(RefusedConfiguration { at: ago(2), problems: Vec::new() });
+    });
+    assert!(refused.starts_with("store_failing (1 other problem, configuration_refused): "), "{refused}");
 }
 
 fn one<K: Ord>(counts: &mut BTreeMap<K, u64>, of: K) {
@@ -148,6 +154,11 @@ const SIGNS: &[Sign] = &[
     ("intake_silent", |s| s.intake.silent_since = Some(ago(540))),
     ("queue_stalled", |s| s.queues[0].delivery = Some(DeliveryState::SinkBusy)),
     ("queue_near_bound", |s| s.queues[0].waiting_bytes = 1 << 30),
+    ("configuration_refused", |s| {
+        let problems =
+            vec!["config.toml:3: listen: is no address".into(), "config.toml:4: x: is unknown".into()];
+        s.configuration.refused = Some(RefusedConfiguration { at: ago(2), problems });
+    }),
     ("webhooks_slow", |s| {
         s.webhooks.refusals.insert(Verdict::NotDurable, LastRefusal { at: ago(14), why: String::new() });
     }),
@@ -161,6 +172,10 @@ const SIGNS: &[Sign] = &[
     ("quarantined", |s| s.kept.quarantined = 1),
     ("queue_paused", |s| s.queues.push(QueueReport { paused_since: Some(ago(90)), ..queue("quiet") })),
     ("no_queue", |s| s.queues.clear()),
+    ("restart_needed", |s| {
+        let why = "the address is bound when the daemon starts".into();
+        s.configuration.needs_restart = vec![Outstanding { key: "listen".into(), why }];
+    }),
     ("queue_left_over", |s| s.queues.push(QueueReport { configured: false, ..queue("old") })),
     ("clock_wrong", |s| s.ring_clock = Some(RingClockReport { ahead_ms: -5_600, within_ms: Some(500) })),
     ("ids_forgotten_early", |s| s.seen_ids.short_s = Some(7_200)),
@@ -231,6 +246,15 @@ fn the_words_have_the_numbers_the_reason_and_the_time() {
     assert_eq!(
         stalled.words,
         "Queue all has delivered nothing for 3 min, and 3 events wait: connection refused."
+    );
+    let refused = first(|s| {
+        let problems = vec!["c.toml:3: listen: is no address.".into(), "c.toml:4: x: is unknown".into()];
+        s.configuration.refused = Some(RefusedConfiguration { at: ago(2), problems });
+    });
+    assert_eq!(
+        refused.words,
+        "The configuration on disk was refused 2 min ago, and the one before it stays in force: c.toml:3: listen: is no address \
+         (and 1 other problem)."
     );
     let lapsing = first(|s| {
         s.tokens.accounts.insert(Health::Lapsing, 2);

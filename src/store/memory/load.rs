@@ -162,7 +162,8 @@ fn load_paused(read: &View, queues: &mut Queues) -> Result<(), Fault> {
     Ok(())
 }
 
-fn queue_state(name: QueueName, spec: Option<QueueSpec>) -> QueueState {
+/// A queue of which nothing waits.
+pub(crate) fn queue_state(name: QueueName, spec: Option<QueueSpec>) -> QueueState {
     QueueState {
         name,
         spec,

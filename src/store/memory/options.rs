@@ -1,4 +1,4 @@
-//! What the store is told when it opens: bounds, retention and queues.
+//! What the store is told when it opens, and later when the configuration changes: bounds, retention and queues.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub struct ReceiptBounds {
 }
 
 /// A configured queue, as far as the store needs to know it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSpec {
     pub name: QueueName,
     pub filter: Filter,
@@ -59,7 +59,7 @@ pub struct QueueSpec {
 }
 
 /// Bounds, retention and queues.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// All kept events together, sealed, in bytes; at this bound accepts are refused.
     pub max_bytes: u64,

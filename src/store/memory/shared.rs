@@ -18,6 +18,7 @@ use crate::domain::ids::QueueName;
 use crate::domain::link::LinkState;
 use crate::domain::recent::Recent;
 use crate::domain::time::Millis;
+use crate::live::Live;
 use crate::store::command::{LastFailure, QueueTotals};
 use crate::store::kv::db::Db;
 use crate::store::kv::disk::LOG_BYTES;
@@ -188,7 +189,7 @@ pub(crate) struct Shared {
     pub folder: Folder,
     pub identity: Identity,
     pub vault: Vault,
-    pub options: Options,
+    pub options: Live<Options>,
     pub stats: Stats,
     pub feed: Feed,
     /// What is committed while the file is compacted.
@@ -223,7 +224,7 @@ impl Shared {
             folder,
             identity,
             vault,
-            options,
+            options: Live::new(options),
             stats: Stats::default(),
             feed: Feed::new(),
             tee: Tee::default(),
@@ -294,7 +295,7 @@ impl Shared {
 
     /// How long the memory of ids reaches back, when it is full and that is less than Ring's retries and replays need.
     pub(crate) fn short_memory(&self, now: Millis) -> Option<Duration> {
-        let full = self.stats.ids.load(Ordering::Relaxed) + IdRow::MOST > self.options.max_ids;
+        let full = self.stats.ids.load(Ordering::Relaxed) + IdRow::MOST > self.options.get().max_ids;
         let covered = now.since(Millis(self.stats.ids_since.load(Ordering::Relaxed)));
         (full && covered < REPLAYS).then_some(covered)
     }

@@ -190,6 +190,11 @@ impl Queues {
         self.0.shared.queues().values().find(|q| q.name == *queue).map(|q| Arc::clone(&q.wake))
     }
 
+    /// Has everybody who waits for events look again, because it may not be theirs to wait any more.
+    pub fn wake_all(&self) {
+        self.0.shared.queues().values().for_each(|queue| queue.wake.notify_waiters());
+    }
+
     /// When there may be something to lease by itself: a lease runs out or a delay ends. Never while it is paused.
     pub fn next_change(&self, queue: &QueueName) -> Option<Millis> {
         let queues = self.0.shared.queues();

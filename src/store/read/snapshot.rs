@@ -126,7 +126,7 @@ fn tell(shared: &Shared, frames: &Sender<Bytes>, stopping: &dyn Fn() -> bool) ->
 
 /// Refuses while the store's disk is nearly full.
 pub(crate) fn has_room(shared: &Shared) -> Result<(), StoreError> {
-    let needed = shared.options.min_free_bytes.saturating_add(MARGIN);
+    let needed = shared.options.get().min_free_bytes.saturating_add(MARGIN);
     let free = shared.folder.free_bytes().map_err(Fault::from)?;
     if free < needed { Err(StoreError::NoRoomForSnapshot { free, needed }) } else { Ok(()) }
 }

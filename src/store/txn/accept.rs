@@ -29,8 +29,7 @@ pub(crate) fn accept(
     incoming: &mut Incoming,
 ) -> Result<Result<Accepted, StoreError>, Fault> {
     let Incoming { event, identity, related, anomaly, origin } = incoming;
-    let silence = &txn.shared.options.silence;
-    txn.core.freshness.intake_heard(txn.now, silence);
+    txn.core.freshness.intake_heard(txn.now, &txn.options.silence);
     if let Some(before) = ids::seen(txn, &identity.id)? {
         if identity.content == before {
             txn.counts.duplicates += 1;
@@ -44,7 +43,7 @@ pub(crate) fn accept(
         txn.counts.conflicts += 1;
         event.marks.insert(Mark::Conflict);
     }
-    if txn.core.kept_bytes().saturating_add(event.body.len() as u64) > txn.shared.options.max_bytes {
+    if txn.core.kept_bytes().saturating_add(event.body.len() as u64) > txn.options.max_bytes {
         return Ok(Err(StoreError::Full));
     }
     event.time = event.time.map(|at| if txn.ring.allows(at) { at } else { txn.ring.likely });
@@ -52,7 +51,7 @@ pub(crate) fn accept(
         None => whose(txn, event, related)?,
         Some(_) => Whose { account: NO_ACCOUNT, owner: Owner::Nobody },
     };
-    txn.core.freshness.heard(whose.account, txn.now, silence);
+    txn.core.freshness.heard(whose.account, txn.now, &txn.options.silence);
     if whose.owner == Owner::Forgotten {
         ids::remember(txn, identity)?;
         txn.counts.accepted += 1;

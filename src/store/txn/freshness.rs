@@ -46,7 +46,7 @@ pub(crate) fn maintain(txn: &mut Txn<'_>) -> Result<(), Fault> {
 /// Nothing is said of one account while nothing comes of all.
 fn look(txn: &mut Txn<'_>) -> Turned {
     let mut began = Turned::default();
-    let (now, core, bounds) = (txn.now, &mut *txn.core, &txn.shared.options.silence.account);
+    let (now, core, bounds) = (txn.now, &mut *txn.core, &txn.options.silence.account);
     let since = core.freshness.since;
     if core.freshness.intake().is_told() || since.is_none() {
         return began;

@@ -39,7 +39,7 @@ pub(crate) fn hold(
     };
     txn.tables.put((HELD, u64::from(account), seq, 0), &aside)?;
     txn.core.hold(seq, HeldEvent { account, bytes, at: seconds(txn.now) });
-    let bounds = txn.shared.options.held;
+    let bounds = txn.options.held;
     while txn
         .core
         .held_by_account

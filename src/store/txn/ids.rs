@@ -5,6 +5,9 @@ use crate::domain::dedup::Identity;
 use crate::store::kv::error::Fault;
 use crate::store::rows::ids::IdRow;
 
+/// Rows that go at most for one id that comes.
+const ROWS_AT_ONCE: usize = 4;
+
 /// The hash of what came with this id before.
 pub(crate) fn seen(txn: &mut Txn<'_>, id: &[u8; 16]) -> Result<Option<[u8; 8]>, Fault> {
     let rows: Vec<u64> = txn.core.seen.rows(id).collect();
@@ -35,7 +38,12 @@ pub(crate) fn remember(txn: &mut Txn<'_>, identity: &Identity) -> Result<(), Fau
     }
     txn.core.seen.insert(&identity.id, txn.core.tail_number);
     txn.tail_changed = true;
-    while txn.core.seen.len() > txn.shared.options.max_ids && forget_oldest_row(txn)? {}
+    // Far fewer may be allowed than a moment ago: then a few rows go with each new id, so that no commit becomes long.
+    for _ in 0..ROWS_AT_ONCE {
+        if txn.core.seen.len() <= txn.options.max_ids || !forget_oldest_row(txn)? {
+            break;
+        }
+    }
     Ok(())
 }
 

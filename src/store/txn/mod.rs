@@ -20,6 +20,7 @@ pub(crate) mod links;
 pub(crate) mod off_queue;
 pub(crate) mod pause;
 pub(crate) mod receipts;
+pub(crate) mod reconfigure;
 pub(crate) mod refresh;
 pub(crate) mod retention;
 pub(crate) mod rivals;

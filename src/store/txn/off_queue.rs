@@ -77,8 +77,8 @@ fn letters<'t>(txn: &'t mut Txn<'_>, class: Class) -> &'t mut Total {
 
 pub(crate) fn bounds(txn: &Txn<'_>, class: Class) -> Bounds {
     match class {
-        Class::Dead => txn.shared.options.dead,
-        Class::Unrouted => txn.shared.options.unrouted,
-        Class::Quarantined => txn.shared.options.quarantined,
+        Class::Dead => txn.options.dead,
+        Class::Unrouted => txn.options.unrouted,
+        Class::Quarantined => txn.options.quarantined,
     }
 }

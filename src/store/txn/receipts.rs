@@ -94,7 +94,7 @@ pub(crate) fn left(
 }
 
 fn note(txn: &mut Txn<'_>, step: &Step<'_>) -> Result<(), Fault> {
-    if txn.shared.options.receipts.max_bytes == 0 {
+    if txn.options.receipts.max_bytes == 0 {
         return Ok(());
     }
     let steps = &mut txn.core.receipts.steps;
@@ -136,7 +136,7 @@ fn write(txn: &mut Txn<'_>, number: u64, at: Millis, plain: &[u8]) -> Result<Opt
 }
 
 fn drop_over(txn: &mut Txn<'_>) -> Result<(), Fault> {
-    let max = txn.shared.options.receipts.max_bytes;
+    let max = txn.options.receipts.max_bytes;
     if txn.core.receipts.bytes <= max {
         return Ok(());
     }
@@ -163,7 +163,7 @@ fn drop_oldest(txn: &mut Txn<'_>) -> Result<bool, Fault> {
 
 /// Drops what is too old, and what is over a bound that was lowered. Whether there may be more.
 pub(crate) fn expire(txn: &mut Txn<'_>) -> Result<bool, Fault> {
-    let bounds = txn.shared.options.receipts;
+    let bounds = txn.options.receipts;
     let before = txn.now.minus(bounds.max_age);
     for _ in 0..ROWS {
         let number = txn.core.receipts.first;

@@ -77,7 +77,7 @@ fn drop_forgotten(txn: &mut Txn<'_>) -> Result<bool, Fault> {
 }
 
 fn expire_ids(txn: &mut Txn<'_>) -> Result<bool, Fault> {
-    let before = txn.now.minus(txn.shared.options.seen_for);
+    let before = txn.now.minus(txn.options.seen_for);
     for _ in 0..ID_ROWS {
         let number = txn.core.oldest_row;
         if number >= txn.core.tail_number {
@@ -119,7 +119,7 @@ fn expire_waiting(txn: &mut Txn<'_>) -> Result<bool, Fault> {
 }
 
 fn expire_held(txn: &mut Txn<'_>) -> Result<bool, Fault> {
-    let before = seconds(txn.now.minus(txn.shared.options.held.max_age));
+    let before = seconds(txn.now.minus(txn.options.held.max_age));
     for _ in 0..EVENTS {
         let Some((&seq, _)) = txn.core.held.first_key_value().filter(|(_, e)| e.at < before) else {
             return Ok(false);
@@ -163,7 +163,7 @@ fn clean(txn: &mut Txn<'_>) -> Result<bool, Fault> {
         Some((last, _)) if looked_at.len() == CHUNKS_LOOKED_AT => last + 1,
         _ => 0,
     };
-    let gets_full = txn.core.kept_bytes() > txn.shared.options.max_bytes / 4 * 3;
+    let gets_full = txn.core.kept_bytes() > txn.options.max_bytes / 4 * 3;
     let sparse = |c: &ChunkState| {
         let little = c.live.saturating_mul(4) <= c.pairs;
         c.at < young && (little || gets_full && c.live < c.pairs)
@@ -232,7 +232,12 @@ pub(crate) fn remove_queue(txn: &mut Txn<'_>, name: &QueueName, limit: usize) ->
 
 fn some_waiting(txn: &Txn<'_>, name: &QueueName, limit: usize) -> Option<(u16, Vec<Waiting>, u64)> {
     let queues = txn.shared.queues();
-    let (&queue, state) = queues.iter().find(|(_, q)| q.name == *name && q.spec.is_none())?;
+    // A command before this one may have put it back.
+    let is_configured = |number: u16| txn.core.routes.iter().any(|(configured, _)| *configured == number);
+    let (&queue, state) = queues.iter().find(|(_, q)| q.name == *name)?;
+    if is_configured(queue) {
+        return None;
+    }
     let failed = |seq| state.backlog.failures(seq) > 0;
     let some: Vec<_> = state.backlog.iter().take(limit).map(|(a, seq)| (a, seq, failed(seq))).collect();
     let left = state.backlog.len() - some.len() as u64;

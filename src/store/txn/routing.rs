@@ -70,7 +70,7 @@ pub(crate) fn announce(
     let key = format!("{}-{}", txn.shared.identity.store, txn.core.next_seq);
     let event = Event::of_link(key, state, account, user, lapses_at, txn.now);
     let queues = queues_for(txn, &event, &[]);
-    let full = txn.core.kept_bytes() >= txn.shared.options.max_bytes;
+    let full = txn.core.kept_bytes() >= txn.options.max_bytes;
     // What may be lost to a full store is the word, not the state.
     if queues.is_empty() || full || keys::event_key(txn, number).is_err() {
         return Ok(());

@@ -4,6 +4,7 @@
 //! `staged`. When anything fails the whole core is thrown away and loaded again, so nothing here undoes anything.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::domain::actor::Actor;
 use crate::domain::backlog;
@@ -18,6 +19,7 @@ use crate::store::kv::changes::Changes;
 use crate::store::kv::error::Fault;
 use crate::store::kv::tables::Tables;
 use crate::store::memory::core::Core;
+use crate::store::memory::options::Options;
 use crate::store::memory::shared::{Counts, Shared};
 use crate::store::rows::text::to_u32;
 
@@ -50,6 +52,11 @@ pub(crate) enum Staged {
     Paused {
         queue: u16,
         since: Option<Millis>,
+    },
+    /// Bounds and queues are others. Each configured queue has its number.
+    Options {
+        options: Arc<Options>,
+        numbers: Vec<u16>,
     },
     /// The queue was removed with all that waited in it.
     Forget {
@@ -114,6 +121,8 @@ impl NewUsers {
 pub(crate) struct Txn<'a> {
     pub core: &'a mut Core,
     pub shared: &'a Shared,
+    /// As they hold at this command.
+    pub options: Arc<Options>,
     pub tables: Tables<'a>,
     pub now: Millis,
     /// The time at Ring.
@@ -142,6 +151,7 @@ impl<'a> Txn<'a> {
         Self {
             core,
             shared,
+            options: shared.options.get(),
             tables,
             now,
             ring: shared.ring_clock.when(now),

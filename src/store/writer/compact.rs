@@ -135,7 +135,7 @@ fn run(
     let [path, meanwhile] = shared.folder.compacting();
     file::create(&path)?;
     let disk = file::disk(&path).map_err(Fault::from)?;
-    let mut copy = Copy::begin(Arc::clone(&disk), shared.options.cache_bytes)?;
+    let mut copy = Copy::begin(Arc::clone(&disk), shared.options.get().cache_bytes)?;
     let kept = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&meanwhile);
     let kept = kept.map_err(Fault::from)?;
     shared.tee.begin(kept.try_clone().map_err(Fault::from)?);

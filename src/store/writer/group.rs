@@ -3,6 +3,7 @@
 //! A plain function of its input and of the time it is given; `committer` runs it in a thread of its own.
 
 use crate::store::txn::commit;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,9 +29,10 @@ use crate::store::kv::tables::Tables;
 use crate::store::kv::wal::Wal;
 use crate::store::memory::core::Core;
 use crate::store::memory::index::seconds;
-use crate::store::memory::load::load;
+use crate::store::memory::load::{load, queue_state};
+use crate::store::memory::options::{Options, QueueSpec};
 use crate::store::memory::pulse::Pulse;
-use crate::store::memory::shared::{Counts, Health, QueueState, Shared, bump, moved, set};
+use crate::store::memory::shared::{Counts, Health, QueueState, Queues, Shared, bump, moved, set};
 use crate::store::rows::text::to_u32;
 use crate::store::txn::accept;
 use crate::store::txn::transaction::{Finished, Left, Staged, Txn};
@@ -232,13 +234,13 @@ impl Writer {
     pub(crate) fn watch_disk(&self) {
         set(&self.shared.stats.file_bytes, self.shared.folder.data_bytes());
         let Ok(free) = self.shared.folder.free_bytes() else { return };
-        let low = free < self.shared.options.min_free_bytes;
+        let low = free < self.shared.options.get().min_free_bytes;
         match self.shared.health() {
             Health::Ready | Health::LowDisk { .. } if low => self.shared.set_health(Health::LowDisk { free }),
             Health::LowDisk { .. } => self.shared.set_health(Health::Ready),
             _ => {}
         }
-        let options = &self.shared.options;
+        let options = self.shared.options.get();
         // Made again when there is room; that there is none shows as the low-water mark.
         let _ = self.shared.folder.fill_reserve(options.reserve_bytes, options.min_free_bytes);
     }
@@ -286,7 +288,7 @@ impl Writer {
     fn reopen(&mut self) -> Result<(), StoreError> {
         let Opened { db, mut wal } = self.shared.opened()?;
         verify(&db, &self.shared.identity, &self.shared.vault)?;
-        let mut loaded = load(&db, &self.shared.options)?;
+        let mut loaded = load(&db, &self.shared.options.get())?;
         wal.checkpoint(db.begin()?)?;
         {
             let mut queues = self.shared.queues();
@@ -360,6 +362,11 @@ impl Writer {
                     state.paused_since = since;
                     queue
                 }
+                Staged::Options { options, numbers } => {
+                    take_over(&mut queues, &options, &numbers);
+                    self.shared.options.set(options);
+                    continue;
+                }
                 Staged::Forget { queue } => {
                     // Who waits for it must learn that it is gone.
                     if let Some(state) = queues.remove(&queue) {
@@ -397,8 +404,8 @@ impl Writer {
     /// Sees whether webhooks still come, while they are taken and the clock is believed.
     pub(crate) fn watch_intake(&mut self, now: Millis, believed: bool) {
         let listens = believed && self.shared.health() == Health::Ready;
-        let silence = &self.shared.options.silence;
-        let (begins, ended) = self.core.freshness.look(now, listens, silence);
+        let silence = self.shared.options.get().silence;
+        let (begins, ended) = self.core.freshness.look(now, listens, &silence);
         if let Some(silence) = ended {
             let silence = span(silence);
             tracing::info!(%silence, "webhooks arrive again");
@@ -417,7 +424,8 @@ impl Writer {
         let intake = freshness.intake();
         let last = intake.last().map_or(0, |at| at.0);
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let limit = intake.last().and_then(|_| intake.limit(&self.shared.options.silence.intake));
+        let silence = self.shared.options.get().silence;
+        let limit = intake.last().and_then(|_| intake.limit(&silence.intake));
         set(&stats.last_webhook, last);
         set(&stats.silent_since, if intake.is_told() { last } else { 0 });
         set(&stats.longest_wait, ms(intake.longest()));
@@ -433,7 +441,7 @@ impl Writer {
             self.tell_what_left();
             return true;
         }
-        let held_before = seconds(now.minus(self.shared.options.held.max_age));
+        let held_before = seconds(now.minus(self.shared.options.get().held.max_age));
         let held = self.core.held.first_key_value().is_some_and(|(_, event)| event.at < held_before);
         let to_erase = !self.core.forgotten.is_empty() || !self.core.receipts.erasing.is_empty();
         held || to_erase || self.shared.queues().values().any(|q| is_queue_due(q, now))
@@ -480,6 +488,17 @@ impl Writer {
         }
         set(&stats.ids_since, core.oldest_at.0);
         self.count_freshness();
+    }
+}
+
+/// Shows the queues as they are configured now.
+fn take_over(queues: &mut Queues, options: &Options, numbers: &[u16]) {
+    let configured: BTreeMap<u16, &QueueSpec> = numbers.iter().copied().zip(&options.queues).collect();
+    for (number, state) in queues.iter_mut() {
+        state.spec = configured.get(number).copied().cloned();
+    }
+    for (number, spec) in configured {
+        queues.entry(number).or_insert_with(|| queue_state(spec.name.clone(), Some(spec.clone())));
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn prepare(
         identity::verify(&db, &shared.identity, &shared.vault)?;
         schema::migrate(&db)?;
         identity::note_master(&db, &shared.vault)?;
-        let loaded = load::load(&db, &shared.options)?;
+        let loaded = load::load(&db, &shared.options.get())?;
         Ok((db, wal, loaded))
     };
     let (db, wal, loaded) = caught::reading(&shared.folder.data(), read)?;

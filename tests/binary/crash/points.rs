@@ -64,3 +64,6 @@ pub(crate) const RESTORING: &[&str] =
 /// Passed by each compaction, in this order.
 pub(crate) const COMPACTING: &[&str] =
     &["compact.copied", "compact.level", "compact.ready", "compact.renamed"];
+
+/// Passed by each reload that changes the store, in this order.
+pub(crate) const RELOADING: &[&str] = &["reload.prepared", "store.reconfigured", "reload.stored"];

@@ -233,7 +233,7 @@ fn works(installed: &Installed, what: &str) {
     assert_eq!(lease_all(installed), [event.key()], "{what}");
 }
 
-fn post(address: std::net::SocketAddr, event: Event) {
+pub(super) fn post(address: std::net::SocketAddr, event: Event) {
     assert_eq!(try_post(address, event), Some(200));
 }
 
@@ -243,7 +243,7 @@ fn try_post(address: std::net::SocketAddr, event: Event) -> Option<u16> {
     Some(answer.ok()?.0)
 }
 
-fn call(installed: &Installed, method: &str, path: &str, body: &str) -> Value {
+pub(super) fn call(installed: &Installed, method: &str, path: &str, body: &str) -> Value {
     let (status, answer) = try_call(installed, method, path, body).unwrap();
     assert_eq!(status, 200, "{method} {path}: {answer}");
     answer

@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["outbound"],
     &["http", "ring_api", "store"],
     &["vault", "telemetry", "logging", "config", "http_client", "requests"],
-    &["clock", "randomness", "failpoint", "access", "tls"],
+    &["clock", "randomness", "failpoint", "access", "live", "tls"],
     &["domain"],
 ];
 
