@@ -135,6 +135,14 @@ pub(super) enum Command {
     /// A file with problems is refused, and the old configuration stays. The log level changes at once; all else is named and holds from the
     /// next start on. Files of secrets are read at a start only. Exits with 1 if the file is refused or a restart is needed.
     Reload,
+    /// Print the daemon's metrics in Prometheus's text format, or write them into a file for node_exporter.
+    ///
+    /// For where Prometheus can't reach `[metrics] listen`. A timer runs it with --textfile each minute; docs/METRICS.md has one.
+    Metrics {
+        /// Write into this file, as a whole and silently; its name must end in .prom for node_exporter to read it.
+        #[arg(long, value_name = "FILE")]
+        textfile: Option<PathBuf>,
+    },
     /// Make the store of a backup in the configured folder, where none may be, while no daemon runs.
     ///
     /// The master key must be the backup's. After the start, `status` says whether tokens were in use since the backup was made: then nothing

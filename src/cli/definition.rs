@@ -51,6 +51,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("inspect", &["ringhookd inspect 0b2d6c1e-5f0a-4d0b-9f37-6f1f3a0c8a51", "ringhookd inspect --recent 50"]),
     ("compact", &["ringhookd compact"]),
     ("reload", &["ringhookd reload"]),
+    (
+        "metrics",
+        &[
+            "ringhookd metrics",
+            "ringhookd metrics --textfile /var/lib/prometheus/node-exporter/ringhookd.prom",
+        ],
+    ),
     ("restore", &["ringhookd restore /var/backups/ringhookd/today.backup"]),
     ("accept-restored", &["ringhookd accept-restored"]),
     ("queue list", &["ringhookd queue list"]),

@@ -18,6 +18,7 @@ mod import;
 mod inspect;
 mod keys;
 mod letters;
+mod metrics;
 mod output;
 mod places;
 mod queue;
@@ -105,6 +106,9 @@ fn run(args: Args) -> Result<(), Failure> {
         }
         Command::Compact => with_daemon(&common, compact::run),
         Command::Reload => with_daemon(&common, reload::run),
+        Command::Metrics { textfile } => {
+            with_daemon(&common, async |daemon, out| metrics::run(textfile.as_deref(), daemon, out).await)
+        }
         Command::Restore { file } => restore::run(&common, &file),
         Command::AcceptRestored { yes } => {
             with_daemon(&common, async |daemon, out| restore::accept(yes, daemon, out).await)

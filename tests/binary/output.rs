@@ -93,6 +93,7 @@ async fn every_command_that_prints_fails_on_a_closed_or_full_output() {
         "keys rotate",
         "accept-restored --yes",
         "compact",
+        "metrics",
     ];
     let on_socket = on_socket.iter().map(|args| format!("--socket \"$s\" {args}"));
     let alone = [format!("check --config {file}"), format!("init --config {file}")];

@@ -6,6 +6,7 @@ mod admin;
 mod claims;
 mod cloudevents;
 mod config;
+mod dashboard;
 mod dispatcher;
 mod faults;
 mod fixtures;
