@@ -1,4 +1,4 @@
-//! The status page in a browser: the token, what is wrong, a dead letter replayed and dropped, words of others, and what a
+//! The status page in a browser: the token, what is wrong, an event's life, a dead letter replayed and dropped, words of others, and what a
 //! restricted socket shows.
 
 use std::fs::{self, Permissions};
@@ -136,7 +136,19 @@ fn an_operator_sees_what_is_wrong_and_mends_it() {
     assert_eq!(browser.ask(markup), 0);
     keep("light", &browser.screenshot());
 
-    browser.click("#letters tbody tr button");
+    browser.click("#letters tbody tr button[data-life]");
+    browser.until("its life is shown", "return document.getElementById('life').open");
+    let life = browser.ask("return document.getElementById('life').innerText").to_string();
+    for words in ["received from 127.0.0.1", "queue all: dead by uid ", "onerror", "now dead letter"] {
+        assert!(life.contains(words), "{words} in {life}");
+    }
+    browser.click("#life-close");
+    browser.until(
+        "the event is among the latest",
+        "return document.querySelectorAll('#events tbody [data-life]').length === 1",
+    );
+
+    browser.click("#letters td.acts button");
     browser.until("the letter is gone", "return document.querySelectorAll('#letters tbody tr').length === 0");
     browser.until("all is well", "return document.getElementById('state').textContent === 'All well'");
     assert_eq!(house.dead_and_waiting(), (0, 1));
