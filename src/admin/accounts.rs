@@ -87,13 +87,12 @@ impl Admin {
         ok(&json!({"released": bound.released}))
     }
 
-    /// Destroys keys, tokens and events of the account.
+    /// Destroys keys, tokens and events of the account, and tells the queues that may have got them. The answer is the receipt.
     pub(super) async fn forget_account(&self, session: &Session, by: &Actor, id: &str) -> Reply {
         session.may(Call::AccountsWrite, None)?;
         let account = self.seen_account(session, account_id(id)?).await?.account;
         self.requests.forget(&account);
-        self.store.links().by(by.clone()).forget(account).await??;
-        ok(&json!({"forgotten": true}))
+        ok(&self.store.links().by(by.clone()).forget(account).await??)
     }
 
     fn shown_account(&self, view: &AccountView) -> Value {

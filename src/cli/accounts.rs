@@ -9,7 +9,13 @@ use super::confirm::confirm;
 use super::failure::Failure;
 use super::import;
 use super::output::Output;
+use crate::domain::deletion::Deletion;
 use crate::domain::released::Released;
+
+/// What a forget can't reach.
+const LEFT: &str = "Backups made before have it, sealed, until you delete them: note when the last one goes. So does the present store's \
+                    file, under a master key that `ringhookd keys rotate` replaces. For 76 hours a hash of the id is kept, so that a late \
+                    event reaches nobody.";
 
 const COLUMNS: [(&str, &str); 7] = [
     ("ACCOUNT", "account_id"),
@@ -46,8 +52,8 @@ pub(super) async fn run(command: AccountsCommand, daemon: &Client, out: &mut Out
         }
         AccountsCommand::Forget { account, yes } => {
             confirm("Destroying the account's keys, tokens and events", yes)?;
-            let done: Value = daemon.delete(&format!("/v1/accounts/{}", encoded(&account))).await?;
-            out.done(&done, "forgotten; after `keys rotate` and the end of the old master key it is final")
+            let deletion: Deletion = daemon.delete(&format!("/v1/accounts/{}", encoded(&account))).await?;
+            out.done(&json!(deletion), &format!("{deletion}.\n{LEFT}"))
         }
     }
 }

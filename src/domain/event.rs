@@ -10,6 +10,10 @@ use super::json_line::one_line;
 use super::routing::{OWN_KINDS, Subject};
 use super::time::Millis;
 
+/// The type of the event that tells queues of a forgotten account. It goes to each that may have got the account's events, whatever
+/// types it asks for, because what lies behind the queue has to be deleted too.
+pub const FORGOTTEN: &str = "account.forgotten";
+
 /// What was accepted. The raw body is kept to the byte; the other fields were read from it once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -64,6 +68,23 @@ impl Event {
         });
         Self {
             kind: format!("{OWN_KINDS}{state}"),
+            account: Some(account),
+            user,
+            time: Some(now),
+            marks: Marks::from_iter([Mark::Own]),
+            ..Self::unread(key, body.to_string().into(), now)
+        }
+    }
+
+    /// One of our own: everything that was kept of `account` was destroyed. `user` has or had it.
+    pub fn of_forgotten(key: String, account: AccountId, user: Option<UserId>, now: Millis) -> Self {
+        let body = json!({
+            "account_id": account.as_str(),
+            "user": user.as_ref().map(UserId::as_str),
+            "forgotten_at": now.rfc3339(),
+        });
+        Self {
+            kind: FORGOTTEN.to_owned(),
             account: Some(account),
             user,
             time: Some(now),

@@ -15,6 +15,7 @@ pub mod confirm;
 pub mod consumer;
 pub mod content;
 pub mod dedup;
+pub mod deletion;
 pub mod envelope;
 pub mod event;
 mod flags;

@@ -218,6 +218,12 @@ impl Filter {
         against.map_or(open, Fate::Not)
     }
 
+    /// Whether the queue, which treats unclaimed accounts so, may have got an event of this account while this user had it.
+    pub fn may_have_had(&self, unclaimed: Unclaimed, account: &str, user: Option<&str>) -> bool {
+        let is_open = user.is_some() || unclaimed == Unclaimed::Deliver;
+        is_open && self.users.holds(user) && self.accounts.holds(Some(account))
+    }
+
     /// The first part that does not agree.
     fn against(&self, event: &Subject<'_>) -> Option<Part> {
         let user = (!self.users.holds(event.user)).then_some(Part::Users);
@@ -284,6 +290,26 @@ mod tests {
         assert_eq!(unclaimed("a1", Unclaimed::Hold), Fate::Held);
         assert_eq!(unclaimed("a3", Unclaimed::Hold), Fate::Not(Part::Accounts));
         assert_eq!(unclaimed("a1", Unclaimed::Deliver), Fate::Not(Part::Users));
+    }
+
+    #[test]
+    fn types_and_devices_do_not_tell_whether_a_queue_had_an_account() {
+        let types = vec![TypePattern::parse("motion_*").unwrap()];
+        let filter = |users, accounts| Filter {
+            types: types.clone(),
+            devices: only(&["d1"]),
+            users,
+            accounts,
+            ..Filter::default()
+        };
+        let had = |filter: &Filter, user| filter.may_have_had(Unclaimed::Hold, "a1", user);
+        let any = filter(Selection::All, Selection::All);
+        assert!(had(&any, Some("ann")) && !had(&any, None));
+        assert!(any.may_have_had(Unclaimed::Deliver, "a1", None));
+        let anns = filter(only(&["ann"]), Selection::All);
+        assert!(had(&anns, Some("ann")) && !had(&anns, Some("bob")));
+        assert!(!anns.may_have_had(Unclaimed::Deliver, "a1", None));
+        assert!(!had(&filter(Selection::All, only(&["a2"])), Some("ann")));
     }
 
     #[test]

@@ -331,13 +331,19 @@ async fn forgetting_an_account_leaves_nothing_of_it() {
     store_.inbox().accept(event("2", "b")).await.unwrap();
     let keys = async || store_.keys_by_master().await.unwrap()[0].1;
     assert_eq!(keys().await, 3, "and that of receipts");
-    store_.links().forget(account("a")).await.unwrap().unwrap();
-    assert_eq!(keys().await, 2, "its key is destroyed");
+    let deletion = store_.links().forget(account("a")).await.unwrap().unwrap();
+    assert_eq!((deletion.waiting, deletion.held, deletion.dead_letters), (1, 0, 0));
+    assert_eq!(deletion.queues_told, [queue("all")]);
+    assert_eq!(keys().await, 3, "its key is destroyed; what queues are told has one that is of no account");
     assert_eq!(store_.links().forget(account("a")).await.unwrap(), Err(AccountRefusal::Unknown));
     assert_eq!(store_.links().account(account("a")).await.unwrap(), None);
     store_.close();
     let store_ = open(&folder, options(vec![spec("all")])).unwrap();
-    assert_eq!(drain_keys(&store_, "all").await, ["2"]);
+    let left = drain(&store_, "all", 10).await;
+    let kinds: Vec<&str> = left.iter().map(|leased| leased.event.kind.as_str()).collect();
+    assert_eq!(kinds, ["button_press", "account.forgotten"]);
+    assert_eq!(left[0].event.key, "2");
+    assert_eq!(left[1].event.user, Some(user("ann")));
     assert!(
         matches!(store_.inbox().accept(event("3", "a")).await, Ok(Accepted::Held { .. })),
         "a stranger again"
@@ -656,4 +662,52 @@ async fn new_tokens_are_a_new_link_and_another_user_is_not() {
     store_.links().set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
     store_.inbox().accept(removal("3", linked.plus(Duration::from_millis(1)))).await.unwrap();
     assert_eq!((view().await.state, view().await.tokens.is_some()), (LinkState::Removed, false));
+}
+
+/// What a queue got while another had the account stays that other's, and each is told what is theirs.
+#[tokio::test]
+async fn each_queue_that_may_have_had_an_account_is_told_once_that_it_is_forgotten_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let eager = QueueSpec { unclaimed: Unclaimed::Deliver, ..only_user("eagers", "carl") };
+    let any = QueueSpec { unclaimed: Unclaimed::Deliver, ..spec("any") };
+    let mut motion = only_type("motion", "motion_*");
+    motion.filter.accounts = Selection::Only(["b".into()].into_iter().collect());
+    let queues = vec![only_user("anns", "ann"), only_user("bobs", "bob"), eager, any, motion];
+    let store_ = store(&dir.path().join("store"), queues);
+    link(&store_, "a", "ann").await;
+    store_.links().set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
+    let deletion = store_.links().forget(account("a")).await.unwrap().unwrap();
+    assert_eq!(deletion.queues_told, ["anns", "bobs", "any"].map(queue));
+    for (name, of) in [("anns", "ann"), ("bobs", "bob"), ("any", "bob")] {
+        let told = drain(&store_, name, 10).await;
+        let users: Vec<_> = told.iter().map(|leased| leased.event.user.clone()).collect();
+        assert_eq!(users, [Some(user(of))], "{name}");
+        let line: serde_json::Value = serde_json::from_str(&told[0].event.cloudevent(1, 1)).unwrap();
+        assert_eq!(line["type"], "com.ringhookd.account.forgotten");
+        assert_eq!((&line["data"]["account_id"], &line["data"]["user"]), (&"a".into(), &of.into()));
+    }
+    for name in ["eagers", "motion"] {
+        assert!(drain(&store_, name, 10).await.is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_of_a_forgotten_account_leave_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store_ = store(&folder, vec![only_user("bobs", "bob")]);
+    link(&store_, "a", "ann").await;
+    link(&store_, "b", "bob").await;
+    for (key, of) in [("1", "a"), ("2", "a"), ("3", "b")] {
+        store_.inbox().accept(event(key, of)).await.unwrap();
+    }
+    let lease = store_.queues().lease(&queue("bobs"), &request(9), clock::now()).await.unwrap().unwrap();
+    let dead = lease.events.iter().map(|leased| (leased.seq, Outcome::Dead { why: "no".into() })).collect();
+    assert_eq!(store_.queues().settle(&queue("bobs"), lease.id, dead).await.unwrap(), 1);
+    let deletion = store_.links().forget(account("a")).await.unwrap().unwrap();
+    assert_eq!((deletion.waiting, deletion.dead_letters), (0, 2), "no queue took them");
+    let (letters, _) = store_.queues().letters(&LetterFilter::default(), None).await.unwrap();
+    let accounts: Vec<_> =
+        letters.iter().map(|letter| letter.event.as_ref().unwrap().account.clone()).collect();
+    assert_eq!(accounts, [Some(account("b"))]);
 }

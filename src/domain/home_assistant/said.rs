@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::aspect::{Aspect, MOTIONS, RING};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, FORGOTTEN};
 use crate::domain::routing::OWN_KINDS;
 use crate::domain::time::Millis;
 
@@ -47,7 +47,7 @@ pub(super) enum Said {
 }
 
 pub(super) fn said(event: &Event) -> Said {
-    if event.kind == "app_integration_removed" {
+    if event.kind == "app_integration_removed" || event.kind == FORGOTTEN {
         return Said::AccountGone;
     }
     if event.device.is_none() || event.kind.starts_with(OWN_KINDS) {

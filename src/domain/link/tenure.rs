@@ -122,6 +122,17 @@ impl Tenure {
         before.filter(|term| term.user != FORGOTTEN).map_or(NOBODY, |term| term.user)
     }
 
+    /// Who has it and had it, as far as that is known, the latest first, each once; [`NOBODY`] for the time in which nobody had it.
+    pub fn owners(&self) -> Vec<u32> {
+        let mut owners = Vec::new();
+        for Term { user, .. } in self.terms.iter().rev() {
+            if *user != FORGOTTEN && !owners.contains(user) {
+                owners.push(*user);
+            }
+        }
+        owners
+    }
+
     /// Whether a link began after the removal that is known.
     pub(super) fn next_began(&self) -> bool {
         let last = self.last();

@@ -10,6 +10,7 @@ use super::recent::Recent;
 use super::seen::SeenIndex;
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
+use crate::store::rows::aside::AsideKey;
 use crate::store::rows::chunk::Chunk;
 use crate::store::rows::ids::IdRow;
 use crate::store::rows::receipt::Steps;
@@ -113,7 +114,7 @@ pub(crate) struct Core {
     pub held_by_account: HashMap<u32, Total>,
     pub held_bytes: u64,
     /// Accounts without a key of which events may be left.
-    pub forgotten: BTreeSet<u32>,
+    pub forgotten: BTreeMap<u32, Leaving>,
     /// By class, as the rows of `off_queue` name it.
     pub letters: [Total; 3],
     pub parked_bytes: u64,
@@ -141,6 +142,17 @@ pub(crate) struct Core {
     keys: Recent<u32, Arc<DataKey>>,
 }
 
+/// How far the events of a forgotten account have left.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Leaving {
+    /// When it was forgotten; 0 where a restart found it.
+    pub since: Millis,
+    /// The dead letter that was looked at last.
+    pub letter: Option<AsideKey>,
+    /// How many dead letters of it have left.
+    pub dead_letters: u64,
+}
+
 impl Core {
     /// The names of configured queues.
     pub(crate) fn queue_names<'a>(&'a self, numbers: &'a [u16]) -> impl Iterator<Item = QueueName> + 'a {
@@ -163,7 +175,7 @@ impl Core {
             held: BTreeMap::new(),
             held_by_account: HashMap::new(),
             held_bytes: 0,
-            forgotten: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
             letters: [Total::default(); 3],
             parked_bytes: 0,
             receipts: Receipts::default(),

@@ -1,8 +1,8 @@
 //! Brings a store file up to date and rebuilds what is kept in memory of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use super::core::{ChunkState, Core, HeldEvent};
+use super::core::{ChunkState, Core, HeldEvent, Leaving};
 use super::freshness::BLOCK;
 use super::index::{NO_ACCOUNT, Users, seconds};
 use super::options::{Options, QueueSpec};
@@ -54,16 +54,18 @@ pub(crate) fn read(db: &Db, configured: &[QueueSpec]) -> Result<Loaded, Fault> {
     load_log(&read, &mut loaded)?;
     load_attempts(&read, &mut loaded.queues)?;
     load_receipts(&read, &mut loaded.core)?;
-    loaded.core.forgotten = forgotten(&loaded);
+    let forgotten = forgotten(&loaded);
+    loaded.core.forgotten.extend(forgotten);
     Ok(loaded)
 }
 
 /// Accounts whose forgetting was broken off after the commit that matters.
-fn forgotten(loaded: &Loaded) -> BTreeSet<u32> {
+fn forgotten(loaded: &Loaded) -> BTreeMap<u32, Leaving> {
     let Loaded { core, queues, .. } = loaded;
     let waits = |number: u32| queues.values().any(|q| q.backlog.lane(number).next().is_some());
+    let is_left = |number: u32| core.held_by_account.contains_key(&number) || waits(number);
     let numbers = core.accounts.in_state(LinkState::Forgotten).filter(|&number| number != NO_ACCOUNT);
-    numbers.filter(|&number| core.held_by_account.contains_key(&number) || waits(number)).collect()
+    numbers.filter(|&number| is_left(number)).map(|number| (number, Leaving::default())).collect()
 }
 
 fn load_users(read: &View) -> Result<Users, Fault> {
@@ -292,6 +294,10 @@ fn load_aside(read: &View, core: &mut Core) -> Result<Vec<Parked>, Fault> {
             parked.push((aside.seq, queue, aside.account, entry));
         } else if let Some(class) = Class::ALL.into_iter().find(|c| *c as u8 == key.0) {
             core.letters[usize::from(class as u8 - Class::Dead as u8)].add(bytes as u64);
+            let slot = core.accounts.get(aside.account).filter(|_| aside.account != NO_ACCOUNT);
+            if slot.is_some_and(|slot| slot.state == LinkState::Forgotten) {
+                core.forgotten.insert(aside.account, Leaving::default());
+            }
         } else {
             return Err(Table::OffQueue.damaged().into());
         }

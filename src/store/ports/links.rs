@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::domain::actor::Actor;
 use crate::domain::arrival::Arrival;
 use crate::domain::claim::Bid;
+use crate::domain::deletion::Deletion;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::refresh::Notice;
 use crate::domain::time::Millis;
@@ -72,18 +73,22 @@ impl Links {
     }
 
     /// Destroys an account with its keys, tokens and events: in one commit nobody can read any of it any more, and then
-    /// its events are taken out step by step.
+    /// its events are taken out step by step. Queues that may have got them are told by an event.
     ///
     /// # Errors
     /// When it could not be made durable. If the account is unknown after that, the store takes out the rest by itself.
-    pub async fn forget(&self, account: AccountId) -> Result<Result<(), AccountRefusal>, StoreError> {
-        let number = match self.submit(move |txn| forget::forget(txn, &account)).await? {
-            Ok(number) => number,
+    pub async fn forget(&self, account: AccountId) -> Result<Result<Deletion, AccountRefusal>, StoreError> {
+        let (number, mut deletion) = match self.submit(move |txn| forget::forget(txn, &account)).await? {
+            Ok(forgotten) => forgotten,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        while self.0.submit(move |txn| forget::drop_events_of(txn, number, STEP)).await? {}
+        let mut more = true;
+        while more {
+            let step = self.0.submit(move |txn| forget::drop_events_of(txn, number, STEP)).await?;
+            (deletion.dead_letters, more) = step;
+        }
         while self.0.submit(receipts::erase).await? {}
-        Ok(Ok(()))
+        Ok(Ok(deletion))
     }
 
     async fn submit<T: Send + 'static>(

@@ -143,7 +143,7 @@ pub(crate) fn letters(
     let table = view.table::<Aside>()?;
     let mut keys = Keys::new(shared, &view)?;
     let page = if filter.ids.is_empty() {
-        first_keys(table.range(behind(after))?, limit)?
+        first_keys(table.range(behind(after.map(letter_key)))?, limit)?
     } else {
         filter.ids.iter().map(|&id| letter_key(id)).collect()
     };

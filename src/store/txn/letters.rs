@@ -25,8 +25,8 @@ pub(crate) enum LetterAction {
 }
 
 /// Where letters behind `after` lie.
-pub(crate) fn behind(after: Option<LetterId>) -> impl RangeBounds<AsideKey> {
-    (after.map_or(Included((Class::Dead as u8, 0, 0, 0)), |id| Excluded(letter_key(id))), Unbounded)
+pub(crate) fn behind(after: Option<AsideKey>) -> impl RangeBounds<AsideKey> {
+    (after.map_or(Included((Class::Dead as u8, 0, 0, 0)), Excluded), Unbounded)
 }
 
 /// The first keys of a range.
@@ -77,7 +77,7 @@ pub(crate) fn letters_step(
 ) -> Result<LettersDone, Fault> {
     let mut out = LettersDone::default();
     let keys = if filter.ids.is_empty() {
-        first_keys(txn.tables.range(behind(after))?, limit)?
+        first_keys(txn.tables.range(behind(after.map(letter_key)))?, limit)?
     } else {
         filter.ids.iter().map(|&id| letter_key(id)).collect()
     };

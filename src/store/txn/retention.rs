@@ -1,5 +1,7 @@
 //! What leaves by itself, in small steps inside ordinary commits: expired ids, events, letters, and sparse chunks.
 
+use std::time::Duration;
+
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
 use super::{accounts, chunks, forget, freshness, held, ids, off_queue, pause, receipts, settle, tombstones};
@@ -9,7 +11,7 @@ use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::store::command::{Class, Outcome};
 use crate::store::kv::error::Fault;
-use crate::store::memory::core::ChunkState;
+use crate::store::memory::core::{ChunkState, Leaving};
 use crate::store::memory::index::seconds;
 use crate::store::rows::aside::{Aside, PARKED};
 use crate::store::rows::attempts::Attempts;
@@ -24,6 +26,8 @@ type Waiting = (u32, u64, bool);
 const ID_ROWS: usize = 16;
 const EVENTS: usize = 256;
 const CHUNKS: usize = 4;
+/// A forget that took longer was broken off by its caller, or by a restart.
+const FORGOTTEN_FOR: Duration = Duration::from_mins(1);
 const CHUNKS_LOOKED_AT: usize = 256;
 /// A chunk younger than this is left alone: it will most likely empty by itself.
 const CLEAN_AFTER_SECONDS: u32 = 60;
@@ -71,7 +75,10 @@ fn expire_leases(txn: &mut Txn<'_>) -> Result<(), Fault> {
 
 /// What a forget that was broken off has left of an account, and what came in beside it.
 fn drop_forgotten(txn: &mut Txn<'_>) -> Result<bool, Fault> {
-    let Some(&number) = txn.core.forgotten.first() else { return Ok(false) };
+    let broken_off = |leaving: &Leaving| txn.now.since(leaving.since) > FORGOTTEN_FOR;
+    let Some((&number, _)) = txn.core.forgotten.iter().find(|(_, leaving)| broken_off(leaving)) else {
+        return Ok(false);
+    };
     forget::drop_events_of(txn, number, EVENTS)?;
     Ok(true)
 }

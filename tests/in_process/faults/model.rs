@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use ringhookd::domain::dedup::Identity;
+use ringhookd::domain::event::Event;
 use ringhookd::domain::time::Millis;
 use ringhookd::store::{
     Accepted, AccountRefusal, Incoming, Inline, LeaseRequest, Options, Outcome, QueueSpec, Unclaimed,
@@ -16,6 +17,8 @@ use crate::support::{HOUR, account, at_once, create, event, options, queue, spec
 
 const QUEUES: [&str; 3] = ["all", "eager", "extra"];
 const MAX_ATTEMPTS: u32 = 2;
+/// The lane of what queues are told of forgotten accounts.
+const TOLD: u8 = u8::MAX;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -65,7 +68,8 @@ struct Model {
     /// Held events in order, with whether `extra` had them.
     held: BTreeMap<u8, Vec<String>>,
     extra: bool,
-    dead: usize,
+    /// Dead letters by lane.
+    dead: BTreeMap<u8, u64>,
 }
 
 impl Model {
@@ -105,10 +109,24 @@ impl Model {
             Outcome::Done => drop(lane.remove(at)),
             Outcome::Failed { .. } | Outcome::Dead { .. } => {
                 lane.remove(at);
-                self.dead += 1;
+                *self.dead.entry(of).or_default() += 1;
             }
         }
     }
+}
+
+/// Where the model has an event, and under which name.
+fn lane_and_key(event: &Event) -> (u8, String) {
+    let id = event.account.as_ref().unwrap().as_str();
+    if event.kind == "account.forgotten" {
+        (TOLD, told_key(id, event.time.unwrap()))
+    } else {
+        (id[1..].parse().unwrap(), event.key.clone())
+    }
+}
+
+fn told_key(account: &str, at: Millis) -> String {
+    format!("{account} was forgotten at {}", at.0)
 }
 
 struct Run {
@@ -211,10 +229,32 @@ impl Run {
 
     fn forget(&mut self, of: u8) {
         let (store, id, now) = (self.inline().store.clone(), account(&format!("a{of}")), self.now);
-        let _ = self.inline().run(now, async move { store.links().forget(id).await }).unwrap();
-        self.model.users.remove(&of);
-        self.model.held.remove(&of);
-        self.model.queues.values_mut().for_each(|lanes| drop(lanes.remove(&of)));
+        let forgetting = id.clone();
+        let forgotten =
+            self.inline().run(now, async move { store.links().forget(forgetting).await }).unwrap();
+        let Ok(deletion) = forgotten else {
+            assert!(!self.model.users.contains_key(&of) && !self.model.held.contains_key(&of));
+            return;
+        };
+        let user = self.model.users.remove(&of);
+        let held = self.model.held.remove(&of).unwrap_or_default();
+        let lanes = self.model.queues.values_mut().filter_map(|lanes| lanes.remove(&of));
+        let waiting = lanes.map(|lane| lane.len() as u64).sum::<u64>();
+        let dead = self.model.dead.remove(&of).unwrap_or_default();
+        assert_eq!(
+            (deletion.waiting, deletion.held, deletion.dead_letters),
+            (waiting, held.len() as u64, dead)
+        );
+        // Nobody but `eager` gets what is nobody's.
+        let told = |name: &str| (name != "extra" || self.model.extra) && (name == "eager" || user.is_some());
+        let told: Vec<_> = QUEUES.into_iter().filter(|name| told(name)).collect();
+        let mut named: Vec<_> = deletion.queues_told.iter().map(ToString::to_string).collect();
+        named.sort_unstable();
+        assert_eq!(named, told);
+        for name in told {
+            let waiting = Waiting { key: told_key(&id.to_string(), now), user: user.clone(), failures: 0 };
+            self.model.queues.entry(name).or_default().entry(TOLD).or_default().push(waiting);
+        }
     }
 
     fn lease(&mut self, name: &'static str, max_events: usize) -> Option<ringhookd::store::Lease> {
@@ -229,11 +269,10 @@ impl Run {
         let lease = at_once(self.inline().store.queues().lease(&queue(name), &wanted, now)).unwrap();
         let mut seen: BTreeMap<u8, Vec<Waiting>> = BTreeMap::new();
         for leased in lease.iter().flat_map(|l| &l.events) {
-            let id = leased.event.account.as_ref().unwrap().as_str();
+            let (of, key) = lane_and_key(&leased.event);
             let user = leased.event.user.as_ref().map(|u| u.as_str().to_owned());
             let failures = leased.attempt - 1;
-            let waiting = Waiting { key: leased.event.key.clone(), user, failures };
-            seen.entry(id[1..].parse().unwrap()).or_default().push(waiting);
+            seen.entry(of).or_default().push(Waiting { key, user, failures });
         }
         let lanes = self.model.queues.entry(name).or_default();
         let expected: usize = lanes.values().map(Vec::len).sum();
@@ -254,8 +293,8 @@ impl Run {
                 6 => Outcome::Dead { why: "never".into() },
                 _ => Outcome::Returned,
             };
-            let of = leased.event.account.as_ref().unwrap().as_str()[1..].parse().unwrap();
-            self.model.settle(name, of, &leased.event.key, &outcome);
+            let (of, key) = lane_and_key(&leased.event);
+            self.model.settle(name, of, &key, &outcome);
             said.push((leased.seq, outcome));
         }
         let (store, now, answered) = (self.inline().store.clone(), self.now, said.len());
@@ -268,8 +307,8 @@ impl Run {
         let Some(lease) = self.lease(name, max) else { return };
         let mut first: BTreeMap<u8, String> = BTreeMap::new();
         for leased in &lease.events {
-            let of = leased.event.account.as_ref().unwrap().as_str()[1..].parse().unwrap();
-            first.entry(of).or_insert_with(|| leased.event.key.clone());
+            let (of, key) = lane_and_key(&leased.event);
+            first.entry(of).or_insert(key);
         }
         for (of, key) in first {
             let outcome = Outcome::Failed { due: self.now, why: String::new() };
@@ -313,6 +352,6 @@ proptest! {
             run.lease(name, usize::MAX);
         }
         let dead = run.inline().store.stats().dead_events.load(std::sync::atomic::Ordering::Relaxed);
-        prop_assert_eq!(dead, run.model.dead as u64);
+        prop_assert_eq!(dead, run.model.dead.values().sum::<u64>());
     }
 }

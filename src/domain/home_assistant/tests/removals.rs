@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::domain::event::FORGOTTEN;
 
 /// The topics that are emptied.
 fn emptied(plan: &Plan) -> HashSet<String> {
@@ -68,7 +69,11 @@ fn what_happened_before_a_removal_does_not_bring_the_device_back() {
 }
 
 #[test]
-fn a_removed_app_takes_the_devices_of_its_account_with_it() {
+fn a_removed_app_and_a_forgotten_account_take_their_devices_with_them() {
+    ["app_integration_removed", FORGOTTEN].into_iter().for_each(takes_its_devices);
+}
+
+fn takes_its_devices(gone: &str) {
     let mut announced = Announced::default();
     let of = |user: &str, account: &str, device: &str, kind: &str, ago| Event {
         user: UserId::new(user).ok(),
@@ -82,7 +87,7 @@ fn a_removed_app_takes_the_devices_of_its_account_with_it() {
     for event in theirs.iter().chain(&others) {
         tell(&mut announced, event);
     }
-    let removed = |ago| Event { device: None, ..of("ann", "a", "x", "app_integration_removed", ago) };
+    let removed = |ago| Event { device: None, ..of("ann", "a", "x", gone, ago) };
     assert!(emptied(&tell(&mut announced, &removed(11))).is_empty(), "they were heard of since");
     let expected: HashSet<String> = theirs.iter().flat_map(all_of).collect();
     assert_eq!(emptied(&tell(&mut announced, &removed(9))), expected);
