@@ -482,6 +482,8 @@ async fn late_events_of_a_user_who_was_forgotten_are_dropped_and_never_the_next_
         house.happens("1", "motion_detected", Some("front"), 30).await;
         assert_eq!(house.whose().await, pairs(&[("1", "ann")]));
         house.store.links().forget(account("a")).await.unwrap().unwrap();
+        let told: Vec<String> = house.whose().await.into_iter().map(|(_, user)| user).collect();
+        assert_eq!(told, ["ann"], "her queue is told of it");
         // Before it is linked anew.
         house.happens("2", "app_integration_removed", None, 40).await;
         house.happens("3", "motion_detected", Some("front"), 41).await;
