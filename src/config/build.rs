@@ -191,6 +191,7 @@ fn store(s: &mut Section<'_>) -> Store {
         // The log that has to find room then is of 2 MiB, and may take several times that as rows.
         reserve: s.get("reserve", "16 MiB", bytes(8 << 20..=1 << 30)),
         min_free: s.get("min_free", "64 MiB", bytes(0..=1 << 40)),
+        compact_above: s.get("compact_above", "64 MiB", compact_above),
     }
 }
 
@@ -209,6 +210,13 @@ fn master_keys(mut s: Section<'_>, store: &Section<'_>, folder: &Path) -> (Named
     }
     s.finish();
     (master, previous)
+}
+
+fn compact_above(raw: Raw<'_>) -> Result<Option<u64>, Wrong> {
+    choice(&[("never", None)])(raw).or_else(|_| match bytes(SIZES)(raw) {
+        Err(Wrong::Form(_)) => Err(Wrong::Value("must be \"never\" or a size such as \"64 MiB\"".into())),
+        read => read.map(Some),
+    })
 }
 
 fn silence(mut s: Section<'_>) -> Silence {

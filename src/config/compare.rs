@@ -29,6 +29,7 @@ const AT_A_START: &[(&str, &str)] = &[
     ("webhook.path", "the paths of the public address are set when the daemon starts"),
     ("linking.code_path", "the paths of the public address are set when the daemon starts"),
     ("linking.link_path", "the paths of the public address are set when the daemon starts"),
+    ("store.compact_above", "the daemon takes it over only when it starts"),
     ("store", "the store is opened with it"),
     ("keys", "the store is opened with it"),
     ("ring", "requests to Ring that are under way belong to the client that sent them"),

@@ -103,6 +103,8 @@ pub struct Store {
     pub reserve: u64,
     /// With less left on the disk, intake answers 503.
     pub min_free: u64,
+    /// The file is made small by itself where more of it is free, if at all.
+    pub compact_above: Option<u64>,
 }
 
 /// Who we are at Ring, and where it is.

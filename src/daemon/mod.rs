@@ -1,5 +1,6 @@
 //! The daemon as a timeline: bind every listener, open the store, say READY, serve, and on SIGTERM finish the requests in flight.
 
+mod compaction;
 mod deliveries;
 mod descriptors;
 mod error;
@@ -47,6 +48,7 @@ use stop::{DRAIN, Stop, Stopped};
 use tasks::Tasks;
 use watchdog::{Vitals, Watchdog};
 
+pub use compaction::keep_small;
 pub use error::Error;
 pub use hardening::forbid_dumps;
 pub use inherited::Inherited;
@@ -176,6 +178,9 @@ impl Prepared {
             let _ = serving.await;
         });
         tasks.spawn(keep_proofs(Arc::clone(&self.intake), self.store.inbox().clone(), stopped.clone()));
+        if let Some(above) = self.config.store.compact_above {
+            tasks.spawn(keep_small(self.store.clone(), above, stopping()));
+        }
         self.reload.deliveries().replace(self.deliveries);
         let drained = stopping();
         tasks.spawn(Arc::clone(&self.tokens).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));

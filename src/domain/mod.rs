@@ -11,6 +11,7 @@ pub mod claim;
 pub mod clock_trust;
 pub mod cloudevent;
 pub mod code;
+pub mod compaction;
 pub mod confirm;
 pub mod consumer;
 pub mod content;

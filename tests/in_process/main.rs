@@ -5,6 +5,7 @@
 mod admin;
 mod claims;
 mod cloudevents;
+mod compaction;
 mod config;
 mod dashboard;
 mod dispatcher;

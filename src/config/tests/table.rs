@@ -12,7 +12,7 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
     (r#"min_fre = "1 MiB""#, "5: store.min_fre: unknown key; did you mean min_free?"),
     (
         "something_else = 3",
-        "5: store.something_else: unknown key; known here: folder, create, environment, max_bytes, cache, reserve, min_free",
+        "5: store.something_else: unknown key; known here: folder, create, environment, max_bytes, cache, reserve, min_free, compact_above",
     ),
     ("[webhok]", "5: webhok: unknown key; did you mean webhook?"),
     ("[[webhook]]", "5: webhook: is a table; write [webhook]"),
