@@ -9,6 +9,7 @@ use super::confirm::confirm;
 use super::failure::Failure;
 use super::import;
 use super::output::Output;
+use super::progress::Progress;
 use crate::domain::deletion::Deletion;
 use crate::domain::released::Released;
 
@@ -52,7 +53,13 @@ pub(super) async fn run(command: AccountsCommand, daemon: &Client, out: &mut Out
         }
         AccountsCommand::Forget { account, yes } => {
             confirm("Destroying the account's keys, tokens and events", yes)?;
-            let deletion: Deletion = daemon.delete(&format!("/v1/accounts/{}", encoded(&account))).await?;
+            let path = format!("/v1/accounts/{}", encoded(&account));
+            let mut progress = Progress::new(out.json);
+            let done =
+                progress.wait("its events are being dropped", daemon.delete::<Deletion>(&path)).await?;
+            let stopped = "stopped waiting; what has begun the daemon ends by itself, and `accounts show` says whether it has";
+            let deletion = done.ok_or_else(|| Failure::no(stopped))??;
+            drop(progress);
             out.done(&json!(deletion), &format!("{deletion}.\n{LEFT}"))
         }
     }

@@ -1,6 +1,5 @@
 //! `ringhookd backup`: writes what the daemon tells of its store to a file, and checks it.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::client::{Client, Pieces};
 use super::failure::Failure;
 use super::output::Output;
-use crate::clock;
+use super::progress::Progress;
 use crate::store::{Backup, BackupHead, StoreError};
 
-/// How often a terminal is told how far it is.
+/// Between two looks whether the check has ended.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(file: &Path, daemon: &Client, out: &mut Output) -> Result<(), Failure> {
@@ -24,7 +23,7 @@ pub(super) async fn run(file: &Path, daemon: &Client, out: &mut Output) -> Resul
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // The file goes with the backup that is dropped.
     let head = tokio::select! {
-        written = write(backup, pieces) => written?,
+        written = write(backup, pieces, out.json) => written?,
         _ = interrupted.recv() => return Err(Failure::no("interrupted; nothing was written")),
         _ = terminated.recv() => return Err(Failure::no("terminated; nothing was written")),
     };
@@ -48,20 +47,21 @@ pub(super) async fn run(file: &Path, daemon: &Client, out: &mut Output) -> Resul
     out.done(&done, &words)
 }
 
-async fn write(mut backup: Backup, mut pieces: Pieces) -> Result<BackupHead, Failure> {
-    let progress = io::stderr().is_terminal();
-    let mut told = clock::instant();
+async fn write(mut backup: Backup, mut pieces: Pieces, json: bool) -> Result<BackupHead, Failure> {
+    let mut progress = Progress::new(json);
     while let Some(piece) = pieces.next().await? {
         backup.write(&piece).map_err(failed)?;
-        if let Some((rows, all)) = backup.progress().filter(|_| progress && told.elapsed() >= TELL_EVERY) {
-            told = clock::instant();
-            eprint!("\r{rows} of {all} rows ({} %)", rows.saturating_mul(100) / all.max(1));
+        if let Some((rows, all)) = backup.progress() {
+            progress.of_all(rows, all, "rows");
         }
     }
-    if progress {
-        eprintln!("\rall rows are written; checking them");
-    }
-    let finished = tokio::task::spawn_blocking(move || backup.finish()).await;
+    let mut checking = tokio::task::spawn_blocking(move || backup.finish());
+    let finished = loop {
+        tokio::select! {
+            finished = &mut checking => break finished,
+            () = tokio::time::sleep(TELL_EVERY) => progress.tell(|| "all rows are written, and are checked".into()),
+        }
+    };
     finished.map_err(|error| Failure::no(error.to_string()))?.map_err(failed)
 }
 

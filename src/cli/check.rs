@@ -6,6 +6,7 @@ mod ports;
 mod reach;
 mod sense;
 
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use self::ports::{Holder, Said};
 use super::args::Common;
 use super::failure::Failure;
 use super::output::Output;
+use super::progress;
 use crate::access;
 use crate::clock::RingClock;
 use crate::config::{self, Config, MasterKey, QueueKind, Secrets, Socket, Spool};
@@ -46,18 +48,10 @@ pub(super) fn run(common: &Common, event: Option<&Wishes>, connect: bool) -> Res
         let config = daemon::load_to_create(file).map_err(|error| Failure::no(error.to_string()))?;
         return event::run(wishes, &config, &mut out);
     }
-    let mut found = Findings::default();
-    match daemon::examine(file) {
-        Ok(examined) => {
-            found.problems.extend(examined.problems.to_string().lines().map(str::to_owned));
-            examined.config.iter().for_each(|config| found.look(config));
-            if let Some(config) = examined.config.as_ref().filter(|_| connect) {
-                found.receivers = connect::receivers(config)?;
-            }
-        }
-        Err(error) => found.problems.push(error.to_string()),
-    }
-    let Findings { problems, notes, receivers, .. } = found;
+    let file = file.to_owned();
+    let work = move || Findings::of(&file, connect);
+    let Findings { problems, notes, receivers, .. } =
+        progress::blocking(common.json, "the store is looked at", "nothing was changed", work)??;
     let is_well = problems.is_empty() && receivers.iter().all(Tried::is_well);
     if out.json {
         let mut item = json!({"ok": is_well, "problems": problems, "notes": notes});
@@ -78,6 +72,21 @@ pub(super) fn run(common: &Common, event: Option<&Wishes>, connect: bool) -> Res
 }
 
 impl Findings {
+    fn of(file: &Path, connect: bool) -> io::Result<Self> {
+        let mut found = Self::default();
+        match daemon::examine(file) {
+            Ok(examined) => {
+                found.problems.extend(examined.problems.to_string().lines().map(str::to_owned));
+                examined.config.iter().for_each(|config| found.look(config));
+                if let Some(config) = examined.config.as_ref().filter(|_| connect) {
+                    found.receivers = connect::receivers(config)?;
+                }
+            }
+            Err(error) => found.problems.push(error.to_string()),
+        }
+        Ok(found)
+    }
+
     fn look(&mut self, config: &Config) {
         // What is wrong with them was told with the configuration.
         let mut secrets = config.secrets(MasterKey::MadeLater).ok();

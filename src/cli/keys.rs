@@ -1,7 +1,5 @@
 //! `ringhookd keys`: show and rotate.
 
-use std::io::IsTerminal;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,6 +7,8 @@ use super::args::KeysCommand;
 use super::client::Client;
 use super::failure::Failure;
 use super::output::Output;
+use super::progress::Progress;
+use super::stop::Stop;
 
 #[derive(Debug, Deserialize)]
 struct Shown {
@@ -46,22 +46,24 @@ async fn show(daemon: &Client, out: &mut Output) -> Result<(), Failure> {
 
 /// Each step is durable by itself: whoever stops here may begin anew.
 async fn rotate(daemon: &Client, out: &mut Output) -> Result<(), Failure> {
-    let progress = std::io::stderr().is_terminal();
+    let (mut progress, mut stop) = (Progress::new(out.json), Stop::listen()?);
     let (mut changed, mut after) = (0, None);
     loop {
-        let step: Step = daemon.post("/v1/keys/rotate", &json!({"after": after})).await?;
+        let wish = json!({"after": after});
+        let step: Step = tokio::select! {
+            step = daemon.post("/v1/keys/rotate", &wish) => step?,
+            () = stop.told() => {
+                return Err(Failure::no(format!("stopped; {changed} data keys re-wrapped, and not all are done: run it again")));
+            }
+        };
         changed += step.changed;
         after = step.next;
-        if progress {
-            eprint!("\r{changed} data keys re-wrapped");
-        }
+        progress.tell(|| format!("{changed} data keys re-wrapped"));
         if after.is_none() {
             break;
         }
     }
-    if progress {
-        eprintln!();
-    }
+    drop(progress);
     let keys: Shown = daemon.get("/v1/keys").await?;
     let old: u64 = keys
         .data_keys

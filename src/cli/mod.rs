@@ -21,6 +21,7 @@ mod letters;
 mod metrics;
 mod output;
 mod places;
+mod progress;
 mod queue;
 mod reload;
 mod restore;

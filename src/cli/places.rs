@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Common;
 use super::failure::Failure;
+use crate::access;
 
 pub(super) const CONFIG: &str = "RINGHOOKD_CONFIG";
 pub(super) const SOCKET: &str = "RINGHOOKD_SOCKET";
@@ -24,7 +25,9 @@ impl Common {
     /// Takes from the environment what the arguments do not name. A configuration among the arguments is of another daemon than
     /// a socket in the environment, so the argument is the daemon's.
     pub(super) fn fill(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
-        let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path = |name| {
+            variable(name).filter(|value| !value.is_empty()).map(|value| access::absolute(Path::new(&value)))
+        };
         if self.config.is_none() && self.socket.is_none() {
             self.socket = path(SOCKET);
         }

@@ -12,21 +12,24 @@ use super::client::Client;
 use super::confirm::confirm;
 use super::failure::Failure;
 use super::output::Output;
+use super::progress;
 use crate::{access, daemon};
 
 pub(super) fn run(common: &Common, file: &Path) -> Result<(), Failure> {
     let config = daemon::load(common.configuration()?).map_err(daemon::Error::from)?;
     let mut out = Output::open(common.json)?;
     let (backup, name) = open(file)?;
-    let head = daemon::restore_store(&config, &backup, &name)?.snapshot;
-    let folder = config.store.folder.display();
+    let folder = config.store.folder.display().to_string();
+    let work = move || daemon::restore_store(&config, &backup, &name);
+    let stopped = "there is no whole store yet, and another restore begins anew";
+    let head = progress::blocking(common.json, "the backup is copied and checked", stopped, work)??.snapshot;
     let words = format!(
         "restored store {} as it was at {} into {folder}. Start the daemon, then see what `ringhookd status` says of its tokens",
         head.identity.store, head.taken_at
     );
     let done = json!({
         "store": head.identity.store,
-        "folder": folder.to_string(),
+        "folder": folder,
         "taken_at": head.taken_at,
         "rows": head.rows,
     });

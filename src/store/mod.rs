@@ -53,6 +53,7 @@ pub use self::kv::backup_head::BackupHead;
 pub use self::kv::error::StoreError;
 pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
 pub use self::kv::frames::Snapshot;
+pub use self::kv::schema::SCHEMA;
 pub use self::memory::changes::{Changed, Subscription};
 pub use self::memory::follow::{Followed, Follower};
 pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, ReceiptBounds, Silence};
@@ -62,7 +63,7 @@ pub use self::read::receipts::{Attempt, Cursor, Life, Place, PlaceState, Receipt
 pub use self::rows::code::CodeId;
 pub use self::rows::journal::Which;
 #[cfg(feature = "testing")]
-pub use self::testing::{Inline, LOG_BYTES};
+pub use self::testing::{Inline, LOG_BYTES, raise_schema};
 pub use self::txn::claims::{Claim, Claimed};
 pub use self::txn::codes::{Exchanged, KeptCode, WaitingCode};
 pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord};

@@ -12,10 +12,12 @@ use crate::domain::ids::{AccountId, DeviceId};
 use crate::domain::time::Millis;
 use crate::store::Store;
 use crate::store::command::Import;
-use crate::store::kv::disk::{self, StorageBackend};
-use crate::store::kv::error::StoreError;
+use crate::store::kv::db::Db;
+use crate::store::kv::disk::{self, Pages, StorageBackend};
+use crate::store::kv::error::{Fault, StoreError};
 use crate::store::kv::file;
 use crate::store::kv::folder::Folder;
+use crate::store::kv::schema;
 use crate::store::memory::options::Options;
 use crate::store::read::readers::Readers;
 use crate::store::rows::small::Tombstone;
@@ -28,6 +30,16 @@ use crate::vault::Vault;
 
 /// Bytes of the room that the write-ahead log has at the start of the file.
 pub const LOG_BYTES: usize = disk::LOG_BYTES;
+
+/// Gives a store that is not open the schema of the next program.
+///
+/// # Errors
+/// What the disk says.
+pub fn raise_schema(folder: &Path) -> Result<(), StoreError> {
+    let (folder, _) = Folder::open(folder)?;
+    let disk = file::disk(&folder.data()).map_err(Fault::from)?;
+    Ok(schema::raise(&Db::open(Pages::of(disk), 1 << 20, false)?)?)
+}
 
 /// A store whose writer runs only inside these calls.
 pub struct Inline {

@@ -42,4 +42,5 @@ mod status_page;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens_cli;
+mod upgrade;
 mod watchdog;

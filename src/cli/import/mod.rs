@@ -3,27 +3,22 @@
 mod input;
 
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::Instant;
 
 use self::input::{Batches, InputError};
 use super::client::Client;
 use super::failure::Failure;
 use super::output::Output;
+use super::progress::Progress;
 use super::stop::Stop;
-use crate::clock;
 use crate::domain::released::Released;
-use crate::logging::{lines, text};
+use crate::logging::text;
 
-/// Between two lines of progress where standard error is no terminal.
-const PROGRESS: Duration = Duration::from_secs(5);
 /// Longest list in the summary in JSON: memory is bounded however large the input is.
 const LISTED: usize = 10_000;
 const REPEAT: &str = "importing the same again does no harm: an account that has these tokens stays as it is";
@@ -79,7 +74,8 @@ pub(super) async fn run(
         path: format!("/v1/accounts?replace={replace}"),
         daemon,
         total: Totals::default(),
-        progress: Progress::new(),
+        read: 0,
+        progress: Progress::new(out.json),
     };
     let ended = import.all(file, &mut stop, out).await;
     let Importer { total, progress, .. } = import;
@@ -101,6 +97,8 @@ struct Importer<'a> {
     path: String,
     daemon: &'a Client,
     total: Totals,
+    /// Accounts.
+    read: usize,
     progress: Progress,
 }
 
@@ -162,7 +160,8 @@ impl Importer<'_> {
             self.progress.line(&format!("ringhookd: line {}: {error}", line + at - 1));
         }
         self.total.add(done, line, out)?;
-        self.progress.more(accounts, &self.total);
+        self.read += accounts;
+        self.progress.tell(|| format!("{} accounts read, {} imported", self.read, self.total.imported));
         Ok(asked_to_stop)
     }
 }
@@ -179,49 +178,6 @@ fn stopped(line: usize) -> Failure {
 
 fn unknown(line: usize, why: &str) -> Failure {
     Failure::no(format!("{why}; accounts from line {line} on may or may not be imported, and {REPEAT}"))
-}
-
-/// How far it is, on standard error: one line that changes on a terminal, else a line every few seconds.
-struct Progress {
-    is_terminal: bool,
-    accounts: usize,
-    told_at: Instant,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), accounts: 0, told_at: clock::ticks() }
-    }
-
-    fn more(&mut self, accounts: usize, total: &Totals) {
-        if let Some(words) = self.words(accounts, total.imported, clock::ticks()) {
-            if self.is_terminal { eprint!("\r{words}") } else { eprintln!("ringhookd: {words}") }
-        }
-    }
-
-    /// What is to be said at `now`, if anything.
-    fn words(&mut self, accounts: usize, imported: u64, now: Instant) -> Option<String> {
-        self.accounts += accounts;
-        if !self.is_terminal && now < self.told_at + PROGRESS {
-            return None;
-        }
-        self.told_at = now;
-        Some(format!("{} accounts read, {imported} imported", self.accounts))
-    }
-
-    /// A line of its own.
-    fn line(&self, line: &str) {
-        let begin = if self.is_terminal { "\r\x1b[K" } else { "" };
-        eprintln!("{begin}{}", lines(line));
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.is_terminal && self.accounts > 0 {
-            eprintln!();
-        }
-    }
 }
 
 impl Totals {
@@ -274,27 +230,4 @@ fn keep<T>(list: &mut Vec<T>, lines: impl Iterator<Item = T>) -> usize {
         }
     }
     left_out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_is_told_after_each_batch_on_a_terminal_and_else_every_few_seconds() {
-        let start = clock::ticks();
-        let progress = |is_terminal| Progress { is_terminal, accounts: 0, told_at: start };
-        let told = |mut progress: Progress| {
-            let batches = (1..=20).filter_map(|second: u32| {
-                let now = start + second * Duration::from_secs(1);
-                progress.words(250, u64::from(second) * 249, now)
-            });
-            batches.collect::<Vec<_>>()
-        };
-        let (terminal, file) = (told(progress(true)), told(progress(false)));
-        assert_eq!(terminal.len(), 20);
-        assert_eq!(file.len(), 4, "{file:?}");
-        assert_eq!(file[0], "1250 accounts read, 1245 imported");
-        assert_eq!((&file[3], &terminal[19]), (&"5000 accounts read, 4980 imported".to_owned(), &file[3]));
-    }
 }

@@ -12,7 +12,8 @@ use crate::store::rows::text::to_u32;
 /// The oldest schema that is brought up to ours; those before it were never released.
 const OLDEST: u32 = 5;
 /// The schema that this program writes.
-pub(crate) const SCHEMA: u32 = 7;
+/// A raised one needs a fixture, so that every later program is seen to open it: `fixtures/stores/make.sh`.
+pub const SCHEMA: u32 = 7;
 const SCHEMA_KEY: &str = "schema";
 
 /// Brings a file from its schema to the next one.
@@ -55,6 +56,12 @@ pub(crate) fn note(tables: &mut Tables<'_>) -> Result<(), Fault> {
     tables.put(SCHEMA_KEY, &Schema(SCHEMA))
 }
 
+/// For tests: makes the file one of the next program's.
+#[cfg(feature = "testing")]
+pub(crate) fn raise(db: &Db) -> Result<(), Fault> {
+    db.write(|tables| tables.put(SCHEMA_KEY, &Schema(SCHEMA + 1)))
+}
+
 /// Refuses a file whose schema we do not know.
 pub(crate) fn is_known(view: &View) -> Result<(), StoreError> {
     match read(view)? {
@@ -77,6 +84,7 @@ fn migrate_by(db: &Db, migrations: &[Migration]) -> Result<(), Fault> {
         return Ok(());
     }
     let schema = OLDEST + to_u32(migrations.len());
+    tracing::info!(schema, "the store is being brought to this version's schema");
     db.write(|tables| {
         steps.iter().try_for_each(|step| step(tables))?;
         tables.put(SCHEMA_KEY, &Schema(schema))
