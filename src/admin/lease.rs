@@ -154,6 +154,9 @@ impl Admin {
             woken.as_mut().enable();
             // It may have been taken out of the configuration meanwhile.
             self.readable(queue)?;
+            if session.has_ended() {
+                return Ok(None);
+            }
             if let Some(taken) = self.take(session, queue, wish).await? {
                 return Ok(Some(taken));
             }
@@ -163,6 +166,7 @@ impl Admin {
             tokio::select! {
                 () = woken => {}
                 () = sleep_until(nap) => {}
+                () = session.ended() => return Ok(None),
                 _ = stopping.wait_for(|stopping| *stopping) => return Ok(None),
             }
             if clock::ticks() >= deadline {

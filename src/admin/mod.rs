@@ -10,6 +10,7 @@ mod browsers;
 mod claims;
 mod compact;
 mod description;
+mod door;
 mod import;
 mod inspect;
 mod keys;
@@ -30,7 +31,7 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hyper::Request;
@@ -58,6 +59,7 @@ use crate::telemetry::Metrics;
 use crate::tokens::TokenService;
 use crate::vault::VaultError;
 
+pub use self::door::Door;
 pub use self::reload::Reloader;
 pub use self::request::MAX_BODY;
 
@@ -165,7 +167,8 @@ impl Admin {
     /// The handler of one socket. A lease that was taken through one socket can't be settled through another.
     /// `path` names it in the log.
     pub fn handler(self: Arc<Self>, path: &str, rights: Rights) -> impl Handler {
-        self.serving(path, rights, None)
+        let door = self.door(path, rights, None);
+        self.serving(&door)
     }
 
     /// The same on an address, for callers who bring the token.
@@ -175,15 +178,18 @@ impl Admin {
         rights: Rights,
         token: &Secret<String>,
     ) -> impl Handler {
-        self.serving(address, rights, Some(Arc::new(Bearer::new(address, token))))
+        let door = self.door(address, rights, Some(token));
+        self.serving(&door)
     }
 
-    fn serving(self: Arc<Self>, path: &str, rights: Rights, bearer: Option<Arc<Bearer>>) -> impl Handler {
-        let session = Arc::new(Session::new(path, rights, self.sessions.fetch_add(1, Ordering::Relaxed)));
+    /// The handler of a door.
+    pub fn serving(self: Arc<Self>, door: &Arc<Door>) -> impl Handler + use<> {
+        let door = Arc::clone(door);
         move |request: Request<Body>| {
-            let (admin, session, bearer) = (Arc::clone(&self), Arc::clone(&session), bearer.clone());
+            let (admin, session, bearer) = (Arc::clone(&self), door.session.get(), door.bearer.get());
             async move {
-                let answer = match let_in(&session, bearer.as_deref(), request) {
+                let bearer = bearer.as_ref().as_ref();
+                let answer = match let_in(&session, bearer, request) {
                     Ok(Entered::Page) => Ok(page::answer(bearer.is_some())),
                     Ok(Entered::Call(request)) => admin.answer(&session, request).await,
                     Err(refusal) => Err(refusal),

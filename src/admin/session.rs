@@ -6,6 +6,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use ring::hmac::{HMAC_SHA256, Key, sign, verify};
 use ring::rand::SystemRandom;
+use tokio::sync::watch;
 
 use super::refusal::Refusal;
 use crate::domain::actor::Actor;
@@ -25,13 +26,38 @@ pub(super) struct Session {
     /// None is any.
     users: Option<Vec<UserId>>,
     accounts: Option<Vec<AccountId>>,
+    /// Whether another has taken its place.
+    ended: watch::Sender<bool>,
 }
 
 impl Session {
     pub(super) fn new(path: &str, rights: Rights, number: u64) -> Self {
         let users = listed(rights.users(), |id| UserId::new(id).ok());
         let accounts = listed(rights.accounts(), |id| AccountId::new(id).ok());
-        Self { path: path.into(), rights, number, users, accounts }
+        Self { path: path.into(), rights, number, users, accounts, ended: watch::Sender::new(false) }
+    }
+
+    pub(super) fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Another has taken its place.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    /// Waits until another takes its place.
+    pub(super) async fn ended(&self) {
+        // This holds the sender, so there is no other end.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// The caller, for the audit log.

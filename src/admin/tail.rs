@@ -60,7 +60,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// Ends when the reader is gone or the daemon stops.
+    /// Ends when the reader is gone, the rights of the socket change or the daemon stops.
     async fn run(mut self, backlog: Vec<Bytes>, shown: HashSet<u64>) {
         for line in backlog {
             if self.pieces.send(line).await.is_err() {
@@ -79,8 +79,12 @@ impl Tail {
             let followed = tokio::select! {
                 followed = self.live.next() => followed?,
                 () = self.pieces.closed() => return None,
+                () = self.session.ended() => return None,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             };
+            if self.session.has_ended() {
+                return None;
+            }
             match followed {
                 Followed::Event(published) if self.wants(&published) && !shown.contains(&published.seq) => {
                     return Some(line(&published.event, published.seq, 1));

@@ -59,7 +59,7 @@ impl Admin {
         }
         let given = self.tokens.access_tokens().get(ask).await;
         // It may have been given to another user while this waited.
-        let still = self.sees(session, &ask.account).await?;
+        let still = !session.has_ended() && self.sees(session, &ask.account).await?;
         Ok(given.and_then(|given| if still { Ok(given) } else { Err(Denied::for_good(Reason::NoTokens)) }))
     }
 

@@ -23,9 +23,12 @@ const LIVE: &[&str] = &[
     "store.min_free",
     "log.level",
 ];
+/// The same of a socket, by their ends.
+const RIGHTS: &[&str] = &[".calls", ".accounts", ".users", ".token_file"];
 /// Why the others wait for a restart, by their beginnings; the first that fits counts.
 const AT_A_START: &[(&str, &str)] = &[
     ("listen", "the address is bound when the daemon starts"),
+    ("socket ", "sockets are bound when the daemon starts"),
     ("webhook.path", "the paths of the public address are set when the daemon starts"),
     ("linking.code_path", "the paths of the public address are set when the daemon starts"),
     ("linking.link_path", "the paths of the public address are set when the daemon starts"),
@@ -67,7 +70,8 @@ pub enum How {
 impl Change {
     /// Why it can't change while the daemon runs; none where it can.
     pub fn waits_because(&self) -> Option<&'static str> {
-        if LIVE.iter().any(|live| self.key.starts_with(live)) {
+        let is_right = self.key.starts_with("socket ") && RIGHTS.iter().any(|of| self.key.ends_with(of));
+        if is_right || LIVE.iter().any(|live| self.key.starts_with(live)) {
             return None;
         }
         let why = AT_A_START.iter().find(|(start, _)| self.key.starts_with(start));

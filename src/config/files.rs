@@ -127,6 +127,11 @@ impl Secrets {
             ("ring.ca_file".to_owned(), print(self.ca_pem.as_deref().into_iter())),
         ])
     }
+
+    /// Those of the tokens of the admin API, in their order.
+    pub fn token_prints(&self) -> Vec<Print> {
+        self.api_tokens.iter().map(|token| print(std::iter::once(token.expose().as_bytes()))).collect()
+    }
 }
 
 impl ReceiverSecrets {

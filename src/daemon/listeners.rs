@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
 
 use super::deliveries::States;
+use super::doors::Doors;
 use super::error::Error;
 use super::inherited::Inherited;
 use super::reload::{Reload, Standing};
@@ -136,15 +137,18 @@ pub(super) fn serve<F>(
     metrics: &Metrics,
     tasks: &Tasks,
     stop: impl Fn() -> F,
-) where
+) -> Doors
+where
     F: Future<Output = Instant> + Send + 'static,
 {
+    let mut doors = Doors::default();
     let AdminListeners { config, sockets, addresses, tokens, probes } = listeners;
     // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
     let server = || Server::new(limits(), metrics.http(ListenerName::Admin));
     for ((listener, file), socket) in sockets.into_iter().zip(&config.sockets) {
-        let handler = Arc::clone(admin).handler(&socket.path.to_string_lossy(), socket.rights.clone());
-        let serving = server().serve(listener, handler, stop());
+        let door = admin.door(&socket.path.to_string_lossy(), socket.rights.clone(), None);
+        let serving = server().serve(listener, Arc::clone(admin).serving(&door), stop());
+        doors.sockets.push((socket.path.clone(), door));
         tasks.spawn(async move {
             let _ = serving.await;
             drop(file);
@@ -156,12 +160,14 @@ pub(super) fn serve<F>(
     for ((listener, of), token) in addresses.into_iter().zip(&config.api_listeners).zip(tokens) {
         let address = listener.local_addr().unwrap_or(of.address).to_string();
         tracing::info!(address, "the admin API listens");
-        let handler = Arc::clone(admin).handler_with_token(&address, of.rights.clone(), &token);
-        let serving = server().serve(listener, handler, stop());
+        let door = admin.door(&address, of.rights.clone(), Some(&token));
+        let serving = server().serve(listener, Arc::clone(admin).serving(&door), stop());
+        doors.addresses.push((of.address, door));
         tasks.spawn(async move {
             let _ = serving.await;
         });
     }
+    doors
 }
 
 /// Metrics and probes, with limits of their own.

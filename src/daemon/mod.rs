@@ -3,6 +3,7 @@
 mod compaction;
 mod deliveries;
 mod descriptors;
+mod doors;
 mod error;
 mod hardening;
 mod inherited;
@@ -118,7 +119,7 @@ impl Prepared {
         let (routes, unmatched) = public_routes(&config, &tokens, &intake, &metrics, &requests);
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
-        let prints = reload::prints(&secrets);
+        let prints = reload::prints(&config, &secrets);
         let running = Deliveries::new(stopped.clone(), tasks.clone());
         let none = BTreeSet::new();
         let deliveries = deliveries::prepare(store.queues(), &[], &config.queues, &none, &mut secrets)?;
@@ -144,6 +145,8 @@ impl Prepared {
             linking: Arc::clone(&linking),
             deliveries: running,
             queues,
+            admin: Arc::clone(&admin),
+            doors: OnceLock::new(),
         };
         let reload = Arc::new(Reload::new(Arc::clone(&config), prints, Arc::clone(&standing), parts));
         reloads.get_or_init(|| Arc::downgrade(&reload));
@@ -187,7 +190,7 @@ impl Prepared {
         tasks.spawn(Arc::clone(&self.linking).run(stopping()));
         let tokens = self.api_tokens;
         let served = AdminListeners { config: &self.config, sockets, addresses, tokens, probes: metrics };
-        listeners::serve(served, &self.admin, &self.metrics, &tasks, stopping);
+        self.reload.serves_on(listeners::serve(served, &self.admin, &self.metrics, &tasks, stopping));
         if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }

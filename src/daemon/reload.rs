@@ -9,17 +9,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
 use super::deliveries::{self, Deliveries, Replacement};
+use super::doors::Doors;
 use super::setup;
+use crate::admin::Admin;
 use crate::clock;
 use crate::config::{Change, Config, How, LogLevel, MasterKey, Print, Queue, Secrets, Written};
 use crate::domain::ids::QueueName;
 use crate::domain::nonce::Nonces;
+use crate::domain::secret::Secret;
 use crate::domain::signature::Keys;
 use crate::domain::status::{Applied, ConfigurationReport, Outstanding, RefusedConfiguration, Reloaded};
 use crate::intake::Intake;
@@ -45,6 +48,9 @@ pub(super) struct Parts {
     pub deliveries: Deliveries,
     /// As the admin API shows and reads them.
     pub queues: Arc<Live<Vec<Queue>>>,
+    pub admin: Arc<Admin>,
+    /// Once they are served.
+    pub doors: OnceLock<Doors>,
 }
 
 #[derive(Debug)]
@@ -76,6 +82,7 @@ struct Prepared {
     keys: Keys,
     nonces: Nonces,
     replacements: Vec<Replacement>,
+    api_tokens: Vec<Secret<String>>,
 }
 
 impl Standing {
@@ -105,6 +112,11 @@ impl Reload {
     /// Nothing is taken over from now on.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The admin API is served on these.
+    pub(super) fn serves_on(&self, doors: Doors) {
+        self.parts.doors.get_or_init(|| doors);
     }
 
     pub(super) fn deliveries(&self) -> &Deliveries {
@@ -145,7 +157,7 @@ impl Reload {
 
     async fn apply(&self, last: &mut Last) -> Result<Reloaded, String> {
         let (config, secrets) = self.read().await?;
-        let prints = prints(&secrets);
+        let prints = prints(&config, &secrets);
         let live = changes(last, &config.written, &prints, |change| change.waits_because().is_none());
         let start = (&self.config.written, &self.prints);
         let waiting = changes_between(start, (&config.written, &prints));
@@ -195,6 +207,7 @@ impl Reload {
         prints: Prints,
     ) -> Result<Prepared, String> {
         let (keys, nonces) = hmac_keys(&secrets);
+        let api_tokens = std::mem::take(&mut secrets.api_tokens);
         let others = |queue: &&Queue| {
             let section = section(&queue.name);
             last.prints.get(&section) != prints.get(&section)
@@ -204,7 +217,7 @@ impl Reload {
         let (before, queues) = (self.parts.queues.get(), self.parts.store.queues().clone());
         let made = spawn_blocking(move || {
             let made = deliveries::prepare(&queues, &before, &config.queues, &files, &mut secrets);
-            made.map(|replacements| Prepared { config, prints, keys, nonces, replacements })
+            made.map(|replacements| Prepared { config, prints, keys, nonces, replacements, api_tokens })
         });
         made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
@@ -213,9 +226,12 @@ impl Reload {
 impl Prepared {
     /// Nothing here fails.
     fn put_in_force(self, parts: &Parts, level: LogLevel) -> Last {
-        let Self { config, prints, keys, nonces, replacements } = self;
+        let Self { config, prints, keys, nonces, replacements, api_tokens } = self;
         parts.intake.set_keys(keys);
         parts.linking.set_keys(nonces);
+        if let Some(doors) = parts.doors.get() {
+            doors.change(&parts.admin, &config, &api_tokens);
+        }
         parts.queues.set(Arc::new(config.queues));
         parts.deliveries.replace(replacements);
         parts.store.queues().wake_all();
@@ -235,9 +251,11 @@ pub(super) fn hmac_keys(secrets: &Secrets) -> (Keys, Nonces) {
 }
 
 /// Prints of all files that are compared.
-pub(super) fn prints(secrets: &Secrets) -> Prints {
+pub(super) fn prints(config: &Config, secrets: &Secrets) -> Prints {
     let receivers = secrets.receivers.iter().map(|(queue, secrets)| (section(queue), secrets.print()));
-    secrets.prints().into_iter().chain(receivers).collect()
+    let addresses = config.api_listeners.iter().map(|of| format!("socket \"{}\".token_file", of.address));
+    let tokens = addresses.zip(secrets.token_prints());
+    secrets.prints().into_iter().chain(receivers).chain(tokens).collect()
 }
 
 /// As changes name the section of a queue.

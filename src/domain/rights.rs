@@ -167,6 +167,11 @@ impl Rights {
         &self.users
     }
 
+    /// Whether everything is seen that `other` sees.
+    pub fn sees_all_of(&self, other: &Self) -> bool {
+        self.accounts.holds_all_of(&other.accounts) && self.users.holds_all_of(&other.users)
+    }
+
     /// Whether something that belongs to `account` and `user` may be seen. What belongs to no
     /// account, or to nobody yet, is seen only where that side is not restricted.
     pub fn sees(&self, account: Option<&str>, user: Option<&str>) -> bool {
@@ -248,5 +253,12 @@ mod tests {
         assert!(!both.sees(Some("a1"), None));
         assert!(!both.sees(None, Some("ann")));
         assert!(Rights::all().sees(None, None));
+        assert!(
+            Rights::all().sees_all_of(&both) && both.sees_all_of(&both) && !both.sees_all_of(&Rights::all())
+        );
+        let moved = Rights::new(vec![], only("a1"), only("bob"));
+        assert!(!moved.sees_all_of(&both));
+        let two = Selection::Only([Box::from("ann"), Box::from("bob")].into());
+        assert!(Rights::new(vec![], Selection::All, two).sees_all_of(&moved));
     }
 }

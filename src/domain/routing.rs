@@ -77,6 +77,15 @@ impl Selection {
             Self::Only(ids) => id.is_some_and(|id| ids.contains(id)),
         }
     }
+
+    /// Whether all is in that is in `other`.
+    pub fn holds_all_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (Self::Only(_), Self::All) => false,
+            (Self::Only(ids), Self::Only(others)) => ids.is_superset(others),
+        }
+    }
 }
 
 /// Why a text can't be a JSON pointer (RFC 6901).

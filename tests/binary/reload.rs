@@ -5,6 +5,7 @@ mod installed;
 mod keys;
 mod queues;
 mod sinks;
+mod sockets;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

@@ -1,0 +1,47 @@
+//! One socket of the admin API, whose rights can change while connections to it stay open.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Admin;
+use super::bearer::Bearer;
+use super::session::Session;
+use crate::domain::rights::Rights;
+use crate::domain::secret::Secret;
+use crate::live::Live;
+
+/// Each call asks it anew.
+#[derive(Debug)]
+pub struct Door {
+    /// As the log names it.
+    path: String,
+    pub(super) session: Live<Session>,
+    /// Of an address, where callers bring a token.
+    pub(super) bearer: Live<Option<Bearer>>,
+}
+
+impl Admin {
+    /// A socket, or an address with the token that callers bring. A lease that was taken through one can't be settled through another.
+    pub fn door(&self, path: &str, rights: Rights, token: Option<&Secret<String>>) -> Arc<Door> {
+        let session = Session::new(path, rights, self.next_session());
+        let bearer = token.map(|token| Bearer::new(path, token));
+        Arc::new(Door { path: path.to_owned(), session: Live::new(session), bearer: Live::new(bearer) })
+    }
+
+    /// Calls that begin later have these rights, on open connections too. Calls that wait for events end, as of an empty queue. Leases
+    /// stay where no account and no user is taken away; else they can't be settled, and their events come again.
+    pub fn change(&self, door: &Door, rights: Rights, token: Option<&Secret<String>>) {
+        door.bearer.set(Arc::new(token.map(|token| Bearer::new(&door.path, token))));
+        let before = door.session.get();
+        if *before.rights() == rights {
+            return;
+        }
+        let number = if rights.sees_all_of(before.rights()) { before.number() } else { self.next_session() };
+        door.session.set(Arc::new(Session::new(&door.path, rights, number)));
+        before.end();
+    }
+
+    fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+}
