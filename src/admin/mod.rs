@@ -18,6 +18,7 @@ mod lease;
 mod letters;
 mod metrics;
 mod page;
+mod privacy;
 mod probes;
 mod queues;
 mod refusal;
@@ -44,6 +45,7 @@ use self::session::{LeaseSeal, Session};
 use crate::config::Queue;
 use crate::domain::ids::QueueName;
 use crate::domain::minutes::Minute;
+use crate::domain::privacy::Fixed;
 use crate::domain::rights::{Call, Rights};
 use crate::domain::secret::Secret;
 use crate::domain::status::{ConfigurationReport, DeliveryState, KeyProof, LastRefusal};
@@ -60,6 +62,7 @@ use crate::tokens::TokenService;
 use crate::vault::VaultError;
 
 pub use self::door::Door;
+pub use self::privacy::fixed;
 pub use self::reload::Reloader;
 pub use self::request::MAX_BODY;
 
@@ -94,6 +97,8 @@ pub struct Parts {
     pub reload: Reloader,
     /// Requests of the public listener that left no event.
     pub requests: Arc<Requests>,
+    /// For the privacy sheet.
+    pub fixed: Fixed,
 }
 
 /// What only the rest of the daemon knows.
@@ -134,6 +139,7 @@ pub struct Admin {
     links: Arc<Linking>,
     reload: Reloader,
     requests: Arc<Requests>,
+    fixed: Fixed,
     seal: LeaseSeal,
     sessions: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -145,7 +151,7 @@ impl Admin {
     /// # Errors
     /// When the system gives no random numbers for the seal of leases.
     pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
-        let Parts { store, metrics, queues, facts, tokens, links, reload, requests } = parts;
+        let Parts { store, metrics, queues, facts, tokens, links, reload, requests, fixed } = parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
         let sessions = AtomicU64::new(0);
@@ -158,6 +164,7 @@ impl Admin {
             links,
             reload,
             requests,
+            fixed,
             seal,
             sessions,
             stopping,
@@ -228,6 +235,7 @@ impl Admin {
             ("GET", [""]) => description::root(session),
             ("GET", ["v1", "openapi.json"]) => description::openapi(),
             ("GET", ["v1", "status"]) => self.status(session),
+            ("GET", ["v1", "privacy"]) => self.privacy(session),
             ("GET", ["v1", "metrics"]) => self.render_metrics(session),
             ("GET", ["v1", "accounts"]) => self.list_accounts(session, &query).await,
             ("POST", ["v1", "accounts"]) => self.import_accounts(session, by, &query, body).await,

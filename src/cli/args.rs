@@ -86,6 +86,11 @@ pub(super) enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// What the running daemon keeps of a user, why, sealed how, how long, who can read it, and how it is deleted.
+    ///
+    /// A sheet in Markdown, made from the configuration that the daemon runs with, to answer a questionnaire on data protection
+    /// (docs/CERTIFY.md). No secret and no id of a user stands in it. The call needs a socket with the right `status` that sees all accounts.
+    Privacy,
     /// Accounts and whose they are.
     #[command(subcommand)]
     Accounts(AccountsCommand),
@@ -125,6 +130,7 @@ pub(super) enum Command {
     /// public listener, the newest first, refused ones too: those are in memory and gone with the daemon, of accepted ones a receipt is
     /// kept for [receipts] max_age. Nothing of a body is shown. Exit code: 1 when nothing is known of the event.
     Inspect {
+        /// The event's id, its sequence, or the id of a dead letter.
         id: Option<String>,
         /// So many of the latest requests.
         #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id", value_parser = clap::value_parser!(u16).range(1..=500))]

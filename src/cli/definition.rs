@@ -32,6 +32,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("status", &["ringhookd status", "ringhookd status --watch", "ringhookd status --json"]),
+    ("privacy", &["ringhookd privacy", "ringhookd privacy > privacy.md", "ringhookd privacy --json"]),
     ("accounts list", &["ringhookd accounts list", "ringhookd accounts list --json"]),
     ("accounts show", &["ringhookd accounts show ava1.ring.account.A"]),
     (

@@ -21,6 +21,7 @@ mod letters;
 mod metrics;
 mod output;
 mod places;
+mod privacy;
 mod progress;
 mod queue;
 mod reload;
@@ -93,6 +94,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Status { watch } => {
             with_daemon(&common, async |daemon, out| status::run(watch, daemon, out).await)
         }
+        Command::Privacy => with_daemon(&common, privacy::run),
         Command::Accounts(command) => {
             with_daemon(&common, async |daemon, out| accounts::run(command, daemon, out).await)
         }

@@ -15,7 +15,7 @@ use super::reload::{Reload, Standing};
 use super::sockets;
 use super::sockets::SocketFile;
 use super::tasks::Tasks;
-use crate::admin::{Admin, Delivery, Facts, Parts, Reloader, Reporter, limits};
+use crate::admin::{Admin, Delivery, Facts, Parts, Reloader, Reporter, fixed, limits};
 use crate::clock;
 use crate::config::{ApiListener, Config, Queue, Socket};
 use crate::delivery::State;
@@ -101,7 +101,7 @@ pub(super) struct Services<'a> {
 }
 
 /// The admin API.
-pub(super) fn admin(services: &Services<'_>) -> Result<Arc<Admin>, Error> {
+pub(super) fn admin(config: &Config, services: &Services<'_>) -> Result<Arc<Admin>, Error> {
     let Services { intake, unmatched, requests, queues, deliveries, standing, .. } = services;
     let parts = Parts {
         store: services.store.clone(),
@@ -117,6 +117,7 @@ pub(super) fn admin(services: &Services<'_>) -> Result<Arc<Admin>, Error> {
         links: Arc::clone(services.linking),
         reload: services.reload.clone(),
         requests: Arc::clone(requests),
+        fixed: fixed(config),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)
 }

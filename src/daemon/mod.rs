@@ -138,7 +138,7 @@ impl Prepared {
             linking: &linking,
             metrics: &metrics,
         };
-        let admin = listeners::admin(&services)?;
+        let admin = listeners::admin(&config, &services)?;
         let parts = reload::Parts {
             store: store.clone(),
             intake: Arc::clone(&intake),

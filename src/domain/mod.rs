@@ -32,6 +32,7 @@ pub mod link;
 mod looks;
 pub mod minutes;
 pub mod nonce;
+pub mod privacy;
 pub mod receipt;
 pub mod recent;
 pub mod refresh;

@@ -4,6 +4,7 @@ mod sense;
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::fmt;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -57,6 +58,16 @@ impl TypePattern {
                 kind.starts_with(&**stem) && (!stem.is_empty() || !kind.starts_with(OWN_KINDS))
             }
             Self::Exact(name) => kind == &**name,
+        }
+    }
+}
+
+/// As it is written.
+impl fmt::Display for TypePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(stem) => write!(f, "{stem}*"),
+            Self::Exact(name) => f.write_str(name),
         }
     }
 }

@@ -12,6 +12,19 @@ pub fn span(span: Duration) -> String {
     }
 }
 
+/// The whole of it, in the largest unit that leaves no rest: `45 s`, `90 min`, `76 h`, `1 day`, `30 days`.
+pub fn exact(span: Duration) -> String {
+    let ms = span.as_millis();
+    match ms {
+        _ if ms == 0 || ms % 1_000 != 0 => format!("{ms} ms"),
+        86_400_000 => "1 day".to_owned(),
+        _ if ms % 86_400_000 == 0 => format!("{} days", ms / 86_400_000),
+        _ if ms % 3_600_000 == 0 => format!("{} h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
+        _ => format!("{} s", ms / 1_000),
+    }
+}
+
 /// Bytes: `512 B`, `1.2 GiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -46,6 +59,22 @@ mod tests {
             (u64::MAX, "213503982334601 days"),
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), said);
+        }
+    }
+
+    #[test]
+    fn an_exact_span_loses_nothing() {
+        for (ms, said) in [
+            (0, "0 ms"),
+            (1_500, "1500 ms"),
+            (45_000, "45 s"),
+            (5_400_000, "90 min"),
+            (273_600_000, "76 h"),
+            (86_400_000, "1 day"),
+            (2_592_000_000, "30 days"),
+            (86_401_000, "86401 s"),
+        ] {
+            assert_eq!(exact(Duration::from_millis(ms)), said);
         }
     }
 

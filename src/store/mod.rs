@@ -303,6 +303,11 @@ impl Store {
         self.handle.shared.options.get().max_bytes
     }
 
+    /// Bounds, retention and queues, as they hold now.
+    pub fn options(&self) -> Arc<Options> {
+        self.handle.shared.options.get()
+    }
+
     /// Which master key seals now.
     pub fn master(&self) -> String {
         self.handle.shared.vault.current().to_string()

@@ -198,6 +198,7 @@ async fn every_call_is_made_and_answers_as_it_is_described() {
         "root",
         "openapi",
         "status",
+        "privacy",
         "metrics",
         "listKeys",
         "acceptRestored",

@@ -29,6 +29,7 @@ mod output;
 mod partner;
 mod paths;
 mod pause;
+mod privacy;
 mod reach;
 mod reload;
 mod restart;

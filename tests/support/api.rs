@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use ringhookd::admin::{Admin, Facts, Parts, Reloader, Reporter, limits};
 use ringhookd::config::{Format, Queue, QueueKind, Spool, Unclaimed};
 use ringhookd::domain::nonce::Nonces;
+use ringhookd::domain::privacy::Fixed;
 use ringhookd::domain::refresh::Policy;
 use ringhookd::domain::rights::{Grant, Rights};
 use ringhookd::domain::routing::{Filter, Selection};
@@ -73,7 +74,9 @@ impl Api {
         let links = linking(&store, &tokens, &metrics);
         let reload = Reloader::new(async |_| Err("there is no configuration file".into()));
         let requests = Arc::default();
-        let parts = Parts { store: store.clone(), metrics, queues, facts, tokens, links, reload, requests };
+        let fixed = Fixed::default();
+        let parts =
+            Parts { store: store.clone(), metrics, queues, facts, tokens, links, reload, requests, fixed };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
 

@@ -287,11 +287,13 @@ impl Key for &'static str {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeSet;
     use std::fmt::Debug;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::privacy::Sheet;
 
     fn encoded<R: Row>(row: &R, key: R::Key) -> Vec<u8> {
         let mut value = Vec::new();
@@ -361,6 +363,15 @@ pub(crate) mod tests {
         for (at, (table, name)) in Table::ALL.into_iter().enumerate() {
             assert_eq!((table as usize, table.name(), Table::named(name)), (at, name, Some(table)));
         }
+    }
+
+    #[test]
+    fn every_table_is_told_of_in_the_privacy_sheet() {
+        let sheet = Sheet::of(&crate::domain::privacy::tests::facts());
+        let told: BTreeSet<&str> =
+            sheet.kept.iter().flat_map(|element| element.tables.iter().map(String::as_str)).collect();
+        let tables = Table::ALL.into_iter().map(|(_, name)| name).collect();
+        assert_eq!(told, tables, "domain/privacy/kept.rs says what lies in each table, why and how long");
     }
 
     fn in_order<K: Key + Ord + Debug>(one: K, other: K) -> Result<(), TestCaseError> {
