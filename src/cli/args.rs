@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use hyper::Uri;
 
 use super::exec::work::Work;
 use super::simulate::Wishes;
@@ -85,6 +86,16 @@ pub(super) enum Command {
         /// Draw it anew every 2 seconds, until Ctrl-C.
         #[arg(long)]
         watch: bool,
+    },
+    /// Find what keeps webhooks from coming or tokens from living, and what to do about it; with or without a running daemon.
+    ///
+    /// Looks at the configuration (as `check` does), the running daemon, the clock, the disk, the credentials and signatures, installed units,
+    /// Ring's OAuth and API, and with --url at the public name. Nothing is changed, and no token and no code is sent. Each finding is a line:
+    /// well, note, warning or failed, with what to do. Exit code: 0 nothing fails (warnings may be there); 1 something fails.
+    Doctor {
+        /// The public name under which the addresses are registered at Ring, such as https://hooks.example.com.
+        #[arg(long, value_name = "URL", value_parser = whole_url)]
+        url: Option<Uri>,
     },
     /// What the running daemon keeps of a user, why, sealed how, how long, who can read it, and how it is deleted.
     ///
@@ -382,6 +393,13 @@ pub(super) enum KeysCommand {
     Show,
     /// Put everything under the current master key; can be interrupted and begun anew.
     Rotate,
+}
+
+fn whole_url(text: &str) -> Result<Uri, String> {
+    let url = text.parse::<Uri>().ok().filter(|url| {
+        matches!(url.scheme_str(), Some("https" | "http")) && url.host().is_some_and(|host| !host.is_empty())
+    });
+    url.ok_or_else(|| "write a whole address, such as https://hooks.example.com".to_owned())
 }
 
 fn user_id(text: &str) -> Result<UserId, IdError> {

@@ -71,6 +71,12 @@ pub(super) fn run(common: &Common, event: Option<&Wishes>, connect: bool) -> Res
     if is_well { Ok(()) } else { Err(Failure::Said) }
 }
 
+/// The problems and the notes, for `doctor`. Blocks.
+pub(super) fn findings(file: &Path) -> io::Result<(Vec<String>, Vec<String>)> {
+    let Findings { problems, notes, .. } = Findings::of(file, false)?;
+    Ok((problems, notes))
+}
+
 impl Findings {
     fn of(file: &Path, connect: bool) -> io::Result<Self> {
         let mut found = Self::default();

@@ -32,6 +32,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("status", &["ringhookd status", "ringhookd status --watch", "ringhookd status --json"]),
+    (
+        "doctor",
+        &["ringhookd doctor", "ringhookd doctor --url https://hooks.example.com", "ringhookd doctor --json"],
+    ),
     ("privacy", &["ringhookd privacy", "ringhookd privacy > privacy.md", "ringhookd privacy --json"]),
     ("accounts list", &["ringhookd accounts list", "ringhookd accounts list --json"]),
     ("accounts show", &["ringhookd accounts show ava1.ring.account.A"]),

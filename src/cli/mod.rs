@@ -12,6 +12,7 @@ mod compact;
 mod confirm;
 mod definition;
 mod demo;
+mod doctor;
 mod exec;
 mod failure;
 mod import;
@@ -94,6 +95,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Status { watch } => {
             with_daemon(&common, async |daemon, out| status::run(watch, daemon, out).await)
         }
+        Command::Doctor { url } => doctor::run(&common, url),
         Command::Privacy => with_daemon(&common, privacy::run),
         Command::Accounts(command) => {
             with_daemon(&common, async |daemon, out| accounts::run(command, daemon, out).await)

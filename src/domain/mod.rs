@@ -17,6 +17,7 @@ pub mod consumer;
 pub mod content;
 pub mod dedup;
 pub mod deletion;
+pub mod doctor;
 pub mod envelope;
 pub mod event;
 mod flags;

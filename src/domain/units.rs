@@ -16,11 +16,11 @@ pub fn span(span: Duration) -> String {
 pub fn exact(span: Duration) -> String {
     let ms = span.as_millis();
     match ms {
-        _ if ms == 0 || ms % 1_000 != 0 => format!("{ms} ms"),
+        _ if ms == 0 || !ms.is_multiple_of(1_000) => format!("{ms} ms"),
         86_400_000 => "1 day".to_owned(),
-        _ if ms % 86_400_000 == 0 => format!("{} days", ms / 86_400_000),
-        _ if ms % 3_600_000 == 0 => format!("{} h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(86_400_000) => format!("{} days", ms / 86_400_000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{} h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
         _ => format!("{} s", ms / 1_000),
     }
 }

@@ -14,6 +14,7 @@ mod crash;
 mod damaged_store;
 mod demo;
 mod description;
+mod doctor;
 mod exec;
 mod full_disk;
 #[cfg(feature = "sink-mqtt")]

@@ -14,18 +14,26 @@ pub(super) fn lines(sheet: &Sheet) -> Vec<String> {
         String::new(),
         "## What, why and how long".to_owned(),
     ];
-    kept.iter().for_each(|part| element(part, &mut lines));
+    for part in kept {
+        element(part, &mut lines);
+    }
     section("## Who can read it", &mut lines);
     lines.extend([
         "Whoever has both the store's folder and the master key can read everything. Otherwise it is read through these, with the rights that they had when the daemon started:".to_owned(),
         String::new(),
     ]);
-    readers.iter().for_each(|part| reader(part, &mut lines));
+    for part in readers {
+        reader(part, &mut lines);
+    }
     section("## What leaves the machine", &mut lines);
-    leaves.iter().for_each(|part| destination(part, &mut lines));
+    for part in leaves {
+        destination(part, &mut lines);
+    }
     lines.push("- Nothing else: there is no telemetry.".to_owned());
     section("## How it is deleted", &mut lines);
-    deletion.iter().for_each(|part| way(part, &mut lines));
+    for part in deletion {
+        way(part, &mut lines);
+    }
     lines
 }
 
