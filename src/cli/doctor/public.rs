@@ -20,7 +20,7 @@ const ADDRESS: &str = "address";
 const CERTIFICATE: &str = "certificate";
 const FRONT: &str = "front";
 /// For one step; all of them together take less than the check may.
-const EACH: Duration = Duration::from_secs(4);
+const EACH: Duration = Duration::from_secs(10);
 
 /// What to look at.
 #[derive(Debug)]
