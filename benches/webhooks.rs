@@ -1,7 +1,7 @@
 //! The bench: durable accepts against a bare hyper server, against one fdatasync, what a full store costs, and what kinds of
 //! events do.
 //!
-//! `cargo bench --bench webhooks -- [http] [rates] [latency] [full] [sizes] [backlog] [loads] [--rounds N] [--seconds S] [--accounts N]
+//! `cargo bench --bench webhooks -- [http] [tls] [rates] [latency] [full] [sizes] [backlog] [loads] [--rounds N] [--seconds S] [--accounts N]
 //! [--ids N] [--json]`; without a part, all of them. The servers are child processes; what is printed first says on what it was measured.
 #![expect(
     clippy::cast_possible_truncation,
@@ -42,6 +42,9 @@ fn measure(command: &Command) -> Result<(), Box<dyn Error>> {
     if wanted("http") {
         parts::over_baseline(&mut bench, &at("http"), Role::Http)?;
     }
+    if wanted("tls") {
+        parts::secured::over_plain(&mut bench, &at("tls"))?;
+    }
     if wanted("rates") {
         parts::over_baseline(&mut bench, &at("rates"), Role::Durable)?;
     }
@@ -63,4 +66,4 @@ fn measure(command: &Command) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const PARTS: [&str; 7] = ["backlog", "http", "rates", "latency", "full", "sizes", "loads"];
+const PARTS: [&str; 8] = ["backlog", "http", "tls", "rates", "latency", "full", "sizes", "loads"];

@@ -20,7 +20,8 @@ use crate::domain::status::{ProblemName, QueueState};
 use crate::domain::verdict::Verdict;
 
 pub use self::labels::{
-    AccessOutcome, Aside, CodeRequest, Evicted, Fate, HttpRefusal, ListenerName, Refresh, StoreState,
+    AccessOutcome, Aside, CodeRequest, Evicted, Fate, Handshake, HttpRefusal, ListenerName, Refresh,
+    StoreState,
 };
 
 macro_rules! labels {
@@ -36,6 +37,7 @@ labels!(VerdictLabel { verdict: Verdict });
 labels!(ListenerLabel { listener: ListenerName });
 labels!(ListenerReasonLabel { listener: ListenerName, reason: HttpRefusal });
 labels!(EvictedLabel { listener: ListenerName, state: Evicted });
+labels!(HandshakeLabel { outcome: Handshake });
 labels!(QueueLabel { queue: String, fate: Fate });
 labels!(QueueNameLabel { queue: String });
 labels!(QueueStateLabel { queue: String, state: &'static str });
@@ -61,6 +63,9 @@ pub struct Metrics {
     body_bytes: Family<ListenerLabel, Gauge>,
     http_refusals: Family<ListenerReasonLabel, Counter>,
     http_evictions: Family<EvictedLabel, Counter>,
+    handshakes: Family<HandshakeLabel, Counter>,
+    /// When the certificate of the public listener ends, in seconds since 1970. It has no series where there is none.
+    certificate_end: Family<ListenerLabel, Gauge>,
     events: Family<QueueLabel, Counter>,
     waiting: Family<QueueNameLabel, Gauge>,
     waiting_bytes: Family<QueueNameLabel, Gauge>,
@@ -149,6 +154,8 @@ impl Default for Metrics {
             body_bytes: Family::default(),
             http_refusals: Family::default(),
             http_evictions: Family::default(),
+            handshakes: Family::default(),
+            certificate_end: Family::default(),
             events: Family::default(),
             waiting: Family::default(),
             waiting_bytes: Family::default(),
@@ -213,6 +220,7 @@ impl Metrics {
         names.add("http_refusals", "Refused before or instead of a handler", &self.http_refusals);
         let help = "Connections closed because others needed their place or memory";
         names.add("http_evictions", help, &self.http_evictions);
+        self.name_tls(&mut names);
         let help = "From a webhook's head to its answer that it is durable";
         names.add_in(Unit::Seconds, "answer_duration", help, &self.answer_seconds);
         let help = "Wall time of a group commit";
@@ -255,10 +263,7 @@ impl Metrics {
         names.add("tokens", "Accounts by the state of their tokens", &self.tokens);
         names.add("link_changes", "Changes of a link's token state, by the new one", &self.link_changes);
         names.add("accounts", "Accounts by the state of their link", &self.accounts);
-        names.add("codes_under_way", "Authorization codes not at their end", &self.codes_under_way);
-        names.add("code_requests", "Calls of the token exchange URL", &self.code_requests);
-        names.add("codes", "Authorization codes by what became of them", &self.codes);
-        names.add("claims", "Claims of accounts by what they were answered", &self.claims);
+        self.name_codes(&mut names);
         let help = "How far the clock of Ring is ahead of this machine's";
         names.add_in(Unit::Seconds, "ring_clock_ahead", help, &self.ring_clock_ahead);
         let help = "Until the first of all living links would lapse";
@@ -278,10 +283,26 @@ impl Metrics {
         names.0
     }
 
+    fn name_codes(&self, names: &mut Names) {
+        names.add("codes_under_way", "Authorization codes not at their end", &self.codes_under_way);
+        names.add("code_requests", "Calls of the token exchange URL", &self.code_requests);
+        names.add("codes", "Authorization codes by what became of them", &self.codes);
+        names.add("claims", "Claims of accounts by what they were answered", &self.claims);
+    }
+
+    fn name_tls(&self, names: &mut Names) {
+        names.add("tls_handshakes", "TLS handshakes by how they came out", &self.handshakes);
+        let help = "When the certificate of the public listener ends, since 1970";
+        names.add_in(Unit::Seconds, "certificate_not_after", help, &self.certificate_end);
+    }
+
     /// Known label values exist from the start, so that a rate over the first one is right.
     fn show_zeros(&self) {
         for verdict in Verdict::ALL {
             drop(self.webhooks.get_or_create(&VerdictLabel { verdict }));
+        }
+        for &outcome in Handshake::ALL {
+            drop(self.handshakes.get_or_create(&HandshakeLabel { outcome }));
         }
         for &kind in Aside::ALL {
             drop(self.aside.get_or_create(&AsideLabel { kind }));
@@ -346,6 +367,16 @@ impl Metrics {
             evictions: self.http_evictions.clone(),
             panics: self.panics.clone(),
         }
+    }
+
+    /// A TLS handshake came out so.
+    pub fn handshake(&self, outcome: Handshake) {
+        self.handshakes.get_or_create(&HandshakeLabel { outcome }).inc();
+    }
+
+    /// When the certificate of the public listener ends, in seconds since 1970.
+    pub fn certificate_end(&self) -> Gauge {
+        self.certificate_end.get_or_create_owned(&ListenerLabel { listener: ListenerName::Public })
     }
 
     /// Takes over a queue's totals, which only grow.

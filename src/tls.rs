@@ -1,4 +1,7 @@
-//! TLS as a client: the roots that it trusts, the system's and an authority of the operator's, and a certificate of its own.
+//! TLS as a client: the roots that it trusts, the system's and an authority of the operator's, and a certificate of its own. As a server
+//! it is in `server`.
+
+pub mod server;
 
 use std::io;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ pub(crate) mod pace;
 pub(crate) mod rates;
 pub(crate) mod refreshing;
 pub(crate) mod schedule;
+pub(crate) mod secured;
 
 use std::error::Error;
 use std::path::Path;

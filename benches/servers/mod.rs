@@ -17,6 +17,8 @@ pub(crate) enum Role {
     Baseline,
     /// The same through our HTTP room.
     Http,
+    /// The same over TLS, with a certificate that signs itself and lies in the folder.
+    Secured,
     /// Verifies, parses, and answers once the event is durable.
     Durable,
     /// The baseline on a Unix socket, with an answer as long as a token's.
@@ -26,12 +28,14 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 5] = [Self::Baseline, Self::Http, Self::Durable, Self::Local, Self::Ring];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Baseline, Self::Http, Self::Secured, Self::Durable, Self::Local, Self::Ring];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
             Self::Http => "http",
+            Self::Secured => "secured",
             Self::Durable => "durable",
             Self::Local => "local",
             Self::Ring => "ring",

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +16,10 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ringhookd::clock;
 use ringhookd::daemon::Daemon;
-use ringhookd::http::{Body, Limits, Server, answer};
+use ringhookd::http::{Body, Limits, Listener, Server, TlsListener, answer};
 use ringhookd::sim::Outcome;
 use ringhookd::telemetry::{ListenerName, Metrics};
+use ringhookd::tls::server::{self as tls, Pair, Shown};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_blocking;
 
@@ -52,9 +54,12 @@ pub(crate) fn run(role: Role, folder: &Path) -> Result<(), Box<dyn Error>> {
             return Ok(());
         }
         let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let config = if role == Role::Secured { Some(secured(folder)?) } else { None };
         accepting(&listener.local_addr()?)?;
         if role == Role::Http {
             http(listener).await;
+        } else if let Some(config) = config {
+            http(TlsListener::new(listener, Arc::new(config), Metrics::default())).await;
         } else {
             tokio::spawn(baseline(listener));
             parent_is_done().await;
@@ -126,7 +131,20 @@ async fn read_and_answer(request: Request<Incoming>) -> Result<Response<Empty<By
     Ok(Response::new(Empty::new()))
 }
 
-async fn http(listener: TcpListener) {
+/// A certificate that signs itself, which the parent reads once we accept.
+fn secured(folder: &Path) -> Result<rustls::ServerConfig, Box<dyn Error>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let pem = |label: &str, der: &[u8]| {
+        let lines = data_encoding::BASE64.encode(der);
+        format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
+    };
+    let chain = pem("CERTIFICATE", made.cert.der());
+    std::fs::write(folder.join("tls.pem"), &chain)?;
+    let key = pem("PRIVATE KEY", &made.signing_key.serialize_der());
+    Ok(tls::config(Shown::new(&Pair::read(chain.as_bytes(), key.as_bytes())?))?)
+}
+
+async fn http(listener: impl Listener) {
     let server = Server::new(Limits::default(), Metrics::default().http(ListenerName::Public));
     let handler = |request: Request<Body>| async move {
         let deadline = clock::ticks() + Duration::from_secs(4);

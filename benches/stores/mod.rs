@@ -29,13 +29,13 @@ const MORE: &str = "more.toml";
 /// The daemon's defaults, but for bounds that a bench would reach.
 pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {
     let more = std::fs::read_to_string(folder.join(MORE)).unwrap_or_default();
-    let folder = folder.display();
+    let at = folder.display();
     let text = format!(
         r#"
         listen = "127.0.0.1:0"
         hmac_keys = ["{HMAC_KEY}"]
         [store]
-        folder = "{folder}/store"
+        folder = "{at}/store"
         environment = "bench"
         max_bytes = "900 GiB"
         [seen]
@@ -45,7 +45,7 @@ pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {
         kind = "embedded"
         max_bytes = "800 GiB"
         [[socket]]
-        path = "{folder}/admin.sock"
+        path = "{at}/admin.sock"
         {more}
         "#
     );

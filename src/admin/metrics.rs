@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Admin;
 use crate::clock;
 use crate::domain::refresh::{Health, LIFE};
-use crate::domain::status::{DeliveryState, ProblemName, Report, StoreCondition};
+use crate::domain::status::{DeliveryState, ProblemName, Report, Status, StoreCondition};
 use crate::store::LinkState;
 use crate::telemetry::{Aside, Fate, StoreState};
 
@@ -13,15 +13,7 @@ impl Admin {
     pub(super) fn refresh_metrics(&self) {
         let Report { status, problems } = self.report();
         let now = clock::now();
-        let kept = [
-            (Aside::Held, status.kept.held),
-            (Aside::Dead, status.kept.dead),
-            (Aside::Unrouted, status.kept.unrouted),
-            (Aside::Quarantined, status.kept.quarantined),
-        ];
-        for (kind, count) in kept {
-            self.metrics.aside(kind).set(signed(count));
-        }
+        self.refresh_kept(&status);
         self.metrics.store_is(match status.store.state {
             StoreCondition::Ready => StoreState::Open,
             StoreCondition::LowDisk => StoreState::LowDisk,
@@ -81,6 +73,21 @@ impl Admin {
             gauges.stalled.set(i64::from(is_stalled));
             gauges.delayed_accounts.set(signed(queue.delayed_accounts));
             self.metrics.queue_is(&queue.name, queue.state());
+        }
+    }
+
+    fn refresh_kept(&self, status: &Status) {
+        let kept = [
+            (Aside::Held, status.kept.held),
+            (Aside::Dead, status.kept.dead),
+            (Aside::Unrouted, status.kept.unrouted),
+            (Aside::Quarantined, status.kept.quarantined),
+        ];
+        for (kind, count) in kept {
+            self.metrics.aside(kind).set(signed(count));
+        }
+        if let Some(certificate) = &status.certificate {
+            self.metrics.certificate_end().set(signed(certificate.not_after.0 / 1000));
         }
     }
 }

@@ -48,7 +48,7 @@ use crate::domain::minutes::Minute;
 use crate::domain::privacy::Fixed;
 use crate::domain::rights::{Call, Rights};
 use crate::domain::secret::Secret;
-use crate::domain::status::{ConfigurationReport, DeliveryState, KeyProof, LastRefusal};
+use crate::domain::status::{CertificateReport, ConfigurationReport, DeliveryState, KeyProof, LastRefusal};
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::http::routes::LastUnmatched;
@@ -113,6 +113,8 @@ pub struct Facts {
     pub refusals: BTreeMap<Verdict, LastRefusal>,
     /// Webhooks in each minute of the last hour, the oldest first.
     pub per_minute: Vec<Minute>,
+    /// Where the public listener speaks TLS.
+    pub certificate: Option<CertificateReport>,
     pub webhook_keys: Vec<KeyProof>,
     /// How delivery of each dispatched queue stands.
     pub deliveries: Vec<Delivery>,

@@ -70,6 +70,7 @@ impl Admin {
                 last_at: last.at,
                 last_path: last.path,
             }),
+            certificate: facts.certificate,
             webhook_keys: facts.webhook_keys,
             log_lines_lost: logging::lines_lost(),
         }

@@ -1,5 +1,6 @@
 //! `ringhookd check`: everything that can be looked at without starting, with every problem listed.
 
+mod certificate;
 mod connect;
 mod event;
 mod ports;
@@ -98,6 +99,8 @@ impl Findings {
         let mut secrets = config.secrets(MasterKey::MadeLater).ok();
         self.problems.extend(sense::problems(config));
         self.notes.extend(sense::notes(config));
+        self.problems.extend(certificate::problems(config));
+        self.notes.extend(certificate::notes(config));
         self.store(config, secrets.as_ref());
         if let Some(secrets) = &secrets
             && let Err(error) = daemon::ring_api(config, secrets, RingClock::default())

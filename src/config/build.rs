@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::raw::{At, Echo, Section};
 use super::secrets::{NamedFile, SecretSource};
 use super::value::{Raw, Wrong, bytes, choice, count, days, duration, flag, show_bytes, show_duration, text};
-use super::{linking, queues, ring, sockets};
+use super::{linking, queues, ring, sockets, tls};
 use crate::domain::secret::Secret;
 
 /// Ring repeats a request for up to 76 h, so what is forgotten earlier comes twice.
@@ -57,6 +57,7 @@ fn config(mut root: Section<'_>) -> Config {
     let (hmac_keys, hmac_key_files) = hmac_keys(&mut root);
     let webhook = webhook(root.section("webhook"));
     let http = http(root.section("http"), webhook.max_body);
+    let tls::Read { tls, files: tls_files } = tls::tls(root.section("tls"));
     let mut store_section = root.section("store");
     let store = store(&mut store_section);
     let (master, previous) = master_keys(root.section("keys"), &store_section, &store.folder);
@@ -100,11 +101,13 @@ fn config(mut root: Section<'_>) -> Config {
             previous,
             client,
             ca_file,
+            tls: tls_files,
             api_tokens: api.tokens,
             receivers,
         },
         webhook,
         http,
+        tls,
         store,
         ring,
         tokens,

@@ -29,6 +29,7 @@ const RIGHTS: &[&str] = &[".calls", ".accounts", ".users", ".token_file"];
 const AT_A_START: &[(&str, &str)] = &[
     ("listen", "the address is bound when the daemon starts"),
     ("socket ", "sockets are bound when the daemon starts"),
+    ("tls", "the address is opened with it; only the content of its files is taken at once"),
     ("webhook.path", "the paths of the public address are set when the daemon starts"),
     ("linking.code_path", "the paths of the public address are set when the daemon starts"),
     ("linking.link_path", "the paths of the public address are set when the daemon starts"),

@@ -10,8 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::common::word;
 use super::problem::Problem;
-use super::secrets::{NamedFile, SecretError, SecretSource};
-use crate::access;
+use super::secrets::{NamedFile, SecretError};
 use crate::domain::ids::QueueName;
 use crate::domain::secret::Secret;
 use crate::domain::standard_webhooks::SigningKey;
@@ -33,6 +32,8 @@ pub struct Sources {
     pub client: Option<ClientSecret>,
     /// A certificate authority that is trusted beside the public ones, as PEM. No secret, but a file like the others.
     pub ca_file: Option<NamedFile>,
+    /// Of the public listener.
+    pub tls: Option<PairFiles>,
     /// Of each of [`Config::api_listeners`](super::Config), in their order.
     pub api_tokens: Vec<NamedFile>,
     /// Of queues whose events are sent to a receiver.
@@ -56,6 +57,13 @@ pub struct ReceiverFiles {
     pub secret_access_key: Option<NamedFile>,
     /// Goes with temporary ones.
     pub session_token: Option<NamedFile>,
+}
+
+/// The files of a certificate with its chain, and of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairFiles {
+    pub certificate: NamedFile,
+    pub key: NamedFile,
 }
 
 /// The app's secret, or where it is.
@@ -83,6 +91,8 @@ pub struct Secrets {
     pub previous: Option<Secret<Vec<u8>>>,
     pub client_secret: Option<Secret<String>>,
     pub ca_pem: Option<Vec<u8>>,
+    /// Of the public listener.
+    pub tls: Option<Identity>,
     /// One for each listener of the admin API, in the configuration's order.
     pub api_tokens: Vec<Secret<String>>,
     /// Those of each receiver that has some.
@@ -190,6 +200,7 @@ impl Sources {
             None => None,
         };
         let ca_pem = self.ca_file.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
+        let tls = self.tls.as_ref().and_then(|files| kept(files.read(), &mut keep));
         let api_tokens =
             self.api_tokens.iter().filter_map(|file| file.api_token().map_err(&mut keep).ok()).collect();
         let mut receivers = HashMap::new();
@@ -198,7 +209,7 @@ impl Sources {
             receivers.extend(files.queue.clone().map(|queue| (queue, secrets)));
         }
         if problems.is_empty() {
-            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem, api_tokens, receivers })
+            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem, tls, api_tokens, receivers })
         } else {
             Err(problems)
         }
@@ -224,10 +235,35 @@ impl ReceiverFiles {
         secrets.password = self.password.as_ref().and_then(|file| file.password().map_err(&mut keep).ok());
         secrets.ca_pem = self.ca.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
         secrets.identity =
-            self.identity.as_ref().and_then(|(chain, key)| identity(chain, key).map_err(keep).ok());
+            self.identity.as_ref().and_then(|(chain, key)| kept(identity(chain, key, OURS), keep));
         secrets
     }
 }
+
+impl PairFiles {
+    /// Reads both, and sees whether they go together.
+    ///
+    /// # Errors
+    /// What is wrong with each of them.
+    pub fn read(&self) -> Result<Identity, Vec<Problem>> {
+        identity(&self.certificate, &self.key, PUBLIC)
+    }
+}
+
+/// What belongs into the two files of an identity, and the name of the first.
+#[derive(Clone, Copy)]
+struct IdentityWords {
+    chain: &'static str,
+    key: &'static str,
+    of: &'static str,
+}
+
+const OURS: IdentityWords = IdentityWords { chain: CHAIN, key: KEY, of: "client_certificate_file" };
+const PUBLIC: IdentityWords = IdentityWords {
+    chain: "it has to hold the certificate and, below it, those up to its authority, in PEM",
+    key: "it has to hold the key of certificate_file, in PEM and without a password",
+    of: "certificate_file",
+};
 
 const MASTER: &str = "it has to hold the master key of the store, 64 hex digits: put it back from the copy that you keep elsewhere";
 const PREVIOUS: &str = "it has to hold the master key before, 64 hex digits; where no rotation is under way, take [keys] previous out";
@@ -244,18 +280,30 @@ const AUTHORITY: &str =
     "it has to hold certificates in PEM, each between BEGIN CERTIFICATE and END CERTIFICATE";
 
 /// Both are read, and whether they go together is tried.
-fn identity(chain: &NamedFile, key: &NamedFile) -> Result<Identity, Problem> {
-    let certificates = chain.pem(CHAIN)?;
-    let pem = key.read(KEY)?;
-    let chain_of = CertificateDer::pem_slice_iter(&certificates).collect::<Result<Vec<_>, _>>();
-    let chain_of = chain_of.ok().filter(|chain| !chain.is_empty());
-    let chain_of = chain_of.ok_or_else(|| chain.problem(format!("holds none; {CHAIN}")))?;
-    let parsed = PrivateKeyDer::from_pem_slice(pem.expose());
-    let parsed = parsed.map_err(|_| key.problem(format!("holds none; {KEY}")))?;
-    match CertifiedKey::from_der(chain_of, parsed, &rustls::crypto::ring::default_provider()) {
-        Ok(_) => Ok(Identity { certificates, key: pem }),
-        Err(_) => Err(key.problem("is not the key of client_certificate_file")),
+fn identity(chain: &NamedFile, key: &NamedFile, words: IdentityWords) -> Result<Identity, Vec<Problem>> {
+    let certificates = chain.pem(words.chain).and_then(|pem| {
+        let read = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+        let read = read.ok().filter(|read| !read.is_empty());
+        let read = read.ok_or_else(|| chain.problem(format!("holds none; {}", words.chain)))?;
+        Ok((pem, read))
+    });
+    let private = key.read(words.key).and_then(|pem| {
+        let read = PrivateKeyDer::from_pem_slice(pem.expose());
+        let read = read.map_err(|_| key.problem(format!("holds none; {}", words.key)))?;
+        Ok((pem, read))
+    });
+    match (certificates, private) {
+        (Ok((certificates, chain)), Ok((pem, private))) => {
+            let pair = CertifiedKey::from_der(chain, private, &rustls::crypto::ring::default_provider());
+            let other = |_| vec![key.problem(format!("is not the key of {}", words.of))];
+            pair.map_err(other).map(|_| Identity { certificates, key: pem })
+        }
+        (certificates, private) => Err(certificates.err().into_iter().chain(private.err()).collect()),
     }
+}
+
+fn kept<T>(read: Result<T, Vec<Problem>>, keep: impl FnMut(Problem)) -> Option<T> {
+    read.map_err(|problems| problems.into_iter().for_each(keep)).ok()
 }
 
 impl NamedFile {
@@ -337,9 +385,7 @@ impl NamedFile {
 
     /// A file that is no secret.
     fn pem(&self, needed: &str) -> Result<Vec<u8>, Problem> {
-        let SecretSource::File(path) = &self.source else { return Err(self.problem(needed)) };
-        std::fs::read(path)
-            .map_err(|error| self.problem(format!("{}; {needed}", access::explain(path, &error))))
+        self.source.read_open().map_err(|error| self.problem(format!("{error}; {needed}")))
     }
 
     fn certificates(&self) -> Result<Vec<u8>, Problem> {

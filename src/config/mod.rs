@@ -25,6 +25,7 @@ mod sockets;
 mod sqs;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::collections::HashSet;
@@ -40,11 +41,13 @@ use crate::access;
 
 pub use compare::{Change, How, Written};
 pub use doc::Key;
-pub use files::{ClientSecret, Identity, MasterKey, Print, ReceiverFiles, ReceiverSecrets, Secrets, Sources};
+pub use files::{
+    ClientSecret, Identity, MasterKey, PairFiles, Print, ReceiverFiles, ReceiverSecrets, Secrets, Sources,
+};
 pub use model::{
     Amqp, ApiListener, Config, DeadLetters, Expected, Format, Held, Http, Linking, Log, LogFormat, LogLevel,
     Mqtt, Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Silence, Socket, Spool, Sqs,
-    Store, Target, Tokens, Unrouted, Webhook,
+    Store, Target, Tls, Tokens, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

@@ -29,6 +29,8 @@ pub struct Config {
     pub sources: Sources,
     pub webhook: Webhook,
     pub http: Http,
+    /// Without it the public listener speaks plain HTTP.
+    pub tls: Option<Tls>,
     pub store: Store,
     /// Without it no token is refreshed.
     pub ring: Option<Ring>,
@@ -87,6 +89,16 @@ pub struct Http {
     pub max_requests: usize,
     /// At least [`Webhook::max_body`].
     pub max_bytes_in_flight: usize,
+}
+
+/// TLS of the public listener. Its certificate and key are [`Sources::tls`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The names under which it is reached, as far as they are told.
+    pub names: Vec<String>,
+    /// Between two looks at the files.
+    pub look_every: Duration,
+    pub handshake_timeout: Duration,
 }
 
 /// Where everything is kept, and how much. Sizes in bytes.

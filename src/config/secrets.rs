@@ -14,6 +14,9 @@ use crate::domain::secret::Secret;
 /// Longest secret that is read, in bytes.
 const MAX_SECRET_BYTES: usize = 4096;
 
+/// Bytes of a file that is no secret; a chain of certificates has a few thousand.
+const MAX_OPEN_BYTES: u64 = 1 << 20;
+
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where a secret is read from.
@@ -132,13 +135,40 @@ impl SecretSource {
             }
             Self::Credential(name) => {
                 let folder = credentials.ok_or(SecretError::NoCredentials)?;
-                read_file(&folder.join(name), false).map_err(|error| match error {
-                    SecretError::Missing => {
-                        SecretError::MissingCredential { name: name.clone(), folder: folder.to_owned() }
-                    }
-                    error => error,
-                })
+                read_file(&folder.join(name), false).map_err(|error| self.of_credential(error, folder))
             }
+        }
+    }
+
+    /// The bytes of a file that is no secret, whatever its mode; at most [`MAX_OPEN_BYTES`] of them.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn read_open(&self) -> Result<Vec<u8>, SecretError> {
+        let folder = std::env::var_os(CREDENTIALS_VARIABLE).map(PathBuf::from);
+        let path = match (self, &folder) {
+            (Self::File(path), _) => path.clone(),
+            (Self::Credential(name), Some(folder)) => folder.join(name),
+            (Self::Credential(_), None) => return Err(SecretError::NoCredentials),
+        };
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(MAX_OPEN_BYTES).read_to_end(&mut bytes));
+        match (read, folder) {
+            (Ok(_), _) => Ok(bytes),
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                Err(self.of_credential(SecretError::Missing, &folder))
+            }
+            (Err(error), _) => Err(SecretError::Read { path, error }),
+        }
+    }
+
+    /// The error with the name of the credential, where it is one that is missing.
+    fn of_credential(&self, error: SecretError, folder: &Path) -> SecretError {
+        match (self, error) {
+            (Self::Credential(name), SecretError::Missing) => {
+                SecretError::MissingCredential { name: name.clone(), folder: folder.to_owned() }
+            }
+            (_, error) => error,
         }
     }
 }

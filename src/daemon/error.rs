@@ -19,6 +19,8 @@ pub enum Error {
     /// Of an error that names neither file nor folder.
     #[error("{place}: {error}")]
     StoreAt { place: String, error: StoreError },
+    #[error("[tls]: {0}")]
+    Certificate(String),
     #[error("[ring]: {0}")]
     Ring(#[from] SettingsError),
     #[error("{0}")]
@@ -39,7 +41,12 @@ impl Error {
     /// be bound may come later, so systemd shall try again: 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Secrets(_) | Self::Ring(_) | Self::Sink(_) | Self::Handed(_) => 78,
+            Self::Config(_)
+            | Self::Secrets(_)
+            | Self::Ring(_)
+            | Self::Sink(_)
+            | Self::Handed(_)
+            | Self::Certificate(_) => 78,
             Self::Store(error) | Self::StoreAt { error, .. } => match error {
                 StoreError::InUse { .. } => 75,
                 StoreError::Damaged(_)

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
 
+use super::certificate::Certificates;
 use super::deliveries::States;
 use super::doors::Doors;
 use super::error::Error;
@@ -85,6 +86,13 @@ async fn bind(address: SocketAddr, section: &str, inherited: &mut Inherited) -> 
     bound.map_err(|error| Error::Bind { what: format!("{section}listen = \"{address}\""), error })
 }
 
+/// Runs a listener's connections to their end.
+pub(super) fn spawn(tasks: &Tasks, serving: impl Future<Output = usize> + Send + 'static) {
+    tasks.spawn(async move {
+        let _ = serving.await;
+    });
+}
+
 /// The services that the admin API calls.
 pub(super) struct Services<'a> {
     pub store: &'a Store,
@@ -98,6 +106,7 @@ pub(super) struct Services<'a> {
     pub linking: &'a Arc<Linking>,
     pub metrics: &'a Metrics,
     pub reload: Reloader,
+    pub certificates: Option<&'a Arc<Certificates>>,
 }
 
 /// The admin API.
@@ -112,6 +121,7 @@ pub(super) fn admin(config: &Config, services: &Services<'_>) -> Result<Arc<Admi
             Arc::clone(unmatched),
             Arc::clone(deliveries),
             Arc::clone(standing),
+            services.certificates.cloned(),
         ),
         tokens: Arc::clone(services.tokens),
         links: Arc::clone(services.linking),
@@ -183,10 +193,7 @@ fn serve_probes(
         tracing::info!(%address, "metrics and probes listen");
     }
     let server = Server::new(limits(), metrics.http(ListenerName::Metrics));
-    let serving = server.serve(listener, Arc::clone(admin).probes(), stop);
-    tasks.spawn(async move {
-        let _ = serving.await;
-    });
+    spawn(tasks, server.serve(listener, Arc::clone(admin).probes(), stop));
 }
 
 /// What reloads once the daemon serves. The admin API does not keep it alive, because it serves the admin API.
@@ -208,6 +215,7 @@ fn reporter(
     unmatched: Arc<Unmatched>,
     deliveries: States,
     standing: Arc<Standing>,
+    certificates: Option<Arc<Certificates>>,
 ) -> Reporter {
     let started_at = clock::now();
     Reporter::new(move || Facts {
@@ -217,6 +225,7 @@ fn reporter(
         last_unmatched: unmatched.last(),
         refusals: intake.last_refusals(),
         per_minute: intake.last_hour(),
+        certificate: certificates.as_ref().map(|certificates| certificates.report()),
         webhook_keys: intake.proofs().iter().map(key_proof).collect(),
         deliveries: deliveries.get().iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
     })

@@ -1,5 +1,6 @@
 //! The daemon as a timeline: bind every listener, open the store, say READY, serve, and on SIGTERM finish the requests in flight.
 
+mod certificate;
 mod compaction;
 mod deliveries;
 mod descriptors;
@@ -42,6 +43,7 @@ use crate::telemetry::{ListenerName, Metrics};
 use crate::tokens::TokenService;
 
 use self::signals::{Signals, Wish};
+use certificate::Certificates;
 use deliveries::{Deliveries, Replacement};
 use listeners::{AdminListeners, Listeners};
 use reload::{Reload, Standing, hmac_keys};
@@ -84,6 +86,8 @@ pub struct Prepared {
     linking: Arc<Linking>,
     reload: Arc<Reload>,
     standing: Arc<Standing>,
+    /// Where the public listener speaks TLS.
+    certificates: Option<Arc<Certificates>>,
     stop: Stop,
     stopped: Stopped,
     tasks: Tasks,
@@ -120,6 +124,7 @@ impl Prepared {
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
         let prints = reload::prints(&config, &secrets);
+        let certificates = Certificates::new(&config, &secrets)?;
         let running = Deliveries::new(stopped.clone(), tasks.clone());
         let none = BTreeSet::new();
         let deliveries = deliveries::prepare(store.queues(), &[], &config.queues, &none, &mut secrets)?;
@@ -137,6 +142,7 @@ impl Prepared {
             tokens: &tokens,
             linking: &linking,
             metrics: &metrics,
+            certificates: certificates.as_ref(),
         };
         let admin = listeners::admin(&config, &services)?;
         let parts = reload::Parts {
@@ -147,6 +153,7 @@ impl Prepared {
             queues,
             admin: Arc::clone(&admin),
             doors: OnceLock::new(),
+            certificates: certificates.clone(),
         };
         let reload = Arc::new(Reload::new(Arc::clone(&config), prints, Arc::clone(&standing), parts));
         reloads.get_or_init(|| Arc::downgrade(&reload));
@@ -165,6 +172,7 @@ impl Prepared {
             linking,
             reload,
             standing,
+            certificates,
             stop,
             stopped,
             tasks,
@@ -176,10 +184,15 @@ impl Prepared {
         let (stop, stopped, tasks) = (self.stop, self.stopped, self.tasks);
         let stopping = || stopped.clone().said();
         let Listeners { listener, address, sockets, addresses, metrics } = self.listeners;
-        let serving = self.server.serve(listener, self.routes, stopping());
-        tasks.spawn(async move {
-            let _ = serving.await;
-        });
+        let is_tls = self.certificates.is_some();
+        match self.certificates {
+            None => listeners::spawn(&tasks, self.server.serve(listener, self.routes, stopping())),
+            Some(certificates) => {
+                let listener = certificates.over(listener, self.metrics.clone());
+                listeners::spawn(&tasks, self.server.serve(listener, self.routes, stopping()));
+                tasks.spawn(certificates.keep(stopping()));
+            }
+        }
         tasks.spawn(keep_proofs(Arc::clone(&self.intake), self.store.inbox().clone(), stopped.clone()));
         if let Some(above) = self.config.store.compact_above {
             tasks.spawn(keep_small(self.store.clone(), above, stopping()));
@@ -194,7 +207,7 @@ impl Prepared {
         if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }
-        tracing::info!(%address, queues = self.config.queues.len(), "ready for webhooks");
+        tracing::info!(%address, tls = is_tls, queues = self.config.queues.len(), "ready for webhooks");
         Daemon {
             store: self.store,
             intake: self.intake,
@@ -359,7 +372,9 @@ fn public_routes(
 }
 
 fn public_limits(config: &Config) -> Limits {
+    let defaults = Limits::default();
     Limits {
+        setup_timeout: config.tls.as_ref().map_or(defaults.setup_timeout, |tls| tls.handshake_timeout),
         header_timeout: config.http.header_timeout,
         max_header_bytes: config.http.max_header_bytes,
         max_headers: config.http.max_headers,
@@ -369,7 +384,7 @@ fn public_limits(config: &Config) -> Limits {
         max_bytes_in_flight: config.http.max_bytes_in_flight,
         // The intake keeps its own budget; this one is for its bugs.
         request_budget: config.webhook.answer_within + Duration::from_millis(250),
-        ..Limits::default()
+        ..defaults
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
+use super::certificate::Certificates;
 use super::deliveries::{self, Deliveries, Replacement};
 use super::doors::Doors;
 use super::setup;
@@ -51,6 +52,8 @@ pub(super) struct Parts {
     pub admin: Arc<Admin>,
     /// Once they are served.
     pub doors: OnceLock<Doors>,
+    /// Where the public listener speaks TLS. They look at their files between reloads too, and take what is good by themselves.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 #[derive(Debug)]
@@ -156,7 +159,10 @@ impl Reload {
     }
 
     async fn apply(&self, last: &mut Last) -> Result<Reloaded, String> {
+        // Before the rest, because a broken pair is a problem of the configuration too, and `status` is to name it.
+        let certificate = self.look_at_certificate().await;
         let (config, secrets) = self.read().await?;
+        let certificate = certificate?;
         let prints = prints(&config, &secrets);
         let live = changes(last, &config.written, &prints, |change| change.waits_because().is_none());
         let start = (&self.config.written, &self.prints);
@@ -169,10 +175,19 @@ impl Reload {
         *last = prepared.put_in_force(&self.parts, last.level);
         let applied =
             live.iter().map(|change| Applied { key: change.key.clone(), words: change.words().into() });
+        let applied = applied.chain(certificate);
         let needs_restart = waiting.iter().filter_map(|change| {
             Some(Outstanding { key: change.key.clone(), why: change.waits_because()?.to_owned() })
         });
         Ok(Reloaded { applied: applied.collect(), needs_restart: needs_restart.collect() })
+    }
+
+    /// What has changed by it.
+    async fn look_at_certificate(&self) -> Result<Option<Applied>, String> {
+        let Some(certificates) = self.parts.certificates.clone() else { return Ok(None) };
+        let looked = spawn_blocking(move || certificates.look()).await.map_err(|error| error.to_string())?;
+        let change = Change { key: "tls.certificate_file".into(), how: How::Content };
+        Ok(looked?.then(|| Applied { words: change.words().into(), key: change.key }))
     }
 
     /// The file and all that it names.

@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod backlog;
 pub mod backoff;
 pub mod bucket;
+pub mod certificate;
 pub mod claim;
 pub mod clock_trust;
 pub mod cloudevent;

@@ -137,25 +137,30 @@ pub(super) async fn run<T: Setup, H: Handler>(
     }
 }
 
-/// The setup shares the time of the first head. A connection that is not set up is evicted like a silent one, and ends with the
-/// server.
+/// A connection that is not set up is evicted like a silent one, and ends like one with the server.
 async fn set_up<T: Setup>(
     accepted: T,
     watch: &Watch,
     stopping: &mut signal::Receiver<bool>,
 ) -> Option<(T::Stream, Peer)> {
-    tokio::select! {
-        biased;
-        ready = accepted.set_up() => ready.ok(),
-        () = poll_fn(|cx| if watch.gone(cx) { Poll::Ready(()) } else { Poll::Pending }) => None,
-        () = sleep_until(watch.deadline()) => None,
-        _ = stopping.wait_for(|stopping| *stopping) => None,
+    let mut ready = pin!(accepted.set_up());
+    loop {
+        tokio::select! {
+            biased;
+            ready = &mut ready => {
+                watch.set_up();
+                return ready.ok();
+            }
+            () = poll_fn(|cx| if watch.gone(cx) { Poll::Ready(()) } else { Poll::Pending }) => return None,
+            () = sleep_until(watch.deadline()) => return None,
+            _ = stopping.wait_for(|stopping| *stopping), if !watch.is_stopping() => watch.stopping(),
+        }
     }
 }
 
 /// Refuses a connection for which there is no room.
 pub(super) async fn reject<T: Setup>(accepted: T, server: &Server) {
-    if let Ok(Ok((stream, _))) = timeout(server.limits.header_timeout, accepted.set_up()).await {
+    if let Ok(Ok((stream, _))) = timeout(server.limits.setup_timeout, accepted.set_up()).await {
         refuse(stream, server).await;
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// Bounds of one [`Server`](super::Server), over all its listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// From the first byte of a head (or from the connect) to its last.
+    /// For what comes before the first head: a TLS handshake.
+    pub setup_timeout: Duration,
+    /// From the first byte of a head (or from the connection's setup) to its last.
     pub header_timeout: Duration,
     /// Request line and header lines together.
     pub max_header_bytes: usize,
@@ -27,6 +29,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            setup_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(5),
             max_header_bytes: 16 * 1024,
             max_headers: 100,

@@ -15,7 +15,7 @@ pub trait Listener: Send + 'static {
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
 }
 
-/// An accepted connection that can't be read yet. A TLS handshake belongs here.
+/// An accepted connection that can't be read yet. A TLS handshake is one.
 pub trait Setup: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 

@@ -14,6 +14,7 @@ mod listener;
 mod registry;
 mod request;
 pub mod routes;
+mod tls;
 mod watch;
 
 use std::future::Future;
@@ -33,6 +34,7 @@ pub use answer::{Answer, Content};
 pub use limits::Limits;
 pub use listener::{Listener, Peer, Setup};
 pub use request::{Body, Connection};
+pub use tls::TlsListener;
 
 use self::watch::Watch;
 use crate::clock;

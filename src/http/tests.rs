@@ -15,12 +15,14 @@ use crate::telemetry::{ListenerName, Metrics};
 mod evictions;
 mod hostile;
 mod lifetime;
+mod tls;
 
 const CAP: usize = 1000;
 
 /// For virtual time.
 fn limits() -> Limits {
     Limits {
+        setup_timeout: Duration::from_millis(300),
         header_timeout: Duration::from_millis(300),
         keep_alive_idle: Duration::from_millis(300),
         request_budget: Duration::from_millis(300),
@@ -32,6 +34,7 @@ fn limits() -> Limits {
 /// For real sockets on a machine that is busy with other things.
 fn patient() -> Limits {
     Limits {
+        setup_timeout: Duration::from_secs(10),
         header_timeout: Duration::from_secs(1),
         keep_alive_idle: Duration::from_secs(1),
         request_budget: Duration::from_secs(2),

@@ -1,9 +1,9 @@
 //! What a connection is doing and since when, and until when it may.
 //!
 //! ```text
-//! connect ─▶ Head ─▶ Request ─▶ Answer ─▶ Idle ─▶ Head …        a pipelined request: Answer ─▶ Head
-//!                       │ └───▶ Stream ─▶ Idle                   the last answer, with bytes unread: Linger
-//!                       └ too long: 503, Answer                  Idle too long: Closing; the others too long: cut off
+//! SetUp ─▶ Head ─▶ Request ─▶ Answer ─▶ Idle ─▶ Head …          a pipelined request: Answer ─▶ Head
+//!                     │ └───▶ Stream ─▶ Idle                     the last answer, with bytes unread: Linger
+//!                     └ too long: 503, Answer                    Idle too long: Closing; the others too long: cut off
 //! ```
 //! Where its place or its memory is needed, a connection that works on nothing may be evicted, by its [`Usefulness`].
 //!
@@ -32,6 +32,8 @@ const NO_LIMIT: Duration = Duration::from_hours(24 * 365);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Before anything can be asked.
+    SetUp,
     Head,
     Request,
     Answer,
@@ -111,6 +113,7 @@ impl State {
     /// The state to name when the connection is evicted; none while it must not be.
     fn evictable(&self) -> Option<Evicted> {
         match self.phase {
+            Phase::SetUp => Some(Evicted::Silent),
             Phase::Head if self.framing.between_requests() => Some(Evicted::Silent),
             Phase::Head => Some(Evicted::SlowHead),
             Phase::Request if self.working || self.framing.between_requests() => None,
@@ -127,7 +130,7 @@ impl Watch {
     pub(super) fn new(limits: Arc<Limits>) -> Self {
         let state = State {
             framing: Framing::new(),
-            phase: Phase::Head,
+            phase: Phase::SetUp,
             since: clock::ticks(),
             asked: false,
             stopping: None,
@@ -146,6 +149,11 @@ impl Watch {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection can be read.
+    pub(super) fn set_up(&self) {
+        self.state().enter(Phase::Head);
     }
 
     /// A head was parsed and its handler starts; false when its framing is ambiguous.
@@ -270,8 +278,10 @@ impl Watch {
     fn deadline_of(&self, state: &State) -> Instant {
         let limits = &self.limits;
         match state.phase {
-            Phase::Head => {
-                let deadline = state.since + limits.header_timeout;
+            Phase::SetUp | Phase::Head => {
+                let is_set_up = state.phase == Phase::Head;
+                let patience = if is_set_up { limits.header_timeout } else { limits.setup_timeout };
+                let deadline = state.since + patience;
                 let stopping = state.stopping.filter(|_| state.is_new());
                 stopping.map_or(deadline, |at| deadline.min(at + FIRST_BYTE))
             }
@@ -358,20 +368,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S> Watched<S> {
-    fn note_write(&self, wrote: &Poll<io::Result<usize>>) {
+    fn note_write(&self, is_blocked: bool) {
         let mut state = self.watch.state();
-        match wrote {
-            Poll::Pending if state.blocked.is_none() => state.blocked = Some(clock::ticks()),
-            Poll::Pending => {}
-            Poll::Ready(_) => state.blocked = None,
-        }
+        state.blocked = is_blocked.then(|| state.blocked.unwrap_or_else(clock::ticks));
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.note_write(&wrote);
+        self.note_write(wrote.is_pending());
         wrote
     }
 
@@ -381,7 +387,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.note_write(&wrote);
+        self.note_write(wrote.is_pending());
         wrote
     }
 
@@ -391,7 +397,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     /// hyper flushes when its own buffer is empty: with the answer written, that ends the request.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        // TLS takes what it is given, and the peer takes it from there.
+        self.note_write(flushed.is_pending());
+        ready!(flushed)?;
         let quiet = self.held.is_empty();
         let mut state = self.watch.state();
         if state.written && matches!(state.phase, Phase::Answer | Phase::Stream) {

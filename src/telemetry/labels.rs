@@ -52,6 +52,18 @@ macro_rules! label_values {
 label_values! { Health: as_str, Verdict: as_str, CodeEnd: as_str, LinkState: name, ProblemName: as_str }
 
 label! {
+    /// How a TLS handshake came out.
+    Handshake {
+        Complete = "complete",
+        /// The two sides did not agree, or what came was no handshake.
+        Failed = "failed",
+        PlainHttp = "plain_http",
+        /// The peer took too long or left, or its place was needed.
+        Unfinished = "unfinished",
+    }
+}
+
+label! {
     /// Why the HTTP room answered or closed in a handler's place.
     HttpRefusal {
         /// Too many connections.

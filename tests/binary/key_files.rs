@@ -4,15 +4,18 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::support::certificates::{Authority, VALID};
 use crate::support::process::{Running, Stranger, open_to_all, ringhookd, run};
 
 /// The keys of the configuration that name a file, and the name of each file here.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 12] = [
     ("hmac_key_files[0]", "hmac.key"),
     ("keys.master", "master.key"),
     ("keys.previous", "previous.key"),
     ("ring.client_secret_file", "client.secret"),
     ("ring.ca_file", "ca.pem"),
+    ("tls.certificate_file", "tls.pem"),
+    ("tls.key_file", "tls.key"),
     ("queue[0].secret_files[0]", "signing.secret"),
     ("queue[0].bearer_file", "receiver.token"),
     ("queue[0].ca_file", "receiver.ca.pem"),
@@ -43,12 +46,27 @@ impl KeyFiles {
     }
 
     fn configure(&self, source: impl Fn(&str) -> String) {
-        let [hmac, master, previous, client, ca, signing, bearer, receiver_ca, aws_key, aws_token] =
-            FILES.map(|(_, name)| source(name));
+        let [
+            hmac,
+            master,
+            previous,
+            client,
+            ca,
+            tls,
+            tls_key,
+            signing,
+            bearer,
+            receiver_ca,
+            aws_key,
+            aws_token,
+        ] = FILES.map(|(_, name)| source(name));
         let folder = self.dir.path().display();
         let text = format!(
             r#"listen = "127.0.0.1:0"
 hmac_key_files = ["{hmac}"]
+[tls]
+certificate_file = "{tls}"
+key_file = "{tls_key}"
 [store]
 folder = "{folder}/data"
 [keys]
@@ -94,11 +112,14 @@ session_token_file = "{aws_token}"
         let base64 = data_encoding::BASE64.encode(certificate.der());
         let certificate = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
         let previous = "cd".repeat(32);
+        let pair = Authority::new("an authority").sign("a server", &["localhost"], VALID);
         for (name, content) in [
             ("hmac.key", "a-made-up-signing-key"),
             ("previous.key", previous.as_str()),
             ("client.secret", "a-made-up-client-secret"),
             ("ca.pem", certificate.as_str()),
+            ("tls.pem", pair.chain.as_str()),
+            ("tls.key", pair.key.as_str()),
             ("signing.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
             ("receiver.token", "a-made-up-token"),
             ("receiver.ca.pem", certificate.as_str()),
@@ -197,7 +218,7 @@ fn all_files_that_cannot_be_used_are_told_at_once_and_alike() {
             damage(&files.file(file));
         }
         let [(_, serve), (_, check)] = files.commands();
-        let expected = if name == "open to others" { FILES.len() - 2 } else { FILES.len() };
+        let expected = if name == "open to others" { FILES.len() - 3 } else { FILES.len() };
         assert_eq!(told(&serve).len(), expected, "{name}: {serve}");
         assert_eq!(told(&serve), told(&check), "{name}");
         files.restore();

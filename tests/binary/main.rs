@@ -16,6 +16,7 @@ mod demo;
 mod description;
 mod doctor;
 mod exec;
+mod fronts;
 mod full_disk;
 #[cfg(feature = "sink-mqtt")]
 mod home_assistant;
@@ -43,6 +44,7 @@ mod status;
 mod status_page;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod tokens_cli;
 mod upgrade;
 mod watchdog;

@@ -207,11 +207,15 @@ fn a_master_key_without_its_store_is_refused_and_left_alone() {
 fn the_documented_fronts_let_go_of_an_idle_connection_before_we_do() {
     let document = include_str!("../../docs/PRODUCTION.md");
     let ours = config::parse(EXAMPLE, Path::new("/srv")).unwrap().http.keep_alive_idle;
-    assert!(document.contains(&format!("idle for {} s (`[http] keep_alive_idle`)", ours.as_secs())));
-    for (front, key) in [("Caddy", "keepalive "), ("nginx", "keepalive_timeout ")] {
-        let lines = document.lines().filter_map(|line| line.trim().strip_prefix(key));
+    assert!(document.contains(&format!("`[http] keep_alive_idle` is {} s", ours.as_secs())));
+    for (front, text, key) in [
+        ("Caddy", include_str!("../../examples/front/Caddyfile"), "keepalive "),
+        ("nginx", include_str!("../../examples/front/nginx.conf"), "keepalive_timeout "),
+    ] {
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix(key));
         let seconds = lines.filter_map(|rest| rest.trim_end_matches(';').strip_suffix('s'));
         let theirs: Vec<u64> = seconds.map(|seconds| seconds.parse().unwrap()).collect();
         assert!(!theirs.is_empty() && theirs.iter().all(|s| s + 10 < ours.as_secs()), "{front}: {theirs:?}");
+        assert!(document.contains(&format!("{} s, where", theirs[0])), "{front}");
     }
 }

@@ -72,6 +72,8 @@ fn selected(expression: &str) -> Vec<(&str, Vec<(&str, &str)>)> {
 fn every_alert_reads_series_that_there_are_and_leads_to_an_entry() {
     let metrics = Metrics::default();
     metrics.http(ListenerName::Public);
+    // As one with TLS.
+    metrics.certificate_end();
     let rendered = metrics.render();
     let rules: Vec<&str> = RULES.split("- alert: ").skip(1).collect();
     assert!(rules.len() > 10, "they were found");

@@ -4,8 +4,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
 /// Ring gives up after 5 s; the daemon answers within 4.
@@ -97,9 +99,16 @@ trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 /// One connection; broken after the first error.
-pub(crate) struct Client(BufReader<Box<dyn Stream>>);
+pub(crate) struct Client {
+    stream: BufReader<Box<dyn Stream>>,
+    host: String,
+}
 
 impl Client {
+    fn over(stream: impl Stream + 'static, host: &str) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)), host: host.to_owned() }
+    }
+
     pub(crate) fn tcp(address: SocketAddr) -> io::Result<Self> {
         Self::waiting(address, RING_WAITS)
     }
@@ -114,14 +123,30 @@ impl Client {
         stream.set_read_timeout(Some(wait))?;
         stream.set_write_timeout(Some(wait))?;
         stream.set_nodelay(true)?;
-        Ok(Self(BufReader::new(Box::new(stream))))
+        Ok(Self::over(stream, "ringhookd"))
+    }
+
+    /// Over TLS, once its handshake is done.
+    pub(crate) fn tls(address: SocketAddr, trusted: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, RING_WAITS)?;
+        stream.set_read_timeout(Some(RING_WAITS))?;
+        stream.set_write_timeout(Some(RING_WAITS))?;
+        stream.set_nodelay(true)?;
+        let name = host.to_owned().try_into().unwrap();
+        let session = ClientConnection::new(Arc::clone(trusted), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(session, stream);
+        stream.flush()?;
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self::over(stream, host))
     }
 
     pub(crate) fn unix(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(ADMIN_WAITS))?;
         stream.set_write_timeout(Some(ADMIN_WAITS))?;
-        Ok(Self(BufReader::new(Box::new(stream))))
+        Ok(Self::over(stream, "ringhookd"))
     }
 
     /// Sends a request and returns status and body. `headers` are whole lines.
@@ -132,7 +157,8 @@ impl Client {
         headers: &str,
         body: &[u8],
     ) -> io::Result<(u16, Vec<u8>)> {
-        self.send_to("ringhookd", method, path, headers, body)
+        let host = self.host.clone();
+        self.send_to(&host, method, path, headers, body)
     }
 
     /// The same to a server that minds its name.
@@ -147,8 +173,8 @@ impl Client {
         let length = body.len();
         let head =
             format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{headers}\r\n");
-        self.0.get_mut().write_all(&[head.as_bytes(), body].concat())?;
-        self.0.get_mut().flush()?;
+        self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
+        self.stream.get_mut().flush()?;
         self.answer()
     }
 
@@ -184,13 +210,13 @@ impl Client {
 
     fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
+        self.stream.read_exact(&mut body)?;
         Ok(body)
     }
 
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        if self.0.read_line(&mut line)? == 0 || !line.ends_with('\n') {
+        if self.stream.read_line(&mut line)? == 0 || !line.ends_with('\n') {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(line.trim_end().to_owned())

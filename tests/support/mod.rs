@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod broker;
 pub(crate) mod browser;
+pub(crate) mod certificates;
 pub(crate) mod configuration;
 pub(crate) mod disk;
 pub(crate) mod http;

@@ -49,6 +49,13 @@ fn facts(status: &Status, now: Millis) -> Vec<Vec<String>> {
         status.tokens.nearest_lapse.map(|at| format!("; the first would lapse in {}", span(at.since(now))));
     let links = status.accounts.iter().map(|(state, count)| (state.name(), *count));
     add("links", listed(links) + &lapse.unwrap_or_default());
+    if let Some(certificate) = &status.certificate {
+        let (names, end) = (certificate.names.join(", "), certificate.not_after);
+        add(
+            "certificate",
+            format!("for {names}, until {}, {} from now", end.rfc3339(), span(end.since(now))),
+        );
+    }
     let webhooks = status.webhooks.outcomes.iter().map(|(outcome, count)| (outcome.as_str(), *count));
     add("webhooks", listed(webhooks));
     add("last webhook", last_webhook(status, now));

@@ -52,6 +52,8 @@ pub struct Status {
     pub queues: Vec<QueueReport>,
     /// None while there are none.
     pub unmatched_posts: Option<UnmatchedPosts>,
+    /// None where the public listener speaks plain HTTP.
+    pub certificate: Option<CertificateReport>,
     pub webhook_keys: Vec<KeyProof>,
     pub log_lines_lost: u64,
 }
@@ -146,6 +148,26 @@ pub struct IntakeReport {
     pub silent_since: Option<Millis>,
     /// Linked accounts of which nothing has come for longer than expected.
     pub silent_accounts: u64,
+}
+
+/// The certificate that the public listener shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateReport {
+    pub names: Vec<String>,
+    pub not_before: Millis,
+    pub not_after: Millis,
+    pub days_left: u64,
+    /// Why clients refuse it.
+    pub faults: Vec<String>,
+    /// The newer pair in the files, where it is not shown.
+    pub refused: Option<RefusedPair>,
+}
+
+/// A certificate and a key that are not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedPair {
+    pub at: Millis,
+    pub why: String,
 }
 
 /// What is kept, now.

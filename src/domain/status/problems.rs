@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{DeliveryState, QueueReport, Status, StoreCondition};
+use crate::domain::certificate::{Standing, standing};
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Health;
 use crate::domain::time::Millis;
@@ -59,6 +60,9 @@ names! {
     StoreFailing = "store_failing",
     DiskLow = "disk_low",
     StoreFull = "store_full",
+    /// Ring refuses to send.
+    CertificateExpired = "certificate_expired",
+    CertificateWrong = "certificate_wrong",
     /// No key makes the signatures that come.
     KeysUnproven = "keys_unproven",
     UnrecordedAnswers = "unrecorded_answers",
@@ -69,12 +73,18 @@ names! {
     LinksLapsing = "links_lapsing",
     /// No webhook has arrived for longer than expected.
     IntakeSilent = "intake_silent",
+    /// It ends within days.
+    CertificateUrgent = "certificate_urgent",
     QueueStalled = "queue_stalled",
     /// Its events are about to become dead letters.
     QueueNearBound = "queue_near_bound",
     /// The file on disk is not what is in force.
     ConfigurationRefused = "configuration_refused",
     WebhooksSlow = "webhooks_slow",
+    /// The newer one can't be taken.
+    CertificateRefused = "certificate_refused",
+    /// It should have been renewed.
+    CertificateDue = "certificate_due",
     TokensRefused = "tokens_refused",
     OauthDown = "oauth_down",
     RefreshesLate = "refreshes_late",
@@ -103,6 +113,7 @@ pub fn problems(status: &Status, now: Millis) -> Vec<Problem> {
     let mut found = Found(Vec::new());
     found.store(status, now);
     found.configuration(status, now);
+    found.certificate(status, now);
     found.webhooks(status, now);
     found.intake(status, now);
     found.tokens(status, now);
@@ -228,6 +239,42 @@ impl Found {
                 ProblemName::RestartNeeded,
                 format!("A restart is outstanding, because the daemon can't take over while it runs: {}.", keys.join(", ")),
                 "Restart the daemon (`systemctl restart ringhookd`), or put the former values back and reload.",
+            );
+        }
+    }
+
+    fn certificate(&mut self, status: &Status, now: Millis) {
+        let Some(certificate) = &status.certificate else { return };
+        let (names, end) = (certificate.names.join(", "), certificate.not_after);
+        let renew = "Renew it: a new one in [tls] certificate_file and key_file is taken by itself.";
+        let ends = format!("The certificate for {names} ends in {}.", span(end.since(now)));
+        match standing(certificate.not_before, end, now) {
+            // The latter is among its faults.
+            Standing::Fine | Standing::NotYetValid => {}
+            Standing::Due => self.add(ProblemName::CertificateDue, ends, renew),
+            Standing::Urgent => self.add(ProblemName::CertificateUrgent, ends, renew),
+            Standing::Expired => self.add(
+                ProblemName::CertificateExpired,
+                format!(
+                    "The certificate for {names} has expired {} ago, and Ring sends nothing.",
+                    span(now.since(end))
+                ),
+                renew,
+            ),
+        }
+        if !certificate.faults.is_empty() {
+            self.add(
+                ProblemName::CertificateWrong,
+                format!("Clients refuse the certificate: {}.", certificate.faults.join("; ")),
+                "Put the right one into [tls] certificate_file and key_file.",
+            );
+        }
+        if let Some(refused) = &certificate.refused {
+            let since = span(now.since(refused.at));
+            self.add(
+                ProblemName::CertificateRefused,
+                format!("The certificate in the files has been refused for {since}, and the old one is shown: {}.", refused.why),
+                "Mend the files; they are looked at by themselves, and by `ringhookd reload`.",
             );
         }
     }

@@ -1,5 +1,7 @@
 //! A well daemon has no problem, each problem has its sign, and names on the wire are those that people see.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -7,6 +9,9 @@ use super::*;
 
 const NOW: Millis = Millis(1_790_000_000_000);
 const MINUTE: u64 = 60_000;
+const DAY: Duration = Duration::from_hours(24);
+/// Of which there is one at a time, beside another sign here.
+const ALONE: [&str; 3] = ["no_queue", "certificate_urgent", "certificate_due"];
 
 fn ago(minutes: u64) -> Millis {
     Millis(NOW.0 - minutes * MINUTE)
@@ -78,13 +83,21 @@ fn well() -> Status {
             configured: true,
             failing: 1,
             due: 1,
-            nearest_lapse: Some(NOW.plus(std::time::Duration::from_hours(24 * 29))),
+            nearest_lapse: Some(NOW.plus(Duration::from_hours(24 * 29))),
             accounts: [(Health::Fresh, 2), (Health::Untried, 1), (Health::Lapsing, 0)].into(),
             ..TokenReport::default()
         },
         ring_clock: Some(RingClockReport { ahead_ms: 5_400, within_ms: Some(500) }),
         queues: vec![queue("all")],
         unmatched_posts: Some(UnmatchedPosts { count: 2, last_at: ago(1), last_path: "/x".into() }),
+        certificate: Some(CertificateReport {
+            names: vec!["hooks.example.com".into()],
+            not_before: ago(60 * 24 * 300),
+            not_after: NOW.plus(DAY * 30),
+            days_left: 30,
+            faults: Vec::new(),
+            refused: None,
+        }),
         webhook_keys: vec![KeyProof { fingerprint: "f".into(), set_at: ago(300), verified_at: Some(ago(4)) }],
         log_lines_lost: 0,
     }
@@ -137,6 +150,10 @@ fn one<K: Ord>(counts: &mut BTreeMap<K, u64>, of: K) {
     counts.insert(of, 1);
 }
 
+fn certificate(status: &mut Status) -> &mut CertificateReport {
+    status.certificate.as_mut().unwrap()
+}
+
 type Sign = (&'static str, fn(&mut Status));
 
 /// What makes each problem, in the order of names: the worst first.
@@ -145,6 +162,8 @@ const SIGNS: &[Sign] = &[
     ("store_failing", |s| s.store.state = StoreCondition::Failing),
     ("disk_low", |s| s.store.state = StoreCondition::LowDisk),
     ("store_full", |s| s.store.kept_bytes = s.store.max_bytes / 10 * 9),
+    ("certificate_expired", |s| certificate(s).not_after = ago(90)),
+    ("certificate_wrong", |s| certificate(s).faults.push("it is not for hooks.example.com".into())),
     ("keys_unproven", |s| s.webhook_keys[0].verified_at = Some(ago(6))),
     ("unrecorded_answers", |s| s.tokens.unrecorded = 1),
     ("restore_guard", |s| s.tokens.guarded = true),
@@ -152,6 +171,7 @@ const SIGNS: &[Sign] = &[
     ("refresh_off", |s| s.tokens.configured = false),
     ("links_lapsing", |s| one(&mut s.tokens.accounts, Health::Lapsing)),
     ("intake_silent", |s| s.intake.silent_since = Some(ago(540))),
+    ("certificate_urgent", |s| certificate(s).not_after = NOW.plus(DAY * 6)),
     ("queue_stalled", |s| s.queues[0].delivery = Some(DeliveryState::SinkBusy)),
     ("queue_near_bound", |s| s.queues[0].waiting_bytes = 1 << 30),
     ("configuration_refused", |s| {
@@ -162,6 +182,10 @@ const SIGNS: &[Sign] = &[
     ("webhooks_slow", |s| {
         s.webhooks.refusals.insert(Verdict::NotDurable, LastRefusal { at: ago(14), why: String::new() });
     }),
+    ("certificate_refused", |s| {
+        certificate(s).refused = Some(RefusedPair { at: ago(5), why: "the key does not match".into() });
+    }),
+    ("certificate_due", |s| certificate(s).not_after = NOW.plus(DAY * 20)),
     ("tokens_refused", |s| one(&mut s.tokens.accounts, Health::Refused)),
     ("oauth_down", |s| s.tokens.oauth_down = true),
     ("refreshes_late", |s| one(&mut s.tokens.accounts, Health::Late)),
@@ -196,9 +220,10 @@ fn each_problem_has_its_sign_and_the_worst_comes_first() {
     let all: Vec<_> = ProblemName::ALL.iter().map(|name| name.as_str()).collect();
     assert_eq!(of_signs, all, "each name has a sign here");
     // All at once but for what excludes each other: in the order of names.
-    let together =
-        names(|s| SIGNS.iter().skip(2).filter(|(name, _)| *name != "no_queue").for_each(|(_, sign)| sign(s)));
-    let expected: Vec<_> = all[2..].iter().copied().filter(|name| *name != "no_queue").collect();
+    let together = names(|s| {
+        SIGNS.iter().skip(2).filter(|(name, _)| !ALONE.contains(name)).for_each(|(_, sign)| sign(s))
+    });
+    let expected: Vec<_> = all[2..].iter().copied().filter(|name| !ALONE.contains(name)).collect();
     assert_eq!(together, expected);
 }
 
@@ -258,7 +283,7 @@ fn the_words_have_the_numbers_the_reason_and_the_time() {
     );
     let lapsing = first(|s| {
         s.tokens.accounts.insert(Health::Lapsing, 2);
-        s.tokens.nearest_lapse = Some(NOW.plus(std::time::Duration::from_hours(99)));
+        s.tokens.nearest_lapse = Some(NOW.plus(Duration::from_hours(99)));
     });
     assert_eq!(
         lapsing.words,
@@ -312,7 +337,7 @@ fn a_report_comes_back_from_its_json() {
     let document = serde_json::to_value(&report).unwrap();
     assert_eq!(document["problems"][0]["name"], "dead_letters");
     assert_eq!(document["webhooks"]["outcomes"], json!({"accepted": 9, "forged": 2}));
-    assert_eq!(document["started_at"], NOW.minus(std::time::Duration::from_hours(5)).rfc3339());
+    assert_eq!(document["started_at"], NOW.minus(Duration::from_hours(5)).rfc3339());
     assert_eq!(serde_json::from_value::<Report>(document).unwrap(), report);
 }
 

@@ -4,18 +4,24 @@ use super::*;
 
 /// Sends `raw` on a fresh connection and returns what came until the close.
 async fn exchange(address: std::net::SocketAddr, raw: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    exchange_over(TcpStream::connect(address).await.unwrap(), raw).await
+}
+
+pub(super) async fn exchange_over<S>(mut stream: S, raw: &[u8]) -> String
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
     // The server may have had enough before all is written.
     let _ = stream.write_all(raw).await;
     until_closed(&mut stream).await
 }
 
-fn post(headers: &str, body: &str) -> String {
+pub(super) fn post(headers: &str, body: &str) -> String {
     format!("POST /x HTTP/1.1\r\nHost: a\r\n{headers}\r\n{body}")
 }
 
 /// What a peer sends, and how its answer has to begin; none for a close without a word.
-fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+pub(super) fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let smuggled = "0\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n";
     let cl_te = post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", smuggled);
     let te_cl = post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", smuggled);
