@@ -46,13 +46,13 @@ async fn show(daemon: &Client, out: &mut Output) -> Result<(), Failure> {
 
 /// Each step is durable by itself: whoever stops here may begin anew.
 async fn rotate(daemon: &Client, out: &mut Output) -> Result<(), Failure> {
-    let (mut progress, mut stop) = (Progress::new(out.json), Stop::listen()?);
+    let (mut progress, mut signals) = (Progress::new(out.json), Stop::listen()?);
     let (mut changed, mut after) = (0, None);
     loop {
         let wish = json!({"after": after});
         let step: Step = tokio::select! {
             step = daemon.post("/v1/keys/rotate", &wish) => step?,
-            () = stop.told() => {
+            () = signals.told() => {
                 return Err(Failure::no(format!("stopped; {changed} data keys re-wrapped, and not all are done: run it again")));
             }
         };

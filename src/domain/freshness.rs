@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use bytes::Buf;
+
 use super::time::Millis;
 
 /// So many times the longest wait is a silence.
@@ -139,8 +141,8 @@ impl Rhythm {
     }
 
     pub fn from_bytes(bytes: [u8; 8]) -> Self {
-        let [a, b, c, d, e, f, g, h] = bytes;
-        Self { last: u32::from_be_bytes([a, b, c, d]), longest: u32::from_be_bytes([e, f, g, h]) }
+        let mut from = &bytes[..];
+        Self { last: from.get_u32(), longest: from.get_u32() }
     }
 }
 
