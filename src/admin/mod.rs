@@ -199,8 +199,8 @@ impl Admin {
             async move {
                 let bearer = bearer.as_ref().as_ref();
                 let answer = match let_in(&session, bearer, request) {
-                    Ok(Entered::Page) => Ok(page::answer(bearer.is_some())),
-                    Ok(Entered::Call(request)) => admin.answer(&session, request).await,
+                    Ok(None) => Ok(page::answer(bearer.is_some())),
+                    Ok(Some(request)) => admin.answer(&session, request).await,
                     Err(refusal) => Err(refusal),
                 };
                 answer.unwrap_or_else(Refusal::into_answer)
@@ -271,21 +271,20 @@ impl Admin {
     }
 }
 
-/// A request that may go on.
-enum Entered {
-    Page,
-    Call(Request<Body>),
-}
-
-/// What every request has to pass, on whatever socket. The page holds nothing secret, and asks for the token itself.
-fn let_in(session: &Session, bearer: Option<&Bearer>, request: Request<Body>) -> Result<Entered, Refusal> {
+/// What every request has to pass, on whatever socket; none is left of one for the page, which holds nothing secret and asks for the
+/// token itself.
+fn let_in(
+    session: &Session,
+    bearer: Option<&Bearer>,
+    request: Request<Body>,
+) -> Result<Option<Request<Body>>, Refusal> {
     let (head, body) = request.into_parts();
     browsers::check(&head)?;
     if page::is_wanted(&head) && session.allows(Call::Status, None) {
-        return Ok(Entered::Page);
+        return Ok(None);
     }
     bearer.map_or(Ok(()), |bearer| bearer.check(&head.headers))?;
-    Ok(Entered::Call(Request::from_parts(head, body)))
+    Ok(Some(Request::from_parts(head, body)))
 }
 
 /// Limits for the server of the admin sockets: patient with local readers that wait or pause.

@@ -1,5 +1,6 @@
-//! `ringhookd metrics`: the metrics in Prometheus's text format, on standard output or in a file for node_exporter's textfile collector.
+//! `ringhookd metrics`: the metrics in Prometheus's text format, on standard output or in a file for the textfile collector of `node_exporter`.
 
+use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -30,12 +31,12 @@ pub(super) async fn run(textfile: Option<&Path>, daemon: &Client, out: &mut Outp
     }
 }
 
-/// A reader sees the old file or the new one, never a part. The new one has another end, so that node_exporter leaves it alone.
+/// A reader sees the old file or the new one, never a part. The new one has another end, so that `node_exporter` leaves it alone.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
     let mut name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = file.with_file_name(name);
-    // node_exporter is another user, whatever the umask is here; nothing in it is secret.
+    // `node_exporter` is another user, whatever the umask is here; nothing in it is secret.
     let written = fs::write(&new, text)
         .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o644)))
         .and_then(|()| fs::rename(&new, file));
@@ -45,7 +46,7 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-/// OpenMetrics as the older format, which is all that node_exporter reads: a counter has its `_total` in the head, too.
+/// `OpenMetrics` as the older format, which is all that `node_exporter` reads: a counter has its `_total` in the head, too.
 fn plain(open_metrics: &str) -> String {
     let mut text = String::new();
     let mut help = None;
@@ -56,9 +57,9 @@ fn plain(open_metrics: &str) -> String {
         {
             let end = if kind == "counter" { "_total" } else { "" };
             if let Some((_, words)) = help.take().filter(|(of, _)| *of == name) {
-                text.push_str(&format!("# HELP {name}{end} {words}\n"));
+                let _ = writeln!(text, "# HELP {name}{end} {words}");
             }
-            text.push_str(&format!("# TYPE {name}{end} {kind}\n"));
+            let _ = writeln!(text, "# TYPE {name}{end} {kind}");
         } else if !line.starts_with('#') {
             text.push_str(line);
             text.push('\n');
