@@ -80,18 +80,17 @@ fn event(id: &str) -> String {
     json!({"meta": {"request_id": id, "account_id": "A"}, "data": {"type": "button_press"}}).to_string()
 }
 
-#[test]
-fn the_alerts_fire_on_what_a_daemon_in_trouble_says_and_no_others_do() {
-    let dir = tempfile::tempdir().unwrap();
+/// A queue whose receiver is down, a dead letter, a forgery, and a POST to a path where nothing is.
+fn trouble(folder: &Path) -> Series {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let queues = format!(
         "[[queue]]\nname = \"out\"\nkind = \"http\"\nurl = \"http://{nobody}/\"\nunclaimed = \"deliver\"\n\
          [[queue]]\nname = \"once\"\nkind = \"embedded\"\nunclaimed = \"deliver\"\nmax_attempts = 1\n"
     );
     let configuration = Configuration::of(&queues).with(SOCKET).with("[metrics]\nlisten = \"127.0.0.1:0\"\n");
-    let daemon = Running::start(&configuration.write(dir.path()));
+    let daemon = Running::start(&configuration.write(folder));
     let metrics = daemon.address_of("metrics and probes listen");
-    let socket = dir.path().join("admin.sock");
+    let socket = folder.join("admin.sock");
     let scrape = || exchange(metrics, &request("GET", "/metrics", "", "")).body().to_owned();
     let mut series = Series::default();
     series.add(&scrape());
@@ -118,7 +117,7 @@ fn the_alerts_fire_on_what_a_daemon_in_trouble_says_and_no_others_do() {
     series.add(&scrape());
     series.add(&scrape());
     // What the textfile collector gets is the same, in the older format.
-    let file = dir.path().join("ringhookd.prom");
+    let file = folder.join("ringhookd.prom");
     let written =
         run(&["metrics", "--socket", socket.to_str().unwrap(), "--textfile", file.to_str().unwrap()], b"");
     assert!(written.status.success() && written.stdout.is_empty(), "{written:?}");
@@ -129,7 +128,13 @@ fn the_alerts_fire_on_what_a_daemon_in_trouble_says_and_no_others_do() {
         assert!(text.contains(line), "{line} in {text}");
     }
     assert!(daemon.stop().0.success());
+    series
+}
 
+#[test]
+fn the_alerts_fire_on_what_a_daemon_in_trouble_says_and_no_others_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = trouble(dir.path());
     let fires = BTreeMap::from([
         ("RinghookdProblem", json!([problem("dead_letters"), problem("queue_stalled")])),
         (
@@ -149,7 +154,7 @@ fn the_alerts_fire_on_what_a_daemon_in_trouble_says_and_no_others_do() {
         let alerts = fires.get(name).cloned().unwrap_or_else(|| json!([]));
         json!({"alertname": name, "eval_time": format!("{}m", series.scrapes + LASTS - 5), "exp_alerts": alerts})
     };
-    let test = json!({
+    let document = json!({
         "rule_files": ["rules.yml"],
         "evaluation_interval": "1m",
         "tests": [{
@@ -161,7 +166,7 @@ fn the_alerts_fire_on_what_a_daemon_in_trouble_says_and_no_others_do() {
     fs::write(dir.path().join("rules.yml"), RULES).unwrap();
     // JSON is YAML, too.
     let file = dir.path().join("test.yml");
-    fs::write(&file, test.to_string()).unwrap();
+    fs::write(&file, document.to_string()).unwrap();
     if let Some(tested) = promtool(&["test", "rules"], &file) {
         let said = String::from_utf8_lossy(&tested.stdout) + String::from_utf8_lossy(&tested.stderr);
         assert!(tested.status.success(), "{said}");

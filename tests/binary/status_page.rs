@@ -106,6 +106,22 @@ fn an_operator_sees_what_is_wrong_and_mends_it() {
     let Some(browser) = Browser::start() else { return };
     let house = House::open("");
     house.bury("1", "ava1.ring.account.ONE", MARKUP);
+    a_wrong_token_lets_nobody_in(&browser, &house);
+    log_in(&browser, &house);
+    assert_eq!(browser.ask("return location.href"), house.page());
+    what_is_wrong_is_shown_as_text(&browser, &house);
+    a_replay_and_a_pause(&browser, &house);
+    a_drop_wants_two_clicks(&browser, &house);
+    it_fits_a_phone(&browser);
+
+    assert_eq!(browser.console(), [""; 0], "no error and no violation of the policy");
+    let requested = browser.requested();
+    let is_own = |address: &String| address.starts_with(&house.page()) || address.starts_with("data:");
+    assert!(requested.len() > 3 && requested.iter().all(is_own), "{requested:?}");
+    assert!(requested.iter().all(|address| !address.contains(TOKEN)), "{requested:?}");
+}
+
+fn a_wrong_token_lets_nobody_in(browser: &Browser, house: &House) {
     browser.open(&house.page());
     browser.until("it asks for the token", "return !document.getElementById('login').hidden");
     assert_eq!(browser.console(), [""; 0], "nothing is asked without a token");
@@ -115,9 +131,9 @@ fn an_operator_sees_what_is_wrong_and_mends_it() {
     assert_eq!(browser.ask("return sessionStorage.length"), 0);
     let refused = browser.console();
     assert!(refused.len() == 1 && refused[0].contains("401"), "{refused:?}");
-    log_in(&browser, &house);
-    assert_eq!(browser.ask("return location.href"), house.page());
+}
 
+fn what_is_wrong_is_shown_as_text(browser: &Browser, house: &House) {
     browser.until(
         "the problem is first",
         "return document.querySelector('#problems li').innerText.includes('became dead letters')",
@@ -147,7 +163,9 @@ fn an_operator_sees_what_is_wrong_and_mends_it() {
         "the event is among the latest",
         "return document.querySelectorAll('#events tbody [data-life]').length === 1",
     );
+}
 
+fn a_replay_and_a_pause(browser: &Browser, house: &House) {
     browser.click("#letters td.acts button");
     browser.until("the letter is gone", "return document.querySelectorAll('#letters tbody tr').length === 0");
     browser.until("all is well", "return document.getElementById('state').textContent === 'All well'");
@@ -173,7 +191,9 @@ fn an_operator_sees_what_is_wrong_and_mends_it() {
         "the queue goes on",
         "return document.querySelector('#queues tbody').innerText.includes('for readers')",
     );
+}
 
+fn a_drop_wants_two_clicks(browser: &Browser, house: &House) {
     house.bury_the_waiting();
     browser.until("it is dead again", "return document.querySelectorAll('#letters tbody tr').length === 1");
     let drop = "#letters td.acts button + button";
@@ -187,19 +207,15 @@ fn an_operator_sees_what_is_wrong_and_mends_it() {
     );
     browser.until("it is dropped", &again);
     assert_eq!(house.dead_and_waiting(), (0, 0));
+}
 
+fn it_fits_a_phone(browser: &Browser) {
     let dark = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
     browser.command("Emulation.setEmulatedMedia", &dark);
     let phone = json!({"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true});
     browser.command("Emulation.setDeviceMetricsOverride", &phone);
     browser.until("a phone need not scroll aside", "return document.documentElement.scrollWidth <= 390");
     keep("dark-phone", &browser.screenshot());
-
-    assert_eq!(browser.console(), [""; 0], "no error and no violation of the policy");
-    let requested = browser.requested();
-    let is_own = |address: &String| address.starts_with(&house.page()) || address.starts_with("data:");
-    assert!(requested.len() > 3 && requested.iter().all(is_own), "{requested:?}");
-    assert!(requested.iter().all(|address| !address.contains(TOKEN)), "{requested:?}");
 }
 
 impl House {

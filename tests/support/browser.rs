@@ -78,7 +78,7 @@ impl Browser {
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }}});
         let made = self.send("POST", "/session", &wanted);
-        self.session = made["sessionId"].as_str().unwrap().to_owned();
+        made["sessionId"].as_str().unwrap().clone_into(&mut self.session);
     }
 
     fn send(&self, method: &str, path: &str, body: &Value) -> Value {
