@@ -251,7 +251,7 @@ impl Intake {
                     Accepted::Duplicate => self.note(Verdict::Duplicate, sender, Some(&about), None),
                     // Nothing of the account is left, and nothing of it comes back.
                     Accepted::OfForgotten => {
-                        self.note(Verdict::Accepted, sender, None, Some(accepted.as_str()))
+                        self.note(Verdict::Accepted, sender, None, Some(accepted.as_str()));
                     }
                     _ => {}
                 }

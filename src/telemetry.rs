@@ -77,9 +77,7 @@ pub struct Metrics {
     build: Family<VersionLabel, Gauge>,
     aside: Family<AsideLabel, Gauge>,
     store_state: Family<StateLabel, Gauge>,
-    /// Of the store's file.
-    pub file_bytes: Gauge,
-    /// Of them, those that hold nothing, about.
+    /// Bytes of the store's file that hold nothing, about.
     pub file_free_bytes: Gauge,
     /// When the last webhook came, in seconds since 1970.
     pub last_webhook: Gauge,
@@ -87,7 +85,7 @@ pub struct Metrics {
     pub silent_after: Gauge,
     /// Linked accounts of which none has come for longer than expected.
     pub silent_accounts: Gauge,
-    /// And those of receipts.
+    /// Bytes of receipts.
     pub receipt_bytes: Gauge,
     refreshes: Family<RefreshLabel, Counter>,
     repeats: Family<RefreshLabel, Counter>,
@@ -167,7 +165,6 @@ impl Default for Metrics {
             build: Family::default(),
             aside: Family::default(),
             store_state: Family::default(),
-            file_bytes: Gauge::default(),
             file_free_bytes: Gauge::default(),
             last_webhook: Gauge::default(),
             silent_after: Gauge::default(),
@@ -226,28 +223,15 @@ impl Metrics {
         let help = "Wall time of a group commit";
         names.add_in(Unit::Seconds, "commit_duration", help, &self.commit_seconds);
         names.add("commit_events", "Webhooks in a group commit", &self.batch_events);
-        names.add("queue_events", "Events by queue and what became of them", &self.events);
-        names.add("queue_waiting_events", "Events that wait in a queue", &self.waiting);
-        let help = "Their size";
-        names.add_in(Unit::Bytes, "queue_waiting", help, &self.waiting_bytes);
-        let help = "How long the oldest event has waited in a queue";
-        names.add_in(Unit::Seconds, "queue_oldest_age", help, &self.oldest_age);
-        names.add("queue_stalled", "1 while a queue delivers nothing", &self.stalled);
-        let help = "Accounts that wait after a failure";
-        names.add("queue_delayed_accounts", help, &self.delayed_accounts);
-        names.add("queue_state", "1 for the state that a queue is in", &self.queue_state);
+        self.name_queues(&mut names);
         names.add("aside_records", "Records held, dead, unrouted or quarantined", &self.aside);
         let help = "Size of the store's file";
         names.add_in(Unit::Bytes, "store_file", help, &self.store_file);
         names.add_in(Unit::Bytes, "store_kept", "What the store keeps", &self.store_kept);
         names.add_in(Unit::Bytes, "store_max", "What it may keep at most", &self.store_max);
         names.add("store_state", "1 for the state that the store is in", &self.store_state);
-        names.add("store_file_bytes", "Size of the store's file", &self.file_bytes);
-        names.add(
-            "store_free_bytes",
-            "Of the store's file, what holds nothing, about",
-            &self.file_free_bytes,
-        );
+        let help = "Of the store's file, what holds nothing, about";
+        names.add_in(Unit::Bytes, "store_free", help, &self.file_free_bytes);
         let help = "When the last webhook came, since 1970";
         names.add_in(Unit::Seconds, "last_webhook", help, &self.last_webhook);
         let help = "The longest wait for a webhook that is no silence; 0 where none is";
@@ -281,6 +265,19 @@ impl Metrics {
         names.add("panics", "Panics caught", &self.panics);
         names.add("log_lines_lost", "Log lines not written", &self.log_lines_lost);
         names.0
+    }
+
+    fn name_queues(&self, names: &mut Names) {
+        names.add("queue_events", "Events by queue and what became of them", &self.events);
+        names.add("queue_waiting_events", "Events that wait in a queue", &self.waiting);
+        let help = "Their size";
+        names.add_in(Unit::Bytes, "queue_waiting", help, &self.waiting_bytes);
+        let help = "How long the oldest event has waited in a queue";
+        names.add_in(Unit::Seconds, "queue_oldest_age", help, &self.oldest_age);
+        names.add("queue_stalled", "1 while a queue delivers nothing", &self.stalled);
+        let help = "Accounts that wait after a failure";
+        names.add("queue_delayed_accounts", help, &self.delayed_accounts);
+        names.add("queue_state", "1 for the state that a queue is in", &self.queue_state);
     }
 
     fn name_codes(&self, names: &mut Names) {

@@ -20,7 +20,6 @@ impl Admin {
             StoreCondition::Failing => StoreState::Failing,
             StoreCondition::Damaged => StoreState::Damaged,
         });
-        self.metrics.file_bytes.set(signed(status.store.file_bytes));
         self.metrics.file_free_bytes.set(signed(status.store.free_bytes));
         let receipts = self.store.stats().receipt_bytes.load(Ordering::Relaxed);
         self.metrics.receipt_bytes.set(signed(receipts));

@@ -119,7 +119,7 @@ pub(super) fn completions(shell: Shell, json: bool) -> Result<(), Failure> {
     clap_complete::generate(shell, &mut command(), "ringhookd", &mut script);
     let mut out = Output::open(json)?;
     out.show(format_args!("{}", String::from_utf8_lossy(&script)))?;
-    Ok(out.flush()?)
+    out.flush()
 }
 
 /// Writes a manual page for each command into a folder.
@@ -130,7 +130,7 @@ pub(super) fn manual(folder: &Path, json: bool) -> Result<(), Failure> {
     clap_mangen::generate_to(command(), folder).map_err(failed)?;
     let folder = folder.display();
     out.done(&json!({"folder": folder.to_string()}), &format!("wrote the manual pages into {folder}"))?;
-    Ok(out.flush()?)
+    out.flush()
 }
 
 #[cfg(test)]

@@ -107,6 +107,7 @@ impl SecretSource {
     }
 
     /// The same where relative paths start at `folder`.
+    #[must_use]
     pub fn within(self, folder: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(access::absolute_in(folder, &path)),

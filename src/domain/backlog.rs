@@ -320,10 +320,9 @@ impl Backlog {
         let lane = self.lanes.get(&account)?;
         lane.position(seq)?;
         Some(match lane.hold {
-            Hold::Free => Standing::Waiting,
             Hold::Leased(lease) if self.holder(lease, seq).is_ok() => Standing::Leased,
-            // Behind a leased one of its account.
-            Hold::Leased(_) => Standing::Waiting,
+            // Also behind a leased one of its account.
+            Hold::Free | Hold::Leased(_) => Standing::Waiting,
             Hold::Delayed(until) => Standing::Delayed(until),
         })
     }

@@ -135,23 +135,23 @@ pub(crate) struct Kept<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     texts: Vec<String>,
-    steps: Vec<u8>,
+    encoded: Vec<u8>,
     text_bytes: usize,
 }
 
 impl Steps {
     pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.encoded.is_empty()
     }
 
     /// About what they take.
     pub(crate) fn len(&self) -> usize {
-        self.steps.len() + self.text_bytes
+        self.encoded.len() + self.text_bytes
     }
 
     pub(crate) fn clear(&mut self) {
         self.texts.clear();
-        self.steps.clear();
+        self.encoded.clear();
         self.text_bytes = 0;
     }
 
@@ -162,26 +162,26 @@ impl Steps {
             Did::Failed { .. } => FAILED,
             Did::Left { .. } => LEFT,
         };
-        self.steps.put_u8(tag);
-        self.steps.put_u64(step.seq);
-        self.steps.put_u32(step.account);
+        self.encoded.put_u8(tag);
+        self.encoded.put_u64(step.seq);
+        self.encoded.put_u32(step.account);
         match &step.did {
             Did::Kept(kept) => self.push_kept(kept),
             Did::Renewed { to, user, why, queues } => {
-                self.steps.put_u64(*to);
-                self.steps.put_u32(*user);
-                self.steps.put_u8(*why as u8);
-                put_queues(&mut self.steps, queues);
+                self.encoded.put_u64(*to);
+                self.encoded.put_u32(*user);
+                self.encoded.put_u8(*why as u8);
+                put_queues(&mut self.encoded, queues);
             }
             Did::Failed { queue, attempt, due, why } => {
-                self.steps.put_u16(*queue);
-                self.steps.put_u32(*attempt);
-                self.steps.put_u64(due.0);
+                self.encoded.put_u16(*queue);
+                self.encoded.put_u32(*attempt);
+                self.encoded.put_u64(due.0);
                 self.put(why);
             }
             Did::Left { queue, how, by, why } => {
-                self.steps.put_u16(*queue);
-                self.steps.put_u8(*how as u8);
+                self.encoded.put_u16(*queue);
+                self.encoded.put_u8(*how as u8);
                 self.put(by);
                 self.put(why);
             }
@@ -189,16 +189,16 @@ impl Steps {
     }
 
     fn push_kept(&mut self, kept: &Kept<'_>) {
-        self.steps.put_u32(kept.user);
-        self.steps.put_u64(kept.received_at.0);
-        self.steps.put_u8(kept.to as u8);
-        put_queues(&mut self.steps, &kept.queues);
-        put_address(&mut self.steps, kept.from);
-        put_address(&mut self.steps, kept.forwarded_for);
+        self.encoded.put_u32(kept.user);
+        self.encoded.put_u64(kept.received_at.0);
+        self.encoded.put_u8(kept.to as u8);
+        put_queues(&mut self.encoded, &kept.queues);
+        put_address(&mut self.encoded, kept.from);
+        put_address(&mut self.encoded, kept.forwarded_for);
         self.put(kept.kind);
         self.put(kept.verified_by);
         // Each event has its own.
-        put_text(&mut self.steps, Some(kept.key));
+        put_text(&mut self.encoded, Some(kept.key));
     }
 
     /// Appends the number of a text.
@@ -215,7 +215,7 @@ impl Steps {
             }
             None => NONE,
         };
-        self.steps.put_u16(index);
+        self.encoded.put_u16(index);
     }
 
     /// Texts and steps, to be sealed.
@@ -224,7 +224,7 @@ impl Steps {
         for text in &self.texts {
             put_text(out, Some(text));
         }
-        out.extend_from_slice(&self.steps);
+        out.extend_from_slice(&self.encoded);
     }
 }
 

@@ -229,7 +229,9 @@ fn erase_in(txn: &mut Txn<'_>, number: u64) -> Result<(), Fault> {
         let stays = |step: &&Step<'_>| !txn.core.receipts.erasing.contains(&step.account);
         let kept: Vec<&Step<'_>> = steps.iter().filter(stays).collect();
         erased = kept.len() < steps.len();
-        kept.into_iter().for_each(|step| left.push(step));
+        for step in kept {
+            left.push(step);
+        }
     }
     if !erased {
         return Ok(());
