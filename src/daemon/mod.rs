@@ -110,9 +110,7 @@ impl Prepared {
         let config = Arc::new(config);
         setup::make_folder(&config)?;
         let listeners = Listeners::bind(&config, inherited).await?;
-        let of = Arc::clone(&config);
-        let opened = spawn_blocking(move || open(&of)).await;
-        let (store, mut secrets) = opened.map_err(io::Error::other)??;
+        let (store, mut secrets) = opened(&config, open).await?;
         let metrics = Metrics::default();
         store.report_to(&metrics);
         let requests = Arc::new(Requests::default());
@@ -355,6 +353,14 @@ pub async fn serve(config: Config, inherited: Inherited) -> Result<(), Error> {
         () = signals.finishing() => {}
     }
     Ok(())
+}
+
+async fn opened(
+    config: &Arc<Config>,
+    open: impl FnOnce(&Config) -> Result<(Store, Secrets), Error> + Send + 'static,
+) -> Result<(Store, Secrets), Error> {
+    let config = Arc::clone(config);
+    spawn_blocking(move || open(&config)).await.map_err(io::Error::other)?
 }
 
 fn public_routes(

@@ -26,14 +26,19 @@ fn documented(text: &str) -> BTreeSet<&str> {
 /// The metrics that are registered, with the suffix of their unit.
 fn registered() -> BTreeSet<String> {
     let calls = TELEMETRY.split("names.add").skip(1);
-    calls
-        .map(|call| {
-            let name = call.split('"').nth(1).unwrap();
-            let unit = call.split(&['(', ','][..]).nth(1).and_then(|first| first.strip_prefix("Unit::"));
-            let suffix = unit.map(|unit| format!("_{}", unit.to_lowercase())).unwrap_or_default();
-            format!("ringhookd_{name}{suffix}")
-        })
-        .collect()
+    let mut names = BTreeSet::new();
+    for name in calls.map(metric) {
+        assert!(names.insert(name.clone()), "{name} is registered twice");
+    }
+    names
+}
+
+/// The metric of a registering call.
+fn metric(call: &str) -> String {
+    let name = call.split('"').nth(1).unwrap();
+    let unit = call.split(&['(', ','][..]).nth(1).and_then(|first| first.strip_prefix("Unit::"));
+    let suffix = unit.map(|unit| format!("_{}", unit.to_lowercase())).unwrap_or_default();
+    format!("ringhookd_{name}{suffix}")
 }
 
 #[test]
