@@ -164,12 +164,10 @@ mod tests {
     const DAY: u64 = 24 * HOUR;
     const LEARNED: Expected = Expected::Learned;
 
-    fn since() -> Option<Millis> {
-        Some(Millis(START))
-    }
+    const SINCE: Option<Millis> = Some(Millis(START));
 
     fn silence(rhythm: Rhythm, at: u64, bounds: &Bounds) -> Option<u64> {
-        let silence = rhythm.silence(Millis(START + at), since(), bounds)?;
+        let silence = rhythm.silence(Millis(START + at), SINCE, bounds)?;
         Some(silence.as_secs() / 3600)
     }
 
@@ -179,8 +177,8 @@ mod tests {
         for day in 0..days {
             for third in 7 * 3..22 * 3 {
                 let at = Millis(START + day * DAY + third * 20 * MINUTE);
-                assert_eq!(rhythm.silence(at, since(), bounds), None, "day {day}");
-                rhythm.heard(at, since(), bounds);
+                assert_eq!(rhythm.silence(at, SINCE, bounds), None, "day {day}");
+                rhythm.heard(at, SINCE, bounds);
             }
         }
         rhythm
@@ -205,10 +203,10 @@ mod tests {
         let bounds = Bounds::intake(LEARNED);
         let mut rhythm = Rhythm::default();
         for second in 0..90 * 86_400 / 30 {
-            rhythm.heard(Millis(START + second * 30_000), since(), &bounds);
+            rhythm.heard(Millis(START + second * 30_000), SINCE, &bounds);
         }
         let last = 90 * DAY - 30_000;
-        let at = |minutes: u64| rhythm.silence(Millis(START + last + minutes * MINUTE), since(), &bounds);
+        let at = |minutes: u64| rhythm.silence(Millis(START + last + minutes * MINUTE), SINCE, &bounds);
         assert_eq!((at(29), at(31)), (None, Some(Duration::from_mins(31))), "{rhythm:?}");
     }
 
@@ -217,7 +215,7 @@ mod tests {
         let bounds = Bounds::intake(LEARNED);
         assert_eq!(silence(Rhythm::default(), 99 * DAY, &bounds), None);
         let mut rhythm = Rhythm::default();
-        rhythm.heard(Millis(START), since(), &bounds);
+        rhythm.heard(Millis(START), SINCE, &bounds);
         assert_eq!(silence(rhythm, 3 * DAY, &bounds), None);
         assert_eq!(silence(rhythm, 3 * DAY + HOUR, &bounds), Some(73));
     }
@@ -229,7 +227,7 @@ mod tests {
         let limit = rhythm.limit(&bounds).unwrap();
         assert_eq!(limit.as_secs() / 3600, 26);
         rhythm.set_told(true);
-        rhythm.heard(Millis(START + 42 * DAY), since(), &bounds);
+        rhythm.heard(Millis(START + 42 * DAY), SINCE, &bounds);
         assert!(!rhythm.is_told());
         assert_eq!(rhythm.longest(), limit, "no more than what was told");
         assert_eq!(rhythm.limit(&bounds).unwrap(), limit * 3);
@@ -271,7 +269,7 @@ mod tests {
         assert!(!rhythm.is_told(), "it did come");
         assert_eq!((rhythm.last(), rhythm.longest()), (Some(Millis(START + 400 * DAY)), longest));
         // The clock is set back.
-        rhythm.heard(Millis(START + 29 * DAY), since(), &bounds);
+        rhythm.heard(Millis(START + 29 * DAY), SINCE, &bounds);
         assert_eq!((rhythm.last(), rhythm.longest()), (Some(Millis(START + 29 * DAY)), longest));
     }
 
@@ -279,9 +277,9 @@ mod tests {
     fn what_is_configured_holds_whatever_was_learned() {
         let mut rhythm = Rhythm::default();
         let within = Bounds::intake(Expected::Within(Duration::from_mins(1)));
-        rhythm.heard(Millis(START), since(), &within);
+        rhythm.heard(Millis(START), SINCE, &within);
         let at = |seconds: u64, bounds: &Bounds| {
-            rhythm.silence(Millis(START + seconds * 1000), since(), bounds).map(|silence| silence.as_secs())
+            rhythm.silence(Millis(START + seconds * 1000), SINCE, bounds).map(|silence| silence.as_secs())
         };
         assert_eq!((at(60, &within), at(61, &within)), (None, Some(61)));
         assert_eq!(at(99 * 86_400, &Bounds::intake(Expected::Never)), None);

@@ -104,8 +104,8 @@ fn post(client: &mut Client, id: &str) -> u16 {
 /// Pauses that end just before, at and just after the end of a kept connection: of the front's thrice, of the daemon's once.
 fn pauses(sender: usize) -> impl Iterator<Item = Duration> {
     let nudge = Duration::from_millis(10) * u32::try_from(sender).unwrap();
-    let around =
-        move |time: Duration| time + nudge - Duration::from_millis(5) * u32::try_from(SENDERS).unwrap();
+    let early = Duration::from_millis(5) * u32::try_from(SENDERS).unwrap();
+    let around = move |time: Duration| (time + nudge).saturating_sub(early);
     [
         Duration::ZERO,
         around(FRONT_KEEPS),

@@ -46,7 +46,7 @@ impl Folder {
         (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     }
 
-    fn place<'v>(&self, found: &'v Value, queue: &str) -> &'v Value {
+    fn place<'v>(found: &'v Value, queue: &str) -> &'v Value {
         let places = found["event"]["places"].as_array().unwrap();
         places
             .iter()
@@ -58,7 +58,7 @@ impl Folder {
     fn until(&self, id: &str, queue: &str, state: &str) -> Value {
         for _ in 0..6000 {
             let found = self.inspect(id);
-            if self.place(&found, queue)["state"] == state {
+            if Self::place(&found, queue)["state"] == state {
                 return found;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -106,8 +106,8 @@ fn an_event_is_followed_from_its_receipt_to_its_end_also_through_a_kill() {
         (&event["places"][0]["state"], &event["renewed"][0]["why"]),
         (&json!("renewed"), &json!("released"))
     );
-    assert_eq!(folder.place(&found, "files")["ended"]["by"], "the receiver of kind spool");
-    assert_eq!(folder.place(&found, "all")["state"], "waiting");
+    assert_eq!(Folder::place(&found, "files")["ended"]["by"], "the receiver of kind spool");
+    assert_eq!(Folder::place(&found, "all")["state"], "waiting");
     // The command fails twice, which is as often as the queue allows.
     for _ in 0..2 {
         folder.run(&["queue", "read", "all", "--max", "1", "--wait", "--later", "1ms", "--exec", "false"]);
@@ -115,7 +115,7 @@ fn an_event_is_followed_from_its_receipt_to_its_end_also_through_a_kill() {
     daemon.kill();
     let daemon = Running::start(&config);
     let found = folder.inspect("r-1");
-    let place = folder.place(&found, "all");
+    let place = Folder::place(&found, "all");
     assert_eq!(
         (&place["state"], place["attempts"].as_array().map(Vec::len)),
         (&json!("dead_letter"), Some(1)),
@@ -126,7 +126,7 @@ fn an_event_is_followed_from_its_receipt_to_its_end_also_through_a_kill() {
     folder.ok(&["dead-letters", "replay", &letter]);
     folder.ok(&["queue", "read", "all"]);
     let found = folder.inspect("r-1");
-    let place = folder.place(&found, "all");
+    let place = Folder::place(&found, "all");
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(place["state"], "done", "{found}");
     assert!(place["ended"]["by"].as_str().unwrap().starts_with(&format!("uid {uid} on ")), "{found}");

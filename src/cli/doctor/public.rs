@@ -225,22 +225,22 @@ mod tests {
         }
     }
 
-    fn answered(status: u16, allow: Option<&str>) -> Result<Answered, String> {
-        Ok(Answered { status, allow: allow.map(str::to_owned), ahead_ms: None })
+    fn answered(status: u16, allow: Option<&str>) -> Answered {
+        Answered { status, allow: allow.map(str::to_owned), ahead_ms: None }
     }
 
     #[test]
     fn only_the_daemons_own_answer_is_well() {
         for (answer, state, words) in [
-            (answered(405, Some("POST")), State::Well, "the daemon answers"),
-            (answered(405, Some("POST, PUT, GET")), State::Well, "the daemon answers"),
-            (answered(405, Some("GET")), State::Warning, "405"),
-            (answered(405, None), State::Warning, "405"),
-            (answered(200, None), State::Warning, "200"),
-            (answered(401, None), State::Warning, "401"),
-            (answered(301, None), State::Failed, "leads elsewhere"),
-            (answered(404, None), State::Failed, "404"),
-            (answered(502, None), State::Failed, "does not reach the daemon (502)"),
+            (Ok(answered(405, Some("POST"))), State::Well, "the daemon answers"),
+            (Ok(answered(405, Some("POST, PUT, GET"))), State::Well, "the daemon answers"),
+            (Ok(answered(405, Some("GET"))), State::Warning, "405"),
+            (Ok(answered(405, None)), State::Warning, "405"),
+            (Ok(answered(200, None)), State::Warning, "200"),
+            (Ok(answered(401, None)), State::Warning, "401"),
+            (Ok(answered(301, None)), State::Failed, "leads elsewhere"),
+            (Ok(answered(404, None)), State::Failed, "404"),
+            (Ok(answered(502, None)), State::Failed, "does not reach the daemon (502)"),
             (Err("no connection".into()), State::Failed, "no connection"),
         ] {
             let found = judged("Webhook URL", "/webhooks/ring", "POST", answer);

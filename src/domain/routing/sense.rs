@@ -119,7 +119,7 @@ mod tests {
         // Events can pass these.
         assert_eq!(body(vec![wanted("/a", &["1", "2"]), wanted("/a", &["2"]), wanted("/ab", &["3"])]), "");
         let mixed = types(&["link.*", "motion_detected"]);
-        for filter in [Filter::default(), links, Filter { devices, subtypes, ..mixed }] {
+        for filter in [Filter::default(), links, Filter { subtypes, devices, ..mixed }] {
             assert_eq!(filter.contradiction(), None);
         }
     }

@@ -221,7 +221,7 @@ fn each_problem_has_its_sign_and_the_worst_comes_first() {
     assert_eq!(of_signs, all, "each name has a sign here");
     // All at once but for what excludes each other: in the order of names.
     let together = names(|s| {
-        SIGNS.iter().skip(2).filter(|(name, _)| !ALONE.contains(name)).for_each(|(_, sign)| sign(s))
+        SIGNS.iter().skip(2).filter(|(name, _)| !ALONE.contains(name)).for_each(|(_, sign)| sign(s));
     });
     let expected: Vec<_> = all[2..].iter().copied().filter(|name| !ALONE.contains(name)).collect();
     assert_eq!(together, expected);

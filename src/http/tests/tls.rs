@@ -186,11 +186,11 @@ async fn a_handshake_and_the_first_head_each_have_their_own_time() {
     let (mut ours, theirs) = duplex(16 * 1024);
     let mut wire = server.dialer.dial().await;
     let slow = tokio::spawn(async move {
-        tokio::time::sleep(setup - Duration::from_secs(1)).await;
+        tokio::time::sleep(setup.saturating_sub(Duration::from_secs(1))).await;
         let _ = tokio::io::copy_bidirectional(&mut wire, &mut ours).await;
     });
     let mut stream = connect(&client(&server.certificate.roots, &TLS13, HTTP), theirs).await.unwrap();
-    tokio::time::sleep(head - Duration::from_secs(1)).await;
+    tokio::time::sleep(head.saturating_sub(Duration::from_secs(1))).await;
     ask(&mut stream).await;
     drop(stream);
     slow.await.unwrap();

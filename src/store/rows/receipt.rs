@@ -345,8 +345,10 @@ mod tests {
 
     fn encoded(steps: &[Step<'_>]) -> Vec<u8> {
         let (mut collected, mut out) = (Steps::default(), Vec::new());
-        steps.iter().for_each(|step| collected.push(step));
-        assert!(!collected.is_empty() && collected.len() > 0);
+        for step in steps {
+            collected.push(step);
+        }
+        assert!(!collected.is_empty());
         collected.encode(&mut out);
         out
     }
@@ -359,7 +361,9 @@ mod tests {
             assert_eq!(plain.windows(text.len()).filter(|at| *at == text.as_bytes()).count(), 1, "{text}");
         }
         let mut emptied = Steps::default();
-        steps().iter().for_each(|step| emptied.push(step));
+        for step in &steps() {
+            emptied.push(step);
+        }
         emptied.clear();
         assert!(emptied.is_empty());
     }
