@@ -341,7 +341,7 @@ async fn forgetting_an_account_leaves_nothing_of_it() {
     let store_ = open(&folder, options(vec![spec("all")])).unwrap();
     let left = drain(&store_, "all", 10).await;
     let kinds: Vec<&str> = left.iter().map(|leased| leased.event.kind.as_str()).collect();
-    assert_eq!(kinds, ["button_press", "account.forgotten"]);
+    assert_eq!(kinds, ["motion_detected", "account.forgotten"]);
     assert_eq!(left[0].event.key, "2");
     assert_eq!(left[1].event.user, Some(user("ann")));
     assert!(
