@@ -223,6 +223,30 @@ async fn handshakes_that_do_not_go_on_give_their_places_to_webhooks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handshake_that_is_under_way_at_a_stop_is_served() {
+    let server = secured(Limits { setup_timeout: LONG, ..limits() });
+    let (mut ours, theirs) = duplex(16 * 1024);
+    let mut wire = server.dialer.dial().await;
+    let hello = hello().await;
+    let mut silent = server.dialer.dial().await;
+    silent.write_all(&hello[..9]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let stopped = tokio::spawn(server.running.stop(LONG));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let slow = tokio::spawn(async move {
+        let _ = tokio::io::copy_bidirectional(&mut wire, &mut ours).await;
+    });
+    let mut stream = connect(&client(&server.certificate.roots, &TLS13, HTTP), theirs).await.unwrap();
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    let got = until_closed(&mut stream).await;
+    assert!(got.starts_with("HTTP/1.1 200") && got.contains("connection: close"), "{got:?}");
+    assert_eq!(until_closed(&mut silent).await, "");
+    assert_eq!(stopped.await.unwrap(), 0);
+    drop(stream);
+    slow.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_certificate_is_for_new_connections_and_open_ones_go_on() {
     let server = secured(Limits { keep_alive_idle: LONG, ..limits() });
     let mut old = server.dial().await;
