@@ -14,9 +14,10 @@ use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 use tracing::dispatcher::{Dispatch, SetGlobalDefaultError, set_global_default};
-use tracing::error;
+use tracing::{Level, Metadata, error};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::reload::Handle;
 
 /// Lines waiting to be written; at a usual 300 bytes about a megabyte.
@@ -99,8 +100,9 @@ pub fn start(format: Format, filter: &str) -> Result<Log, LogError> {
         Format::Json => false,
     };
     let filter = EnvFilter::try_new(filter)?;
-    let (writer, log) = writer(io::stderr(), human, terminal);
-    let (dispatch, set_filter) = dispatch(human, terminal, filter, writer);
+    let ansi = terminal && colours_are_wanted();
+    let (writer, log) = writer(io::stderr(), human, ansi);
+    let (dispatch, set_filter) = dispatch(human, ansi, filter, Ranked { to: writer, ranks: is_journal() });
     set_global_default(dispatch)?;
     SET_FILTER.get_or_init(|| set_filter);
     LOST.get_or_init(|| log.lost.clone());
@@ -112,7 +114,80 @@ pub fn start(format: Format, filter: &str) -> Result<Log, LogError> {
     Ok(log)
 }
 
-fn dispatch(human: bool, ansi: bool, filter: EnvFilter, writer: NonBlocking) -> (Dispatch, SetFilter) {
+/// Whether a terminal gets colours: not where `NO_COLOR` says something (no-color.org).
+pub fn colours_are_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// What the environment wants written in place of the configured level: `RUST_LOG`, a level or directives.
+pub fn wanted_by_environment() -> Option<String> {
+    std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
+}
+
+/// Whether standard error is the journal of systemd, which then takes the rank of a line from its beginning (sd-daemon(3)).
+pub fn is_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").ok();
+    let named = named.as_deref().and_then(|named| named.split_once(':'));
+    let Some((device, inode)) = named.and_then(|(d, i)| Some((d.parse().ok()?, i.parse().ok()?))) else {
+        return false;
+    };
+    rustix::fs::fstat(io::stderr()).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (device, inode))
+}
+
+/// What a fatal error has before it in the journal.
+pub const FATAL: &str = "<3>";
+
+/// Lines with their rank before them, where the journal reads it.
+#[derive(Debug, Clone)]
+struct Ranked<W> {
+    to: W,
+    ranks: bool,
+}
+
+/// The writer of one line.
+struct RankedLine<W> {
+    to: W,
+    rank: &'static str,
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Ranked<W> {
+    type Writer = RankedLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        RankedLine { to: self.to.make_writer(), rank: "" }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self::Writer {
+        let rank = match *meta.level() {
+            _ if !self.ranks => "",
+            Level::ERROR => FATAL,
+            Level::WARN => "<4>",
+            Level::INFO => "<6>",
+            _ => "<7>",
+        };
+        RankedLine { to: self.to.make_writer_for(meta), rank }
+    }
+}
+
+impl<W: Write> Write for RankedLine<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.rank.is_empty() {
+            return self.to.write(line);
+        }
+        // In one piece, because the appender takes each for a line.
+        self.to.write_all(&[self.rank.as_bytes(), line].concat())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn dispatch<W>(human: bool, ansi: bool, filter: EnvFilter, writer: W) -> (Dispatch, SetFilter)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     if human {
         let lines = lines.with_ansi(ansi).with_target(false).with_filter_reloading();
@@ -284,6 +359,24 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn the_journal_reads_a_rank_before_each_line() {
+        let kept = Kept::default();
+        let (writer, log) = writer(kept.clone(), true, false);
+        let (dispatch, _) =
+            dispatch(true, false, EnvFilter::new("debug"), Ranked { to: writer, ranks: true });
+        tracing::dispatcher::with_default(&dispatch, || {
+            error!("one");
+            tracing::warn!("two");
+            tracing::info!("three");
+            tracing::debug!("four");
+        });
+        drop(log);
+        let lines = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let ranks: Vec<&str> = lines.lines().map(|line| &line[..3]).collect();
+        assert_eq!(ranks, ["<3>", "<4>", "<6>", "<7>"]);
     }
 
     fn logged(human: bool) -> String {

@@ -3,19 +3,20 @@
 use super::Admin;
 use super::refusal::Reply;
 use super::session::Session;
+use crate::domain::act::Act;
 use crate::domain::actor::Actor;
 use crate::domain::rights::Call;
 use crate::http::answer;
-use crate::logging::audit::{self, Entry, What};
+use crate::logging::audit::What;
 
 impl Admin {
     /// The caller writes the file, because it may write where the daemon may not, and may not where only the daemon may.
-    pub(super) fn back_up(&self, session: &Session, by: &Actor) -> Reply {
+    pub(super) async fn back_up(&self, session: &Session, by: &Actor) -> Reply {
         session.may(Call::Backup, None)?;
         session.must_see_all("a backup holds all of them")?;
         let stopping = self.stopping.subscribe();
         let frames = self.store.snapshot(move || *stopping.borrow())?;
-        audit::note(&Entry::new(What::BackedUp, by.clone()));
+        self.note_act(by, (Act::BackUp, What::BackedUp), None, None).await?;
         Ok(answer::stream("application/octet-stream", frames))
     }
 }

@@ -1,6 +1,6 @@
 //! The token that callers bring to the admin API on an address.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
@@ -18,14 +18,20 @@ const LINES: u32 = 6;
 #[derive(Debug)]
 pub(super) struct Bearer {
     address: String,
+    name: Arc<str>,
     hash: [u8; 32],
     lines: Mutex<Limiter<()>>,
 }
 
 impl Bearer {
-    pub(super) fn new(address: &str, token: &Secret<String>) -> Self {
+    pub(super) fn new(address: &str, name: &str, token: &Secret<String>) -> Self {
         let lines = Mutex::new(Limiter::new(LINES));
-        Self { address: address.to_owned(), hash: hash(token.expose().as_bytes()), lines }
+        Self { address: address.to_owned(), name: name.into(), hash: hash(token.expose().as_bytes()), lines }
+    }
+
+    /// Where the token is kept, for the audit.
+    pub(super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     /// Refused unless the one `Authorization` header brings the token.
@@ -65,7 +71,7 @@ mod tests {
 
     #[test]
     fn only_the_token_itself_is_taken() {
-        let bearer = Bearer::new("127.0.0.1:1", &Secret::new("right".to_owned()));
+        let bearer = Bearer::new("127.0.0.1:1", "/token", &Secret::new("right".to_owned()));
         let check = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -10,6 +10,9 @@ use crate::domain::rights::Rights;
 use crate::domain::secret::Secret;
 use crate::live::Live;
 
+/// A token that callers bring, with its name for the audit: where it is kept.
+pub type Token<'a> = (&'a str, &'a Secret<String>);
+
 /// Each call asks it anew.
 #[derive(Debug)]
 pub struct Door {
@@ -22,16 +25,16 @@ pub struct Door {
 
 impl Admin {
     /// A socket, or an address with the token that callers bring. A lease that was taken through one can't be settled through another.
-    pub fn door(&self, path: &str, rights: Rights, token: Option<&Secret<String>>) -> Arc<Door> {
+    pub fn door(&self, path: &str, rights: Rights, token: Option<Token<'_>>) -> Arc<Door> {
         let session = Session::new(path, rights, self.next_session());
-        let bearer = token.map(|token| Bearer::new(path, token));
+        let bearer = token.map(|token| Bearer::new(path, token.0, token.1));
         Arc::new(Door { path: path.to_owned(), session: Live::new(session), bearer: Live::new(bearer) })
     }
 
     /// Calls that begin later have these rights, on open connections too. Calls that wait for events end, as of an empty queue. Leases
     /// stay where no account and no user is taken away; else they can't be settled, and their events come again.
-    pub fn change(&self, door: &Door, rights: Rights, token: Option<&Secret<String>>) {
-        door.bearer.set(Arc::new(token.map(|token| Bearer::new(&door.path, token))));
+    pub fn change(&self, door: &Door, rights: Rights, token: Option<Token<'_>>) {
+        door.bearer.set(Arc::new(token.map(|token| Bearer::new(&door.path, token.0, token.1))));
         let before = door.session.get();
         if *before.rights() == rights {
             return;

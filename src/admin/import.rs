@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::act::Act;
 use crate::domain::actor::Actor;
 use crate::http::Body;
 use crate::logging::audit::{self, What};
@@ -112,8 +113,13 @@ impl Admin {
             }
         }
         self.import(by, group, &mut done).await?;
+        let by_tokens = arriving.len();
         while !arriving.is_empty() {
             done.arrived(arriving.join_next().await);
+        }
+        if by_tokens > 0 {
+            let detail = format!("{by_tokens} refresh tokens without an account");
+            self.store.audit().note(by, Act::ImportAccount, None, Some(detail)).await?;
         }
         if done.imported > 0 || !done.pending.is_empty() {
             let (imported, pending) = (done.imported, done.pending.len());

@@ -39,7 +39,7 @@ impl Admin {
         session.may(Call::Keys, None)?;
         let Rotate { after } = request::json(body).await?;
         let after = after.as_deref().map(cursor).transpose()?;
-        let done = self.store.rewrap_keys(after).await?;
+        let done = self.store.rewrap_keys_by(by.clone(), after).await?;
         if done.changed > 0 || done.next.is_none() {
             let detail = format!("{} re-wrapped in this step", done.changed);
             audit::note(&Entry::new(What::KeysRotated, by.clone()).with(detail));

@@ -4,6 +4,7 @@
 //! `Refusal`, which becomes `{"error": "…"}`.
 
 mod accounts;
+mod audit;
 mod backup;
 mod bearer;
 mod browsers;
@@ -35,19 +36,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use hyper::Request;
+use hyper::{Request, StatusCode};
 use tokio::sync::watch;
 
 use self::bearer::Bearer;
-use self::refusal::{Refusal, Reply};
+use self::refusal::{Refusal, RefusedLately, Reply};
 use self::request::{Query, segments};
 use self::session::{LeaseSeal, Session};
 use crate::config::Queue;
+use crate::domain::actor::Actor;
 use crate::domain::ids::QueueName;
 use crate::domain::minutes::Minute;
 use crate::domain::privacy::Fixed;
 use crate::domain::rights::{Call, Rights};
-use crate::domain::secret::Secret;
 use crate::domain::status::{CertificateReport, ConfigurationReport, DeliveryState, KeyProof, LastRefusal};
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
@@ -61,7 +62,7 @@ use crate::telemetry::Metrics;
 use crate::tokens::TokenService;
 use crate::vault::VaultError;
 
-pub use self::door::Door;
+pub use self::door::{Door, Token};
 pub use self::privacy::fixed;
 pub use self::reload::Reloader;
 pub use self::request::MAX_BODY;
@@ -143,6 +144,7 @@ pub struct Admin {
     requests: Arc<Requests>,
     fixed: Fixed,
     seal: LeaseSeal,
+    refused: RefusedLately,
     sessions: AtomicU64,
     stopping: watch::Sender<bool>,
 }
@@ -168,6 +170,7 @@ impl Admin {
             requests,
             fixed,
             seal,
+            refused: RefusedLately::default(),
             sessions,
             stopping,
         }))
@@ -180,12 +183,12 @@ impl Admin {
         self.serving(&door)
     }
 
-    /// The same on an address, for callers who bring the token.
+    /// The same on an address, for callers who bring the token. Its name is for the audit.
     pub fn handler_with_token(
         self: Arc<Self>,
         address: &str,
         rights: Rights,
-        token: &Secret<String>,
+        token: Token<'_>,
     ) -> impl Handler {
         let door = self.door(address, rights, Some(token));
         self.serving(&door)
@@ -200,7 +203,10 @@ impl Admin {
                 let bearer = bearer.as_ref().as_ref();
                 let answer = match let_in(&session, bearer, request) {
                     Ok(None) => Ok(page::answer(bearer.is_some())),
-                    Ok(Some(request)) => admin.answer(&session, request).await,
+                    Ok(Some(request)) => {
+                        let by = session.caller(request.body().peer(), bearer.map(Bearer::name));
+                        admin.answer(&session, &by, request).await
+                    }
                     Err(refusal) => Err(refusal),
                 };
                 answer.unwrap_or_else(Refusal::into_answer)
@@ -219,20 +225,28 @@ impl Admin {
 
     /// The answer to a call. One that waits for a disk which hangs is given up: its caller is told, and what it asked for may
     /// still be done.
-    async fn answer(self: &Arc<Self>, session: &Arc<Session>, request: Request<Body>) -> Reply {
+    async fn answer(self: &Arc<Self>, session: &Arc<Session>, by: &Actor, request: Request<Body>) -> Reply {
+        let reply = async {
+            let reply = self.call(session, by, request).await;
+            if let Err(refusal) = &reply
+                && refusal.status == StatusCode::FORBIDDEN
+            {
+                self.note_refusal(by, &refusal.words).await;
+            }
+            reply
+        };
         tokio::select! {
             biased;
-            reply = self.call(session, request) => reply,
+            reply = reply => reply,
             () = self.store.stands_still() => Err(Refusal::hangs()),
         }
     }
 
-    async fn call(self: &Arc<Self>, session: &Arc<Session>, request: Request<Body>) -> Reply {
+    async fn call(self: &Arc<Self>, session: &Arc<Session>, by: &Actor, request: Request<Body>) -> Reply {
         let (head, body) = request.into_parts();
         let path = segments(head.uri.path())?;
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let query = Query::parse(head.uri.query().unwrap_or_default())?;
-        let by = &session.caller(body.peer().uid);
         match (head.method.as_str(), path.as_slice()) {
             ("GET", [""]) => description::root(session),
             ("GET", ["v1", "openapi.json"]) => description::openapi(),
@@ -244,14 +258,15 @@ impl Admin {
             ("GET", ["v1", "accounts", id]) => self.show_account(session, id).await,
             ("DELETE", ["v1", "accounts", id]) => self.forget_account(session, by, id).await,
             ("POST", ["v1", "accounts", id, "user"]) => self.set_user(session, by, id, body).await,
-            ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(session, id, body).await,
+            ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(session, by, id, body).await,
             ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,
-            ("POST", ["v1", "backup"]) => self.back_up(session, by),
-            ("POST", ["v1", "compact"]) => self.compact(session),
+            ("POST", ["v1", "backup"]) => self.back_up(session, by).await,
+            ("POST", ["v1", "compact"]) => self.compact(session, by).await,
             ("POST", ["v1", "reload"]) => self.reload(session, by).await,
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
             ("GET", ["v1", "inspect", id]) => self.inspect(session, id).await,
             ("GET", ["v1", "receipts"]) => self.list_receipts(session, &query).await,
+            ("GET", ["v1", "audit"]) => self.list_acts(session, &query).await,
             ("GET", ["v1", "queues"]) => self.list_queues(session),
             ("DELETE", ["v1", "queues", name]) => self.remove_queue(session, by, name).await,
             ("POST", ["v1", "queues", name, "pause"]) => self.pause_queue(session, by, name, true).await,

@@ -1,10 +1,14 @@
 //! Why a call was not done, as a status and words that a person can act on.
 
+use std::sync::{Mutex, PoisonError};
+
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
+use crate::clock;
 use crate::domain::claim::Unanswered;
+use crate::domain::limiter::Limiter;
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
 use crate::logging::text;
@@ -12,6 +16,26 @@ use crate::store::{AccountRefusal, StoreError};
 
 /// `Retry-After` of a 503, in seconds.
 const SOON_S: u32 = 2;
+
+/// Refusals through one socket that are noted in a minute.
+const REFUSALS: u32 = 30;
+
+/// Bounds how many refusals are noted, by the socket.
+#[derive(Debug)]
+pub(super) struct RefusedLately(Mutex<Limiter<String>>);
+
+impl Default for RefusedLately {
+    fn default() -> Self {
+        Self(Mutex::new(Limiter::new(REFUSALS)))
+    }
+}
+
+impl RefusedLately {
+    /// Whether one is noted now, and how many were not since the last.
+    pub(super) fn pass(&self, socket: &str) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(socket.to_owned(), clock::now())
+    }
+}
 
 /// A call's answer.
 pub(super) type Reply = Result<Answer, Refusal>;

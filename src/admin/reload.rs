@@ -8,6 +8,7 @@ use super::Admin;
 use super::refusal::{Refusal, Reply};
 use super::request::ok;
 use super::session::Session;
+use crate::domain::act::Act;
 use crate::domain::actor::Actor;
 use crate::domain::rights::Call;
 use crate::domain::status::Reloaded;
@@ -40,6 +41,9 @@ impl Admin {
     pub(super) async fn reload(&self, session: &Session, by: &Actor) -> Reply {
         session.may(Call::Reload, None)?;
         let done = (self.reload.0)(by.to_string()).await.map_err(Refusal::conflict)?;
+        let applied: Vec<&str> = done.applied.iter().map(|applied| applied.key.as_str()).collect();
+        let detail = (!applied.is_empty()).then(|| applied.join(", "));
+        self.store.audit().note(by, Act::Reload, None, detail).await?;
         ok(&done)
     }
 }

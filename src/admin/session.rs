@@ -9,11 +9,12 @@ use ring::rand::SystemRandom;
 use tokio::sync::watch;
 
 use super::refusal::Refusal;
-use crate::domain::actor::Actor;
+use crate::domain::actor::{Actor, Caller};
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::rights::{Call, Rights};
 use crate::domain::routing::Selection;
+use crate::http::Peer;
 use crate::store::{AccountView, LinkState, Scope, Store, StoreError};
 use crate::vault::VaultError;
 
@@ -61,8 +62,9 @@ impl Session {
     }
 
     /// The caller, for the audit log.
-    pub(super) fn caller(&self, uid: Option<u32>) -> Actor {
-        Actor::Socket { path: Arc::clone(&self.path), uid }
+    /// `token` names the one that it brought.
+    pub(super) fn caller(&self, Peer { uid, gid, pid, .. }: Peer, token: Option<Arc<str>>) -> Actor {
+        Actor::Socket(Caller { socket: Arc::clone(&self.path), token, uid, gid, pid })
     }
 
     /// Refused unless the session allows `call`, on `queue` where it is about one.

@@ -15,6 +15,7 @@ use super::refusal::{Refusal, Reply};
 use super::request::{self, account_id, ok};
 use super::session::Session;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
+use crate::domain::act::Act;
 use crate::domain::ids::AccountId;
 use crate::domain::rights::Call;
 use crate::http::{Answer, answer};
@@ -36,13 +37,13 @@ struct Wish {
 
 impl Admin {
     /// A refusal says why in `reason`, and where asking again may help, after how long.
-    pub(super) async fn lend_token(&self, session: &Session, id: &str, body: Body) -> Reply {
+    pub(super) async fn lend_token(&self, session: &Session, by: &Actor, id: &str, body: Body) -> Reply {
         session.may(Call::TokensLend, None)?;
         let Wish { min_life_s, refused } = request::json(body).await?;
         let account = account_id(id)?;
         let min_life = Duration::from_secs(min_life_s.unwrap_or(MIN_LIFE_S));
         let ask = AccessRequest { account, min_life, refused };
-        let given = tokio::time::timeout(PATIENCE, self.access_token(session, &ask)).await;
+        let given = tokio::time::timeout(PATIENCE, self.access_token(session, by, &ask)).await;
         Ok(match given.unwrap_or(Ok(Err(Denied::for_now(Reason::Store, SOON))))? {
             Ok(given) => shown(&given),
             Err(why) => denied(why),
@@ -52,6 +53,7 @@ impl Admin {
     async fn access_token(
         &self,
         session: &Session,
+        by: &Actor,
         ask: &AccessRequest,
     ) -> Result<Result<AccessToken, Denied>, Refusal> {
         if !self.sees(session, &ask.account).await? {
@@ -60,7 +62,14 @@ impl Admin {
         let given = self.tokens.access_tokens().get(ask).await;
         // It may have been given to another user while this waited.
         let still = !session.has_ended() && self.sees(session, &ask.account).await?;
-        Ok(given.and_then(|given| if still { Ok(given) } else { Err(Denied::for_good(Reason::NoTokens)) }))
+        if !still {
+            return Ok(given.and(Err(Denied::for_good(Reason::NoTokens))));
+        }
+        if let Ok(given) = &given {
+            let detail = Some(format!("generation {}", given.generation));
+            self.note_act(by, (Act::GiveToken, What::TokenGiven), Some(&ask.account), detail).await?;
+        }
+        Ok(given)
     }
 
     async fn sees(&self, session: &Session, account: &AccountId) -> Result<bool, Refusal> {
@@ -74,7 +83,7 @@ impl Admin {
     /// Lets a store that is an older copy refresh again.
     pub(super) async fn accept_restored(&self, session: &Session, by: &Actor) -> Reply {
         session.may(Call::TokensManage, None)?;
-        self.tokens.accept_restored().await?;
+        self.tokens.accept_restored(by).await?;
         audit::note(&Entry::new(What::RestoreAccepted, by.clone()));
         ok(&json!({"accepted": true}))
     }

@@ -12,7 +12,9 @@ use hyper::Uri;
 use super::exec::work::Work;
 use super::simulate::Wishes;
 use crate::access;
+use crate::clock;
 use crate::domain::ids::{IdError, UserId};
+use crate::domain::time::Millis;
 
 /// Receives Ring Appstore webhooks durably and routes each event to the user whose account it is.
 #[derive(Debug, Parser)]
@@ -146,6 +148,20 @@ pub(super) enum Command {
         /// So many of the latest requests.
         #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id", value_parser = clap::value_parser!(u16).range(1..=500))]
         recent: u16,
+    },
+    /// What callers of the admin API did to whom: each change, each access token, and what was refused for want of a right.
+    ///
+    /// The newest first, with the socket, the process and the user that it runs as. Accounts that were forgotten since are not named.
+    Audit {
+        /// Only what happened since: a time as RFC 3339 has it, or how long ago, such as 24h.
+        #[arg(long, value_name = "TIME", value_parser = since)]
+        since: Option<Millis>,
+        /// Only acts on this account.
+        #[arg(long)]
+        account: Option<String>,
+        /// So many at most.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        max: u32,
     },
     /// Have the running daemon read its configuration anew.
     ///
@@ -400,6 +416,11 @@ fn whole_url(text: &str) -> Result<Uri, String> {
         matches!(url.scheme_str(), Some("https" | "http")) && url.host().is_some_and(|host| !host.is_empty())
     });
     url.ok_or_else(|| "write a whole address, such as https://hooks.example.com".to_owned())
+}
+
+fn since(text: &str) -> Result<Millis, &'static str> {
+    let ago = humantime::parse_duration(text).ok().map(|ago| clock::now().minus(ago));
+    ago.or_else(|| Millis::of_rfc3339(text)).ok_or("it is neither a time as RFC 3339 has it nor how long ago")
 }
 
 fn user_id(text: &str) -> Result<UserId, IdError> {

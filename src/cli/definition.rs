@@ -54,6 +54,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("backup", &["ringhookd backup /var/backups/ringhookd/today.backup"]),
     ("inspect", &["ringhookd inspect 0b2d6c1e-5f0a-4d0b-9f37-6f1f3a0c8a51", "ringhookd inspect --recent 50"]),
+    ("audit", &["ringhookd audit", "ringhookd audit --since 24h --account ava1.ring.account.A"]),
     ("compact", &["ringhookd compact"]),
     ("reload", &["ringhookd reload"]),
     (

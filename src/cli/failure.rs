@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::daemon;
-use crate::logging::lines;
+use crate::logging::{FATAL, is_journal, lines};
 
 #[derive(Debug, Error)]
 pub(super) enum Failure {
@@ -20,6 +20,9 @@ pub(super) enum Failure {
     Daemon { code: u8, words: String },
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
+    /// The same, and a line of the log says so.
+    #[error("")]
+    Logged { code: u8 },
     /// All is said already.
     #[error("")]
     Said,
@@ -42,12 +45,13 @@ impl Failure {
     /// Says it on standard error. Whoever closed our output knows.
     pub(super) fn report(&self) -> ExitCode {
         let closed = matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe);
-        if !closed && !matches!(self, Self::Said | Self::NeedsOperator) {
-            eprintln!("ringhookd: {}", lines(&self.to_string()));
+        if !closed && !matches!(self, Self::Said | Self::NeedsOperator | Self::Logged { .. }) {
+            let rank = if is_journal() { FATAL } else { "" };
+            eprintln!("{rank}ringhookd: {}", lines(&self.to_string()));
         }
         match self {
             Self::Usage(_) => ExitCode::from(2),
-            Self::Daemon { code, .. } => ExitCode::from(*code),
+            Self::Daemon { code, .. } | Self::Logged { code } => ExitCode::from(*code),
             Self::NeedsOperator => ExitCode::from(3),
             Self::No(_) | Self::Output(_) | Self::Said => ExitCode::FAILURE,
         }

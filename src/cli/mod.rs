@@ -5,6 +5,7 @@
 
 mod accounts;
 mod args;
+mod audit;
 mod backup;
 mod check;
 mod client;
@@ -43,7 +44,7 @@ use self::args::{Args, Command, Common};
 use self::client::Client;
 use self::failure::Failure;
 use self::output::Output;
-use crate::daemon;
+use crate::{daemon, logging};
 
 /// Runs what the process's arguments say.
 pub fn main() -> ExitCode {
@@ -76,7 +77,11 @@ pub fn main() -> ExitCode {
 fn help(text: &clap::Error) -> Result<(), Failure> {
     let mut out = Output::open(false)?;
     let text = text.render();
-    let shown = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    let shown = if io::stdout().is_terminal() && logging::colours_are_wanted() {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
     Ok(out.show(format_args!("{shown}"))?)
 }
 
@@ -109,6 +114,9 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Inspect { id, recent } => {
             with_daemon(&common, async |daemon, out| inspect::run(id.as_deref(), recent, daemon, out).await)
         }
+        Command::Audit { since, account, max } => with_daemon(&common, async |daemon, out| {
+            audit::run(since, account.as_deref(), max, daemon, out).await
+        }),
         Command::Compact => with_daemon(&common, compact::run),
         Command::Reload => with_daemon(&common, reload::run),
         Command::Metrics { textfile } => {

@@ -1,5 +1,7 @@
 //! `ringhookd serve`, `init` and `demo`: the commands that are the daemon, instead of speaking to it.
 
+use std::path::Path;
+
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -7,22 +9,58 @@ use super::args::Common;
 use super::demo;
 use super::failure::Failure;
 use super::output::Output;
-use crate::config::{ConfigError, LogFormat};
+use crate::config::{self, ConfigError, LogFormat};
 use crate::daemon::{self, Inherited};
 use crate::logging;
 
 pub(super) fn serve(common: &Common) -> Result<(), Failure> {
     // Before there are threads.
     let inherited = Inherited::of_this_process()?;
-    let config = daemon::load(common.configuration()?).map_err(refused)?;
-    let format = match config.log.format {
+    let file = common.configuration()?;
+    let config = match daemon::load(file) {
+        Ok(config) => config,
+        Err(error) => return Err(refused_start(file, error)),
+    };
+    let log = start_log(&config.log)?;
+    let served = runtime()?.block_on(daemon::serve(config, inherited));
+    served.map_err(|error| fatal(&log, error))
+}
+
+/// The log as it is configured, but for what the environment wants written.
+fn start_log(log: &config::Log) -> Result<Started, Failure> {
+    let format = match log.format {
         LogFormat::Auto => logging::Format::Auto,
         LogFormat::Human => logging::Format::Human,
         LogFormat::Json => logging::Format::Json,
     };
-    let _log =
-        logging::start(format, config.log.level.as_str()).map_err(|error| Failure::no(error.to_string()))?;
-    Ok(runtime()?.block_on(daemon::serve(config, inherited))?)
+    let filter = logging::wanted_by_environment().unwrap_or_else(|| log.level.as_str().to_owned());
+    let kept = logging::start(format, &filter).map_err(|error| Failure::no(error.to_string()))?;
+    Ok(Started { is_json: log.format == LogFormat::Json, _kept: kept })
+}
+
+/// A log that runs, until this is dropped.
+struct Started {
+    /// It was asked for JSON: whatever reads it can't read anything else.
+    is_json: bool,
+    _kept: logging::Log,
+}
+
+/// Why the daemon ends, as a line of the log where that was asked to be JSON.
+fn fatal(log: &Started, error: daemon::Error) -> Failure {
+    if !log.is_json {
+        return error.into();
+    }
+    let code = error.exit_code();
+    tracing::error!(exit_code = code, "{error}");
+    Failure::Logged { code }
+}
+
+/// The same of a configuration that is refused, as far as it says how to log.
+fn refused_start(file: &Path, error: ConfigError) -> Failure {
+    match config::log_of(file).map(|log| start_log(&log)) {
+        Some(Ok(log)) if log.is_json => fatal(&log, error.into()),
+        _ => refused(error),
+    }
 }
 
 pub(super) fn demo(keep_running: bool) -> Result<(), Failure> {

@@ -72,7 +72,8 @@ fn config(mut root: Section<'_>) -> Config {
     let dead_letters = dead_letters(root.section("dead_letters"));
     let quarantine = quarantine(root.section("quarantine"));
     let unrouted = unrouted(root.section("unrouted"));
-    let receipts = receipts(root.section("receipts"));
+    let audit = receipts(root.section("audit"), "365d", "16 MiB");
+    let receipts = receipts(root.section("receipts"), "7d", "32 MiB");
     let (queues, receivers) = queues::queues(&mut root, &store.folder);
     let api = sockets::sockets(&mut root, &store_section, &store.folder);
     let metrics_listen = metrics(root.section("metrics"), listen, &api.listeners);
@@ -119,6 +120,7 @@ fn config(mut root: Section<'_>) -> Config {
         quarantine,
         unrouted,
         receipts,
+        audit,
         queues: queues.into_iter().map(|(_, queue): (String, Queue)| queue).collect(),
         sockets: api.sockets,
         api_listeners: api.listeners,
@@ -294,10 +296,10 @@ fn unrouted(mut s: Section<'_>) -> Unrouted {
 }
 
 /// With no bytes nothing is noted.
-fn receipts(mut s: Section<'_>) -> Receipts {
+fn receipts(mut s: Section<'_>, max_age: &'static str, max_bytes: &'static str) -> Receipts {
     let receipts = Receipts {
-        max_age: s.get("max_age", "7d", duration(AGES)),
-        max_bytes: s.get("max_bytes", "32 MiB", bytes(0..=MOST_RECEIPTS)),
+        max_age: s.get("max_age", max_age, duration(AGES)),
+        max_bytes: s.get("max_bytes", max_bytes, bytes(0..=MOST_RECEIPTS)),
     };
     s.finish();
     receipts

@@ -19,6 +19,7 @@ const LIVE: &[&str] = &[
     "seen.",
     "silence.",
     "receipts.",
+    "audit.",
     "store.max_bytes",
     "store.min_free",
     "log.level",

@@ -117,6 +117,13 @@ pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     if problems.is_empty() { Ok(Config { written: Written::new(text), ..config }) } else { Err(problems) }
 }
 
+/// How a configuration wants the log, whatever else is wrong with it; nothing where the file can't be read.
+pub fn log_of(path: &Path) -> Option<Log> {
+    let path = &access::absolute(path);
+    let text = read(path).ok()?;
+    Some(build::build(&text, path.parent().unwrap_or(path)).config.log)
+}
+
 /// Every key that is known, in the order in which they are read.
 pub fn keys() -> Vec<Key> {
     // Each kind of section is asked for all its keys, so one of each gives the whole list.

@@ -43,6 +43,8 @@ pub struct Config {
     pub quarantine: Quarantine,
     pub unrouted: Unrouted,
     pub receipts: Receipts,
+    /// Of what callers of the admin API did.
+    pub audit: Receipts,
     pub queues: Vec<Queue>,
     /// At least one.
     pub sockets: Vec<Socket>,
@@ -216,7 +218,7 @@ pub struct Unrouted {
     pub max_bytes: u64,
 }
 
-/// Bounds of what is noted of events.
+/// Bounds of what is noted of events, or of acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipts {
     pub max_age: Duration,

@@ -24,9 +24,10 @@ impl Doors {
             }
         }
         for (address, door) in &self.addresses {
+            let tokens = config.sources.api_tokens.iter().zip(tokens);
             let mut listed = config.api_listeners.iter().zip(tokens);
-            if let Some((of, token)) = listed.find(|(of, _)| of.address == *address) {
-                admin.change(door, of.rights.clone(), Some(token));
+            if let Some((of, (name, token))) = listed.find(|(of, _)| of.address == *address) {
+                admin.change(door, of.rights.clone(), Some((&name.source.to_string(), token)));
             }
         }
     }

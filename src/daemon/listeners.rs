@@ -168,10 +168,11 @@ where
     if let Some(listener) = probes {
         serve_probes(listener, admin, metrics, tasks, stop());
     }
-    for ((listener, of), token) in addresses.into_iter().zip(&config.api_listeners).zip(tokens) {
+    let tokens = config.sources.api_tokens.iter().zip(tokens);
+    for ((listener, of), (name, token)) in addresses.into_iter().zip(&config.api_listeners).zip(tokens) {
         let address = listener.local_addr().unwrap_or(of.address).to_string();
         tracing::info!(address, "the admin API listens");
-        let door = admin.door(&address, of.rights.clone(), Some(&token));
+        let door = admin.door(&address, of.rights.clone(), Some((&name.source.to_string(), &token)));
         let serving = server().serve(listener, Arc::clone(admin).serving(&door), stop());
         doors.addresses.push((of.address, door));
         tasks.spawn(async move {

@@ -11,11 +11,20 @@ pub enum Actor {
     /// Ring, by a webhook, a code or an answer.
     Ring,
     /// A process that called through an admin socket.
-    Socket {
-        path: Arc<str>,
-        /// The user that it runs as, where the system tells.
-        uid: Option<u32>,
-    },
+    Socket(Caller),
+}
+
+/// A process that calls the admin API, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The path of the socket, or the address.
+    pub socket: Arc<str>,
+    /// The name of the token that it brought to an address: where that is kept.
+    pub token: Option<Arc<str>>,
+    /// The user and group that it runs as, and its process, where the system tells.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub pid: Option<i32>,
 }
 
 impl Actor {
@@ -33,8 +42,11 @@ impl fmt::Display for Actor {
         match self {
             Self::Daemon => f.write_str("the daemon"),
             Self::Ring => f.write_str("Ring"),
-            Self::Socket { path, uid: Some(uid) } => write!(f, "uid {uid} on {path}"),
-            Self::Socket { path, uid: None } => write!(f, "a process on {path}"),
+            Self::Socket(Caller { socket, uid: Some(uid), .. }) => write!(f, "uid {uid} on {socket}"),
+            Self::Socket(Caller { socket, token: Some(token), .. }) => {
+                write!(f, "a process with the token {token} on {socket}")
+            }
+            Self::Socket(Caller { socket, .. }) => write!(f, "a process on {socket}"),
         }
     }
 }

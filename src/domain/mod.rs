@@ -1,6 +1,7 @@
 //! Decides, never acts: no I/O, and time and randomness come in as arguments.
 
 pub mod access_token;
+pub mod act;
 pub mod actor;
 pub mod address;
 pub mod arrival;
@@ -12,6 +13,7 @@ pub mod claim;
 pub mod clock_trust;
 pub mod cloudevent;
 pub mod code;
+mod codes;
 pub mod compaction;
 pub mod confirm;
 pub mod consumer;

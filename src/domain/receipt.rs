@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::codes::codes;
 use super::signature::Fingerprint;
 
 /// Where a webhook came from, and what proved it.
@@ -13,33 +14,6 @@ pub struct Origin {
     pub forwarded_for: Option<IpAddr>,
     /// The key that verified it.
     pub key: Option<Fingerprint>,
-}
-
-macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $code:literal $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant = $code,)+
-        }
-
-        impl $name {
-            /// The name that people see.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)+
-                }
-            }
-
-            /// The one with this code.
-            pub fn of_code(code: u8) -> Option<Self> {
-                match code {
-                    $($code => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
-        }
-    };
 }
 
 codes! {

@@ -27,10 +27,11 @@ pub enum Call {
     Compact,
     Reload,
     Inspect,
+    Audit,
 }
 
 impl Call {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -48,6 +49,7 @@ impl Call {
         Self::Compact,
         Self::Reload,
         Self::Inspect,
+        Self::Audit,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -70,6 +72,7 @@ impl Call {
             Self::Compact => "compact",
             Self::Reload => "reload",
             Self::Inspect => "inspect",
+            Self::Audit => "audit",
         }
     }
 }

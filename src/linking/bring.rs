@@ -65,7 +65,8 @@ impl Linking {
                     continue;
                 }
                 let bid_ = Bid::clone(bid);
-                let claimed = self.store.links().claim(number, bid_, self.clock_skew).await?;
+                let claimed =
+                    self.store.links().by(bid.by.clone()).claim(number, bid_, self.clock_skew).await?;
                 // Its code is still on its way: the account is that of an earlier link. Or its caller asks Ring for the time.
                 if matches!(claimed, Claimed::Not(Ruling::NoMatch | Ruling::Unsure)) {
                     continue;

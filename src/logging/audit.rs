@@ -28,6 +28,7 @@ pub enum What {
     LinkLapsed,
     LinkRevoked,
     AccountForgotten,
+    DeviceMoved,
     LateEventDropped,
     EventDead,
     AccountsImported,
@@ -39,6 +40,9 @@ pub enum What {
     KeysRotated,
     RestoreAccepted,
     BackedUp,
+    Compacted,
+    TokenGiven,
+    CallRefused,
 }
 
 impl What {
@@ -54,6 +58,7 @@ impl What {
             }
             Self::LinkRevoked => "the link was revoked: its user has to add the app in Ring again",
             Self::AccountForgotten => "an account is forgotten",
+            Self::DeviceMoved => "a device has moved to another account",
             Self::LateEventDropped => "a late event of an account that was forgotten is dropped",
             Self::EventDead => "an event is a dead letter",
             Self::AccountsImported => "accounts are imported",
@@ -65,6 +70,9 @@ impl What {
             Self::KeysRotated => "data keys are under the current master key",
             Self::RestoreAccepted => "an older copy of the store is accepted",
             Self::BackedUp => "the store is read for a backup",
+            Self::Compacted => "the store's file is compacted",
+            Self::TokenGiven => "an access token is handed out",
+            Self::CallRefused => "a call is refused: its socket does not allow it",
         }
     }
 }

@@ -58,7 +58,8 @@ pub use self::memory::changes::{Changed, Subscription};
 pub use self::memory::follow::{Followed, Follower};
 pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, ReceiptBounds, Silence};
 pub use self::memory::shared::{Health, Stats};
-pub use self::ports::{Inbox, Links, Outbox, Queues, Receipts};
+pub use self::ports::{Audit, Inbox, Links, Outbox, Queues, Receipts};
+pub use self::read::acts::{ActFilter, ActView};
 pub use self::read::receipts::{Attempt, Cursor, Life, Place, PlaceState, Receipt, Wanted};
 pub use self::rows::code::CodeId;
 pub use self::rows::journal::Which;
@@ -84,6 +85,7 @@ pub struct Store {
     links: Links,
     outbox: Outbox,
     receipts: Receipts,
+    audit: Audit,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -135,6 +137,7 @@ impl Store {
             links: Links(Arc::clone(&handle), Actor::Daemon),
             outbox: Outbox(Arc::clone(&handle)),
             receipts: Receipts(Arc::clone(&handle)),
+            audit: Audit(Arc::clone(&handle)),
             handle,
             writer: Arc::default(),
         }
@@ -163,6 +166,11 @@ impl Store {
     /// For what became of events.
     pub fn receipts(&self) -> &Receipts {
         &self.receipts
+    }
+
+    /// For what callers did.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Waits until everything sent before is durable, and closes the file. Blocks.
@@ -198,7 +206,15 @@ impl Store {
     /// # Errors
     /// When it could not be made durable; what was re-wrapped until then is.
     pub async fn rewrap_keys(&self, after: Option<(u32, u8)>) -> Result<Rewrapped, StoreError> {
-        self.handle.submit(move |txn| keys::rewrap(txn, after, STEP)).await
+        self.rewrap_keys_by(Actor::Daemon, after).await
+    }
+
+    /// The same at somebody's word.
+    ///
+    /// # Errors
+    /// As [`Store::rewrap_keys`].
+    pub async fn rewrap_keys_by(&self, by: Actor, after: Option<(u32, u8)>) -> Result<Rewrapped, StoreError> {
+        self.handle.submit_by(by, move |txn| keys::rewrap(txn, after, STEP)).await
     }
 
     /// Number of data keys by the name of the master key they are under.

@@ -18,6 +18,7 @@ use super::refresh::{Refreshed, Refreshes};
 use super::schedule::{Clock, Schedule};
 use super::unidentified::Unidentified;
 use crate::domain::access_token::Reason;
+use crate::domain::actor::Actor;
 use crate::domain::arrival::{Arrival, Unwelcome, Welcome};
 use crate::domain::code::{Grant, NoRoom};
 use crate::domain::refresh::{LONGEST_NAP, Moment, Overview, Planner, Policy};
@@ -218,9 +219,9 @@ impl TokenService {
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn accept_restored(&self) -> Result<(), StoreError> {
+    pub async fn accept_restored(&self, by: &Actor) -> Result<(), StoreError> {
         let seen = self.context.guard.noted_epoch().await.unwrap_or(0);
-        let epoch = self.context.store.outbox().raise_epoch(seen).await?;
+        let epoch = self.context.store.outbox().raise_epoch(seen, by.clone()).await?;
         let noted = self.context.guard.note(epoch).await;
         noted.map_err(|error| {
             StoreError::Unavailable(format!("{}: {error}", self.context.guard.folder().display()))

@@ -79,6 +79,7 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
     let (written, file) = (dir.join("config.toml"), dir.join("backup"));
     let args = ["--config", written.to_str().unwrap(), "backup", file.to_str().unwrap()];
     assert!(run(&args, b"").status.success());
+    assert!(run(&["--config", written.to_str().unwrap(), "compact"], b"").status.success());
     webhook(&daemon, "2", account, "app_integration_removed");
     call(dir, "DELETE", path, "").await;
     let mut log = log_of(daemon);
@@ -105,6 +106,7 @@ async fn each_change_is_told_once_with_its_account_and_who_caused_it() {
         ("data keys are under the current master key", "", &caller),
         ("an older copy of the store is accepted", "", &caller),
         ("the store is read for a backup", "", &caller),
+        ("the store's file is compacted", "", &caller),
         ("a queue is paused", "", &caller),
         ("a queue goes on after its pause", "", &caller),
         ("a queue is removed", "", &caller),

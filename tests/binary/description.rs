@@ -345,6 +345,10 @@ async fn walk_over_receipts(walk: &mut Walk) {
     }
     walk.heard(404, ask("inspect", &["no-such-event"])).await;
     walk.heard(400, ask("listReceipts", &[]).query("before=x")).await;
+    let page = walk.ok(ask("listActs", &[]).query("limit=3")).await;
+    let older = walk.ok(ask("listActs", &[]).query(&format!("limit=1000&before={}", page["next"]))).await;
+    assert!(older["acts"].as_array().unwrap().len() > 5, "{older}");
+    walk.heard(400, ask("listActs", &[]).query("since=yesterday")).await;
 }
 
 #[tokio::test]

@@ -114,6 +114,7 @@ fn an_event_is_followed_from_its_receipt_to_its_end_also_through_a_kill() {
     }
     daemon.kill();
     let daemon = Running::start(&config);
+    assert!(folder.ok(&["audit", "--account", "a"]).contains("set_user"), "durable before it was answered");
     let found = folder.inspect("r-1");
     let place = Folder::place(&found, "all");
     assert_eq!(

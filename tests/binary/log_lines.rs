@@ -1,10 +1,13 @@
 //! Log lines of the real binary: whose webhook each is about, and text from outside that can't forge, hide or flood them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::support::configuration::{Configuration, OPEN_QUEUE, SOCKET, signature};
 use crate::support::http::{Answer, exchange, request};
-use crate::support::process::Running;
+use crate::support::process::{Running, ringhookd};
+use ringhookd::clock;
 use serde_json::{Value, json};
 
 /// What a line of JSON may be long with two texts of 256 bytes in it, escaped once more.
@@ -180,4 +183,82 @@ fn metric(socket: &Path, name: &str) -> u64 {
     let Answer(text) = exchange(&socket, &request("GET", "/v1/metrics", "", ""));
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim().parse().unwrap()
+}
+
+/// What a start says on standard error that is `journal`, or is not, and how it ends.
+fn ends(config: &Path, journal: bool) -> (Option<i32>, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let found = file.as_file().metadata().unwrap();
+    let mut command = ringhookd(&["serve", "--config", config.to_str().unwrap()]);
+    if journal {
+        command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
+    }
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file.reopen().unwrap()).status();
+    (status.unwrap().code(), std::fs::read_to_string(file.path()).unwrap())
+}
+
+#[test]
+fn a_fatal_error_is_a_line_of_json_where_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = config(dir.path(), "1 MiB", "format = \"json\"");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let text = std::fs::read_to_string(&json).unwrap();
+    for (wrong, code, words) in [
+        (format!("no_such_key = 1\n{text}"), 78, "no_such_key"),
+        (text.replace("127.0.0.1:0", &address), 1, address.as_str()),
+    ] {
+        std::fs::write(&json, wrong).unwrap();
+        let (ended, said) = ends(&json, false);
+        let told = lines(&said);
+        assert_eq!(ended, Some(code), "{said}");
+        let told = told.last().unwrap();
+        assert_eq!((&told["level"], &told["exit_code"]), (&json!("ERROR"), &json!(code)), "{said}");
+        assert!(told["message"].as_str().unwrap().contains(words), "{said}");
+    }
+}
+
+#[test]
+fn the_journal_gets_the_rank_of_a_fatal_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), "1 MiB", "format = \"human\"");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("no_such_key = 1\n{text}")).unwrap();
+    assert!(ends(&config, true).1.starts_with("<3>ringhookd: "));
+    assert!(ends(&config, false).1.starts_with("ringhookd: "));
+}
+
+#[test]
+fn the_environment_says_what_is_written_where_it_says_something() {
+    for (filter, is_told) in [("", false), ("info,ringhookd::intake=debug", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), "1 MiB", "format = \"json\"\nlevel = \"info\"");
+        let daemon = Running::start_with(&config, &[("RUST_LOG", filter)]);
+        assert_eq!(post(&daemon, &event("id-1", "account-1", "button_press", "dev"), ""), 200);
+        let told = lines(&log_of(daemon)).iter().any(|line| line["message"] == "kept");
+        assert_eq!(told, is_told, "{filter:?}");
+    }
+}
+
+#[test]
+fn a_device_that_moves_to_another_account_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Running::start(&config(dir.path(), "1 MiB", "format = \"json\""));
+    let now = clock::now().0;
+    for (n, account) in ["account-1", "account-1", "account-2", "account-2"].iter().enumerate() {
+        let at = now - 60_000 + 1000 * n as u64;
+        let event = json!({
+            "meta": {"request_id": format!("id-{n}"), "account_id": account},
+            "data": {"type": "device_added", "attributes": {"source": "dev", "source_type": "devices", "timestamp": at}},
+        });
+        assert_eq!(post(&daemon, event.to_string().as_bytes(), ""), 200);
+    }
+    let lines = lines(&log_of(daemon));
+    let moved: Vec<&Value> =
+        lines.iter().filter(|line| line["message"] == "a device has moved to another account").collect();
+    assert_eq!(moved.len(), 1, "{lines:?}");
+    assert_eq!(
+        (&moved[0]["account"], &moved[0]["detail"]),
+        (&json!("account-2"), &json!("from account account-1"))
+    );
 }

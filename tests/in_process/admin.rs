@@ -334,7 +334,7 @@ async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
 }
 
 /// Every call with the right that it needs.
-const CALLS: [(&str, &str, &str, &str); 25] = [
+const CALLS: [(&str, &str, &str, &str); 26] = [
     ("status", "GET", "/v1/status", ""),
     ("metrics", "GET", "/v1/metrics", ""),
     ("accounts.read", "GET", "/v1/accounts", ""),
@@ -360,6 +360,7 @@ const CALLS: [(&str, &str, &str, &str); 25] = [
     ("queue.manage", "GET", "/v1/queues", ""),
     ("inspect", "GET", "/v1/inspect/none", ""),
     ("inspect", "GET", "/v1/receipts", ""),
+    ("audit", "GET", "/v1/audit", ""),
 ];
 
 #[tokio::test]

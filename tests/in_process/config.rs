@@ -112,6 +112,7 @@ fn the_example_holds_with_every_comment_taken_away() {
     assert_eq!(plain.quarantine, full.quarantine);
     assert_eq!(plain.unrouted, full.unrouted);
     assert_eq!(plain.receipts, full.receipts);
+    assert_eq!(plain.audit, full.audit);
     assert_eq!(plain.log, full.log);
     assert_eq!(plain.tokens.refresh, full.tokens.refresh);
     assert_eq!(plain.tokens.warn_before, full.tokens.warn_before);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::support::tokens::{TokenHarness, soon};
 use crate::support::*;
 use ringhookd::domain::access_token::Reason;
+use ringhookd::domain::actor::Actor;
 use ringhookd::domain::arrival::{Arrival, Unwelcome, Welcome};
 use ringhookd::domain::heard::Heard;
 use ringhookd::domain::released::Released;
@@ -211,7 +212,7 @@ async fn an_older_copy_of_the_store_burns_nothing_until_told_to() {
     assert_eq!(harness.tokens().welcome(unknown).await, Err(Unwelcome::Guarded));
     assert_eq!(harness.ring.exchanges().len(), before, "nothing was sent");
 
-    harness.tokens().accept_restored().await.unwrap();
+    harness.tokens().accept_restored(&Actor::Daemon).await.unwrap();
     harness.import("b").await;
     harness.lend("b").await.unwrap();
     harness.close().await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use ringhookd::clock;
+use ringhookd::domain::actor::Actor;
 use ringhookd::domain::heard::{Heard, Objection};
 use ringhookd::domain::refresh::{End, Notice};
 use ringhookd::domain::routing::{Filter, TypePattern};
@@ -239,7 +240,7 @@ async fn records_come_in_pages_and_epochs_grow_over_restarts() {
     assert_eq!(store_.outbox().epoch().await.unwrap(), before);
     let intent = begin(&store_, numbers[0], Which::Current).await.unwrap();
     assert_eq!((intent.fence, store_.outbox().epoch().await.unwrap()), (before + 1, before + 1));
-    assert_eq!(store_.outbox().raise_epoch(before + 100).await.unwrap(), before + 101);
+    assert_eq!(store_.outbox().raise_epoch(before + 100, Actor::Daemon).await.unwrap(), before + 101);
 }
 
 #[tokio::test]

@@ -83,6 +83,7 @@ pub(crate) fn options(queues: Vec<QueueSpec>) -> Options {
         quarantined: bounds,
         silence: Silence::new(Expected::Learned, Expected::Learned),
         receipts: ReceiptBounds { max_age: 24 * HOUR, max_bytes: MIB },
+        audit: ReceiptBounds { max_age: 24 * HOUR, max_bytes: MIB },
         queues,
     }
 }

@@ -8,6 +8,7 @@ use super::index::Accounts;
 use super::options::QueueSpec;
 use super::recent::Recent;
 use super::seen::SeenIndex;
+use crate::domain::act::Kind;
 use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::store::rows::aside::AsideKey;
@@ -94,6 +95,14 @@ pub(crate) struct Receipts {
     pub erased_to: u64,
 }
 
+/// The rows of acts.
+#[derive(Debug, Default)]
+pub(crate) struct Acts {
+    pub next: u64,
+    /// By kind.
+    pub bytes: [u64; Kind::ALL.len()],
+}
+
 /// The writer's memory.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -119,6 +128,7 @@ pub(crate) struct Core {
     pub letters: [Total; 3],
     pub parked_bytes: u64,
     pub receipts: Receipts,
+    pub acts: Acts,
     /// Where the search for chunks worth cleaning goes on.
     pub clean_from: u64,
     /// Fingerprint of a device to its account: so that most events cost no look-up and no write on disk.
@@ -179,6 +189,7 @@ impl Core {
             letters: [Total::default(); 3],
             parked_bytes: 0,
             receipts: Receipts::default(),
+            acts: Acts::default(),
             clean_from: 0,
             devices: Recent::new(DEVICES_AT_HAND),
             tombstones_cleaned_at: Millis(0),

@@ -16,6 +16,7 @@ use crate::store::kv::db::Db;
 use crate::store::kv::error::Fault;
 use crate::store::kv::view::{ReadTable, View};
 use crate::store::rows::account::AccountRow;
+use crate::store::rows::act::ActRow;
 use crate::store::rows::aside::{Aside, HELD, PARKED};
 use crate::store::rows::attempts::Attempts;
 use crate::store::rows::chunk::Chunk;
@@ -54,6 +55,7 @@ pub(crate) fn read(db: &Db, configured: &[QueueSpec]) -> Result<Loaded, Fault> {
     load_log(&read, &mut loaded)?;
     load_attempts(&read, &mut loaded.queues)?;
     load_receipts(&read, &mut loaded.core)?;
+    load_acts(&read, &mut loaded.core)?;
     let forgotten = forgotten(&loaded);
     loaded.core.forgotten.extend(forgotten);
     Ok(loaded)
@@ -319,6 +321,17 @@ fn load_receipts(read: &View, core: &mut Core) -> Result<(), Fault> {
         receipts.bytes += found.bytes().len() as u64;
     }
     Erasing(receipts.erasing) = read.row(Erasing::NAME)?.unwrap_or_default();
+    Ok(())
+}
+
+fn load_acts(read: &View, core: &mut Core) -> Result<(), Fault> {
+    for found in read.table::<ActRow>()?.range(..)? {
+        let found = found?;
+        let (kind, number) = found.key()?;
+        let bytes = usize::from(kind).checked_sub(1).and_then(|kind| core.acts.bytes.get_mut(kind));
+        *bytes.ok_or(Table::Audit.damaged())? += found.bytes().len() as u64;
+        core.acts.next = core.acts.next.max(number.saturating_add(1));
+    }
     Ok(())
 }
 

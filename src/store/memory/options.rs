@@ -39,7 +39,7 @@ impl Silence {
     }
 }
 
-/// Bounds of what is noted of events; with no bytes nothing is.
+/// Bounds of what is noted of events, or of acts; with no bytes nothing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiptBounds {
     pub max_age: Duration,
@@ -79,5 +79,7 @@ pub struct Options {
     pub quarantined: Bounds,
     pub silence: Silence,
     pub receipts: ReceiptBounds,
+    /// Of what callers did; each kind of acts has a share.
+    pub audit: ReceiptBounds,
     pub queues: Vec<QueueSpec>,
 }

@@ -82,6 +82,7 @@ pub struct Stats {
     pub file_bytes: AtomicU64,
     pub aside_bytes: AtomicU64,
     pub receipt_bytes: AtomicU64,
+    pub act_bytes: AtomicU64,
     pub held_events: AtomicU64,
     pub dead_events: AtomicU64,
     pub unrouted_events: AtomicU64,
@@ -142,6 +143,7 @@ impl Stats {
             get(&self.log_bytes),
             get(&self.aside_bytes),
             get(&self.receipt_bytes),
+            get(&self.act_bytes),
             get(&self.ids) * ID_BYTES,
             accounts * ACCOUNT_BYTES,
         ];

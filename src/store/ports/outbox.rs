@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::act::Act;
+use crate::domain::actor::Actor;
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::confirm::Progress;
 use crate::domain::heard::Heard;
@@ -11,13 +13,14 @@ use crate::domain::tokens::Granted;
 use crate::store::StoreError;
 use crate::store::memory::load;
 use crate::store::memory::shared::Shared;
+use crate::store::rows::act::Whom;
 use crate::store::rows::code::CodeId;
 use crate::store::rows::journal::Which;
 use crate::store::txn::claims::Claim;
 use crate::store::txn::codes::{Exchanged, KeptCode, WaitingCode};
 use crate::store::txn::journal::{NoRefresh, RefreshIntent};
 use crate::store::txn::transaction::Txn;
-use crate::store::txn::{claims, codes, journal, refresh};
+use crate::store::txn::{acts, claims, codes, journal, refresh};
 use crate::store::writer::handle::Handle;
 
 /// Where what is sent to Ring is noted first.
@@ -77,16 +80,17 @@ impl Outbox {
         self.0.read(|shared: &Shared| load::epoch(&shared.view()?)).await
     }
 
-    /// Raises the epoch above `seen`. Returns it.
+    /// Raises the epoch above `seen`, at `by`'s word that the store may be used though it is an older copy. Returns it.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub async fn raise_epoch(&self, seen: u64) -> Result<u64, StoreError> {
+    pub async fn raise_epoch(&self, seen: u64, by: Actor) -> Result<u64, StoreError> {
         let raise = move |txn: &mut Txn<'_>| {
             txn.core.epoch = txn.core.epoch.max(seen);
+            acts::note(txn, Act::AcceptRestored, Whom::default(), None)?;
             journal::raise_epoch(txn)
         };
-        self.0.submit(raise).await
+        self.0.submit_by(by, raise).await
     }
 
     // ── authorization codes ──

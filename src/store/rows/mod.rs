@@ -1,6 +1,7 @@
 //! How records lie on disk.
 
 pub(crate) mod account;
+pub(crate) mod act;
 pub(crate) mod aside;
 pub(crate) mod attempts;
 pub(crate) mod chunk;

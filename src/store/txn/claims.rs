@@ -9,7 +9,8 @@ use std::mem::{replace, take};
 use std::time::Duration;
 
 use super::transaction::Txn;
-use super::{accounts, claim_rows, links};
+use super::{accounts, acts, claim_rows, links};
+use crate::domain::act::Act;
 use crate::domain::claim::{Bid, Ruling};
 use crate::domain::confirm::{Progress, Step};
 use crate::domain::ids::{AccountId, UserId};
@@ -185,7 +186,10 @@ pub(crate) fn claim(txn: &mut Txn<'_>, number: u32, bid: &Bid, skew: Duration) -
     Ok(match effects.answer {
         Answer::Not(ruling) => Claimed::Not(ruling),
         Answer::Old => Claimed::Not(Ruling::NoMatch),
-        Answer::Done => Claimed::Taken { released },
+        Answer::Done => {
+            acts::note(txn, Act::Claim, acts::whom(txn, number), None)?;
+            Claimed::Taken { released }
+        }
     })
 }
 

@@ -7,6 +7,7 @@ use super::transaction::Txn;
 use crate::domain::ids::DeviceId;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
+use crate::logging::audit::{Entry, What};
 use crate::store::kv::error::Fault;
 use crate::store::memory::core::DeviceHint;
 use crate::store::memory::index::{self, NO_ACCOUNT};
@@ -67,8 +68,30 @@ pub(crate) fn note_device(
                 write_device(txn, &key, row)
             }
         }
-        _ => write_device(txn, &key, DeviceRow { account, since: at }),
+        _ => {
+            note_move(txn, written, account)?;
+            write_device(txn, &key, DeviceRow { account, since: at })
+        }
     }
+}
+
+/// Tells the log of a device that is another account's than before.
+fn note_move(txn: &mut Txn<'_>, before: Option<DeviceRow>, account: u32) -> Result<(), Fault> {
+    let Some(former) = before.map(|row| row.account).filter(|&of| of != account && of != NO_ACCOUNT) else {
+        return Ok(());
+    };
+    txn.note(What::DeviceMoved, |txn, entry| {
+        let id = |txn: &mut Txn<'_>, number| {
+            Ok::<_, Fault>(accounts::read_account(txn, number)?.and_then(|row| row.id))
+        };
+        let user = |txn: &Txn<'_>, number| {
+            txn.core.accounts.get(number).and_then(|slot| accounts::user_name(txn, slot.user))
+        };
+        let from =
+            id(txn, former)?.map_or_else(|| "a forgotten account".to_owned(), |id| format!("account {id}"));
+        let (account, of, former) = (id(txn, account)?, user(txn, account), user(txn, former));
+        Ok(Entry { account, user: of, former, detail: Some(format!("from {from}")), ..entry })
+    })
 }
 
 /// The row with what memory knows beyond it.
@@ -93,6 +116,7 @@ pub(crate) fn add_device(
     let since = at.unwrap_or_default();
     let row = read_device(txn, &key)?;
     if newest(txn, &key, row).is_none_or(|row| row.since < since) {
+        note_move(txn, row, account)?;
         return write_device(txn, &key, DeviceRow { account, since });
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! An account is forgotten: its keys at once, its events step by step.
 
 use super::transaction::{Left, Txn};
-use super::{accounts, chunks, held, letters, links, off_queue, receipts, routing, tombstones};
+use super::{accounts, acts, chunks, held, letters, links, off_queue, receipts, routing, tombstones};
+use crate::domain::act::Act;
 use crate::domain::deletion::Deletion;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, QueueName, UserId};
@@ -13,6 +14,7 @@ use crate::store::memory::core::Leaving;
 use crate::store::memory::index::{NO_ACCOUNT, hash};
 use crate::store::memory::options::QueueSpec;
 use crate::store::rows::account::OURS;
+use crate::store::rows::act::Whom;
 use crate::store::rows::aside::Aside;
 use crate::store::rows::small::{AccountNumber, WrappedKey};
 use crate::store::rows::token::TokenRow;
@@ -28,6 +30,8 @@ pub(crate) fn forget(
     let Some(number) = txn.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
     let owners = accounts::read_account(txn, number)?.map(|row| row.tenure.owners()).unwrap_or_default();
     let tokens = txn.tables.get::<TokenRow>(number)?.is_some();
+    // Who had it is not kept.
+    acts::note(txn, Act::ForgetAccount, Whom { account: number, ..Whom::default() }, None)?;
     links::on_link(txn, number, link::Event::Forget)?;
     txn.tables.remove::<WrappedKey>((number, Purpose::Events as u8))?;
     txn.core.drop_key(number);

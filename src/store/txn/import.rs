@@ -4,12 +4,14 @@ use std::mem;
 use std::mem::take;
 
 use super::transaction::Txn;
-use super::{accounts, links, tokens};
+use super::{accounts, acts, links, tokens};
+use crate::domain::act::Act;
 use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::Event;
 use crate::domain::refresh::Proof;
 use crate::store::command::{AccountRefusal, Bound, Import};
 use crate::store::kv::error::Fault;
+use crate::store::rows::act::Whom;
 
 /// Gives an account its user and tokens.
 pub(crate) fn import(txn: &mut Txn<'_>, import: &Import) -> Result<Result<Bound, AccountRefusal>, Fault> {
@@ -24,6 +26,7 @@ pub(crate) fn import(txn: &mut Txn<'_>, import: &Import) -> Result<Result<Bound,
         Some(number) => number,
         None => links::add_unclaimed(txn, &import.account)?,
     };
+    let former = acts::whom(txn, number).user;
     // The user first: what tokens begin is not to be told to whoever had the account before.
     let before = take(&mut txn.released);
     if let Some(user) = &import.user {
@@ -34,6 +37,7 @@ pub(crate) fn import(txn: &mut Txn<'_>, import: &Import) -> Result<Result<Bound,
     {
         links::on_link(txn, number, Event::PutIn)?;
     }
+    note(txn, Act::ImportAccount, number, former)?;
     Ok(Ok(Bound { created: known.is_none(), released: mem::replace(&mut txn.released, before) }))
 }
 
@@ -48,9 +52,17 @@ pub(crate) fn set_user(
     if let Some(other) = other_user(txn, number, user).filter(|_| !replace) {
         return Ok(Err(AccountRefusal::OtherUser(other)));
     }
-    let before = take(&mut txn.released);
+    let (before, former) = (take(&mut txn.released), acts::whom(txn, number).user);
     give(txn, number, user)?;
+    note(txn, Act::SetUser, number, former)?;
     Ok(Ok(Bound { created: false, released: mem::replace(&mut txn.released, before) }))
+}
+
+/// Notes the act, with who had the account before where that was another.
+fn note(txn: &mut Txn<'_>, act: Act, number: u32, former: u32) -> Result<(), Fault> {
+    let whom = acts::whom(txn, number);
+    let former = if former == whom.user { 0 } else { former };
+    acts::note(txn, act, Whom { former, ..whom }, None)
 }
 
 fn other_user(txn: &Txn<'_>, number: u32, user: &UserId) -> Option<UserId> {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use super::acts;
 use super::transaction::Txn;
+use crate::domain::act::Act;
 use crate::domain::event::Event;
 use crate::failpoint;
 use crate::store::command::Rewrapped;
 use crate::store::kv::error::Fault;
 use crate::store::memory::shared::bump;
+use crate::store::rows::act::Whom;
 use crate::store::rows::event::decode_event;
 use crate::store::rows::facts::Fact;
 use crate::store::rows::row::{Damaged, Table};
@@ -107,6 +110,10 @@ pub(crate) fn rewrap(txn: &mut Txn<'_>, after: Option<(u32, u8)>, limit: usize) 
     }
     if out.next.is_none() {
         rewrap_canary(txn)?;
+    }
+    if out.next.is_none() || out.changed > 0 {
+        let detail = format!("{} re-wrapped in this step", out.changed);
+        acts::note(txn, Act::RotateKeys, Whom::default(), Some(&detail))?;
     }
     Ok(out)
 }

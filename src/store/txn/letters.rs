@@ -4,7 +4,8 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::RangeBounds;
 
 use super::transaction::Txn;
-use super::{accounts, chunks, devices, keys, off_queue, receipts, routing};
+use super::{accounts, acts, chunks, devices, keys, off_queue, receipts, routing};
+use crate::domain::act::Act;
 use crate::domain::cloudevent::Mark;
 use crate::domain::event::Event;
 use crate::domain::ids::QueueName;
@@ -15,6 +16,7 @@ use crate::store::kv::error::Fault;
 use crate::store::kv::found::Range;
 use crate::store::memory::index::{NO_ACCOUNT, NO_USER};
 use crate::store::rows::account::AccountRow;
+use crate::store::rows::act::Whom;
 use crate::store::rows::aside::{Aside, AsideKey};
 
 /// What shall happen to letters.
@@ -95,6 +97,13 @@ pub(crate) fn letters_step(
             LetterAction::Replay => replay(txn, key, id)?,
         };
         if done { out.done += 1 } else { out.refused += 1 }
+    }
+    if out.done > 0 {
+        let act = match action {
+            LetterAction::Replay => Act::ReplayLetters,
+            LetterAction::Drop => Act::DropLetters,
+        };
+        acts::note(txn, act, Whom::default(), Some(&format!("{} letters in this step", out.done)))?;
     }
     Ok(out)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod accounts;
+pub(crate) mod acts;
 pub(crate) mod chunks;
 pub(crate) mod claim_rows;
 pub(crate) mod claims;

@@ -1,9 +1,12 @@
 //! Pauses of queues: one small fact, so that they outlive the daemon.
 
+use super::acts;
 use super::transaction::{Staged, Txn};
+use crate::domain::act::Act;
 use crate::domain::ids::QueueName;
 use crate::store::command::PauseChange;
 use crate::store::kv::error::Fault;
+use crate::store::rows::act::Whom;
 use crate::store::rows::facts::Paused;
 
 /// Pauses a queue, or ends its pause; nothing when there is no such queue.
@@ -27,6 +30,8 @@ pub(crate) fn set_paused(
     };
     txn.tables.put(Paused::NAME, &row)?;
     txn.staged.push(Staged::Paused { queue, since });
+    let act = if pause { Act::PauseQueue } else { Act::ResumeQueue };
+    acts::note(txn, act, Whom::default(), Some(&format!("queue {name}")))?;
     Ok(Some(PauseChange { since, changed: true }))
 }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
-use super::{accounts, chunks, forget, freshness, held, ids, off_queue, pause, receipts, settle, tombstones};
+use super::{
+    accounts, acts, chunks, forget, freshness, held, ids, off_queue, pause, receipts, settle, tombstones,
+};
+use crate::domain::act::Act;
 use crate::domain::ids::QueueName;
 use crate::domain::receipt::Ending;
 use crate::domain::time::Millis;
@@ -13,6 +16,7 @@ use crate::store::command::{Class, Outcome};
 use crate::store::kv::error::Fault;
 use crate::store::memory::core::{ChunkState, Leaving};
 use crate::store::memory::index::seconds;
+use crate::store::rows::act::Whom;
 use crate::store::rows::aside::{Aside, PARKED};
 use crate::store::rows::attempts::Attempts;
 use crate::store::rows::chunk::Chunk;
@@ -43,7 +47,7 @@ pub(crate) fn maintain(txn: &mut Txn<'_>, may_expire: bool) -> Result<bool, Faul
     }
     let mut more = receipts::erase(txn)? | clean(txn)?;
     if may_expire {
-        more |= receipts::expire(txn)?;
+        more |= receipts::expire(txn)? | acts::expire(txn)?;
         tombstones::expire(txn)?;
         more |= expire_ids(txn)?;
         more |= expire_waiting(txn)?;
@@ -233,6 +237,7 @@ pub(crate) fn remove_queue(txn: &mut Txn<'_>, name: &QueueName, limit: usize) ->
         pause::forget(txn, queue)?;
         txn.tables.clear::<Attempts>((queue, 0)..=(queue, u64::MAX))?;
         txn.staged.push(Staged::Forget { queue });
+        acts::note(txn, Act::RemoveQueue, Whom::default(), Some(&format!("queue {name}")))?;
     }
     Ok(Some(left))
 }

@@ -478,6 +478,7 @@ impl Writer {
         set(&stats.log_bytes, core.log_bytes);
         set(&stats.aside_bytes, core.aside_bytes());
         set(&stats.receipt_bytes, core.receipts.bytes);
+        set(&stats.act_bytes, core.acts.bytes.iter().sum());
         set(&stats.held_events, core.held.len() as u64);
         let letters = |class: Class| core.letters[usize::from(class as u8 - Class::Dead as u8)].events;
         set(&stats.dead_events, letters(Class::Dead));

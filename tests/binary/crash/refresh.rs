@@ -202,6 +202,7 @@ fn options() -> Options {
         quarantined: bounds,
         silence: Silence::new(Expected::Never, Expected::Never),
         receipts: ReceiptBounds { max_age: PATIENCE, max_bytes: 1 << 20 },
+        audit: ReceiptBounds { max_age: PATIENCE, max_bytes: 1 << 20 },
         queues: Vec::new(),
     }
 }

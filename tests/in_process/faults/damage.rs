@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use ringhookd::store::{Health, LOG_BYTES as LOG, Store, StoreError};
+use redb::ReadableTable;
+use ringhookd::domain::actor::{Actor, Caller};
+use ringhookd::store::{ActFilter, Health, LOG_BYTES as LOG, Scope, Store, StoreError, Wanted};
 use ringhookd::vault::Vault;
 
 use crate::faults::harness::{StoreHarness, base, harness_options, verify_open};
@@ -325,11 +327,65 @@ fn place((account, purpose): (u32, u8)) -> Vec<u8> {
 
 fn key_of(keys: &Keys<'_>, account: u32) -> Vec<u8> {
     let place = place((account, EVENTS));
-    redb::ReadableTable::get(keys, place.as_slice()).unwrap().unwrap().value().to_vec()
+    keys.get(place.as_slice()).unwrap().unwrap().value().to_vec()
 }
 
 fn put_key(keys: &mut Keys<'_>, at: (u32, u8), key: &[u8]) {
     keys.insert(place(at).as_slice(), key).unwrap();
+}
+
+/// They are no promise: what is damaged of them is passed over, and events go on.
+#[test]
+fn damaged_receipts_and_acts_hold_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let store = crate::support::store(&folder, vec![crate::support::spec("all")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let by =
+        Actor::Socket(Caller { socket: "a.sock".into(), token: None, uid: Some(1), gid: None, pid: None });
+    let account = crate::support::account("a");
+    runtime.block_on(async {
+        crate::support::link(&store, "a", "ann").await;
+        for user in ["bob", "ann"] {
+            let user = crate::support::user(user);
+            store.links().by(by.clone()).set_user(account.clone(), user, true).await.unwrap().unwrap();
+        }
+        for id in ["1", "2"] {
+            store.inbox().accept(crate::support::event(id, "a")).await.unwrap();
+        }
+    });
+    store.close();
+    drop(store);
+    in_redb(&folder.join("store.redb"), |txn| {
+        for name in ["receipts", "audit"] {
+            let mut table = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(name)).unwrap();
+            let first =
+                table.first().unwrap().map(|(key, value)| (key.value().to_vec(), value.value().to_vec()));
+            let (key, mut value) = first.unwrap();
+            *value.last_mut().unwrap() ^= 1;
+            table.insert(key.as_slice(), value.as_slice()).unwrap();
+        }
+    });
+    let options = crate::support::options(vec![crate::support::spec("all")]);
+    let store = crate::support::open(&folder, options).unwrap();
+    runtime.block_on(async {
+        store.inbox().accept(crate::support::event("3", "a")).await.unwrap();
+        let life = async |id: &str| {
+            store.receipts().life(Wanted::Key(id.into()), Scope::default()).await.unwrap().is_some()
+        };
+        assert_eq!((life("1").await, life("2").await, life("3").await), (false, true, true));
+        let (acts, _) = store.audit().newest(ActFilter::default(), None, 10).await.unwrap();
+        assert_eq!(acts.len(), 1);
+        assert!(store.stats().damaged.load(Ordering::Relaxed) >= 4);
+        assert_eq!(crate::support::drain(&store, "all", 10).await.len(), 3, "events go on");
+        store.links().forget(account).await.unwrap().unwrap();
+        assert!(!life("2").await);
+    });
+    assert_eq!(
+        store.stats().receipt_bytes.load(Ordering::Relaxed),
+        0,
+        "the damaged one goes with the others"
+    );
 }
 
 /// In the file of a store that is closed.
