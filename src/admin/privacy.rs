@@ -44,6 +44,11 @@ fn bounds(options: &Options) -> Bounds {
         max_bytes: bounds.max_bytes,
         max_events: Some(bounds.max_events).filter(|most| *most < u64::MAX),
     };
+    let noted = |bounds: &store::ReceiptBounds| Bound {
+        max_age: bounds.max_age,
+        max_bytes: bounds.max_bytes,
+        max_events: None,
+    };
     let held = &options.held;
     Bounds {
         held: Bound { max_age: held.max_age, max_bytes: held.max_bytes, max_events: Some(held.max_events) },
@@ -51,11 +56,8 @@ fn bounds(options: &Options) -> Bounds {
         dead: bound(&options.dead),
         unrouted: bound(&options.unrouted),
         quarantined: bound(&options.quarantined),
-        receipts: Bound {
-            max_age: options.receipts.max_age,
-            max_bytes: options.receipts.max_bytes,
-            max_events: None,
-        },
+        receipts: noted(&options.receipts),
+        audit: noted(&options.audit),
         seen_for: options.seen_for,
         max_ids: options.max_ids,
         max_bytes: options.max_bytes,

@@ -54,10 +54,12 @@ impl Consumer {
         Self(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// The first line on standard error.
+    /// The first line on standard error. The others are read too, because a consumer whose standard error is closed ends at the next one.
     fn complaint(&mut self) -> String {
+        let mut lines = BufReader::new(self.0.stderr.take().unwrap());
         let mut line = String::new();
-        BufReader::new(self.0.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        lines.read_line(&mut line).unwrap();
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         line
     }
 }

@@ -35,6 +35,7 @@ pub struct Bounds {
     pub unrouted: Bound,
     pub quarantined: Bound,
     pub receipts: Bound,
+    pub audit: Bound,
     pub seen_for: Duration,
     pub max_ids: u64,
     /// Of all kinds together.

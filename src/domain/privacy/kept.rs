@@ -213,7 +213,7 @@ fn identity(facts: &Facts) -> Vec<Element> {
     )
     .kept("as long as the store")
     .deleted(&format!("only with the store, which lies in `{}`", facts.store.folder));
-    vec![account, users, devices, freshness, tombstones, names, receipts(facts), acts()]
+    vec![account, users, devices, freshness, tombstones, names, receipts(facts), acts(facts)]
 }
 
 fn receipts(facts: &Facts) -> Element {
@@ -232,15 +232,19 @@ fn receipts(facts: &Facts) -> Element {
     .deleted(&format!("by age and size; {BY_FORGET} has those of the account erased step by step"))
 }
 
-fn acts() -> Element {
+fn acts(facts: &Facts) -> Element {
     element(
         "Acts of callers of the admin API",
-        "who asked for what, through which socket, with the account that it was about",
+        "who changed what, and who was handed an access token, through which socket, with the numbers of the account and of the users who have and had it",
         &["audit"],
-        "access and changes can be told afterwards",
+        "access and changes can be told afterwards (`ringhookd audit`)",
     )
-    .kept("no act is written into the store by this version; the log has them")
-    .deleted("there is none")
+    .kept(if facts.bounds.audit.max_bytes == 0 {
+        "not at all (`[audit] max_bytes` is 0)".to_owned()
+    } else {
+        within(&facts.bounds.audit, "[audit]")
+    })
+    .deleted(&format!("by age and size; {BY_FORGET} leaves that an account was forgotten, and nothing that names it or who had it"))
 }
 
 fn secrets(facts: &Facts) -> Vec<Element> {

@@ -53,6 +53,7 @@ pub(crate) fn facts() -> Facts {
             unrouted: bound(3, 23),
             quarantined: Bound { max_events: Some(31), ..bound(5, 41) },
             receipts: bound(23, 47),
+            audit: bound(401, 53),
             seen_for: Duration::from_hours(91),
             max_ids: 123_457,
             max_bytes: 43 << 30,
@@ -110,6 +111,10 @@ fn each_number_stands_in_its_element() {
         ),
         ("### Remembered request ids", "91 h (`[seen] retention`), and at most 123457 ids"),
         ("### Receipts of events", "at most 23 days (`[receipts] max_age`), and at most 47.0 MiB"),
+        (
+            "### Acts of callers of the admin API",
+            "at most 401 days (`[audit] max_age`), and at most 53.0 MiB",
+        ),
         ("### Tombstones of forgotten accounts", "Kept: 76 h."),
         ("### OAuth tokens", "30 days"),
         ("### Claims", "15 min after the claim"),
