@@ -141,7 +141,7 @@ impl SecretSource {
         }
     }
 
-    /// The bytes of a file that is no secret, whatever its mode; at most [`MAX_OPEN_BYTES`] of them.
+    /// The bytes of a file that is no secret, whatever its mode; at most 1 MiB of them.
     ///
     /// # Errors
     /// [`SecretError`].
