@@ -4,6 +4,7 @@ use crate::config::{Config, Secrets};
 use crate::domain::doctor::{Finding, shape};
 use crate::domain::signature::{Keys, Signature, sign};
 use crate::domain::status::KeyProof;
+use crate::domain::units::count;
 
 const CREDENTIALS: &str = "credentials";
 const SIGNATURE: &str = "signature";
@@ -32,8 +33,10 @@ pub(super) fn credentials(config: &Config, secrets: &Secrets) -> Vec<Finding> {
         ),
     }
     if found.is_empty() {
-        let words =
-            format!("client id, client secret and {} HMAC key(s) have the shape that Ring gives", keys.len());
+        let words = format!(
+            "client id, client secret and {} have the shape that Ring gives",
+            count(keys.len() as u64, "HMAC key")
+        );
         found.push(Finding::well(CREDENTIALS, words));
     }
     found
@@ -63,7 +66,10 @@ fn signature_of(keys: &[&[u8]], expected: &str, running: Option<&[KeyProof]>) ->
         return vec![Finding::failed(SIGNATURE, words).so("this program is broken: install it anew")];
     }
     let ours: Vec<String> = Keys::new(keys.iter().copied()).fingerprints().map(ToString::to_string).collect();
-    let well = format!("each of {} HMAC key(s) verifies what it has signed, and nothing else", ours.len());
+    let well = format!(
+        "{}: what each has signed is verified, and nothing else",
+        count(ours.len() as u64, "HMAC key")
+    );
     let mut found = vec![Finding::well(SIGNATURE, well)];
     if let Some(running) = running {
         let same = ours.len() == running.len() && running.iter().all(|key| ours.contains(&key.fingerprint));

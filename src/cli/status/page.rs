@@ -65,7 +65,7 @@ fn facts(status: &Status, now: Millis) -> Vec<Vec<String>> {
     }
     if let Some(posts) = &status.unmatched_posts {
         let at = ago(Some(posts.last_at), now);
-        add("unknown paths", format!("{} POSTs, the last {at} to {}", posts.count, posts.last_path));
+        add("unknown paths", format!("{}, the last {at} to {}", count(posts.count, "POST"), posts.last_path));
     }
     add("tokens", tokens(status));
     let kept = &status.kept;
