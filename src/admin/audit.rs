@@ -1,4 +1,4 @@
-//! What callers did: noted where it is no commit of its own, and listed. A restricted session sees acts on its own accounts alone.
+//! Acts of callers are noted where they are no commit of their own, and listed. A restricted session sees acts on its own accounts alone.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What became of one event, and which requests came last. A restricted session sees the events of its own accounts and users, and no
+//! The life of one event, and the requests that came last. A restricted session sees the events of its own accounts and users, and no
 //! request that left no event.
 
 use serde_json::{Value, json};

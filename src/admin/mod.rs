@@ -286,7 +286,7 @@ impl Admin {
     }
 }
 
-/// What every request has to pass, on whatever socket; none is left of one for the page, which holds nothing secret and asks for the
+/// Checks that every request has to pass, on whatever socket; none is left of one for the page, which holds nothing secret and asks for the
 /// token itself.
 fn let_in(
     session: &Session,

@@ -105,7 +105,7 @@ fn way(kind: &QueueKind) -> Way {
     }
 }
 
-/// What the start of the daemon sets.
+/// Facts that the start of the daemon sets.
 pub fn fixed(config: &Config) -> Fixed {
     let sockets = config.sockets.iter().map(|socket| ReaderFacts {
         place: Place::Socket {

@@ -13,7 +13,7 @@ use crate::domain::actor::Actor;
 use crate::domain::rights::Call;
 use crate::domain::status::Reloaded;
 
-/// What the new file has done, or its problems.
+/// The effects of the new file, or its problems.
 type Outcome = Result<Reloaded, String>;
 
 type Reading = Pin<Box<dyn Future<Output = Outcome> + Send>>;

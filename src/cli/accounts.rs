@@ -13,7 +13,7 @@ use super::progress::Progress;
 use crate::domain::deletion::Deletion;
 use crate::domain::released::Released;
 
-/// What a forget can't reach.
+/// Copies that a forget can't reach.
 const LEFT: &str = "Backups made before have it, sealed, until you delete them: note when the last one goes. So does the present store's \
                     file, under a master key that `ringhookd keys rotate` replaces. For 76 hours a hash of the id is kept, so that a late \
                     event reaches nobody.";

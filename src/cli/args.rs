@@ -99,7 +99,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "URL", value_parser = whole_url)]
         url: Option<Uri>,
     },
-    /// What the running daemon keeps of a user, why, sealed how, how long, who can read it, and how it is deleted.
+    /// Tell what the running daemon keeps of a user, why, sealed how, how long, who can read it, and how it is deleted.
     ///
     /// A sheet in Markdown, made from the configuration that the daemon runs with, to answer a questionnaire on data protection
     /// (docs/CERTIFY.md). No secret and no id of a user stands in it. The call needs a socket with the right `status` that sees all accounts.
@@ -137,7 +137,7 @@ pub(super) enum Command {
     /// Living rows are copied into a new file, which takes the place of the old one between two commits; the disk needs room for both. `status`
     /// says how much of the file is free.
     Compact,
-    /// What became of an event: when it came and from where, which key verified it, its queues, attempts, and who has it now.
+    /// Tell what became of an event: when it came and from where, which key verified it, its queues, attempts, and who has it now.
     ///
     /// ID is the event's id (Ring's meta.request_id), its sequence, or the id of a dead letter. Without one, the latest requests of the
     /// public listener, the newest first, refused ones too: those are in memory and gone with the daemon, of accepted ones a receipt is
@@ -149,7 +149,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id", value_parser = clap::value_parser!(u16).range(1..=500))]
         recent: u16,
     },
-    /// What callers of the admin API did to whom: each change, each access token, and what was refused for want of a right.
+    /// List what callers of the admin API did to whom: each change, each access token, and what was refused for want of a right.
     ///
     /// The newest first, with the socket, the process and the user that it runs as. Accounts that were forgotten since are not named.
     Audit {

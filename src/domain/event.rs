@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cloudevent::{Mark, Marks, Outgoing, attributes, headers, render};
 use super::ids::{AccountId, DeviceId, UserId};
@@ -66,14 +66,7 @@ impl Event {
             "state": state,
             "lapses_at": lapses_at.map(Millis::rfc3339),
         });
-        Self {
-            kind: format!("{OWN_KINDS}{state}"),
-            account: Some(account),
-            user,
-            time: Some(now),
-            marks: Marks::from_iter([Mark::Own]),
-            ..Self::unread(key, body.to_string().into(), now)
-        }
+        Self { account: Some(account), user, ..Self::own(key, format!("{OWN_KINDS}{state}"), &body, now) }
     }
 
     /// One of our own: everything that was kept of `account` was destroyed. `user` has or had it.
@@ -83,14 +76,12 @@ impl Event {
             "user": user.as_ref().map(UserId::as_str),
             "forgotten_at": now.rfc3339(),
         });
-        Self {
-            kind: FORGOTTEN.to_owned(),
-            account: Some(account),
-            user,
-            time: Some(now),
-            marks: Marks::from_iter([Mark::Own]),
-            ..Self::unread(key, body.to_string().into(), now)
-        }
+        Self { account: Some(account), user, ..Self::own(key, FORGOTTEN.to_owned(), &body, now) }
+    }
+
+    fn own(key: String, kind: String, body: &Value, now: Millis) -> Self {
+        let marks = Marks::from_iter([Mark::Own]);
+        Self { kind, time: Some(now), marks, ..Self::unread(key, body.to_string().into(), now) }
     }
 
     /// The parts that filters look at.
@@ -155,7 +146,7 @@ mod tests {
     fn a_raw_body_keeps_every_byte() {
         let raw = |body: &'static [u8]| {
             let event = Event::unread("r-1".into(), body.into(), Millis(0));
-            serde_json::from_str::<serde_json::Value>(&event.raw()).unwrap()
+            serde_json::from_str::<Value>(&event.raw()).unwrap()
         };
         assert_eq!(raw(b"{ }\n")["body"], "{ }\n");
         assert_eq!(raw("a\u{2028}\u{b}\u{85}".as_bytes())["body"], "a\u{2028}\u{b}\u{85}");

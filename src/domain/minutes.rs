@@ -1,10 +1,12 @@
 //! How many webhooks came in each minute of the last hour.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::slots::Slots;
 use super::time::Millis;
 
-const MINUTE_MS: u64 = 60_000;
 const MINUTES: usize = 60;
 
 /// The webhooks of one minute.
@@ -15,52 +17,27 @@ pub struct Minute {
     pub refused: u32,
 }
 
-/// The last hour, a minute a place.
+/// The last hour, a minute a slot.
 #[derive(Debug, Clone)]
-pub struct Minutes {
-    places: [Minute; MINUTES],
-    /// The minute of the newest, counted from the epoch.
-    newest: u64,
-}
+pub struct Minutes(Slots<Minute, MINUTES>);
 
 impl Default for Minutes {
     fn default() -> Self {
-        Self { places: [Minute::default(); MINUTES], newest: 0 }
+        Self(Slots::new(Duration::from_mins(1)))
     }
 }
 
 impl Minutes {
     pub fn add(&mut self, now: Millis, is_taken: bool) {
-        self.advance(now);
-        let minute = &mut self.places[place(self.newest)];
+        let minute = self.0.at(now);
         let count = if is_taken { &mut minute.taken } else { &mut minute.refused };
         *count = count.saturating_add(1);
     }
 
     /// The hour before `now`, the oldest first; the last is the minute that runs.
     pub fn hour(&self, now: Millis) -> Vec<Minute> {
-        let mut here = self.clone();
-        here.advance(now);
-        let first = place(here.newest + 1);
-        here.places[first..].iter().chain(&here.places[..first]).copied().collect()
+        self.0.until(now).collect()
     }
-
-    /// A clock that is set back counts into the newest minute until it has caught up, or until that is more than an hour.
-    fn advance(&mut self, now: Millis) {
-        let minute = now.0 / MINUTE_MS;
-        if minute.abs_diff(self.newest) >= MINUTES as u64 {
-            *self = Self { newest: minute, ..Self::default() };
-        }
-        while self.newest < minute {
-            self.newest += 1;
-            self.places[place(self.newest)] = Minute::default();
-        }
-    }
-}
-
-fn place(minute: u64) -> usize {
-    // Below the number of places.
-    usize::try_from(minute % MINUTES as u64).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -70,7 +47,7 @@ mod tests {
     const NOW: Millis = Millis(1_790_000_000_000);
 
     fn after(minutes: u64) -> Millis {
-        Millis(NOW.0 + minutes * MINUTE_MS)
+        Millis(NOW.0 + minutes * 60_000)
     }
 
     fn counts(minutes: &Minutes, now: Millis) -> Vec<(usize, u32, u32)> {

@@ -47,6 +47,7 @@ pub mod routing;
 pub mod secret;
 pub mod signature;
 pub mod sigv4;
+mod slots;
 pub mod standard_webhooks;
 pub mod status;
 pub mod table;

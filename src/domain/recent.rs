@@ -2,52 +2,35 @@
 
 use std::time::Duration;
 
+use super::slots::Slots;
 use super::time::Millis;
 
-const SLOT_MS: u64 = 10_000;
+const SLOT_S: u64 = 10;
 const SLOTS: usize = 30;
 
 /// How far back is counted.
-pub const WINDOW: Duration = Duration::from_millis(SLOT_MS * SLOTS as u64);
+pub const WINDOW: Duration = Duration::from_secs(SLOT_S * SLOTS as u64);
 
 /// A count of what happened within [`WINDOW`], to ten seconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recent {
-    slots: [u32; SLOTS],
-    /// The slot of the newest, counted from the epoch.
-    newest: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent(Slots<u32, SLOTS>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Slots::new(Duration::from_secs(SLOT_S)))
+    }
 }
 
 impl Recent {
     pub fn add(&mut self, now: Millis) {
-        self.advance(now);
-        let slot = &mut self.slots[place(self.newest)];
+        let slot = self.0.at(now);
         *slot = slot.saturating_add(1);
     }
 
     /// What happened within the window before `now`.
     pub fn count(&self, now: Millis) -> u64 {
-        let mut here = self.clone();
-        here.advance(now);
-        here.slots.iter().copied().map(u64::from).sum()
+        self.0.until(now).map(u64::from).sum()
     }
-
-    /// A clock that is set back counts into the newest slot until it has caught up, or until that is more than a window.
-    fn advance(&mut self, now: Millis) {
-        let slot = now.0 / SLOT_MS;
-        if slot.abs_diff(self.newest) >= SLOTS as u64 {
-            *self = Self { newest: slot, ..Self::default() };
-        }
-        while self.newest < slot {
-            self.newest += 1;
-            self.slots[place(self.newest)] = 0;
-        }
-    }
-}
-
-fn place(slot: u64) -> usize {
-    // Below the number of slots.
-    usize::try_from(slot % SLOTS as u64).unwrap_or_default()
 }
 
 #[cfg(test)]

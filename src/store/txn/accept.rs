@@ -189,9 +189,7 @@ fn place(
     let seq = if queues.is_empty() {
         chunks::sequence_aside(txn)
     } else {
-        let seq = chunks::append(txn, account, owner.user(), event, queues.clone())?;
-        routing::publish(txn, seq, &queues, event);
-        seq
+        routing::enqueue(txn, account, owner.user(), event, &queues)?
     };
     let to = if hold { To::Held } else { To::Queued };
     receipts::kept(txn, of(seq), event, origin, to, queues.clone())?;

@@ -74,11 +74,8 @@ fn tell(txn: &mut Txn<'_>, account: &AccountId, owners: &[u32]) -> Result<Vec<Qu
         if queues.is_empty() {
             continue;
         }
-        // The sequence makes the id unique for the life of the store.
-        let key = format!("{}-{}", txn.shared.identity.store, txn.core.next_seq);
-        let event = Event::of_forgotten(key, account.clone(), user, txn.now);
-        let seq = chunks::append(txn, NO_ACCOUNT, owner, &event, queues.clone())?;
-        routing::publish(txn, seq, &queues, &event);
+        let event = Event::of_forgotten(routing::own_key(txn), account.clone(), user, txn.now);
+        routing::enqueue(txn, NO_ACCOUNT, owner, &event, &queues)?;
         told.extend(queues);
     }
     Ok(txn.core.queue_names(&told).collect())

@@ -139,8 +139,7 @@ fn hand_over(
     txn.counts.released += 1;
     if !queues.is_empty() {
         txn.released.to_queues(txn.core.queue_names(&queues));
-        let to = chunks::append(txn, number, user, &event, queues.clone())?;
-        routing::publish(txn, to, &queues, &event);
+        let to = routing::enqueue(txn, number, user, &event, &queues)?;
         receipts::renewed(txn, (seq, to), (number, user), Renewal::Released, queues)?;
     } else if aside.queues.is_empty() {
         txn.released.add(Released { events: 1, unrouted: 1, ..Released::default() });

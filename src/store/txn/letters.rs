@@ -144,8 +144,7 @@ fn replay(txn: &mut Txn<'_>, key: AsideKey, id: LetterId) -> Result<bool, Fault>
         return Ok(false);
     }
     off_queue::remove_letter(txn, key)?;
-    let to = chunks::append(txn, account, user, &event, queues.clone())?;
-    routing::publish(txn, to, &queues, &event);
+    let to = routing::enqueue(txn, account, user, &event, &queues)?;
     receipts::renewed(txn, (seq, to), (account, user), Renewal::Replayed, queues)?;
     Ok(true)
 }

@@ -44,7 +44,25 @@ pub(crate) fn queues_for(txn: &Txn<'_>, event: &Event, but: &[u16]) -> Vec<u16> 
     txn.core.routes.iter().filter(|(n, spec)| !but.contains(n) && wants(spec)).map(|(n, _)| *n).collect()
 }
 
-pub(crate) fn publish(txn: &mut Txn<'_>, seq: u64, queues: &[u16], event: &Event) {
+/// Appends the event for `queues`, and tells their followers. Returns its sequence.
+pub(crate) fn enqueue(
+    txn: &mut Txn<'_>,
+    account: u32,
+    user: u32,
+    event: &Event,
+    queues: &[u16],
+) -> Result<u64, Fault> {
+    let seq = chunks::append(txn, account, user, event, queues.to_vec())?;
+    publish(txn, seq, queues, event);
+    Ok(seq)
+}
+
+/// The id of an event of our own. The sequence that it gets makes it unique for the life of the store.
+pub(crate) fn own_key(txn: &Txn<'_>) -> String {
+    format!("{}-{}", txn.shared.identity.store, txn.core.next_seq)
+}
+
+fn publish(txn: &mut Txn<'_>, seq: u64, queues: &[u16], event: &Event) {
     if !txn.shared.feed.is_followed() {
         return;
     }
@@ -66,17 +84,14 @@ pub(crate) fn announce(
     let (state_of_link, holder) = (row.tenure.state, row.tenure.holder());
     let Some(account) = row.id.filter(|_| state_of_link != LinkState::Arriving) else { return Ok(()) };
     let user = accounts::user_name(txn, holder);
-    // The sequence makes the id unique for the life of the store.
-    let key = format!("{}-{}", txn.shared.identity.store, txn.core.next_seq);
-    let event = Event::of_link(key, state, account, user, lapses_at, txn.now);
+    let event = Event::of_link(own_key(txn), state, account, user, lapses_at, txn.now);
     let queues = queues_for(txn, &event, &[]);
     let full = txn.core.kept_bytes() >= txn.options.max_bytes;
     // What may be lost to a full store is the word, not the state.
     if queues.is_empty() || full || keys::event_key(txn, number).is_err() {
         return Ok(());
     }
-    let seq = chunks::append(txn, number, holder, &event, queues.clone())?;
-    publish(txn, seq, &queues, &event);
+    let seq = enqueue(txn, number, holder, &event, &queues)?;
     receipts::kept(
         txn,
         (seq, number, holder),
