@@ -37,6 +37,7 @@ use crate::logging::text;
 use crate::requests::{self, Requests};
 use crate::store::{Accepted, Inbox, Incoming, StoreError};
 use crate::telemetry::Metrics;
+use crate::test_events::TestEvents;
 
 /// Lines a minute for each reason of a refusal.
 const WARNINGS: u32 = 6;
@@ -59,12 +60,13 @@ pub struct Intake {
     refusals: Mutex<Refusals>,
     minutes: Mutex<Minutes>,
     requests: Arc<Requests>,
+    test_events: Arc<TestEvents>,
     ring_clock: RingClock,
 }
 
 impl Intake {
     /// `noted` is what was known of the keys when [`Intake::proofs`] was noted last.
-    /// `requests` is where those are noted that leave no event.
+    /// `requests` is where those are noted that leave no event, `test_events` are those that are to leave none.
     pub fn new(
         settings: Webhook,
         keys: Keys,
@@ -72,12 +74,13 @@ impl Intake {
         inbox: Inbox,
         metrics: Metrics,
         requests: Arc<Requests>,
+        test_events: Arc<TestEvents>,
     ) -> Self {
         let proofs = Mutex::new(Proofs::new(&keys, noted, clock::now()));
         let refusals = Mutex::new(Refusals { warnings: Limiter::new(WARNINGS), last: BTreeMap::new() });
         let (minutes, ring_clock) = (Mutex::default(), inbox.ring_clock());
         let (settings, keys) = (Live::new(settings), Live::new(keys));
-        Self { settings, keys, proofs, inbox, metrics, refusals, minutes, requests, ring_clock }
+        Self { settings, keys, proofs, inbox, metrics, refusals, minutes, requests, test_events, ring_clock }
     }
 
     /// What is verified from now on is verified by these keys. What is known of a key that stays, stays.
@@ -123,6 +126,9 @@ impl Intake {
         let sender = Sender::of(&request);
         let verdict = self.webhook(request, sender, started).await.unwrap_or_else(|verdict| verdict);
         self.metrics.webhook(verdict);
+        if verdict.is_test() {
+            return reply(verdict);
+        }
         let is_taken = verdict.status() == 200;
         self.minutes.lock().unwrap_or_else(PoisonError::into_inner).add(clock::now(), is_taken);
         if is_taken {
@@ -142,6 +148,9 @@ impl Intake {
         let signature = self.signature(&request, sender)?;
         let deadline = started + settings.body_timeout;
         let body = self.body(request, sender, settings.max_body, deadline).await?;
+        if let Some(id) = self.test_events.sees(&body) {
+            return self.test_event(id, &body, &signature, sender, started + settings.answer_within).await;
+        }
         let key = self.verify(&body, &signature, sender)?;
         connection.prove();
         failpoint!("intake.verified");
@@ -211,6 +220,39 @@ impl Intake {
         };
         self.refuse(verdict, &why, sender, None);
         Err(verdict)
+    }
+
+    /// Answers an event that was announced as a test, and keeps nothing of it. That a key verifies it proves nothing of the key, because it
+    /// was not Ring that signed it; and since it can't be Ring's, a wrong signature is a forgery whatever is known of the keys.
+    async fn test_event(
+        &self,
+        id: String,
+        body: &[u8],
+        signature: &Signature,
+        sender: Sender,
+        deadline: Instant,
+    ) -> Result<Verdict, Verdict> {
+        let about = About { id, account: None, kind: String::new() };
+        if self.keys.get().verify(body, signature).is_none() {
+            self.note(Verdict::TestForged, sender, Some(&about), Some("no key made the signature"));
+            return Err(Verdict::TestForged);
+        }
+        let Ok(proofs) = serde_json::to_vec(&self.proofs()) else { return Err(Verdict::StoreDown) };
+        // A commit, as an event has one, so that a disk which hangs or fails shows. What is noted stays as it was.
+        match timeout_at(deadline, self.inbox.note_proofs(proofs)).await {
+            Ok(Ok(())) => {
+                self.note(Verdict::TestEvent, sender, Some(&about), None);
+                Ok(Verdict::TestEvent)
+            }
+            Ok(Err(error)) => {
+                self.refuse(Verdict::StoreDown, &error, sender, Some(&about));
+                Err(Verdict::StoreDown)
+            }
+            Err(_) => {
+                self.refuse(Verdict::NotDurable, &"not durable within the budget", sender, Some(&about));
+                Err(Verdict::NotDurable)
+            }
+        }
     }
 
     /// Reads the body once, leniently; what is not understood is kept as it is.

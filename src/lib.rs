@@ -24,6 +24,7 @@ pub mod ring_api;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod test_events;
 pub mod tls;
 pub mod tokens;
 pub mod vault;

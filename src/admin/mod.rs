@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod bearer;
 mod browsers;
+mod certify;
 mod claims;
 mod compact;
 mod description;
@@ -59,6 +60,7 @@ use crate::live::Live;
 use crate::requests::Requests;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::test_events::TestEvents;
 use crate::tokens::TokenService;
 use crate::vault::VaultError;
 
@@ -98,6 +100,7 @@ pub struct Parts {
     pub reload: Reloader,
     /// Requests of the public listener that left no event.
     pub requests: Arc<Requests>,
+    pub test_events: Arc<TestEvents>,
     /// For the privacy sheet.
     pub fixed: Fixed,
 }
@@ -142,6 +145,7 @@ pub struct Admin {
     links: Arc<Linking>,
     reload: Reloader,
     requests: Arc<Requests>,
+    test_events: Arc<TestEvents>,
     fixed: Fixed,
     seal: LeaseSeal,
     refused: RefusedLately,
@@ -155,7 +159,8 @@ impl Admin {
     /// # Errors
     /// When the system gives no random numbers for the seal of leases.
     pub fn new(parts: Parts) -> Result<Arc<Self>, VaultError> {
-        let Parts { store, metrics, queues, facts, tokens, links, reload, requests, fixed } = parts;
+        let Parts { store, metrics, queues, facts, tokens, links, reload, requests, test_events, fixed } =
+            parts;
         let seal = LeaseSeal::new()?;
         let stopping = watch::Sender::new(false);
         let sessions = AtomicU64::new(0);
@@ -168,6 +173,7 @@ impl Admin {
             links,
             reload,
             requests,
+            test_events,
             fixed,
             seal,
             refused: RefusedLately::default(),
@@ -262,6 +268,7 @@ impl Admin {
             ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,
             ("POST", ["v1", "backup"]) => self.back_up(session, by).await,
             ("POST", ["v1", "compact"]) => self.compact(session, by).await,
+            ("POST", ["v1", "test-events"]) => self.announce_test_event(session, by).await,
             ("POST", ["v1", "reload"]) => self.reload(session, by).await,
             ("POST", ["v1", "restore", "accept"]) => self.accept_restored(session, by).await,
             ("GET", ["v1", "inspect", id]) => self.inspect(session, id).await,

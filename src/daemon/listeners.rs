@@ -33,6 +33,7 @@ use crate::live::Live;
 use crate::requests::Requests;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{ListenerName, Metrics};
+use crate::test_events::TestEvents;
 use crate::tokens::TokenService;
 
 /// Bound and not served yet: connections wait in the kernel.
@@ -99,6 +100,7 @@ pub(super) struct Services<'a> {
     pub intake: &'a Arc<Intake>,
     pub unmatched: &'a Arc<Unmatched>,
     pub requests: &'a Arc<Requests>,
+    pub test_events: &'a Arc<TestEvents>,
     pub queues: &'a Arc<Live<Vec<Queue>>>,
     pub deliveries: States,
     pub standing: &'a Arc<Standing>,
@@ -127,6 +129,7 @@ pub(super) fn admin(config: &Config, services: &Services<'_>) -> Result<Arc<Admi
         links: Arc::clone(services.linking),
         reload: services.reload.clone(),
         requests: Arc::clone(requests),
+        test_events: Arc::clone(services.test_events),
         fixed: fixed(config),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)

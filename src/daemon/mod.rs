@@ -40,6 +40,7 @@ use crate::live::Live;
 use crate::requests::Requests;
 use crate::store::{Inbox, Store};
 use crate::telemetry::{ListenerName, Metrics};
+use crate::test_events::TestEvents;
 use crate::tokens::TokenService;
 
 use self::signals::{Signals, Wish};
@@ -113,12 +114,14 @@ impl Prepared {
         let (store, mut secrets) = opened(&config, open).await?;
         let metrics = Metrics::default();
         store.report_to(&metrics);
-        let requests = Arc::new(Requests::default());
+        let (requests, test_events) = (Arc::new(Requests::default()), Arc::new(TestEvents::default()));
         let server = Server::noting(public_limits(&config), metrics.http(ListenerName::Public), &requests);
-        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics, &requests).await);
+        let intake =
+            Arc::new(make_intake(&config, &secrets, &store, &metrics, (&requests, &test_events)).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let tokens = services::tokens(&config, &store, api.clone(), &metrics).await?;
-        let (routes, unmatched) = public_routes(&config, &tokens, &intake, &metrics, &requests);
+        let (routes, unmatched) =
+            public_routes(&config, &tokens, &intake, &metrics, (&requests, &test_events));
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
         let prints = reload::prints(&config, &secrets);
@@ -134,6 +137,7 @@ impl Prepared {
             intake: &intake,
             unmatched: &unmatched,
             requests: &requests,
+            test_events: &test_events,
             queues: &queues,
             deliveries: states,
             standing: &standing,
@@ -368,10 +372,11 @@ fn public_routes(
     tokens: &Arc<TokenService>,
     intake: &Arc<Intake>,
     metrics: &Metrics,
-    requests: &Arc<Requests>,
+    (requests, test_events): (&Arc<Requests>, &Arc<TestEvents>),
 ) -> (Routes, Arc<Unmatched>) {
+    let (linking, webhook) = (config.linking.clone(), config.webhook.clone());
     let endpoint =
-        Endpoint::new(config.linking.clone(), config.webhook.clone(), Arc::clone(tokens), metrics.clone());
+        Endpoint::new(linking, webhook, Arc::clone(tokens), metrics.clone(), Arc::clone(test_events));
     let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone(), metrics.wrong_methods.clone()));
     let table = Arc::new(endpoint).routes().into_iter().chain([intake.route()]).collect();
     (Routes::new(table, Arc::clone(&unmatched), Arc::clone(requests)), unmatched)
@@ -399,12 +404,12 @@ async fn make_intake(
     secrets: &Secrets,
     store: &Store,
     metrics: &Metrics,
-    requests: &Arc<Requests>,
+    (requests, test_events): (&Arc<Requests>, &Arc<TestEvents>),
 ) -> Intake {
     let (keys, _) = hmac_keys(secrets);
     let noted = intake::noted(store.inbox()).await;
-    let (inbox, requests) = (store.inbox().clone(), Arc::clone(requests));
-    Intake::new(config.webhook.clone(), keys, &noted, inbox, metrics.clone(), requests)
+    let (inbox, requests, tests) = (store.inbox().clone(), Arc::clone(requests), Arc::clone(test_events));
+    Intake::new(config.webhook.clone(), keys, &noted, inbox, metrics.clone(), requests, tests)
 }
 
 async fn keep_proofs(intake: Arc<Intake>, inbox: Inbox, stopped: Stopped) {

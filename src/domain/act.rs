@@ -22,6 +22,7 @@ codes! {
         RotateKeys = 15 "rotate_keys",
         /// It was not done, because the caller has no right to it.
         Refused = 16 "refused",
+        AnnounceTestEvent = 32 "announce_test_event",
     }
 }
 codes! {

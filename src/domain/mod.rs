@@ -9,6 +9,7 @@ pub mod backlog;
 pub mod backoff;
 pub mod bucket;
 pub mod certificate;
+pub mod certify;
 pub mod claim;
 pub mod clock_trust;
 pub mod cloudevent;

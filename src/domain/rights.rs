@@ -28,10 +28,11 @@ pub enum Call {
     Reload,
     Inspect,
     Audit,
+    Certify,
 }
 
 impl Call {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
@@ -50,6 +51,7 @@ impl Call {
         Self::Reload,
         Self::Inspect,
         Self::Audit,
+        Self::Certify,
     ];
 
     /// The name in a configuration: `group.what`, or one word.
@@ -73,6 +75,7 @@ impl Call {
             Self::Reload => "reload",
             Self::Inspect => "inspect",
             Self::Audit => "audit",
+            Self::Certify => "certify",
         }
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! | verdict | status | Ring |
 //! |---|---|---|
-//! | accepted, duplicate, quarantined | 200 | is done |
-//! | no, repeated, malformed or forged signature | 401 | gives up |
+//! | accepted, duplicate, quarantined, test event | 200 | is done |
+//! | no, repeated, malformed or forged signature, also of a test event | 401 | gives up |
 //! | body over the cap | 413 | gives up |
 //! | mismatch while our own key may be what is wrong | 503 | sends again |
 //! | (a head over the limits, or not HTTP: answered in `http` before anything is known of it) | 431, 400 | gives up |
@@ -41,11 +41,15 @@ pub enum Verdict {
     StoreFull,
     LowDisk,
     StoreDown,
+    /// A test event of `ringhookd certify` with a good signature: it leaves nothing.
+    TestEvent,
+    /// The same with a wrong signature.
+    TestForged,
 }
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Quarantined,
@@ -62,13 +66,19 @@ impl Verdict {
         Self::StoreFull,
         Self::LowDisk,
         Self::StoreDown,
+        Self::TestEvent,
+        Self::TestForged,
     ];
 
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
-            Self::Accepted | Self::Duplicate | Self::Quarantined => 200,
-            Self::NoSignature | Self::RepeatedSignature | Self::MalformedSignature | Self::Forged => 401,
+            Self::Accepted | Self::Duplicate | Self::Quarantined | Self::TestEvent => 200,
+            Self::NoSignature
+            | Self::RepeatedSignature
+            | Self::MalformedSignature
+            | Self::Forged
+            | Self::TestForged => 401,
             Self::TooLarge => 413,
             Self::Unproven
             | Self::SlowBody
@@ -100,7 +110,14 @@ impl Verdict {
             Self::StoreFull => "store_full",
             Self::LowDisk => "low_disk",
             Self::StoreDown => "store_down",
+            Self::TestEvent => "test_event",
+            Self::TestForged => "test_forged",
         }
+    }
+
+    /// Whether it is of an event that was announced as a test, which says nothing of Ring's.
+    pub fn is_test(self) -> bool {
+        matches!(self, Self::TestEvent | Self::TestForged)
     }
 }
 
@@ -112,8 +129,9 @@ mod tests {
     fn only_a_forgery_and_a_body_over_the_cap_are_final() {
         for verdict in Verdict::ALL {
             let expected = match verdict {
-                Verdict::Accepted | Verdict::Duplicate | Verdict::Quarantined => 200,
-                Verdict::Forged
+                Verdict::Accepted | Verdict::Duplicate | Verdict::Quarantined | Verdict::TestEvent => 200,
+                Verdict::TestForged
+                | Verdict::Forged
                 | Verdict::NoSignature
                 | Verdict::RepeatedSignature
                 | Verdict::MalformedSignature => 401,

@@ -156,6 +156,8 @@ label! {
     CodeRequest {
         /// 200: it is durable, or came before.
         Taken = "taken",
+        /// 200: made up for a test event, and not kept.
+        Test = "test",
         /// 400: there is no code in it.
         Unreadable = "unreadable",
         /// 503: over the share that codes have.

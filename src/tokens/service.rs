@@ -153,6 +153,11 @@ impl TokenService {
         self.codes.take(grant).await
     }
 
+    /// Whether codes can be exchanged, which takes `[ring]`.
+    pub fn takes_codes(&self) -> bool {
+        self.context.api.is_some()
+    }
+
     /// A code was answered that it has to come again.
     pub fn sent_code_back(&self) {
         self.codes.sent_back();

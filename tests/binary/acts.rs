@@ -151,6 +151,7 @@ async fn each_call_that_changes_something_leaves_an_act_with_who_what_and_whom()
         ("backUp", "back_up"),
         ("compact", "compact"),
         ("reload", "reload"),
+        ("announceTestEvent", "announce_test_event"),
     ] {
         walk.acts(operation, "", &Value::Null, &act(name));
     }

@@ -206,6 +206,7 @@ async fn every_call_is_made_and_answers_as_it_is_described() {
         "backUp",
         "compact",
         "reload",
+        "announceTestEvent",
     ] {
         walk.ok(ask(asked, &[])).await;
     }

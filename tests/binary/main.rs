@@ -5,6 +5,7 @@ mod acts;
 mod alerts;
 mod audit;
 mod backup;
+mod certify;
 mod check_connect;
 mod check_event;
 mod check_sense;

@@ -75,8 +75,18 @@ impl Api {
         let reload = Reloader::new(async |_| Err("there is no configuration file".into()));
         let requests = Arc::default();
         let fixed = Fixed::default();
-        let parts =
-            Parts { store: store.clone(), metrics, queues, facts, tokens, links, reload, requests, fixed };
+        let parts = Parts {
+            store: store.clone(),
+            metrics,
+            queues,
+            facts,
+            tokens,
+            links,
+            reload,
+            requests,
+            test_events: Arc::default(),
+            fixed,
+        };
         Self { dir, store, admin: Admin::new(parts).unwrap(), server }
     }
 

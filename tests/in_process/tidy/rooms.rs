@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["tokens"],
     &["outbound"],
     &["http", "ring_api", "store"],
-    &["vault", "telemetry", "logging", "config", "http_client", "requests"],
+    &["vault", "telemetry", "logging", "config", "http_client", "requests", "test_events"],
     &["clock", "randomness", "failpoint", "access", "live", "tls"],
     &["domain"],
 ];
