@@ -194,6 +194,11 @@ impl Admin {
             held.keep();
             return Ok(None);
         }
+        // In this order: who takes the session's leases back either finds this one, or has said so before.
+        session.leases().add(self.store.queues(), queue, lease.id);
+        if session.has_ended() {
+            return Ok(None);
+        }
         let name = self.seal.name(session, queue, lease.id);
         // Megabytes of text are not made where webhooks wait.
         let written = spawn_blocking(move || document(&name, &lease, format)).await;

@@ -146,7 +146,7 @@ pub struct Admin {
     reload: Reloader,
     requests: Arc<Requests>,
     test_events: Arc<TestEvents>,
-    fixed: Fixed,
+    fixed: Live<Fixed>,
     seal: LeaseSeal,
     refused: RefusedLately,
     sessions: AtomicU64,
@@ -174,7 +174,7 @@ impl Admin {
             reload,
             requests,
             test_events,
-            fixed,
+            fixed: Live::new(fixed),
             seal,
             refused: RefusedLately::default(),
             sessions,
@@ -218,6 +218,11 @@ impl Admin {
                 answer.unwrap_or_else(Refusal::into_answer)
             }
         }
+    }
+
+    /// What the privacy sheet tells of from now on.
+    pub fn set_fixed(&self, fixed: Fixed) {
+        self.fixed.set(Arc::new(fixed));
     }
 
     /// Ends what waits for events, so that a drain need not.

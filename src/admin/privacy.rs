@@ -7,9 +7,7 @@ use super::session::Session;
 use crate::clock;
 use crate::config::{self, Config, QueueKind};
 use crate::domain::address::Receiver;
-use crate::domain::privacy::{
-    Bound, Bounds, Facts, Fixed, Place, Queue, ReaderFacts, Sheet, StoreFacts, Way,
-};
+use crate::domain::privacy::{Bound, Bounds, Facts, Fixed, Queue, ReaderFacts, Sheet, StoreFacts, Way};
 use crate::domain::rights::Call;
 use crate::domain::routing::{Selection, Unclaimed};
 use crate::store::{self, Options};
@@ -33,7 +31,7 @@ impl Admin {
             },
             bounds: bounds(&self.store.options()),
             queues: self.queues.get().iter().map(queue).collect(),
-            fixed: self.fixed.clone(),
+            fixed: Fixed::clone(&self.fixed.get()),
         }
     }
 }
@@ -105,25 +103,13 @@ fn way(kind: &QueueKind) -> Way {
     }
 }
 
-/// Facts that the start of the daemon sets.
-pub fn fixed(config: &Config) -> Fixed {
-    let sockets = config.sockets.iter().map(|socket| ReaderFacts {
-        place: Place::Socket {
-            path: socket.path.display().to_string(),
-            mode: socket.mode,
-            group: socket.group.clone(),
-        },
-        rights: socket.rights.clone(),
-    });
-    let addresses = config.api_listeners.iter().map(|listener| ReaderFacts {
-        place: Place::Address(listener.address.to_string()),
-        rights: listener.rights.clone(),
-    });
+/// Facts that are set by `start`, the configuration of the daemon's start, by `config`, which is in force, and by the doors that are open.
+pub fn fixed(start: &Config, config: &Config, readers: Vec<ReaderFacts>, metrics: Option<String>) -> Fixed {
     Fixed {
-        master_key: config.sources.master.source.to_string(),
-        guard_folder: config.tokens.guard_folder.display().to_string(),
-        readers: sockets.chain(addresses).collect(),
-        metrics: config.metrics_listen.map(|address| address.to_string()),
+        master_key: start.sources.master.source.to_string(),
+        guard_folder: start.tokens.guard_folder.display().to_string(),
+        readers,
+        metrics,
         ring: config.ring.as_ref().map(|ring| (host(&ring.oauth_url), host(&ring.api_url))),
         sign_in: config.linking.sign_in_url.as_deref().map(host),
     }

@@ -1,7 +1,7 @@
 //! The session of one admin socket: the calls that it allows, the accounts that it shows, and the names of its leases.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data_encoding::HEXLOWER;
 use ring::hmac::{HMAC_SHA256, Key, sign, verify};
@@ -15,8 +15,11 @@ use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::rights::{Call, Rights};
 use crate::domain::routing::Selection;
 use crate::http::Peer;
-use crate::store::{AccountView, LinkState, Scope, Store, StoreError};
+use crate::store::{AccountView, LinkState, Queues, Scope, Store, StoreError};
 use crate::vault::VaultError;
+
+/// With so many leases, those that are over are looked for first.
+const FIRST_LOOK: usize = 64;
 
 /// What a caller may do. It depends on the socket, because peer credentials do not survive systemd's `PrivateUsers=yes`.
 #[derive(Debug)]
@@ -29,13 +32,20 @@ pub(super) struct Session {
     accounts: Option<Vec<AccountId>>,
     /// Whether another has taken its place.
     ended: watch::Sender<bool>,
+    /// Sessions of the same number share them.
+    leases: Arc<Leases>,
 }
 
 impl Session {
-    pub(super) fn new(path: &str, rights: Rights, number: u64) -> Self {
+    pub(super) fn new(path: &str, rights: Rights, number: u64, leases: Arc<Leases>) -> Self {
         let users = listed(rights.users(), |id| UserId::new(id).ok());
         let accounts = listed(rights.accounts(), |id| AccountId::new(id).ok());
-        Self { path: path.into(), rights, number, users, accounts, ended: watch::Sender::new(false) }
+        let (path, ended) = (path.into(), watch::Sender::new(false));
+        Self { path, rights, number, users, accounts, ended, leases }
+    }
+
+    pub(super) fn leases(&self) -> &Arc<Leases> {
+        &self.leases
     }
 
     pub(super) fn rights(&self) -> &Rights {
@@ -137,6 +147,39 @@ impl Session {
     }
 }
 
+/// Leases that were given to the callers of a session.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Mutex<Given>);
+
+#[derive(Debug, Default)]
+struct Given {
+    leases: BTreeSet<(QueueName, u64)>,
+    /// With so many, those that are over are taken out.
+    look_at: usize,
+}
+
+impl Leases {
+    pub(super) fn add(&self, queues: &Queues, queue: &QueueName, lease: u64) {
+        let mut given = self.given();
+        given.leases.insert((queue.clone(), lease));
+        if given.leases.len() >= given.look_at.max(FIRST_LOOK) {
+            given.leases.retain(|(queue, lease)| queues.holds(queue, *lease));
+            given.look_at = 2 * given.leases.len();
+        }
+    }
+
+    /// Gives back all that they hold, without an attempt.
+    pub(super) fn give_back(&self, queues: &Queues) {
+        for (queue, lease) in std::mem::take(&mut self.given().leases) {
+            queues.release(&queue, lease);
+        }
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn listed<T>(selection: &Selection, id: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     match selection {
         Selection::All => None,
@@ -185,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_lease_is_good_for_its_session_and_queue_only() {
-        let (one, two) = (Session::new("a", Rights::all(), 1), Session::new("b", Rights::all(), 2));
+        let session = |path, number| Session::new(path, Rights::all(), number, Arc::default());
+        let (one, two) = (session("a", 1), session("b", 2));
         let queue = |name| QueueName::new(name).unwrap();
         let seal = LeaseSeal::new().unwrap();
         let name = seal.name(&one, &queue("a"), 7);

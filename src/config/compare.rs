@@ -23,13 +23,12 @@ const LIVE: &[&str] = &[
     "store.max_bytes",
     "store.min_free",
     "log.level",
+    "socket ",
+    "metrics.listen",
 ];
-/// The same of a socket, by their ends.
-const RIGHTS: &[&str] = &[".calls", ".accounts", ".users", ".token_file"];
 /// Why the others wait for a restart, by their beginnings; the first that fits counts.
 const AT_A_START: &[(&str, &str)] = &[
     ("listen", "the address is bound when the daemon starts"),
-    ("socket ", "sockets are bound when the daemon starts"),
     ("tls", "the address is opened with it; only the content of its files is taken at once"),
     ("webhook.path", "the paths of the public address are set when the daemon starts"),
     ("linking.code_path", "the paths of the public address are set when the daemon starts"),
@@ -70,10 +69,9 @@ pub enum How {
 }
 
 impl Change {
-    /// Why it can't change while the daemon runs; none where it can.
+    /// Why it can't change while the daemon runs; none where it can. Of doors that systemd holds the daemon alone knows it.
     pub fn waits_because(&self) -> Option<&'static str> {
-        let is_right = self.key.starts_with("socket ") && RIGHTS.iter().any(|of| self.key.ends_with(of));
-        if is_right || LIVE.iter().any(|live| self.key.starts_with(live)) {
+        if LIVE.iter().any(|live| self.key.starts_with(live)) {
             return None;
         }
         let why = AT_A_START.iter().find(|(start, _)| self.key.starts_with(start));

@@ -376,6 +376,8 @@ impl QueueKind {
 /// One `[[socket]]` of the admin API, with its own rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
+    /// Its path as it is written.
+    pub name: String,
     pub path: PathBuf,
     pub group: Option<String>,
     /// Permission bits, within 0o777.

@@ -35,7 +35,8 @@ pub(super) fn sockets(root: &mut Section<'_>, store: &Section<'_>, folder: &Path
         if path.as_os_str().len() > MAX_PATH {
             store.refuse("folder", format!("is too long for its admin.sock ({MAX_PATH} bytes at most); write a [[socket]] with a shorter path"));
         }
-        read.sockets.push(Socket { path, group: None, mode: 0o600, rights: Rights::all() });
+        let name = path.display().to_string();
+        read.sockets.push(Socket { name, path, group: None, mode: 0o600, rights: Rights::all() });
     }
     read
 }
@@ -48,7 +49,8 @@ impl Read {
             s.refuse("listen", "is the address of another socket already".into());
         }
         s.only_where(Some(in_file_system), "a socket without listen");
-        let path = s.required("path", "/run/ringhookd/admin.sock", socket_path(s.path()));
+        let written = s.required("path", "/run/ringhookd/admin.sock", socket_path(s.path()));
+        let (name, path) = written.unzip();
         if self.sockets.iter().any(|other| Some(&other.path) == path.as_ref()) {
             s.refuse("path", "is the path of another socket already".into());
         }
@@ -71,8 +73,10 @@ impl Read {
         s.only_where(Some(true), "");
         let rights = rights(&mut s);
         s.finish();
-        match (path, address, token) {
-            (Some(path), _, _) => self.sockets.push(Socket { path, group, mode, rights }),
+        match (name.zip(path), address, token) {
+            (Some((name, path)), _, _) => {
+                self.sockets.push(Socket { name, path, group, mode, rights });
+            }
             (None, Some(address), Some(token)) => {
                 self.listeners.push(ApiListener { address, rights });
                 self.tokens.push(token);
@@ -106,10 +110,10 @@ fn loopback(text: &str) -> Result<SocketAddr, Wrong> {
     }
 }
 
-/// The path that the socket gets, from the root on, has to fit.
+/// A path as it is written, and from the root on, where it has to fit.
 fn socket_path(
     path: impl Fn(Raw<'_>) -> Result<PathBuf, Wrong>,
-) -> impl Fn(Raw<'_>) -> Result<PathBuf, Wrong> {
+) -> impl Fn(Raw<'_>) -> Result<(String, PathBuf), Wrong> {
     move |raw| match path(raw)? {
         path if path.as_os_str().len() > MAX_PATH => {
             let length = path.as_os_str().len();
@@ -117,7 +121,10 @@ fn socket_path(
                 "is {length} bytes long from the root on; a socket's path has {MAX_PATH} at most"
             )))
         }
-        path => Ok(path),
+        path => {
+            let Raw::Text(written) = raw else { return Err(Wrong::Form("a path")) };
+            Ok((written.to_owned(), path))
+        }
     }
 }
 

@@ -1,38 +1,33 @@
-//! The listeners: the address for webhooks and the admin sockets, bound or inherited before the store is opened; and the admin API's parts.
+//! The listeners: the address for webhooks and the doors, bound or inherited before the store is opened; and the admin API's parts.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
-use tokio::net::{TcpListener, UnixListener};
-use tokio::time::Instant;
+use tokio::net::TcpListener;
 
 use super::certificate::Certificates;
 use super::deliveries::States;
-use super::doors::Doors;
+use super::doors::{self, Bound, Wanted, bind_address, bind_or_inherit};
 use super::error::Error;
 use super::inherited::Inherited;
 use super::reload::{Reload, Standing};
-use super::sockets;
-use super::sockets::SocketFile;
 use super::tasks::Tasks;
-use crate::admin::{Admin, Delivery, Facts, Parts, Reloader, Reporter, fixed, limits};
+use crate::admin::{Admin, Delivery, Facts, Parts, Reloader, Reporter, fixed};
 use crate::clock;
-use crate::config::{ApiListener, Config, Queue, Socket};
+use crate::config::{Config, Queue};
 use crate::delivery::State;
 use crate::domain::ids::QueueName;
-use crate::domain::secret::Secret;
 use crate::domain::signature::Proof;
 use crate::domain::status::KeyProof;
 use crate::domain::time::Millis;
-use crate::http::Server;
 use crate::http::routes::Unmatched;
 use crate::intake::Intake;
 use crate::linking::Linking;
 use crate::live::Live;
 use crate::requests::Requests;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{ListenerName, Metrics};
+use crate::telemetry::Metrics;
 use crate::test_events::TestEvents;
 use crate::tokens::TokenService;
 
@@ -41,50 +36,26 @@ use crate::tokens::TokenService;
 pub(super) struct Listeners {
     pub listener: TcpListener,
     pub address: SocketAddr,
-    /// In the configuration's order.
-    pub sockets: Vec<AdminSocket>,
-    /// The same API on addresses, in the configuration's order.
-    pub addresses: Vec<TcpListener>,
-    /// For metrics and probes.
-    pub metrics: Option<TcpListener>,
+    /// Of the admin API, and for metrics and probes.
+    pub doors: Vec<(Wanted, Bound)>,
 }
-
-/// One that was inherited has no file of ours: whoever made it removes it.
-type AdminSocket = (UnixListener, Option<SocketFile>);
 
 impl Listeners {
-    /// The address for webhooks, every socket of the admin API, and the address for metrics: each as it is inherited, else bound.
+    /// The address for webhooks, and every door: each as it is inherited, else bound.
     pub(super) async fn bind(config: &Config, mut inherited: Inherited) -> Result<Self, Error> {
-        let from = &mut inherited;
-        let listener = bind(config.listen, "", from).await?;
+        let listener = match inherited.tcp(config.listen) {
+            Some(listener) => TcpListener::from_std(listener)?,
+            None => bind_address(config.listen, "").await?,
+        };
         let address = listener.local_addr()?;
-        let mut addresses = Vec::new();
-        for ApiListener { address, .. } in &config.api_listeners {
-            addresses.push(bind(*address, "[[socket]] ", from).await?);
+        let mut doors = Vec::new();
+        for wanted in doors::wanted(config) {
+            let bound = bind_or_inherit(&wanted, &mut inherited).await?;
+            doors.push((wanted, bound));
         }
-        let metrics = match config.metrics_listen {
-            Some(address) => Some(bind(address, "[metrics] ", from).await?),
-            None => None,
-        };
-        let mut unix = |socket: &Socket| match from.unix(&socket.path) {
-            Some(listener) => {
-                sockets::check_inherited(socket)?;
-                Ok((UnixListener::from_std(listener)?, None))
-            }
-            None => sockets::bind(socket).map(|(listener, file)| (listener, Some(file))),
-        };
-        let sockets = config.sockets.iter().map(&mut unix).collect::<Result<_, Error>>()?;
         inherited.end()?;
-        Ok(Self { listener, address, sockets, addresses, metrics })
+        Ok(Self { listener, address, doors })
     }
-}
-
-async fn bind(address: SocketAddr, section: &str, inherited: &mut Inherited) -> Result<TcpListener, Error> {
-    if let Some(listener) = inherited.tcp(address) {
-        return Ok(TcpListener::from_std(listener)?);
-    }
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| Error::Bind { what: format!("{section}listen = \"{address}\""), error })
 }
 
 /// Runs a listener's connections to their end.
@@ -130,74 +101,9 @@ pub(super) fn admin(config: &Config, services: &Services<'_>) -> Result<Arc<Admi
         reload: services.reload.clone(),
         requests: Arc::clone(requests),
         test_events: Arc::clone(services.test_events),
-        fixed: fixed(config),
+        fixed: fixed(config, config, Vec::new(), None),
     };
     Ok(Admin::new(parts).map_err(StoreError::from)?)
-}
-
-/// Everything on which the admin API is served, and what each lets in.
-pub(super) struct AdminListeners<'a> {
-    pub config: &'a Config,
-    pub sockets: Vec<AdminSocket>,
-    pub addresses: Vec<TcpListener>,
-    pub tokens: Vec<Secret<String>>,
-    pub probes: Option<TcpListener>,
-}
-
-/// Serves the admin API on each socket and address with its rights, until `stop` resolves.
-pub(super) fn serve<F>(
-    listeners: AdminListeners<'_>,
-    admin: &Arc<Admin>,
-    metrics: &Metrics,
-    tasks: &Tasks,
-    stop: impl Fn() -> F,
-) -> Doors
-where
-    F: Future<Output = Instant> + Send + 'static,
-{
-    let mut doors = Doors::default();
-    let AdminListeners { config, sockets, addresses, tokens, probes } = listeners;
-    // Each has limits and budgets of its own, so callers that fill one keep nobody from another.
-    let server = || Server::new(limits(), metrics.http(ListenerName::Admin));
-    for ((listener, file), socket) in sockets.into_iter().zip(&config.sockets) {
-        let door = admin.door(&socket.path.to_string_lossy(), socket.rights.clone(), None);
-        let serving = server().serve(listener, Arc::clone(admin).serving(&door), stop());
-        doors.sockets.push((socket.path.clone(), door));
-        tasks.spawn(async move {
-            let _ = serving.await;
-            drop(file);
-        });
-    }
-    if let Some(listener) = probes {
-        serve_probes(listener, admin, metrics, tasks, stop());
-    }
-    let tokens = config.sources.api_tokens.iter().zip(tokens);
-    for ((listener, of), (name, token)) in addresses.into_iter().zip(&config.api_listeners).zip(tokens) {
-        let address = listener.local_addr().unwrap_or(of.address).to_string();
-        tracing::info!(address, "the admin API listens");
-        let door = admin.door(&address, of.rights.clone(), Some((&name.source.to_string(), &token)));
-        let serving = server().serve(listener, Arc::clone(admin).serving(&door), stop());
-        doors.addresses.push((of.address, door));
-        tasks.spawn(async move {
-            let _ = serving.await;
-        });
-    }
-    doors
-}
-
-/// Metrics and probes, with limits of their own.
-fn serve_probes(
-    listener: TcpListener,
-    admin: &Arc<Admin>,
-    metrics: &Metrics,
-    tasks: &Tasks,
-    stop: impl Future<Output = Instant> + Send + 'static,
-) {
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "metrics and probes listen");
-    }
-    let server = Server::new(limits(), metrics.http(ListenerName::Metrics));
-    spawn(tasks, server.serve(listener, Arc::clone(admin).probes(), stop));
 }
 
 /// What reloads once the daemon serves. The admin API does not keep it alive, because it serves the admin API.

@@ -46,7 +46,8 @@ use crate::tokens::TokenService;
 use self::signals::{Signals, Wish};
 use certificate::Certificates;
 use deliveries::{Deliveries, Replacement};
-use listeners::{AdminListeners, Listeners};
+use doors::Doors;
+use listeners::Listeners;
 use reload::{Reload, Standing, hmac_keys};
 use stop::{DRAIN, Stop, Stopped};
 use tasks::Tasks;
@@ -185,7 +186,7 @@ impl Prepared {
     pub fn serve(self) -> Daemon {
         let (stop, stopped, tasks) = (self.stop, self.stopped, self.tasks);
         let stopping = || stopped.clone().said();
-        let Listeners { listener, address, sockets, addresses, metrics } = self.listeners;
+        let Listeners { listener, address, doors } = self.listeners;
         let is_tls = self.certificates.is_some();
         match self.certificates {
             None => listeners::spawn(&tasks, self.server.serve(listener, self.routes, stopping())),
@@ -203,9 +204,8 @@ impl Prepared {
         let drained = stopping();
         tasks.spawn(Arc::clone(&self.tokens).run(async { drained.await + ANSWERS.saturating_sub(DRAIN) }));
         tasks.spawn(Arc::clone(&self.linking).run(stopping()));
-        let tokens = self.api_tokens;
-        let served = AdminListeners { config: &self.config, sockets, addresses, tokens, probes: metrics };
-        self.reload.serves_on(listeners::serve(served, &self.admin, &self.metrics, &tasks, stopping));
+        let bound = (doors, self.api_tokens);
+        self.reload.serves_on(Doors::open(&self.admin, &self.metrics, &tasks, &stopped, bound));
         if self.config.queues.is_empty() {
             tracing::warn!("no [[queue]] is configured: events are only kept for [unrouted] max_age");
         }

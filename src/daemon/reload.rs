@@ -8,6 +8,7 @@
 //! `Reload::prepare` and `Prepared::put_in_force` are the one place where a part of the daemon takes over its change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -16,14 +17,13 @@ use tokio::task::spawn_blocking;
 
 use super::certificate::Certificates;
 use super::deliveries::{self, Deliveries, Replacement};
-use super::doors::Doors;
+use super::doors::{Doors, Plan};
 use super::setup;
-use crate::admin::Admin;
+use crate::admin::{Admin, fixed};
 use crate::clock;
 use crate::config::{Change, Config, How, LogLevel, MasterKey, Print, Queue, Secrets, Written};
 use crate::domain::ids::QueueName;
 use crate::domain::nonce::Nonces;
-use crate::domain::secret::Secret;
 use crate::domain::signature::Keys;
 use crate::domain::status::{Applied, ConfigurationReport, Outstanding, RefusedConfiguration, Reloaded};
 use crate::intake::Intake;
@@ -50,7 +50,7 @@ pub(super) struct Parts {
     /// As the admin API shows and reads them.
     pub queues: Arc<Live<Vec<Queue>>>,
     pub admin: Arc<Admin>,
-    /// Once they are served.
+    /// Once they are open.
     pub doors: OnceLock<Doors>,
     /// Where the public listener speaks TLS. They look at their files between reloads too, and take what is good by themselves.
     pub certificates: Option<Arc<Certificates>>,
@@ -85,7 +85,7 @@ struct Prepared {
     keys: Keys,
     nonces: Nonces,
     replacements: Vec<Replacement>,
-    api_tokens: Vec<Secret<String>>,
+    plan: Plan,
 }
 
 impl Standing {
@@ -117,9 +117,10 @@ impl Reload {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The admin API is served on these.
+    /// These are open.
     pub(super) fn serves_on(&self, doors: Doors) {
-        self.parts.doors.get_or_init(|| doors);
+        let doors = self.parts.doors.get_or_init(|| doors);
+        self.parts.tell_of_doors(doors, &self.config, &self.config);
     }
 
     pub(super) fn deliveries(&self) -> &Deliveries {
@@ -167,19 +168,30 @@ impl Reload {
         let live = changes(last, &config.written, &prints, |change| change.waits_because().is_none());
         let start = (&self.config.written, &self.prints);
         let waiting = changes_between(start, (&config.written, &prints));
-        let prepared = self.prepare(last, config, secrets, prints).await?;
+        let mut prepared = self.prepare(last, config, secrets, prints).await?;
+        let (opened, held) = (take(&mut prepared.plan.applied), take(&mut prepared.plan.outstanding));
         failpoint!("reload.prepared");
         let options = setup::options(&prepared.config);
         self.parts.store.reconfigure(options).await.map_err(|error| format!("the store: {error}"))?;
         failpoint!("reload.stored");
-        *last = prepared.put_in_force(&self.parts, last.level);
-        let applied =
-            live.iter().map(|change| Applied { key: change.key.clone(), words: change.words().into() });
-        let applied = applied.chain(certificate);
-        let needs_restart = waiting.iter().filter_map(|change| {
+        *last = prepared.put_in_force(&self.parts, &self.config, last.level).await;
+        let mut applied: Vec<Applied> = live
+            .iter()
+            .map(|change| Applied { key: change.key.clone(), words: change.words().into() })
+            .filter(|applied| held.iter().all(|held| held.key != applied.key))
+            .collect();
+        // A door that is open without being written is no change of the file.
+        let is_told = |applied: &[Applied], key: &str| applied.iter().any(|told| told.key == key);
+        for door in opened {
+            if !is_told(&applied, &door.key) {
+                applied.push(door);
+            }
+        }
+        applied.extend(certificate);
+        let waiting = waiting.iter().filter_map(|change| {
             Some(Outstanding { key: change.key.clone(), why: change.waits_because()?.to_owned() })
         });
-        Ok(Reloaded { applied: applied.collect(), needs_restart: needs_restart.collect() })
+        Ok(Reloaded { applied, needs_restart: waiting.chain(held).collect() })
     }
 
     /// What has changed by it.
@@ -222,7 +234,7 @@ impl Reload {
         prints: Prints,
     ) -> Result<Prepared, String> {
         let (keys, nonces) = hmac_keys(&secrets);
-        let api_tokens = std::mem::take(&mut secrets.api_tokens);
+        let api_tokens = take(&mut secrets.api_tokens);
         let others = |queue: &&Queue| {
             let section = section(&queue.name);
             last.prints.get(&section) != prints.get(&section)
@@ -232,20 +244,33 @@ impl Reload {
         let (before, queues) = (self.parts.queues.get(), self.parts.store.queues().clone());
         let made = spawn_blocking(move || {
             let made = deliveries::prepare(&queues, &before, &config.queues, &files, &mut secrets);
-            made.map(|replacements| Prepared { config, prints, keys, nonces, replacements, api_tokens })
+            made.map(|replacements| (replacements, config))
         });
-        made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        let made = made.await.map_err(|error| error.to_string())?;
+        let (replacements, config) = made.map_err(|error| error.to_string())?;
+        let doors = self.parts.doors.get().ok_or("the daemon is starting")?;
+        let plan = doors.prepare(&config, api_tokens).await?;
+        Ok(Prepared { config, prints, keys, nonces, replacements, plan })
+    }
+}
+
+impl Parts {
+    /// For the privacy sheet.
+    fn tell_of_doors(&self, doors: &Doors, start: &Config, config: &Config) {
+        let (readers, metrics) = doors.readers();
+        self.admin.set_fixed(fixed(start, config, readers, metrics));
     }
 }
 
 impl Prepared {
     /// Nothing here fails.
-    fn put_in_force(self, parts: &Parts, level: LogLevel) -> Last {
-        let Self { config, prints, keys, nonces, replacements, api_tokens } = self;
+    async fn put_in_force(self, parts: &Parts, start: &Config, level: LogLevel) -> Last {
+        let Self { config, prints, keys, nonces, replacements, plan } = self;
         parts.intake.set_keys(keys);
         parts.linking.set_keys(nonces);
         if let Some(doors) = parts.doors.get() {
-            doors.change(&parts.admin, &config, &api_tokens);
+            doors.put_in_force(plan).await;
+            parts.tell_of_doors(doors, start, &config);
         }
         parts.queues.set(Arc::new(config.queues));
         parts.deliveries.replace(replacements);

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::Group;
 use tokio::net::UnixListener;
@@ -13,14 +14,51 @@ use super::error::Error;
 use crate::access;
 use crate::config::Socket;
 
-/// A bound socket; its file goes with it.
+/// The file of a bound socket, which goes with the last who holds it.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct SocketFile {
+    path: PathBuf,
+    is_ours: AtomicBool,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), is_ours: AtomicBool::new(true) }
+    }
+
+    /// Removes it now, once.
+    pub(super) fn remove(&self) {
+        if self.is_ours.swap(false, Ordering::Relaxed) {
+            // Gone already: fine.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Another socket has taken its place.
+    pub(super) fn is_replaced(&self) {
+        self.is_ours.store(false, Ordering::Relaxed);
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Gone already: fine.
-        let _ = fs::remove_file(&self.0);
+        self.remove();
+    }
+}
+
+/// A bound socket that nobody can reach yet.
+#[derive(Debug)]
+pub(super) struct Unplaced {
+    listener: UnixListener,
+    private: PrivateFolder,
+    path: PathBuf,
+}
+
+impl Unplaced {
+    /// Moves it into its place, over the file that is there.
+    pub(super) fn place(self) -> io::Result<(UnixListener, SocketFile)> {
+        fs::rename(self.private.socket(), &self.path)?;
+        Ok((self.listener, SocketFile::at(&self.path)))
     }
 }
 
@@ -30,7 +68,19 @@ impl Drop for SocketFile {
 /// # Errors
 /// [`Error::Bind`] with the socket's path.
 pub(super) fn bind(socket: &Socket) -> Result<(UnixListener, SocketFile), Error> {
-    bind_at(&socket.path, socket.mode, socket.group.as_deref()).map_err(|error| {
+    explained(socket, bind_at(&socket.path, socket.mode, socket.group.as_deref()))
+}
+
+/// Binds one that is to take the place of our own, without touching that.
+///
+/// # Errors
+/// The same.
+pub(super) fn bind_beside(socket: &Socket) -> Result<Unplaced, Error> {
+    explained(socket, bind_private(&socket.path, socket.mode, socket.group.as_deref()))
+}
+
+fn explained<T>(socket: &Socket, bound: io::Result<T>) -> Result<T, Error> {
+    bound.map_err(|error| {
         let (what, folder) = (format!("socket {}", socket.path.display()), socket.path.parent());
         match folder.filter(|_| error.kind() == io::ErrorKind::PermissionDenied) {
             Some(folder) => {
@@ -93,6 +143,10 @@ fn bind_at(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListe
             "something that is no socket is in its place",
         ));
     }
+    bind_private(path, mode, group)?.place()
+}
+
+fn bind_private(path: &Path, mode: u32, group: Option<&str>) -> io::Result<Unplaced> {
     let private = PrivateFolder::make(path)?;
     let inside = private.socket();
     let listener = UnixListener::bind(&inside)?;
@@ -100,8 +154,7 @@ fn bind_at(path: &Path, mode: u32, group: Option<&str>) -> io::Result<(UnixListe
         set_group(&inside, name)?;
     }
     fs::set_permissions(&inside, Permissions::from_mode(mode))?;
-    fs::rename(&inside, path)?;
-    Ok((listener, SocketFile(path.to_owned())))
+    Ok(Unplaced { listener, private, path: path.to_owned() })
 }
 
 /// A folder beside a socket that only our own user may enter; it goes with this. The umask would do the same, and hold for every

@@ -274,6 +274,11 @@ impl Backlog {
         self.set_hold(account, Hold::Free);
     }
 
+    /// Whether a lease holds something still.
+    pub fn holds(&self, lease: u64) -> bool {
+        self.leases.has(lease)
+    }
+
     /// Gives back all that a lease still holds, without counting a failure. Returns whether it held anything.
     pub fn release(&mut self, lease: u64) -> bool {
         let Some(accounts) = self.leases.release(lease) else { return false };

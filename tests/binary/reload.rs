@@ -1,5 +1,6 @@
 //! `ringhookd reload` and SIGHUP: what can change at once does, what can't is named, and a bad file changes nothing.
 
+mod doors;
 mod flow;
 mod installed;
 mod keys;
@@ -20,7 +21,8 @@ use crate::support::process::Running;
 
 const DEBUG: &str = "[log]\nlevel = \"debug\"\n";
 const MORE: &str = "[[queue]]\nname = \"more\"\nkind = \"embedded\"\n";
-const RESTART: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
+/// The same, with a key that takes a restart.
+const RESTART: &str = "[log]\nlevel = \"debug\"\nformat = \"json\"\n";
 const BAD: &str = "[log]\nlevel = \"loud\"\n[http]\nmax_requests = -1\n";
 /// Far more than anything takes; only a hang meets it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -46,21 +48,20 @@ fn what_can_change_does_and_all_else_is_named() {
     installed.configure(&format!("{OPEN_QUEUE}[log]\nlevel = \"error\"\n"));
     assert_eq!(installed.reloaded(), (0, "log.level has changed\n".to_owned()));
     assert_eq!(installed.run(&["backup", installed.path("first").to_str().unwrap()]).code, 0);
-    installed.configure(&format!("{OPEN_QUEUE}{DEBUG}{MORE}{RESTART}"));
+    installed.configure(&format!("{OPEN_QUEUE}{RESTART}{MORE}"));
     let (code, out) = installed.reloaded();
     assert_eq!(code, 1, "{out}");
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines[..2], ["log.level has changed", "queue \"more\" is new"], "{out}");
-    assert!(lines[2].starts_with("metrics.listen needs a restart, because "), "{out}");
-    for line in
-        ["queue \\\"more\\\" is new", "metrics.listen needs a restart", "the configuration was read anew"]
+    assert!(lines[2].starts_with("log.format needs a restart, because "), "{out}");
+    for line in ["queue \\\"more\\\" is new", "log.format needs a restart", "the configuration was read anew"]
     {
         told(&daemon, line);
     }
     // It is shown for as long as it is so.
     let report = installed.report();
     assert_eq!(report["problems"][0]["name"], "restart_needed", "{report}");
-    assert_eq!(report["configuration"]["needs_restart"][0]["key"], "metrics.listen");
+    assert_eq!(report["configuration"]["needs_restart"][0]["key"], "log.format");
     assert_eq!(installed.run(&["backup", installed.path("second").to_str().unwrap()]).code, 0);
     let (status, _, log) = daemon.stop();
     let log = String::from_utf8(log).unwrap();
@@ -139,10 +140,10 @@ fn another_store_is_refused_as_a_whole() {
 fn sighup_does_the_same_and_tells_the_log() {
     let installed = Installed::new(OPEN_QUEUE);
     let daemon = installed.start();
-    installed.configure(&format!("{OPEN_QUEUE}{DEBUG}{RESTART}"));
+    installed.configure(&format!("{OPEN_QUEUE}{RESTART}"));
     daemon.signal(Signal::HUP);
     told(&daemon, "the configuration was read anew");
-    for words in ["log.level has changed", "metrics.listen needs a restart"] {
+    for words in ["log.level has changed", "log.format needs a restart"] {
         daemon.wait_for(|log| {
             log.lines().any(|line| line.contains("SIGHUP") && line.contains(words)).then_some(())
         });

@@ -277,6 +277,32 @@ fn a_socket_that_lets_in_more_than_configured_or_fits_nothing_is_refused() {
 }
 
 #[test]
+fn a_reload_names_a_socket_that_systemd_holds_and_opens_another() {
+    let held = Held::new();
+    let daemon = held.serve();
+    let other = "[[socket]]\npath = \"FOLDER/other.sock\"\n";
+    Configuration::of(OPEN_QUEUE).with(other).listen(&held.address.to_string()).write(held.dir.path());
+    let done = held.call("POST", "/v1/reload", "");
+    let named = |name: &str| format!("socket {:?}", held.path(name).display().to_string());
+    assert_eq!(done["applied"], json!([{"key": named("other.sock"), "words": "is new"}]), "{done}");
+    assert_eq!(done["needs_restart"][0]["key"], named("admin.sock"), "{done}");
+    assert!(done["needs_restart"][0]["why"].as_str().unwrap().contains("systemd holds it"), "{done}");
+    // Both are open, because the connections to the one would wait in the kernel for nobody.
+    for socket in ["admin.sock", "other.sock"] {
+        let mut client = Client::unix(&held.path(socket)).unwrap();
+        assert_eq!(client.send("GET", "/v1/status", "", b"").unwrap().0, 200, "{socket}");
+    }
+    // Its mode is its unit's.
+    let wider = SOCKET.replace("admin.sock\"", "admin.sock\"\nmode = \"0660\"");
+    Configuration::of(OPEN_QUEUE).with(&wider).listen(&held.address.to_string()).write(held.dir.path());
+    let done = held.call("POST", "/v1/reload", "");
+    assert_eq!(done["needs_restart"][0]["key"], format!("{}.mode", named("admin.sock")), "{done}");
+    assert!(!held.path("other.sock").exists(), "{done}");
+    assert!(daemon.stop().0.success());
+    assert!(held.path("admin.sock").exists());
+}
+
+#[test]
 fn check_finds_that_a_socket_unit_lets_in_too_many() {
     let dir = tempfile::tempdir().unwrap();
     open_to_all(dir.path());

@@ -93,6 +93,10 @@ impl Leases {
         }
     }
 
+    pub(super) fn has(&self, lease: u64) -> bool {
+        self.held.contains_key(&lease)
+    }
+
     /// Ends a lease. The accounts that it held; nothing when there is no such lease.
     pub(super) fn release(&mut self, lease: u64) -> Option<impl Iterator<Item = u32> + use<>> {
         let held = self.held.remove(&lease)?;

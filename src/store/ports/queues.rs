@@ -185,6 +185,12 @@ impl Queues {
         }
     }
 
+    /// Whether a lease holds something still.
+    pub fn holds(&self, queue: &QueueName, lease: u64) -> bool {
+        let queues = self.0.shared.queues();
+        queues.values().find(|q| q.name == *queue).is_some_and(|q| q.backlog.holds(lease))
+    }
+
     /// Told whenever events of the queue arrive or come free.
     pub fn wake(&self, queue: &QueueName) -> Option<Arc<Notify>> {
         self.0.shared.queues().values().find(|q| q.name == *queue).map(|q| Arc::clone(&q.wake))

@@ -68,6 +68,9 @@ fn rights_that_move_to_another_user_are_kept_by_no_connection_and_no_lease() {
     let settle = json!({"lease": of_ann["lease"], "ack": [of_ann["events"][0]["seq"]]});
     let (status, answer) = call(&mut client, "/v1/queues/all/settle", &settle);
     assert_eq!(status, 409, "{answer}");
+    // They have gone back, and the attempt does not count.
+    let (_, again) = installed.call("POST", "/v1/queues/all/lease", r#"{"max": 9, "user": "ann"}"#);
+    assert_eq!((ids(&again), &again["events"][0]["attempt"]), (vec!["ann-0", "ann-1"], &json!(1)), "{again}");
     let (status, of_bob) = lease(&mut client);
     assert_eq!((status, ids(&of_bob)), (200, vec!["bob-0", "bob-1"]));
     // More rights, and the lease goes on; then none.
