@@ -102,7 +102,11 @@ impl Admin {
         shown(view, error, self.tokens.next_try(view.number))
     }
 
-    async fn seen_account(&self, session: &Session, account: AccountId) -> Result<AccountView, Refusal> {
+    pub(super) async fn seen_account(
+        &self,
+        session: &Session,
+        account: AccountId,
+    ) -> Result<AccountView, Refusal> {
         let view = self.store.links().account(account).await?;
         let seen = view.filter(|view| session.shows(view));
         seen.ok_or_else(|| AccountRefusal::Unknown.into())
@@ -125,6 +129,7 @@ fn shown(view: &AccountView, token_error: Option<&str>, next_try: Option<Millis>
         "state": view.state.name(),
         "created_at": view.created_at.rfc3339(),
         "linked_at": view.linked_at.map(Millis::rfc3339),
+        "disconnecting_since": view.disconnecting_since.map(Millis::rfc3339),
         "has_tokens": view.tokens.is_some(),
         "token_state": view.tokens.map(|tokens| tokens.state.health().with(tokens.proof).as_str()),
         "token_error": token_error,

@@ -12,6 +12,7 @@ mod certify;
 mod claims;
 mod compact;
 mod description;
+mod disconnect;
 mod door;
 mod import;
 mod inspect;
@@ -268,6 +269,9 @@ impl Admin {
             ("POST", ["v1", "accounts"]) => self.import_accounts(session, by, &query, body).await,
             ("GET", ["v1", "accounts", id]) => self.show_account(session, id).await,
             ("DELETE", ["v1", "accounts", id]) => self.forget_account(session, by, id).await,
+            ("POST", ["v1", "accounts", id, "disconnect"]) => {
+                self.disconnect_account(session, by, id, body).await
+            }
             ("POST", ["v1", "accounts", id, "user"]) => self.set_user(session, by, id, body).await,
             ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(session, by, id, body).await,
             ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,

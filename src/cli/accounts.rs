@@ -1,4 +1,4 @@
-//! `ringhookd accounts`: list, show, set-user, forget; and import, which has a file of its own.
+//! `ringhookd accounts`: list, show, set-user, disconnect, forget; and import, which has a file of its own.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use super::import;
 use super::output::Output;
 use super::progress::Progress;
 use crate::domain::deletion::Deletion;
+use crate::domain::disconnect::Disconnection;
 use crate::domain::released::Released;
 
 /// Copies that a forget can't reach.
@@ -54,15 +55,30 @@ pub(super) async fn run(command: AccountsCommand, daemon: &Client, out: &mut Out
         AccountsCommand::Forget { account, yes } => {
             confirm("Destroying the account's keys, tokens and events", yes)?;
             let path = format!("/v1/accounts/{}", encoded(&account));
-            let mut progress = Progress::new(out.json);
-            let done =
-                progress.wait("its events are being dropped", daemon.delete::<Deletion>(&path)).await?;
-            let stopped = "stopped waiting; what has begun the daemon ends by itself, and `accounts show` says whether it has";
-            let deletion = done.ok_or_else(|| Failure::no(stopped))??;
-            drop(progress);
+            let forget = daemon.delete::<Deletion>(&path);
+            let deletion = wait(out, "its events are being dropped", forget).await?;
             out.done(&json!(deletion), &format!("{deletion}.\n{LEFT}"))
         }
+        AccountsCommand::Disconnect { account, anyway, yes } => {
+            confirm("Having Ring pause the app, and destroying the account's keys, tokens and events", yes)?;
+            let path = format!("/v1/accounts/{}/disconnect", encoded(&account));
+            let body = json!({"anyway": anyway});
+            let disconnect = daemon.post::<Disconnection>(&path, &body);
+            let done = wait(out, "Ring is asked, then its events are dropped", disconnect).await?;
+            out.done(&json!(done), &format!("{done}\n{LEFT}"))
+        }
     }
+}
+
+/// Waits for what may take long and goes on without us.
+async fn wait<T>(
+    out: &Output,
+    words: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let stopped =
+        "stopped waiting; what has begun the daemon ends by itself, and `accounts show` says whether it has";
+    Progress::new(out.json).wait(words, work).await?.ok_or_else(|| Failure::no(stopped))?
 }
 
 async fn list(daemon: &Client, out: &mut Output) -> Result<(), Failure> {

@@ -251,6 +251,21 @@ pub(super) enum AccountsCommand {
         #[arg(long)]
         replace: bool,
     },
+    /// Have Ring pause the app on an account, then destroy all that is kept of it, as `forget` does.
+    ///
+    /// Nothing is destroyed before Ring has paused the app: where Ring can't be asked, refuses or gives no answer, that is said, and the
+    /// command can be repeated. --anyway decides beforehand that the account is forgotten all the same. A partner can't remove
+    /// the app from an account: its user does, in the Ring app.
+    Disconnect {
+        /// The account's id, as `accounts list` shows it.
+        account: String,
+        /// Forget the account also where Ring is not known to have paused the app.
+        #[arg(long)]
+        anyway: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Destroy all that is kept of an account: keys, tokens, events.
     Forget {
         /// The account's id, as `accounts list` shows it.

@@ -44,6 +44,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["ringhookd accounts import accounts.jsonl", "ringhookd accounts import - < accounts.jsonl"],
     ),
     ("accounts set-user", &["ringhookd accounts set-user ava1.ring.account.A anna"]),
+    (
+        "accounts disconnect",
+        &[
+            "ringhookd accounts disconnect ava1.ring.account.A",
+            "ringhookd accounts disconnect ava1.ring.account.A --anyway --yes",
+        ],
+    ),
     ("accounts forget", &["ringhookd accounts forget ava1.ring.account.A"]),
     (
         "token",

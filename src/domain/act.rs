@@ -1,9 +1,9 @@
-//! What callers of the admin API did, as it is kept for an operator.
+//! What callers of the admin API did, and what the daemon did by itself to what is theirs, as it is kept for an operator.
 
 use super::codes::codes;
 
 codes! {
-    /// An act of a caller.
+    /// An act.
     Act {
         ImportAccount = 1 "import_account",
         SetUser = 2 "set_user",
@@ -22,6 +22,8 @@ codes! {
         RotateKeys = 15 "rotate_keys",
         /// It was not done, because the caller has no right to it.
         Refused = 16 "refused",
+        DisconnectAccount = 17 "disconnect_account",
+        ExportAccount = 18 "export_account",
         AnnounceTestEvent = 32 "announce_test_event",
     }
 }

@@ -21,6 +21,7 @@ pub mod consumer;
 pub mod content;
 pub mod dedup;
 pub mod deletion;
+pub mod disconnect;
 pub mod doctor;
 pub mod envelope;
 pub mod event;

@@ -64,6 +64,7 @@ impl Linking {
     pub(super) async fn tell_ring(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
         let mut changes = self.store.links().claim_changes();
+        let mut wished = self.wished.lock().await;
         let mut driver = Driver::default();
         let mut look_at_all = clock::ticks();
         let mut ended = None;
@@ -95,6 +96,7 @@ impl Linking {
             tokio::select! {
                 end = &mut stop => break end,
                 () = changes.changed() => {}
+                Some(wish) = wished.recv() => self.begin_pause(wish, &mut driver),
                 Some((item, done)) = driver.ended() => match (item, done) {
                     (Item::Claim(number), Ok(())) => ended = Some(number),
                     _ => look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN),
@@ -103,6 +105,8 @@ impl Linking {
             }
         };
         self.tokens.outbound().stop(end);
+        // Whoever still wishes is told that the daemon stops.
+        while wished.try_recv().is_ok() {}
         while driver.ended().await.is_some() {}
     }
 

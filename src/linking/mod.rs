@@ -5,21 +5,23 @@
 //! partner's web app ──claim──▶ claims: whose nonce is it? ──the user's, on disk──▶ confirm ──POST, PATCH──▶ Ring
 //! ```
 //!
-//! What a claim may do is `domain::claim`'s to decide, what Ring's answers mean `domain::confirm`'s.
+//! What a claim may do is `domain::claim`'s to decide, what Ring's answers mean `domain::confirm`'s and `domain::disconnect`'s.
 
 mod bring;
 mod claims;
 mod confirm;
 mod endpoint;
+mod pause;
 pub mod request;
 mod waiting;
+mod wish;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::domain::access_token::Reason;
@@ -32,8 +34,10 @@ use crate::telemetry::Metrics;
 use crate::tokens::TokenService;
 
 use self::waiting::Waiting;
+use self::wish::Wish;
 
 pub use endpoint::Endpoint;
+pub use wish::Pause;
 
 /// Looks for a nonce that run at a time: each goes over every account that may be claimed.
 const SEARCHES: usize = 1;
@@ -65,6 +69,9 @@ pub struct Linking {
     searches: Arc<Semaphore>,
     waiting: Waiting,
     calls: Semaphore,
+    /// Apps that Ring is to pause; begun by the loop that tells Ring of claims.
+    wishes: mpsc::Sender<Wish>,
+    wished: tokio::sync::Mutex<mpsc::Receiver<Wish>>,
     /// Why it takes long with some of them.
     troubles: Mutex<HashMap<u32, Reason>>,
 }
@@ -72,6 +79,7 @@ pub struct Linking {
 impl Linking {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { store, api, tokens, nonces, clock_skew, metrics } = parts;
+        let (wishes, wished) = mpsc::channel(wish::WAITING);
         Arc::new(Self {
             store,
             api,
@@ -82,6 +90,8 @@ impl Linking {
             searches: Arc::new(Semaphore::new(SEARCHES)),
             waiting: Waiting::default(),
             calls: Semaphore::new(PARALLEL),
+            wishes,
+            wished: tokio::sync::Mutex::new(wished),
             troubles: Mutex::default(),
         })
     }

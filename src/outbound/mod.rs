@@ -1,4 +1,4 @@
-//! What goes to Ring and must not be lost or sent twice: refreshes, authorization codes, confirmations of claims.
+//! What goes to Ring and must not be lost or sent twice: refreshes, authorization codes, confirmations of claims, pauses of apps.
 //!
 //! ```text
 //! admit ──▶ intend: on disk ──▶ rate limiter ──▶ send, once ──▶ hear out ──▶ settle: on disk
@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The way is the same for all of them ([`Outbound::send_once`]). What each of them sends, and what an answer means for it, its own
-//! [`Attempt`] says, by the rules of `domain::refresh`, `domain::code` and `domain::confirm`. An intent that is found on disk after a
+//! [`Attempt`] says, by the rules of `domain::refresh`, `domain::code`, `domain::confirm` and
+//! `domain::disconnect`. An intent that is found on disk after a
 //! crash means that the request may have been sent.
 
 mod attempt;

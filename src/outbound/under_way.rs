@@ -13,7 +13,7 @@ pub enum Item {
     /// The tokens of an account.
     Refresh(u32),
     Code(CodeId),
-    /// The claim of an account.
+    /// The claim of an account, and its pause.
     Claim(u32),
 }
 

@@ -134,6 +134,11 @@ impl RingApi {
         self.integrate(Method::PATCH, access_token, &json!({ "status": "completed" })).await
     }
 
+    /// Asks Ring to pause the app on the account. It can't be removed by us: a DELETE of a one-way app is refused.
+    pub async fn pause_link(&self, access_token: &Secret<String>) -> Said<()> {
+        self.integrate(Method::PATCH, access_token, &json!({ "status": "awaiting" })).await
+    }
+
     async fn integrate(&self, method: Method, access_token: &Secret<String>, document: &Value) -> Said<()> {
         let request = request::json(method, &self.0.integrations, access_token, document);
         self.with_token(request, Reply::integration).await

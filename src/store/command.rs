@@ -161,6 +161,8 @@ pub struct AccountView {
     pub claim: Option<Step>,
     pub created_at: Millis,
     pub linked_at: Option<Millis>,
+    /// When Ring was asked to pause the app, so that the account can be disconnected: it is half done.
+    pub disconnecting_since: Option<Millis>,
     pub tokens: Option<TokensView>,
 }
 

@@ -67,6 +67,7 @@ pub use self::rows::journal::Which;
 pub use self::testing::{Inline, LOG_BYTES, raise_schema};
 pub use self::txn::claims::{Claim, Claimed};
 pub use self::txn::codes::{Exchanged, KeptCode, WaitingCode};
+pub use self::txn::disconnect::{Asking, NoAsking};
 pub use self::txn::journal::{Access, NoRefresh, RefreshIntent, TokenRecord};
 pub use self::txn::unidentified::{Arrived, Identified};
 pub use self::writer::backup::Backup;

@@ -162,11 +162,24 @@ async fn each_call_that_changes_something_leaves_an_act_with_who_what_and_whom()
     let removed = Expected { detail: Some("queue left"), ..act("remove_queue") };
     walk.acts("removeQueue", "left", &Value::Null, &removed);
     refusals_and_restricted_sockets(&walk);
+    let why = Expected { detail: Some("disconnected"), ..act("forget_account") };
+    walk.acts("disconnectAccount", "new", &json!({"anyway": true}), &why);
     walk.acts("forgetAccount", ACCOUNT, &Value::Null, &act("forget_account"));
     let acts = walk.audit("admin.sock", "?limit=1000");
     let forgotten = acts.iter().filter(|act| act["forgotten"] == true);
     let forgotten: Vec<&str> = forgotten.map(|act| act["act"].as_str().unwrap()).collect();
-    assert_eq!(forgotten, ["forget_account", "give_access_token", "set_user", "import_account"]);
+    assert_eq!(
+        forgotten,
+        [
+            "forget_account",
+            "forget_account",
+            "disconnect_account",
+            "claim",
+            "give_access_token",
+            "set_user",
+            "import_account"
+        ]
+    );
     assert!(!json!(acts).to_string().contains(ACCOUNT), "{acts:?}");
     assert!(walk.audit("admin.sock", &format!("?account={ACCOUNT}")).is_empty());
     let changing = Walk::operations().into_iter().filter(|(_, method, _)| method != "GET");

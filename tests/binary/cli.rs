@@ -88,7 +88,7 @@ fn help_names_every_command() {
         assert!(out(&output).contains(&format!("  {name} ")), "{name} in {}", out(&output));
     }
     for (group, commands) in [
-        ("accounts", &["list", "show", "import", "set-user", "forget"][..]),
+        ("accounts", &["list", "show", "import", "set-user", "disconnect", "forget"][..]),
         ("queue", &["list", "read", "tail", "remove"]),
         ("dead-letters", &["list", "show", "replay", "drop"]),
         ("keys", &["show", "rotate"]),

@@ -252,6 +252,8 @@ async fn walk_over_accounts(walk: &mut Walk) {
     walk.ok(ask("getAccessToken", &["a"]).with(&json!({"min_life_s": 300}))).await;
     walk.heard(404, ask("getAccessToken", &["none"])).await;
     walk.heard(409, ask("getAccessToken", &["a"]).with(&json!({"min_life_s": 999_999}))).await;
+    walk.heard(409, ask("disconnectAccount", &["none"])).await;
+    walk.ok(ask("disconnectAccount", &["b%2Fc"]).with(&json!({"anyway": true}))).await;
     walk.ok(ask("forgetAccount", &["none"])).await;
     walk.heard(404, ask("forgetAccount", &["none"])).await;
 }

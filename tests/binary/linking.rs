@@ -2,6 +2,7 @@
 
 mod browsers;
 mod crowds;
+mod disconnect;
 mod faults;
 mod hands;
 pub(crate) use std::time::Duration;

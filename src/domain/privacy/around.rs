@@ -136,6 +136,11 @@ pub(super) fn deletions() -> Vec<Deletion> {
             "a tombstone; the user's id; hashes of its devices; what the queues are told, until it is delivered; freed pages until `ringhookd compact`; log lines; backups from before; every copy at a receiver",
         ),
         way(
+            "By the operator, who ends the link: `ringhookd accounts disconnect ACCOUNT`",
+            "the same, after Ring has paused the app on the account; nothing before that, unless the operator says so",
+            "the same; and at Ring the app, paused, until the user removes it in the Ring app",
+        ),
+        way(
             "By the user, who removes the app in Ring (`app_integration_removed`)",
             "the account's tokens; nothing is asked of Ring for it any more",
             "the account and its events, until they are delivered, too old, or forgotten: forget the account if your terms say so",

@@ -78,7 +78,19 @@ impl Links {
     /// # Errors
     /// When it could not be made durable. If the account is unknown after that, the store takes out the rest by itself.
     pub async fn forget(&self, account: AccountId) -> Result<Result<Deletion, AccountRefusal>, StoreError> {
-        let (number, mut deletion) = match self.submit(move |txn| forget::forget(txn, &account)).await? {
+        self.forget_because(account, None).await
+    }
+
+    /// The same, with the reason for the audit.
+    ///
+    /// # Errors
+    /// As of [`Links::forget`].
+    pub async fn forget_because(
+        &self,
+        account: AccountId,
+        why: Option<&'static str>,
+    ) -> Result<Result<Deletion, AccountRefusal>, StoreError> {
+        let (number, mut deletion) = match self.submit(move |txn| forget::forget(txn, &account, why)).await? {
             Ok(forgotten) => forgotten,
             Err(refusal) => return Ok(Err(refusal)),
         };

@@ -1,4 +1,4 @@
-//! The port of what is under way at Ring: refreshes, authorization codes and confirmations, each noted before it is sent.
+//! The port of what is under way at Ring: refreshes, authorization codes, confirmations and pauses, each noted before it is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use crate::domain::actor::Actor;
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::confirm::Progress;
 use crate::domain::heard::Heard;
+use crate::domain::ids::AccountId;
 use crate::domain::time::Millis;
 use crate::domain::tokens::Granted;
 use crate::store::StoreError;
@@ -18,9 +19,10 @@ use crate::store::rows::code::CodeId;
 use crate::store::rows::journal::Which;
 use crate::store::txn::claims::Claim;
 use crate::store::txn::codes::{Exchanged, KeptCode, WaitingCode};
+use crate::store::txn::disconnect::{Asking, NoAsking};
 use crate::store::txn::journal::{NoRefresh, RefreshIntent};
 use crate::store::txn::transaction::Txn;
-use crate::store::txn::{acts, claims, codes, journal, refresh};
+use crate::store::txn::{acts, claims, codes, disconnect, journal, refresh};
 use crate::store::writer::handle::Handle;
 
 /// Where what is sent to Ring is noted first.
@@ -142,6 +144,28 @@ impl Outbox {
     /// When it could not be made durable; it may be said again.
     pub async fn exchanged_code(&self, id: CodeId, exchanged: Arc<Exchanged>) -> Result<u32, StoreError> {
         self.0.submit(move |txn| codes::exchanged_code(txn, id, &exchanged)).await
+    }
+
+    // ── pauses before an account is disconnected ──
+
+    /// Notes, for `by`, that Ring is about to be asked to pause the app on an account, durably.
+    ///
+    /// # Errors
+    /// When it could not be made durable: Ring must not be asked.
+    pub async fn begin_pause(
+        &self,
+        account: AccountId,
+        by: Actor,
+    ) -> Result<Result<Asking, NoAsking>, StoreError> {
+        self.0.submit_by(by, move |txn| disconnect::begin(txn, &account)).await
+    }
+
+    /// Notes that Ring has not paused it, durably.
+    ///
+    /// # Errors
+    /// When it could not be made durable: it counts as a request without an answer.
+    pub async fn not_paused(&self, number: u32) -> Result<(), StoreError> {
+        self.0.submit(move |txn| disconnect::end(txn, number)).await
     }
 
     // ── confirmations of claims ──

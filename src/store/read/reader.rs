@@ -15,6 +15,7 @@ use crate::store::memory::shared::Shared;
 use crate::store::rows::account::AccountRow;
 use crate::store::rows::aside::{Aside, PARKED};
 use crate::store::rows::chunk::Chunk;
+use crate::store::rows::facts::Disconnecting;
 use crate::store::rows::journal::Entry;
 use crate::store::rows::row::Table;
 use crate::store::rows::small::{AccountNumber, WrappedKey};
@@ -181,22 +182,35 @@ pub(crate) fn accounts(
     limit: usize,
 ) -> Result<(Vec<AccountView>, Option<u32>), Fault> {
     let view = shared.view()?;
-    let tokens = view.table()?;
+    let beside = Beside::read(&view)?;
     let (mut out, mut last) = (Vec::new(), None);
     for found in view.table()?.range(after.saturating_add(1)..)?.take(limit) {
         let found = found?;
         let number = found.key()?;
-        out.extend(account_view(shared, &view, &tokens, number, found.row()?)?);
+        out.extend(account_view(shared, &view, &beside, number, found.row()?)?);
         last = Some(number);
     }
     let more = out.len() >= limit || last.is_some_and(|l| (l - after) as usize >= limit);
     Ok((out, last.filter(|_| more)))
 }
 
+/// What an account's view has from beside its row.
+struct Beside {
+    tokens: ReadTable<TokenRow>,
+    disconnecting: Disconnecting,
+}
+
+impl Beside {
+    fn read(view: &View) -> Result<Self, Fault> {
+        let disconnecting = view.row(Disconnecting::NAME)?.unwrap_or_default();
+        Ok(Self { tokens: view.table()?, disconnecting })
+    }
+}
+
 fn account_view(
     shared: &Shared,
     view: &View,
-    tokens: &ReadTable<TokenRow>,
+    beside: &Beside,
     number: u32,
     AccountRow { id, created_at, tenure, .. }: AccountRow,
 ) -> Result<Option<AccountView>, Fault> {
@@ -216,7 +230,8 @@ fn account_view(
         claim,
         created_at,
         linked_at: Some(tenure.linked_at).filter(|at| at.0 != 0),
-        tokens: tokens.get(number)?.and_then(|found| found.row().ok()).map(tokens_view),
+        disconnecting_since: beside.disconnecting.0.get(&number).copied(),
+        tokens: beside.tokens.get(number)?.and_then(|found| found.row().ok()).map(tokens_view),
     }))
 }
 
@@ -253,7 +268,7 @@ pub(crate) fn arriving(shared: &Shared) -> Result<Vec<u32>, Fault> {
 pub(crate) fn account(shared: &Shared, number: u32) -> Result<Option<AccountView>, Fault> {
     let view = shared.view()?;
     let Some(row) = view.row(number)? else { return Ok(None) };
-    account_view(shared, &view, &view.table()?, number, row)
+    account_view(shared, &view, &Beside::read(&view)?, number, row)
 }
 
 /// The access token of an account, opened.

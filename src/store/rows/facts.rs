@@ -71,6 +71,35 @@ impl Row for Paused {
     }
 }
 
+/// Accounts, by number, of which Ring was asked to pause the app, and when: each is to be forgotten, and Ring is not known to have refused.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Disconnecting(pub BTreeMap<u32, Millis>);
+
+impl Disconnecting {
+    /// Its name.
+    pub(crate) const NAME: &'static str = "disconnecting";
+}
+
+impl Row for Disconnecting {
+    const TABLE: Table = Table::Meta;
+    type Key = &'static str;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for (account, asked_at) in &self.0 {
+            out.put_u32(*account);
+            out.put_u64(asked_at.0);
+        }
+    }
+
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        let mut accounts = BTreeMap::new();
+        while !from.is_empty() {
+            accounts.insert(from.try_get_u32().ok()?, millis(from)?);
+        }
+        Some(Self(accounts))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::row::tests::is_checked;
@@ -81,5 +110,7 @@ mod tests {
         is_checked(&Fact(vec![1, 2]), Fact::EPOCH, Fact::PROOFS);
         let paused = BTreeMap::from([(1, Millis(2)), (3, Millis(4))]);
         is_checked(&Paused(paused), Paused::NAME, Fact::EPOCH);
+        let accounts = BTreeMap::from([(1, Millis(2)), (70_000, Millis(4))]);
+        is_checked(&Disconnecting(accounts), Disconnecting::NAME, Paused::NAME);
     }
 }

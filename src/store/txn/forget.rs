@@ -7,7 +7,7 @@ use crate::domain::deletion::Deletion;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, QueueName, UserId};
 use crate::domain::link;
-use crate::logging::audit::What;
+use crate::logging::audit::{Entry, What};
 use crate::store::command::AccountRefusal;
 use crate::store::kv::error::Fault;
 use crate::store::memory::core::Leaving;
@@ -22,16 +22,17 @@ use crate::vault::Purpose;
 
 /// Destroys an account with its tokens and keys, and with these its events wherever they lie: nobody reads one from
 /// this commit on. Queues that may have got them are told in the same commit. What is left of them goes by
-/// `drop_events_of`. Returns the account's number, and the receipt of it, which counts no events yet.
+/// `drop_events_of`. Returns the account's number, and the receipt of it, which counts no events yet. `why` is for the audit.
 pub(crate) fn forget(
     txn: &mut Txn<'_>,
     account: &AccountId,
+    why: Option<&str>,
 ) -> Result<Result<(u32, Deletion), AccountRefusal>, Fault> {
     let Some(number) = txn.core.accounts.find(account) else { return Ok(Err(AccountRefusal::Unknown)) };
     let owners = accounts::read_account(txn, number)?.map(|row| row.tenure.owners()).unwrap_or_default();
     let tokens = txn.tables.get::<TokenRow>(number)?.is_some();
     // Who had it is not kept.
-    acts::note(txn, Act::ForgetAccount, Whom { account: number, ..Whom::default() }, None)?;
+    acts::note(txn, Act::ForgetAccount, Whom { account: number, ..Whom::default() }, why)?;
     links::on_link(txn, number, link::Event::Forget)?;
     txn.tables.remove::<WrappedKey>((number, Purpose::Events as u8))?;
     txn.core.drop_key(number);
@@ -41,7 +42,8 @@ pub(crate) fn forget(
     let mut queues_told = Vec::new();
     if !account.as_str().starts_with(OURS) {
         tombstones::put(txn, account)?;
-        txn.note(What::AccountForgotten, |_, entry| Ok(entry.of(account)))?;
+        let detail = why.map(str::to_owned);
+        txn.note(What::AccountForgotten, |_, entry| Ok(Entry { detail, ..entry.of(account) }))?;
         queues_told = tell(txn, account, &owners)?;
     }
     txn.core.forgotten.insert(number, Leaving { since: txn.now, ..Leaving::default() });

@@ -1,7 +1,7 @@
 //! A link is loaded, told an event, and written; its effects are performed. `domain::link` decides what they are.
 
 use super::transaction::Txn;
-use super::{accounts, claim_rows, held, routing, tokens, tombstones};
+use super::{accounts, claim_rows, disconnect, held, routing, tokens, tombstones};
 use crate::domain::ids::AccountId;
 use crate::domain::link::{Effects, Event, Link, LinkState, Tenure};
 use crate::logging::audit::{Entry, What};
@@ -32,6 +32,8 @@ pub(crate) fn on_link(txn: &mut Txn<'_>, number: u32, event: Event) -> Result<Ef
         tokens::destroy_tokens(txn, number)?;
     }
     if effects.tell {
+        // It was asked of a link that is another now.
+        disconnect::end(txn, number)?;
         routing::announce(txn, number, state.name(), None)?;
     }
     if effects.release {

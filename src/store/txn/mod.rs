@@ -9,6 +9,7 @@ pub(crate) mod claims;
 pub(crate) mod codes;
 pub(crate) mod commit;
 pub(crate) mod devices;
+pub(crate) mod disconnect;
 pub(crate) mod forget;
 pub(crate) mod freshness;
 pub(crate) mod held;

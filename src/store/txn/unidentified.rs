@@ -208,6 +208,6 @@ pub(crate) fn leave_arrival(
     let Some(name) = row.id.clone().filter(|_| row.tenure.state == LinkState::Arriving) else {
         return Ok(None);
     };
-    drop(forget::forget(txn, &name)?);
+    drop(forget::forget(txn, &name, None)?);
     Ok(Some((name, row)))
 }

@@ -9,7 +9,7 @@ use ringhookd::sim::{LinkState, Options, Place, Ring, Visit};
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, Installed};
-use super::points::{CLAIMING, CODES};
+use super::points::{CLAIMING, CODES, DISCONNECTING};
 use crate::support::configuration::KEY;
 use crate::support::http::Client;
 
@@ -123,5 +123,33 @@ fn a_claim_that_was_cut_off_anywhere_goes_on_by_itself() {
         assert_eq!(scene.ring.link_state(A), Some(LinkState::Completed), "{point}");
         // Wherever it died, the user was mailed once.
         assert_eq!(scene.ring.mails(A), 1, "{point}");
+    }
+}
+
+#[test]
+fn an_account_whose_disconnection_was_cut_off_is_whole_says_so_and_is_disconnected_by_the_same_call() {
+    for point in DISCONNECTING {
+        let scene = Scene::new();
+        let code = scene.ring.new_code(A);
+        let disconnect = format!("/v1/accounts/{A}/disconnect");
+        let cut_off = |scene: &Scene, daemon: &mut Daemon, address| {
+            assert_eq!(Scene::bring(address, &code), Some(200));
+            scene.soon("the account has come", daemon, |scene| scene.show()["has_tokens"] == true);
+            assert_eq!(scene.claim(&scene.ring.visit(A).unwrap(), "ann").unwrap(), "linked", "{point}");
+            assert!(scene.call("POST", &disconnect, "").is_err(), "{point}");
+        };
+        let daemon = scene.cut_off_at(point, cut_off);
+        let shown = scene.show();
+        assert!(shown["state"] == "linked" && shown["has_tokens"] == true, "{point}: {shown}");
+        assert!(shown["disconnecting_since"].is_string(), "{point}: {shown}");
+        let (status, receipt) = scene.call("POST", &disconnect, "").unwrap();
+        assert_eq!(
+            (status, &receipt["ring"]),
+            (200, &json!("paused")),
+            "{point}: {receipt} {}",
+            daemon.log()
+        );
+        assert_eq!(scene.ring.link_state(A), Some(LinkState::Awaiting), "{point}");
+        assert_eq!(scene.call("GET", &format!("/v1/accounts/{A}"), "").unwrap().0, 404, "{point}");
     }
 }

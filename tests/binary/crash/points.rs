@@ -45,6 +45,9 @@ pub(crate) const CODES: &[&str] =
 pub(crate) const CLAIMING: &[&str] =
     &["claim.taken", "claim.posting", "claim.posted", "claim.patching", "claim.patched"];
 
+/// Passed by each account that is disconnected, in this order.
+pub(crate) const DISCONNECTING: &[&str] = &["disconnect.pausing", "disconnect.paused"];
+
 /// Passed while events leave a queue by its bounds.
 pub(crate) const EXPIRING: &str = "store.expiring";
 

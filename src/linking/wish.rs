@@ -1,0 +1,35 @@
+//! The wish that Ring pauses the app on an account, and what it comes to.
+
+use tokio::sync::oneshot;
+
+use crate::domain::actor::Actor;
+use crate::domain::disconnect::{AtRing, NotPaused};
+use crate::domain::ids::AccountId;
+use crate::store::AccountRefusal;
+
+/// Wishes that wait to be begun.
+pub(super) const WAITING: usize = 16;
+
+/// What a wish comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pause {
+    /// The account may be forgotten.
+    Ready(AtRing),
+    /// Ring is not known to have paused the app; whether it may have.
+    Not { why: NotPaused, may_be_paused: bool },
+    /// There is no such account.
+    Account(AccountRefusal),
+    /// Very many others are half way: they come first.
+    TooMany,
+}
+
+/// Somebody wants Ring to pause the app on an account.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub account: AccountId,
+    pub number: u32,
+    pub by: Actor,
+    /// An earlier request had no answer.
+    pub asked_before: bool,
+    pub answer: oneshot::Sender<Pause>,
+}
