@@ -55,12 +55,14 @@ impl Admin {
 }
 
 fn shown(view: &ActView) -> Value {
-    let Caller { socket, token, uid, gid, pid } = &view.by;
+    let by = view.by.as_ref().map(|Caller { socket, token, uid, gid, pid }| {
+        json!({"socket": socket.as_ref(), "token": token.as_deref(), "uid": uid, "gid": gid, "pid": pid})
+    });
     json!({
         "number": view.number,
         "at": view.at.rfc3339(),
         "act": view.act.as_str(),
-        "by": {"socket": socket.as_ref(), "token": token.as_deref(), "uid": uid, "gid": gid, "pid": pid},
+        "by": by,
         "account": view.account.as_ref().map(AccountId::as_str),
         "forgotten": view.forgotten,
         "user": view.user.as_ref().map(UserId::as_str),

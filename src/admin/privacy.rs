@@ -56,6 +56,7 @@ fn bounds(options: &Options) -> Bounds {
         quarantined: bound(&options.quarantined),
         receipts: noted(&options.receipts),
         audit: noted(&options.audit),
+        forget_removed_after: options.forget_removed_after,
         seen_for: options.seen_for,
         max_ids: options.max_ids,
         max_bytes: options.max_bytes,

@@ -62,6 +62,7 @@ fn readable(act: &mut Value) {
         (Some(uid), Some(pid), _) => format!("uid {uid}, pid {pid} on {socket}"),
         (Some(uid), None, _) => format!("uid {uid} on {socket}"),
         (None, _, Some(token)) => format!("token {token} on {socket}"),
+        (None, _, None) if by.is_null() => "the daemon by itself".to_owned(),
         (None, _, None) => socket.to_owned(),
     };
     act["who"] = json!(who);

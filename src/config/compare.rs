@@ -20,6 +20,7 @@ const LIVE: &[&str] = &[
     "silence.",
     "receipts.",
     "audit.",
+    "linking.forget_after_removal",
     "store.max_bytes",
     "store.min_free",
     "log.level",

@@ -7,6 +7,7 @@ use super::model::{Linking, Webhook};
 use super::raw::{Echo, Section};
 use super::value::{Wrong, count, duration, text};
 
+const DAY: Duration = Duration::from_hours(24);
 /// Ring allows an app 100 requests a second; what goes out together by chance needs some room.
 const MOST_PER_SECOND: u32 = 95;
 
@@ -16,6 +17,12 @@ pub(super) fn linking(mut s: Section<'_>, webhook: &Webhook, requests_per_second
         link_path: s.get("link_path", "/ring/link", text(url_path)),
         sign_in_url: s.optional("sign_in_url", "https://example.com/ring/sign-in", Echo::Shown, text(page)),
         codes_per_second: s.get("codes_per_second", 10_u64, count(1_u32..=40)),
+        forget_after_removal: s.optional(
+            "forget_after_removal",
+            "30d",
+            Echo::Shown,
+            duration(DAY..=DAY * 3650),
+        ),
         clock_skew: s.get("clock_skew", "5s", duration(Duration::ZERO..=Duration::from_mins(5))),
     };
     let paths = [("link_path", &linking.link_path), ("code_path", &linking.code_path)];

@@ -168,6 +168,8 @@ pub struct Linking {
     pub codes_per_second: u32,
     /// How far ahead of our clock the time of a visit may be.
     pub clock_skew: Duration,
+    /// How long after its app was removed an account is forgotten; never without it.
+    pub forget_after_removal: Option<Duration>,
 }
 
 /// After how long without a webhook an operator is told: of all accounts, and of one.

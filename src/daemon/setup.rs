@@ -215,6 +215,7 @@ pub fn options(config: &Config) -> Options {
         silence: Silence::new(config.silence.after, config.silence.account_after),
         audit: ReceiptBounds { max_age: config.audit.max_age, max_bytes: config.audit.max_bytes },
         receipts: ReceiptBounds { max_age: config.receipts.max_age, max_bytes: config.receipts.max_bytes },
+        forget_removed_after: config.linking.forget_after_removal,
         queues: config.queues.iter().map(queue_spec).collect(),
     }
 }

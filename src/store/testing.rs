@@ -115,6 +115,11 @@ impl Inline {
         committer::tick(&mut self.writer, now, true)
     }
 
+    /// The same while the clock is not believed.
+    pub fn tick_in_doubt(&mut self, now: Millis) -> bool {
+        committer::tick(&mut self.writer, now, false)
+    }
+
     /// Lets both clocks be seen, the second as the time since any moment.
     pub fn look(&mut self, wall: Millis, monotonic: Duration) {
         let watch = self.watch.get_or_insert_with(|| Watch::from(wall, monotonic));

@@ -5,11 +5,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
 
 use crate::support::*;
+use ringhookd::domain::act::Act;
 use ringhookd::domain::event::{Event, FORGOTTEN};
 use ringhookd::domain::routing::{Filter, TypePattern};
 use ringhookd::domain::time::Millis;
 use ringhookd::store::{
-    Accepted, Import, Incoming, Inline, LeaseRequest, Options, Outcome, QueueSpec, Scope,
+    Accepted, ActFilter, Import, Incoming, Inline, LeaseRequest, Options, Outcome, QueueSpec, Scope,
 };
 
 pub(crate) const START: Millis = Millis(1_800_000_000_000);
@@ -445,4 +446,64 @@ fn a_reader_that_waits_asks_the_writer_once_whose_events_are_its_own() {
     accept(&mut inline, START, third);
     assert_ne!(at_once(scope()).unwrap(), seen, "it has another number now");
     assert!(!finds(&seen) && finds(&at_once(scope()).unwrap()));
+}
+
+/// `[linking] forget_after_removal`: of three accounts whose apps are removed one is linked again in time, and one is another's by then.
+#[test]
+fn an_account_whose_app_was_removed_is_forgotten_after_its_time_unless_it_is_linked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("store");
+    let settings = |after| Options { forget_removed_after: after, ..options(vec![spec("all")]) };
+    let (after, day) = (Some(30 * 24 * HOUR), |n: u32| START.plus(n * 24 * HOUR));
+    let mut first = inline(&folder, settings(after));
+    for (key, id) in [("1", "gone"), ("2", "back"), ("3", "moved"), ("4", "stays")] {
+        link_at(&mut first, START, id);
+        accept(&mut first, START, event(key, id));
+        if id != "stays" {
+            let mut removed = event_of(&format!("r{key}"), Some(id), "app_integration_removed", None);
+            removed.event.time = Some(day(1));
+            accept(&mut first, day(1), removed);
+        }
+    }
+    let is_there = |inline: &mut Inline, at: Millis, id: &str| {
+        let store = inline.store.clone();
+        inline.run(at, async move { store.links().account(account(id)).await }).unwrap().is_some()
+    };
+    let all = |inline: &mut Inline, at: Millis| {
+        ["gone", "back", "moved", "stays"].map(|id| is_there(inline, at, id))
+    };
+    settle(&mut first, day(30));
+    assert_eq!(all(&mut first, day(30)), [true; 4], "its time is not over");
+    let store = first.store.clone();
+    let tokens = Some(tokens("access", "refresh"));
+    let import = Import { account: account("back"), user: Some(user("ann")), tokens, replace: false };
+    first.run(day(30), async { store.links().import(import).await }).unwrap().unwrap();
+    let moved = store.links().set_user(account("moved"), user("bob"), true);
+    first.run(day(30), moved).unwrap().unwrap();
+    store.close();
+    drop((first, store));
+
+    let mut without = reopen(&folder, settings(None));
+    settle(&mut without, day(60));
+    assert_eq!(all(&mut without, day(60)), [true; 4], "not without the setting");
+    without.store.close();
+    drop(without);
+    let mut again = reopen(&folder, settings(after));
+    while again.tick_in_doubt(day(32)) {}
+    assert_eq!(all(&mut again, day(32)), [true; 4], "not by a clock that is not believed");
+    settle(&mut again, day(20));
+    assert_eq!(all(&mut again, day(20)), [true; 4], "nor by one that was set back");
+    settle(&mut again, day(32));
+    assert_eq!(all(&mut again, day(32)), [false, true, true, true]);
+    settle(&mut again, day(32).plus(HOUR));
+    let lease = at_once(again.store.queues().lease(&queue("all"), &request(99), day(32))).unwrap().unwrap();
+    let told: Vec<_> = lease.events.iter().filter(|leased| is_told(&leased.event)).collect();
+    assert_eq!(told.len(), 1, "its queue is told once");
+    let store = again.store.clone();
+    let audit = again.run(day(32), async { store.audit().newest(ActFilter::default(), None, 9).await });
+    let (acts, _) = audit.unwrap();
+    assert_eq!((acts.len(), acts[0].act, &acts[0].by), (1, Act::ForgetAccount, &None), "the daemon did it");
+    assert!(acts[0].forgotten && acts[0].detail.as_deref().unwrap().contains("30 days ago"), "{acts:?}");
+    settle(&mut again, day(62));
+    assert_eq!(all(&mut again, day(62)), [false, true, false, true], "nobody has linked it since");
 }

@@ -82,6 +82,7 @@ pub(crate) fn options(queues: Vec<QueueSpec>) -> Options {
         unrouted: bounds,
         quarantined: bounds,
         silence: Silence::new(Expected::Learned, Expected::Learned),
+        forget_removed_after: None,
         receipts: ReceiptBounds { max_age: 24 * HOUR, max_bytes: MIB },
         audit: ReceiptBounds { max_age: 24 * HOUR, max_bytes: MIB },
         queues,

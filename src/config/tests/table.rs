@@ -71,6 +71,10 @@ pub(super) const AFTER_BASE: &[(&str, &str)] = &[
         "[linking]\nsign_in_url = \"/sign-in\"",
         r#"6: linking.sign_in_url = "/sign-in": not an https address without #; write one such as "https://example.com/ring/sign-in""#,
     ),
+    (
+        "[linking]\nforget_after_removal = \"1h\"",
+        r#"6: linking.forget_after_removal = "1h": must be 1d to 3650d"#,
+    ),
     ("[linking]\nclock_skew = \"1h\"", r#"6: linking.clock_skew = "1h": must be 0ms to 5m"#),
     ("[tokens]\nrefresh = \"30d\"", r#"6: tokens.refresh = "30d": must be 1h to 20d"#),
     (

@@ -1,9 +1,12 @@
 //! Who can read what is kept, what leaves the machine, and how data is deleted.
 
+use std::time::Duration;
+
 use super::facts::{Facts, Fixed, Place, Queue, ReaderFacts, Way};
 use super::{Deletion, Destination, Reader};
 use crate::domain::rights::Call;
 use crate::domain::routing::Selection;
+use crate::domain::units::exact;
 
 pub(super) fn readers(fixed: &Fixed) -> Vec<Reader> {
     let metrics = fixed.metrics.iter().map(|address| Reader {
@@ -123,17 +126,24 @@ fn transport(is_encrypted: bool, is_local: bool) -> String {
     }
 }
 
-pub(super) fn deletions() -> Vec<Deletion> {
+pub(super) fn deletions(forget_removed_after: Option<Duration>) -> Vec<Deletion> {
     let way = |by: &str, deletes: &str, leaves: &str| Deletion {
         by: by.into(),
         deletes: deletes.into(),
         leaves: leaves.into(),
     };
+    let removed = match forget_removed_after {
+        Some(after) => format!(
+            "the account and its events, until they are delivered or too old; {} later the account is forgotten, as on request, unless it is linked again (`[linking] forget_after_removal`)",
+            exact(after)
+        ),
+        None => "the account and its events, until they are delivered, too old, or forgotten: forget the account if your terms say so, or set `[linking] forget_after_removal`".into(),
+    };
     vec![
         way(
             "On request of a user: `ringhookd accounts forget ACCOUNT`",
             "in one commit the account's keys, tokens, claim and id; from then on nobody reads an event of it. Its waiting and held events and its dead letters leave step by step. Each queue that may have got its events is told (`com.ringhookd.account.forgotten`), so that its receiver deletes too; a receipt says what went",
-            "a tombstone; the user's id; hashes of its devices; what the queues are told, until it is delivered; freed pages until `ringhookd compact`; log lines; backups from before; every copy at a receiver",
+            "a tombstone; the user's id; hashes of its devices; what the queues are told, until it is delivered; freed pages until `ringhookd compact`; log lines; every copy at a receiver; and backups from before, which hold the account with its keys, sealed under the master key of then, until you delete them: so the last of them decides when it is gone for good",
         ),
         way(
             "By the operator, who ends the link: `ringhookd accounts disconnect ACCOUNT`",
@@ -143,7 +153,7 @@ pub(super) fn deletions() -> Vec<Deletion> {
         way(
             "By the user, who removes the app in Ring (`app_integration_removed`)",
             "the account's tokens; nothing is asked of Ring for it any more",
-            "the account and its events, until they are delivered, too old, or forgotten: forget the account if your terms say so",
+            &removed,
         ),
         way("By age, size and number", "each element as said above", "nothing"),
         way(

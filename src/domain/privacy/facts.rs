@@ -36,6 +36,8 @@ pub struct Bounds {
     pub quarantined: Bound,
     pub receipts: Bound,
     pub audit: Bound,
+    /// How long after its app was removed an account is forgotten; never without it.
+    pub forget_removed_after: Option<Duration>,
     pub seen_for: Duration,
     pub max_ids: u64,
     /// Of all kinds together.

@@ -167,7 +167,13 @@ fn identity(facts: &Facts) -> Vec<Element> {
         &["accounts", "account_ids"],
         "an event reaches the user whose Ring account it is, and no other",
     )
-    .kept("as long as the account is not forgotten, also after the app was removed in Ring")
+    .kept(match facts.bounds.forget_removed_after {
+        Some(after) => format!(
+            "as long as the account is not forgotten; {} after the app was removed in Ring it is (`[linking] forget_after_removal`)",
+            exact(after)
+        ),
+        None => "as long as the account is not forgotten, also after the app was removed in Ring".into(),
+    })
     .kept(format!("a link's former users for {late}, because Ring's events come so late; at most 16 of them"))
     .deleted(&format!("{BY_FORGET}, in one commit"))
     .remains("a row without an id: the account's number, and when it was made");

@@ -84,7 +84,7 @@ impl Sheet {
             kept: kept::elements(facts),
             readers: around::readers(&facts.fixed),
             leaves: around::destinations(facts),
-            deletion: around::deletions(),
+            deletion: around::deletions(facts.bounds.forget_removed_after),
         }
     }
 

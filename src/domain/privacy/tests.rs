@@ -54,6 +54,7 @@ pub(crate) fn facts() -> Facts {
             quarantined: Bound { max_events: Some(31), ..bound(5, 41) },
             receipts: bound(23, 47),
             audit: bound(401, 53),
+            forget_removed_after: None,
             seen_for: Duration::from_hours(91),
             max_ids: 123_457,
             max_bytes: 43 << 30,

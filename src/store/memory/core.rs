@@ -133,6 +133,8 @@ pub(crate) struct Core {
     pub clean_from: u64,
     /// Fingerprint of a device to its account: so that most events cost no look-up and no write on disk.
     pub devices: Recent<u64, DeviceHint>,
+    /// The account whose app is removed that was looked at last.
+    pub removed_from: u32,
     /// When tombstones that are too old were looked for last.
     pub tombstones_cleaned_at: Millis,
     /// Tokens of codes whose account became known last.
@@ -192,6 +194,7 @@ impl Core {
             acts: Acts::default(),
             clean_from: 0,
             devices: Recent::new(DEVICES_AT_HAND),
+            removed_from: 0,
             tombstones_cleaned_at: Millis(0),
             lately: VecDeque::new(),
             routes: Vec::new(),

@@ -81,5 +81,7 @@ pub struct Options {
     pub receipts: ReceiptBounds,
     /// Of what callers did; each kind of acts has a share.
     pub audit: ReceiptBounds,
+    /// How long after its app was removed an account is forgotten; never without it.
+    pub forget_removed_after: Option<Duration>,
     pub queues: Vec<QueueSpec>,
 }

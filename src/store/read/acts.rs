@@ -30,7 +30,8 @@ pub struct ActView {
     pub number: u64,
     pub at: Millis,
     pub act: Act,
-    pub by: Caller,
+    /// Nothing for what the daemon did by itself.
+    pub by: Option<Caller>,
     pub account: Option<AccountId>,
     /// The account was forgotten since, or by this; who had it is not told any more.
     pub forgotten: bool,

@@ -1,4 +1,4 @@
-//! How acts of callers lie on disk. Accounts and users are there by their numbers: once an account is forgotten nothing names it.
+//! How acts lie on disk. Accounts and users are there by their numbers: once an account is forgotten nothing names it.
 
 use bytes::{Buf, BufMut};
 
@@ -17,7 +17,8 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct ActRow {
     pub at: Millis,
     pub act: Act,
-    pub by: Caller,
+    /// The caller; none for what the daemon did by itself.
+    pub by: Option<Caller>,
     pub whom: Whom,
     /// Such as how many, or the name of a queue.
     pub detail: Option<String>,
@@ -45,12 +46,17 @@ impl Row for ActRow {
         for number in [whom.account, whom.user, whom.former] {
             out.put_u32(number);
         }
-        let pid = by.pid.and_then(|pid| u32::try_from(pid).ok());
-        for number in [by.uid, by.gid, pid] {
+        // No socket has an empty name.
+        let (uid, gid, pid, socket, token) = match by {
+            Some(Caller { uid, gid, pid, socket, token }) => (*uid, *gid, *pid, &**socket, token.as_deref()),
+            None => (None, None, None, "", None),
+        };
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        for number in [uid, gid, pid] {
             out.put_u32(number.unwrap_or(NONE));
         }
-        put_text(out, Some(&by.socket));
-        put_text(out, by.token.as_deref());
+        put_text(out, Some(socket));
+        put_text(out, token);
         put_text(out, detail.as_deref());
     }
 
@@ -63,10 +69,11 @@ impl Row for ActRow {
         let mut told = || Some(number()?).map(|told| Some(told).filter(|&told| told != NONE));
         let (uid, gid, pid) = (told()?, told()?, told()?);
         let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-        let socket = get_text(from)??.into();
+        let socket = get_text(from)??;
         let token = get_text(from)?.map(Into::into);
         let detail = get_text(from)?;
-        Some(Self { at, act, by: Caller { socket, token, uid, gid, pid }, whom, detail })
+        let by = (!socket.is_empty()).then(|| Caller { socket: socket.into(), token, uid, gid, pid });
+        Some(Self { at, act, by, whom, detail })
     }
 }
 
@@ -79,7 +86,8 @@ mod tests {
     fn rows_come_back_and_belong_to_their_place() {
         let by = Caller { socket: "/run/a.sock".into(), token: None, uid: Some(1), gid: None, pid: Some(3) };
         let whom = Whom { account: 1, user: 2, former: 3 };
-        let row = ActRow { at: Millis(4), act: Act::SetUser, by, whom, detail: Some("queue all".into()) };
+        let row =
+            ActRow { at: Millis(4), act: Act::SetUser, by: Some(by), whom, detail: Some("queue all".into()) };
         is_checked(&row, (1, 2), (2, 1));
         let by = Caller {
             socket: "127.0.0.1:1".into(),
@@ -88,6 +96,8 @@ mod tests {
             gid: None,
             pid: None,
         };
-        is_checked(&ActRow { by, whom: Whom::default(), detail: None, ..row }, (1, 2), (2, 1));
+        let row = ActRow { by: Some(by), whom: Whom::default(), detail: None, ..row };
+        is_checked(&row, (1, 2), (2, 1));
+        is_checked(&ActRow { by: None, ..row }, (1, 2), (2, 1));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::transaction::Txn;
 use crate::domain::act::{Act, Kind};
-use crate::domain::actor::Actor;
+use crate::domain::actor::{Actor, Caller};
 use crate::domain::ids::AccountId;
 use crate::store::kv::error::Fault;
 use crate::store::rows::act::{ActRow, Whom};
@@ -15,12 +15,28 @@ const DETAIL_BYTES: usize = 300;
 /// Notes an act, where a caller of the admin API does what this transaction does.
 pub(crate) fn note(txn: &mut Txn<'_>, act: Act, whom: Whom, detail: Option<&str>) -> Result<(), Fault> {
     let Actor::Socket(by) = &txn.by else { return Ok(()) };
+    let by = Some(by.clone());
+    write(txn, act, by, whom, detail)
+}
+
+/// Notes an act of the daemon by itself.
+pub(crate) fn note_own(txn: &mut Txn<'_>, act: Act, whom: Whom, detail: &str) -> Result<(), Fault> {
+    write(txn, act, None, whom, Some(detail))
+}
+
+fn write(
+    txn: &mut Txn<'_>,
+    act: Act,
+    by: Option<Caller>,
+    whom: Whom,
+    detail: Option<&str>,
+) -> Result<(), Fault> {
     let (kind, most) = (act.kind(), txn.options.audit.max_bytes / Kind::ALL.len() as u64);
     if most == 0 {
         return Ok(());
     }
     let detail = detail.map(|detail| detail[..detail.floor_char_boundary(DETAIL_BYTES)].to_owned());
-    let row = ActRow { at: txn.now, act, by: by.clone(), whom, detail };
+    let row = ActRow { at: txn.now, act, by, whom, detail };
     let number = txn.core.acts.next;
     txn.core.acts.next += 1;
     let bytes = txn.tables.put_sized((kind as u8, number), &row)? as u64;

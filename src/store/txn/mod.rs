@@ -24,6 +24,7 @@ pub(crate) mod pause;
 pub(crate) mod receipts;
 pub(crate) mod reconfigure;
 pub(crate) mod refresh;
+pub(crate) mod removed;
 pub(crate) mod retention;
 pub(crate) mod rivals;
 pub(crate) mod routing;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::settle::Settlement;
 use super::transaction::{Left, Staged, Txn};
 use super::{
-    accounts, acts, chunks, forget, freshness, held, ids, off_queue, pause, receipts, settle, tombstones,
+    accounts, acts, chunks, forget, freshness, held, ids, off_queue, pause, receipts, removed, settle,
+    tombstones,
 };
 use crate::domain::act::Act;
 use crate::domain::ids::QueueName;
@@ -49,6 +50,7 @@ pub(crate) fn maintain(txn: &mut Txn<'_>, may_expire: bool) -> Result<bool, Faul
     if may_expire {
         more |= receipts::expire(txn)? | acts::expire(txn)?;
         tombstones::expire(txn)?;
+        more |= removed::forget_old(txn)?;
         more |= expire_ids(txn)?;
         more |= expire_waiting(txn)?;
         more |= expire_held(txn)?;

@@ -201,6 +201,7 @@ fn options() -> Options {
         unrouted: bounds,
         quarantined: bounds,
         silence: Silence::new(Expected::Never, Expected::Never),
+        forget_removed_after: None,
         receipts: ReceiptBounds { max_age: PATIENCE, max_bytes: 1 << 20 },
         audit: ReceiptBounds { max_age: PATIENCE, max_bytes: 1 << 20 },
         queues: Vec::new(),
