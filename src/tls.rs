@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls::{
+    ALL_VERSIONS, AlertDescription, CertificateError, ClientConfig, RootCertStore, SupportedProtocolVersion,
+};
 use thiserror::Error;
 
 /// Why there is nobody to trust.
@@ -48,6 +50,26 @@ pub fn client(
     identity: Option<Identity<'_>>,
     needed: bool,
 ) -> Result<ClientConfig, TlsError> {
+    by(ca_pem, identity, needed, ALL_VERSIONS)
+}
+
+/// As [`trusting`], by one version of TLS alone.
+///
+/// # Errors
+/// [`TlsError`], in words for the operator.
+pub fn trusting_by(
+    version: &'static SupportedProtocolVersion,
+    ca_pem: Option<&[u8]>,
+) -> Result<ClientConfig, TlsError> {
+    by(ca_pem, None, true, &[version])
+}
+
+fn by(
+    ca_pem: Option<&[u8]>,
+    identity: Option<Identity<'_>>,
+    needed: bool,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(pem) = ca_pem {
         add(&mut roots, pem).ok_or(TlsError::Ca)?;
@@ -61,7 +83,7 @@ pub fn client(
     }
     // Named, since a default of the process would be whatever another crate installed.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
     let config = config.expect("ring has ciphers for TLS 1.2 and 1.3").with_root_certificates(roots);
     let Some(identity) = identity else { return Ok(config.with_no_client_auth()) };
     let chain = CertificateDer::pem_slice_iter(identity.certificates).collect::<Result<Vec<_>, _>>();

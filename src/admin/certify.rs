@@ -13,6 +13,7 @@ use crate::domain::rights::Call;
 impl Admin {
     pub(super) async fn announce_test_event(&self, session: &Session, by: &Actor) -> Reply {
         session.may(Call::Certify, None)?;
+        session.must_see_all("a test event is of none of them")?;
         let made = self.test_events.announce();
         let event = made.ok_or_else(|| Refusal::internal("the system gives no random numbers".to_owned()))?;
         self.store.audit().note(by, Act::AnnounceTestEvent, None, Some(event.id.clone())).await?;

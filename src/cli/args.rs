@@ -99,6 +99,13 @@ pub(super) enum Command {
         #[arg(long, value_name = "URL", value_parser = whole_url)]
         url: Option<Uri>,
     },
+    /// Try the public name as Ring's reviewers do: with signed and forged test events, which reach no queue; and write a report.
+    ///
+    /// Looks at the address, TLS versions, the certificate, the front, how a signed event, its duplicate and a forged one are answered and how
+    /// fast, the Token Exchange URL with a code that nobody gave, and the Account Link URL. Needs the running daemon, which makes the test events
+    /// (the right `certify`), and its HMAC key, from the configuration. Writes a dated report and drafts of the three notes for Ring's
+    /// reviewers; a note that is there already stays as it is. Exit code: 0 nothing fails (warnings may be there); 1 something fails.
+    Certify(Certify),
     /// Tell what the running daemon keeps of a user, why, sealed how, how long, who can read it, and how it is deleted.
     ///
     /// A sheet in Markdown, made from the configuration that the daemon runs with, to answer a questionnaire on data protection
@@ -214,6 +221,19 @@ pub(super) enum Command {
         /// The folder; it is made where there is none.
         folder: PathBuf,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Certify {
+    /// The public name under which the addresses are registered at Ring, such as https://hooks.example.com.
+    #[arg(long, value_name = "URL", value_parser = whole_url)]
+    pub(super) url: Uri,
+    /// The Account Link URL, where it is a page of your own web app.
+    #[arg(long, value_name = "URL", value_parser = whole_url)]
+    pub(super) account_link_url: Option<Uri>,
+    /// The folder for the report and the notes; it is made where there is none.
+    #[arg(long, value_name = "FOLDER", default_value = "ringhookd-certify", value_parser = place())]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -36,6 +36,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "doctor",
         &["ringhookd doctor", "ringhookd doctor --url https://hooks.example.com", "ringhookd doctor --json"],
     ),
+    (
+        "certify",
+        &[
+            "ringhookd certify --url https://hooks.example.com",
+            "ringhookd certify --url https://hooks.example.com --account-link-url https://www.example.com/ring/link",
+            "ringhookd certify --url https://hooks.example.com --folder /var/lib/certify --json",
+        ],
+    ),
     ("privacy", &["ringhookd privacy", "ringhookd privacy > privacy.md", "ringhookd privacy --json"]),
     ("accounts list", &["ringhookd accounts list", "ringhookd accounts list --json"]),
     ("accounts show", &["ringhookd accounts show ava1.ring.account.A"]),

@@ -3,9 +3,10 @@
 //! Every check has its own time: a name server or a disk that hangs is told, and holds up no other check.
 
 mod disk;
+pub(super) mod handshake;
 mod keys;
-mod public;
-mod reach;
+pub(super) mod public;
+pub(super) mod reach;
 mod units;
 
 use std::future::Future;
@@ -41,7 +42,7 @@ pub(super) fn run(common: &Common, url: Option<Uri>) -> Result<(), Failure> {
     let file = common.configuration()?.to_owned();
     let mut out = Output::open(common.json)?;
     super::block_on(async move {
-        let found = all(common, file, url.map(|url| Public { url, ca_pem: None })).await;
+        let found = all(common, file, url.map(Public)).await;
         show(&found, &mut out)?;
         out.flush()?;
         if worst(&found) == State::Failed { Err(Failure::Said) } else { Ok(()) }
@@ -52,6 +53,11 @@ fn show(found: &[Finding], out: &mut Output) -> Result<(), Failure> {
     if out.json {
         return out.item(&json!({"ok": worst(found) < State::Failed, "findings": found}));
     }
+    tell(found, out)
+}
+
+/// The findings for people, and how it stands all in all.
+pub(super) fn tell(found: &[Finding], out: &mut Output) -> Result<(), Failure> {
     for Finding { check, state, words, action } in found {
         out.line(&format!("{:7}  {check}: {words}", state.as_str()))?;
         if let Some(action) = action {
@@ -98,7 +104,8 @@ async fn all(common: &Common, file: PathBuf, public: Option<Public>) -> Vec<Find
         found.extend(reached);
         ahead = ahead.or(date);
         if let Some(public) = &public {
-            found.extend(within("front", PATIENCE, public.look(&config.webhook, &config.linking)).await);
+            let looking = async { public.look(&config.webhook, &config.linking).await.found };
+            found.extend(within("front", PATIENCE, looking).await);
         }
     }
     found.push(judge_clock(clock::now(), ahead));
@@ -117,7 +124,7 @@ async fn running(common: &Common) -> Result<Report, String> {
 }
 
 /// What `status` says that an operator has to do. What is about to keep webhooks or tokens from us fails.
-fn of_the_daemon(report: &Report) -> Vec<Finding> {
+pub(super) fn of_the_daemon(report: &Report) -> Vec<Finding> {
     if report.problems.is_empty() {
         let words = format!("it runs, version {}, and says that all is well", report.status.version);
         return vec![Finding::well("daemon", words)];
@@ -164,7 +171,7 @@ fn configuration(file: &Path) -> Vec<Finding> {
 }
 
 /// The configuration, where its text is sound.
-fn loaded(file: &Path) -> Option<Config> {
+pub(super) fn loaded(file: &Path) -> Option<Config> {
     daemon::examine(file).ok().and_then(|examined| examined.config)
 }
 

@@ -7,6 +7,7 @@ mod accounts;
 mod args;
 mod audit;
 mod backup;
+mod certify;
 mod check;
 mod client;
 mod compact;
@@ -101,6 +102,7 @@ fn run(args: Args) -> Result<(), Failure> {
             with_daemon(&common, async |daemon, out| status::run(watch, daemon, out).await)
         }
         Command::Doctor { url } => doctor::run(&common, url),
+        Command::Certify(wishes) => certify::run(&common, wishes),
         Command::Privacy => with_daemon(&common, privacy::run),
         Command::Accounts(command) => {
             with_daemon(&common, async |daemon, out| accounts::run(command, daemon, out).await)

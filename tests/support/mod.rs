@@ -7,6 +7,7 @@ pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod configuration;
 pub(crate) mod disk;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod installation;
 pub(crate) mod linking;

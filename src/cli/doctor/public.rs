@@ -1,57 +1,64 @@
 //! The public name, as Ring comes to it: its name, its certificate, and what the daemon's addresses answer behind it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, Uri};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ProtocolVersion};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use super::handshake::certificate;
 use super::reach::{Answered, ask, connector};
 use crate::config::{Linking, Webhook};
-use crate::domain::doctor::{Finding, public, refused};
+use crate::domain::doctor::{CERTIFICATE, Fault, Finding, fault, public, refused};
 use crate::tls;
 
 const ADDRESS: &str = "address";
-const CERTIFICATE: &str = "certificate";
 const FRONT: &str = "front";
 /// For one step; all of them together take less than the check may.
 const EACH: Duration = Duration::from_secs(10);
 
 /// What to look at.
 #[derive(Debug)]
-pub(super) struct Public {
-    pub(super) url: Uri,
-    /// For tests: trusted beside the system's certificates.
-    pub(super) ca_pem: Option<Vec<u8>>,
+pub(in crate::cli) struct Public(pub(in crate::cli) Uri);
+
+/// What is found, and the addresses that the name leads to.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Looked {
+    pub(in crate::cli) found: Vec<Finding>,
+    pub(in crate::cli) addresses: Vec<SocketAddr>,
 }
 
 impl Public {
-    pub(super) async fn look(&self, webhook: &Webhook, linking: &Linking) -> Vec<Finding> {
-        let mut found: Vec<Finding> = refused(&self.url).into_iter().collect();
-        let host =
-            self.url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let is_tls = self.url.scheme_str() == Some("https");
-        let port = self.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let Some(addresses) = resolve(&host, port, &mut found).await else { return found };
+    pub(in crate::cli) async fn look(&self, webhook: &Webhook, linking: &Linking) -> Looked {
+        let mut found: Vec<Finding> = refused(&self.0).into_iter().collect();
+        let (host, is_tls) = (self.host(), self.is_tls());
+        let port = self.0.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let Some(addresses) = resolve(&host, port, &mut found).await else {
+            return Looked { found, ..Looked::default() };
+        };
         if is_tls {
-            match tls::trusting(self.ca_pem.as_deref(), true) {
+            match tls::trusting(None, true) {
                 Ok(config) => found.push(certificate(config, &host, &addresses).await),
                 Err(error) => found.push(Finding::failed(CERTIFICATE, error.to_string())),
             }
         }
         found.extend(self.addresses(webhook, linking).await);
-        found
+        Looked { found, addresses }
+    }
+
+    /// Without the brackets of a number.
+    pub(in crate::cli) fn host(&self) -> String {
+        self.0.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned()
+    }
+
+    pub(in crate::cli) fn is_tls(&self) -> bool {
+        self.0.scheme_str() == Some("https")
     }
 
     /// What the addresses that the daemon serves answer through the front.
     async fn addresses(&self, webhook: &Webhook, linking: &Linking) -> Vec<Finding> {
-        let is_tls = self.url.scheme_str() == Some("https");
-        let client = match connector(self.ca_pem.as_deref(), is_tls, EACH) {
+        let client = match connector(None, self.is_tls(), EACH) {
             Ok(client) => client,
             Err(error) => return vec![Finding::failed(FRONT, error)],
         };
@@ -74,8 +81,9 @@ impl Public {
         found
     }
 
-    fn at(&self, path: &str) -> Option<Uri> {
-        let base = Uri::builder().scheme(self.url.scheme_str()?).authority(self.url.authority()?.as_str());
+    /// The address of a path there.
+    pub(in crate::cli) fn at(&self, path: &str) -> Option<Uri> {
+        let base = Uri::builder().scheme(self.0.scheme_str()?).authority(self.0.authority()?.as_str());
         base.path_and_query(path).build().ok()
     }
 }
@@ -113,38 +121,6 @@ async fn resolve(host: &str, port: u16, found: &mut Vec<Finding>) -> Option<Vec<
     (!addresses.is_empty()).then_some(addresses)
 }
 
-/// The handshake at the first address that lets us in.
-async fn certificate(config: ClientConfig, host: &str, addresses: &[SocketAddr]) -> Finding {
-    let connector = TlsConnector::from(Arc::new(config));
-    let Ok(name) = ServerName::try_from(host.to_owned()) else {
-        return Finding::failed(CERTIFICATE, format!("{host} can be no certificate's name"));
-    };
-    let stream = match timeout(EACH, TcpStream::connect(addresses)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return unconnected(host, &error.to_string()),
-        Err(_) => return unconnected(host, "no answer in time"),
-    };
-    let stream = match timeout(EACH, connector.connect(name, stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            let why = tls::words_of_io(&error).map_or_else(|| format!("TLS: {error}"), str::to_owned);
-            return Finding::failed(CERTIFICATE, format!("{host}: {why}"))
-                .so("have the front show its whole chain, from a CA that is trusted everywhere, for this name, with TLS 1.2 or later");
-        }
-        Err(_) => return unconnected(host, "the TLS handshake did not end in time"),
-    };
-    let version = match stream.get_ref().1.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
-        _ => "TLS 1.2",
-    };
-    Finding::well(CERTIFICATE, format!("{host}: {version}, and the chain leads to a CA that is trusted here"))
-}
-
-fn unconnected(host: &str, why: &str) -> Finding {
-    Finding::failed(CERTIFICATE, format!("{host}: no connection: {why}"))
-        .so("let connections from everywhere to the front's port: Ring has no list of addresses that it comes from")
-}
-
 /// `OPTIONS` is answered 405 by the daemon, with the methods that the path takes.
 fn judged(name: &str, path: &str, method: &str, answered: Result<Answered, String>) -> Finding {
     let failed =
@@ -154,18 +130,9 @@ fn judged(name: &str, path: &str, method: &str, answered: Result<Answered, Strin
         Ok(Answered { status: 405, allow: Some(allow), .. }) if allow.split(", ").any(|one| one == method) => {
             Finding::well(FRONT, format!("{name}, {path}: the daemon answers"))
         }
-        Ok(Answered { status: 404, .. }) => failed(
-            "nothing is there (404), and Ring never sends an event again after a 404".into(),
-            "have the front pass this path on to the daemon as it is",
-        ),
-        Ok(Answered { status: status @ 300..=399, .. }) => failed(
-            format!("it leads elsewhere ({status}), and Ring's POST does not follow"),
-            "register the address that it leads to, or have the front pass the path on",
-        ),
-        Ok(Answered { status: status @ 500..=599, .. }) => failed(
-            format!("the front does not reach the daemon ({status})"),
-            "look at the front's log, and whether the daemon runs and listens where the front looks for it",
-        ),
+        Ok(Answered { status, .. }) if let Some(Fault { words, action }) = fault(status) => {
+            failed(words, action)
+        }
         Ok(Answered { status, .. }) => Finding::warning(FRONT, format!("{name}, {path}: it answers {status} where the daemon says 405"))
             .so("look whether the front passes this path on to the daemon, with every method, and without a sign-in of its own"),
     }
@@ -173,60 +140,12 @@ fn judged(name: &str, path: &str, method: &str, answered: Result<Answered, Strin
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    use rustls::ServerConfig;
-    use rustls::pki_types::PrivateKeyDer;
-    use tokio::net::TcpListener;
-    use tokio_rustls::TlsAcceptor;
-
     use super::*;
     use crate::domain::doctor::State;
 
-    /// A server on this machine with a certificate for `host`, and its authority as PEM.
-    async fn server(host: &str) -> (SocketAddr, Vec<u8>) {
-        let (mut params, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = data_encoding::BASE64.encode(params.self_signed(&key).unwrap().der());
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n").into_bytes();
-        let (issuer, own) = (Issuer::new(params, key), KeyPair::generate().unwrap());
-        let certificate =
-            CertificateParams::new([host.to_owned()]).unwrap().signed_by(&own, &issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let key = PrivateKeyDer::Pkcs8(own.serialize_der().into());
-        let config = config.unwrap().with_no_client_auth();
-        let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                // Who does not trust us breaks it off.
-                let _ = acceptor.accept(stream).await;
-            }
-        });
-        (address, pem)
-    }
-
-    #[tokio::test]
-    async fn a_chain_that_leads_to_trust_is_well_and_any_other_fails() {
-        let (address, ours) = server("127.0.0.1").await;
-        let (_, theirs) = server("127.0.0.1").await;
-        let (other_host, its) = server("hooks.example").await;
-        for (pem, address, state, words) in [
-            (&ours, address, State::Well, "TLS 1.3"),
-            (&theirs, address, State::Failed, "no CA that is trusted"),
-            (&its, other_host, State::Failed, "for another host"),
-        ] {
-            let config = tls::trusting(Some(pem), false).unwrap();
-            let found = certificate(config, "127.0.0.1", &[address]).await;
-            assert_eq!(found.state, state, "{found:?}");
-            assert!(found.words.contains(words), "{found:?}");
-        }
-    }
-
     fn answered(status: u16, allow: Option<&str>) -> Answered {
-        Answered { status, allow: allow.map(str::to_owned), ahead_ms: None }
+        let allow = allow.map(str::to_owned);
+        Answered { status, allow, location: None, content_type: None, ahead_ms: None }
     }
 
     #[test]

@@ -16,15 +16,22 @@ const CHECK: &str = "reach";
 
 /// What an address answers.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: u16,
-    pub(super) allow: Option<String>,
+pub(in crate::cli) struct Answered {
+    pub(in crate::cli) status: u16,
+    pub(in crate::cli) allow: Option<String>,
+    /// Where it leads to.
+    pub(in crate::cli) location: Option<String>,
+    pub(in crate::cli) content_type: Option<String>,
     /// How far the other side's clock is ahead of ours, in milliseconds.
-    pub(super) ahead_ms: Option<i64>,
+    pub(in crate::cli) ahead_ms: Option<i64>,
 }
 
 /// A client that trusts the system's certificates, and those in `ca_pem`.
-pub(super) fn connector(ca_pem: Option<&[u8]>, needed: bool, connect: Duration) -> Result<Client, String> {
+pub(in crate::cli) fn connector(
+    ca_pem: Option<&[u8]>,
+    needed: bool,
+    connect: Duration,
+) -> Result<Client, String> {
     let limits = Limits {
         connect,
         idle: Duration::from_secs(1),
@@ -38,14 +45,22 @@ pub(super) fn connector(ca_pem: Option<&[u8]>, needed: bool, connect: Duration) 
 }
 
 /// Asks once. Nothing but the address goes out.
-pub(super) async fn ask(
+pub(in crate::cli) async fn ask(
     client: &Client,
     method: Method,
     url: &Uri,
     within: Duration,
 ) -> Result<Answered, String> {
     let request = Request::builder().method(method).uri(url.clone()).body(Full::new(Bytes::new()));
-    let request = request.map_err(|error| error.to_string())?;
+    send(client, request.map_err(|error| error.to_string())?, within).await
+}
+
+/// Sends once, and hears the head of the answer.
+pub(in crate::cli) async fn send(
+    client: &Client,
+    request: Request<Full<Bytes>>,
+    within: Duration,
+) -> Result<Answered, String> {
     let answer = match timeout(within, client.request(request)).await {
         Err(_) => return Err("no answer in time".to_owned()),
         Ok(Err(error)) => {
@@ -54,11 +69,12 @@ pub(super) async fn ask(
         }
         Ok(Ok(answer)) => answer,
     };
-    let allow = answer.headers().get("allow").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (allow, location, content_type) = (header("allow"), header("location"), header("content-type"));
     // A date has no milliseconds: half a second is the likeliest.
     let ahead_ms = date(answer.headers())
         .and_then(|theirs| i64::try_from(i128::from(theirs.0) + 500 - i128::from(clock::now().0)).ok());
-    Ok(Answered { status: answer.status().as_u16(), allow, ahead_ms })
+    Ok(Answered { status: answer.status().as_u16(), allow, location, content_type, ahead_ms })
 }
 
 /// How a side of Ring's answers, and how far its clock is ahead.

@@ -2,14 +2,18 @@
 
 mod address;
 mod calls;
+mod certificate;
 mod clock;
+mod front;
 mod shape;
 
 use serde::Serialize;
 
 pub use self::address::{public, refused};
 pub use self::calls::{Seen, calls};
+pub use self::certificate::{CERTIFICATE, ends};
 pub use self::clock::clock;
+pub use self::front::{Fault, fault};
 pub use self::shape::shape;
 
 /// How a check ended, the worst last.
