@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md is the map: the rooms, the two flows and the invariants.
 
 pub mod access;
+pub mod acme;
 pub mod admin;
 pub mod cli;
 pub mod clock;

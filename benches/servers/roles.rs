@@ -5,7 +5,6 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use ringhookd::daemon::Daemon;
 use ringhookd::http::{Body, Limits, Listener, Server, TlsListener, answer};
 use ringhookd::sim::Outcome;
 use ringhookd::telemetry::{ListenerName, Metrics};
-use ringhookd::tls::server::{self as tls, Pair, Shown};
+use ringhookd::tls::server::{Answers, Pair, Shown};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_blocking;
 
@@ -59,7 +58,7 @@ pub(crate) fn run(role: Role, folder: &Path) -> Result<(), Box<dyn Error>> {
         if role == Role::Http {
             http(listener).await;
         } else if let Some(config) = config {
-            http(TlsListener::new(listener, Arc::new(config), Metrics::default())).await;
+            http(TlsListener::new(listener, config, Metrics::default())).await;
         } else {
             tokio::spawn(baseline(listener));
             parent_is_done().await;
@@ -132,16 +131,13 @@ async fn read_and_answer(request: Request<Incoming>) -> Result<Response<Empty<By
 }
 
 /// A certificate that signs itself, which the parent reads once we accept.
-fn secured(folder: &Path) -> Result<rustls::ServerConfig, Box<dyn Error>> {
+fn secured(folder: &Path) -> Result<Answers, Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    let pem = |label: &str, der: &[u8]| {
-        let lines = data_encoding::BASE64.encode(der);
-        format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
-    };
-    let chain = pem("CERTIFICATE", made.cert.der());
+    let chain = made.cert.pem();
     std::fs::write(folder.join("tls.pem"), &chain)?;
-    let key = pem("PRIVATE KEY", &made.signing_key.serialize_der());
-    Ok(tls::config(Shown::new(&Pair::read(chain.as_bytes(), key.as_bytes())?))?)
+    let key = made.signing_key.serialize_pem();
+    let pair = Pair::read(chain.as_bytes(), key.as_bytes())?;
+    Ok(Answers::new(Shown::new(Some(&pair)), None)?)
 }
 
 async fn http(listener: impl Listener) {

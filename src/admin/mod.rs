@@ -51,7 +51,9 @@ use crate::domain::ids::QueueName;
 use crate::domain::minutes::Minute;
 use crate::domain::privacy::Fixed;
 use crate::domain::rights::{Call, Rights};
-use crate::domain::status::{CertificateReport, ConfigurationReport, DeliveryState, KeyProof, LastRefusal};
+use crate::domain::status::{
+    AuthorityReport, CertificateReport, ConfigurationReport, DeliveryState, KeyProof, LastRefusal,
+};
 use crate::domain::time::Millis;
 use crate::domain::verdict::Verdict;
 use crate::http::routes::LastUnmatched;
@@ -120,6 +122,7 @@ pub struct Facts {
     pub per_minute: Vec<Minute>,
     /// Where the public listener speaks TLS.
     pub certificate: Option<CertificateReport>,
+    pub authority: Option<AuthorityReport>,
     pub webhook_keys: Vec<KeyProof>,
     /// How delivery of each dispatched queue stands.
     pub deliveries: Vec<Delivery>,

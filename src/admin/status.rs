@@ -71,6 +71,7 @@ impl Admin {
                 last_path: last.path,
             }),
             certificate: facts.certificate,
+            authority: facts.authority,
             webhook_keys: facts.webhook_keys,
             log_lines_lost: logging::lines_lost(),
         }

@@ -57,9 +57,9 @@ fn config(mut root: Section<'_>) -> Config {
     let (hmac_keys, hmac_key_files) = hmac_keys(&mut root);
     let webhook = webhook(root.section("webhook"));
     let http = http(root.section("http"), webhook.max_body);
-    let tls::Read { tls, files: tls_files } = tls::tls(root.section("tls"));
     let mut store_section = root.section("store");
     let store = store(&mut store_section);
+    let tls::Read { tls, files: tls_files, acme_ca_file } = tls::tls(&mut root, &store.folder);
     let (master, previous) = master_keys(root.section("keys"), &store_section, &store.folder);
     let ring::Read { ring, client, ca_file } = ring::ring(root.section("ring"));
     let tokens = ring::tokens(root.section("tokens"), &store_section, &store.folder);
@@ -67,8 +67,7 @@ fn config(mut root: Section<'_>) -> Config {
     let per_second = ring.as_ref().map_or(0, |ring| ring.per_second);
     let linking = linking::linking(root.section("linking"), &webhook, per_second);
     let silence = silence(root.section("silence"));
-    let seen = seen(root.section("seen"));
-    let held = held(root.section("held"));
+    let (seen, held) = (seen(root.section("seen")), held(root.section("held")));
     let dead_letters = dead_letters(root.section("dead_letters"));
     let quarantine = quarantine(root.section("quarantine"));
     let unrouted = unrouted(root.section("unrouted"));
@@ -103,6 +102,7 @@ fn config(mut root: Section<'_>) -> Config {
             client,
             ca_file,
             tls: tls_files,
+            acme_ca_file,
             api_tokens: api.tokens,
             receivers,
         },

@@ -31,6 +31,7 @@ const LIVE: &[&str] = &[
 const AT_A_START: &[(&str, &str)] = &[
     ("listen", "the address is bound when the daemon starts"),
     ("tls", "the address is opened with it; only the content of its files is taken at once"),
+    ("acme", "the address is opened with it"),
     ("webhook.path", "the paths of the public address are set when the daemon starts"),
     ("linking.code_path", "the paths of the public address are set when the daemon starts"),
     ("linking.link_path", "the paths of the public address are set when the daemon starts"),

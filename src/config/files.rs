@@ -34,6 +34,8 @@ pub struct Sources {
     pub ca_file: Option<NamedFile>,
     /// Of the public listener.
     pub tls: Option<PairFiles>,
+    /// The same of the authority that gives it.
+    pub acme_ca_file: Option<NamedFile>,
     /// Of each of [`Config::api_listeners`](super::Config), in their order.
     pub api_tokens: Vec<NamedFile>,
     /// Of queues whose events are sent to a receiver.
@@ -93,6 +95,7 @@ pub struct Secrets {
     pub ca_pem: Option<Vec<u8>>,
     /// Of the public listener.
     pub tls: Option<Identity>,
+    pub acme_ca_pem: Option<Vec<u8>>,
     /// One for each listener of the admin API, in the configuration's order.
     pub api_tokens: Vec<Secret<String>>,
     /// Those of each receiver that has some.
@@ -135,6 +138,7 @@ impl Secrets {
             ("keys.previous".to_owned(), bytes(&self.previous)),
             ("ring.client_secret_file".to_owned(), text(&self.client_secret)),
             ("ring.ca_file".to_owned(), print(self.ca_pem.as_deref().into_iter())),
+            ("acme.ca_file".to_owned(), print(self.acme_ca_pem.as_deref().into_iter())),
         ])
     }
 
@@ -199,7 +203,10 @@ impl Sources {
             Some(ClientSecret::File(file)) => file.client_secret().map_err(&mut keep).ok(),
             None => None,
         };
-        let ca_pem = self.ca_file.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok());
+        let mut authorities = |file: &Option<NamedFile>| {
+            file.as_ref().and_then(|file| file.certificates().map_err(&mut keep).ok())
+        };
+        let (ca_pem, acme_ca_pem) = (authorities(&self.ca_file), authorities(&self.acme_ca_file));
         let tls = self.tls.as_ref().and_then(|files| kept(files.read(), &mut keep));
         let api_tokens =
             self.api_tokens.iter().filter_map(|file| file.api_token().map_err(&mut keep).ok()).collect();
@@ -209,7 +216,17 @@ impl Sources {
             receivers.extend(files.queue.clone().map(|queue| (queue, secrets)));
         }
         if problems.is_empty() {
-            Ok(Secrets { hmac_keys, master, previous, client_secret, ca_pem, tls, api_tokens, receivers })
+            Ok(Secrets {
+                hmac_keys,
+                master,
+                previous,
+                client_secret,
+                ca_pem,
+                tls,
+                acme_ca_pem,
+                api_tokens,
+                receivers,
+            })
         } else {
             Err(problems)
         }

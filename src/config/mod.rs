@@ -3,6 +3,7 @@
 //! `compare` tells two configurations apart, `raw` walks the file, `doc` knows its lines and collects what is wrong, `build` (with `queues` and `sockets`) turns it into the
 //! types of `model` and lists every problem, `files` reads the secrets that it names, each by `secrets`.
 
+mod acme;
 mod amqp;
 mod build;
 mod common;
@@ -45,9 +46,9 @@ pub use files::{
     ClientSecret, Identity, MasterKey, PairFiles, Print, ReceiverFiles, ReceiverSecrets, Secrets, Sources,
 };
 pub use model::{
-    Amqp, ApiListener, Config, DeadLetters, Expected, Format, Held, Http, Linking, Log, LogFormat, LogLevel,
-    Mqtt, Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Silence, Socket, Spool, Sqs,
-    Store, Target, Tls, Tokens, Unrouted, Webhook,
+    Acme, Amqp, ApiListener, Config, DeadLetters, Expected, Format, Held, Http, Linking, Log, LogFormat,
+    LogLevel, Mqtt, Nats, Pace, Postgres, Quarantine, Queue, QueueKind, Redis, Ring, Seen, Silence, Socket,
+    Spool, Sqs, Store, Target, Tls, Tokens, Unrouted, Webhook,
 };
 pub use problem::{Problem, Problems};
 

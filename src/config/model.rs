@@ -93,7 +93,7 @@ pub struct Http {
     pub max_bytes_in_flight: usize,
 }
 
-/// TLS of the public listener. Its certificate and key are [`Sources::tls`].
+/// TLS of the public listener. Its certificate and key are [`Sources::tls`], or an authority gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The names under which it is reached, as far as they are told.
@@ -101,6 +101,18 @@ pub struct Tls {
     /// Between two looks at the files.
     pub look_every: Duration,
     pub handshake_timeout: Duration,
+    pub acme: Option<Acme>,
+}
+
+/// The authority that gives the certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// At least one.
+    pub names: Vec<String>,
+    /// `mailto:` addresses.
+    pub contacts: Vec<String>,
+    pub directory: String,
+    pub folder: PathBuf,
 }
 
 /// Where everything is kept, and how much. Sizes in bytes.

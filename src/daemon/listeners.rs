@@ -135,7 +135,8 @@ fn reporter(
         last_unmatched: unmatched.last(),
         refusals: intake.last_refusals(),
         per_minute: intake.last_hour(),
-        certificate: certificates.as_ref().map(|certificates| certificates.report()),
+        certificate: certificates.as_ref().and_then(|certificates| certificates.report()),
+        authority: certificates.as_ref().and_then(|certificates| certificates.orders()),
         webhook_keys: intake.proofs().iter().map(key_proof).collect(),
         deliveries: deliveries.get().iter().map(|(queue, state)| delivery(queue, &state.borrow())).collect(),
     })

@@ -1,5 +1,6 @@
 //! The daemon as a timeline: bind every listener, open the store, say READY, serve, and on SIGTERM finish the requests in flight.
 
+mod acme;
 mod certificate;
 mod compaction;
 mod deliveries;

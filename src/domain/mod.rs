@@ -1,6 +1,7 @@
 //! Decides, never acts: no I/O, and time and randomness come in as arguments.
 
 pub mod access_token;
+pub mod acme;
 pub mod act;
 pub mod actor;
 pub mod address;

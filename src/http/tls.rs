@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Semaphore;
@@ -15,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::listener::{Listener, Peer, Setup};
 use crate::telemetry::{Handshake as Outcome, Metrics};
+use crate::tls::server::{Answers, Purpose};
 
 /// The first byte of every handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -35,7 +35,7 @@ pub struct TlsListener<L> {
 
 #[derive(Debug, Clone)]
 struct Shared {
-    config: Arc<ServerConfig>,
+    answers: Answers,
     /// One handshake takes as long as many requests. Those that wait for a turn stand outside the runtime's queue, so open connections
     /// are served between two handshakes however many come.
     turns: Arc<Semaphore>,
@@ -43,8 +43,8 @@ struct Shared {
 }
 
 impl<L> TlsListener<L> {
-    pub fn new(listener: L, config: Arc<ServerConfig>, metrics: Metrics) -> Self {
-        Self { listener, shared: Shared { config, turns: Arc::new(Semaphore::new(TURNS)), metrics } }
+    pub fn new(listener: L, answers: Answers, metrics: Metrics) -> Self {
+        Self { listener, shared: Shared { answers, turns: Arc::new(Semaphore::new(TURNS)), metrics } }
     }
 }
 
@@ -79,22 +79,36 @@ impl<A: Setup> Setup for Handshake<A> {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let done = shake(Begun { first: Some(first), inner: stream }, &self.shared).await;
-        counted.outcome = if done.is_ok() { Outcome::Complete } else { Outcome::Failed };
-        Ok((done?, peer))
+        match done {
+            Ok((stream, Purpose::Http)) => {
+                counted.outcome = Outcome::Complete;
+                Ok((stream, peer))
+            }
+            Ok((mut stream, Purpose::Proof)) => {
+                counted.outcome = Outcome::Proof;
+                let _ = stream.shutdown().await;
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+            Err(error) => {
+                counted.outcome = Outcome::Failed;
+                Err(error)
+            }
+        }
     }
 }
 
-async fn shake<S>(stream: Begun<S>, shared: &Shared) -> io::Result<TlsStream<Begun<S>>>
+async fn shake<S>(stream: Begun<S>, shared: &Shared) -> io::Result<(TlsStream<Begun<S>>, Purpose)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let turn = shared.turns.acquire().await;
     yield_now().await;
+    let (purpose, config) = shared.answers.to(&hello.client_hello());
     // Here it signs.
-    let rest = hello.into_stream(Arc::clone(&shared.config));
+    let rest = hello.into_stream(config);
     drop(turn);
-    rest.await
+    Ok((rest.await?, purpose))
 }
 
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {

@@ -55,6 +55,8 @@ label! {
     /// How a TLS handshake came out.
     Handshake {
         Complete = "complete",
+        /// An ACME authority looked for the proof of a name, and saw it.
+        Proof = "proof",
         /// The two sides did not agree, or what came was no handshake.
         Failed = "failed",
         PlainHttp = "plain_http",

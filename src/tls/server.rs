@@ -1,6 +1,7 @@
 //! TLS as a server: a certificate with its key, what is wrong with it, and the one that new connections are shown.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +16,8 @@ use crate::domain::time::Millis;
 
 /// The one protocol that is spoken inside.
 const HTTP: &[u8] = b"http/1.1";
+/// The protocol by which an ACME authority asks for a proof (RFC 8737). Nothing is spoken inside.
+const ACME: &[u8] = b"acme-tls/1";
 
 /// Why two texts are no certificate with its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -91,38 +94,117 @@ impl Pair {
     }
 }
 
-/// The pair that new connections are shown. It changes while they come; those that are open keep theirs.
+/// The pair that new connections are shown, once there is one. It changes while they come; those that are open keep theirs.
 #[derive(Debug)]
-pub struct Shown(RwLock<Arc<CertifiedKey>>);
+pub struct Shown(RwLock<Option<Arc<CertifiedKey>>>);
 
 impl Shown {
-    pub fn new(pair: &Pair) -> Arc<Self> {
-        Arc::new(Self(RwLock::new(Arc::clone(&pair.key))))
+    pub fn new(pair: Option<&Pair>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(pair.map(|pair| Arc::clone(&pair.key)))))
     }
 
     pub fn show(&self, pair: &Pair) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&pair.key);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pair.key));
     }
 }
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// TLS 1.2 and 1.3 with HTTP/1.1 inside, no certificate of the client's, and nothing that may be replayed (no early data).
-///
-/// # Errors
-/// When the system gives no random numbers for the key of session tickets.
-pub fn config(shown: Arc<Shown>) -> Result<ServerConfig, rustls::Error> {
+/// What an ACME authority is shown that looks for the proof of a name, while an order is under way.
+#[derive(Debug, Default)]
+pub struct Challenges(Mutex<HashMap<String, Arc<CertifiedKey>>>);
+
+impl Challenges {
+    /// Shows a certificate for `name`, which signs itself, until what is returned is dropped. It has an extension of which clients are to
+    /// understand nothing else, so it is not looked at here.
+    ///
+    /// # Errors
+    /// When the key is none.
+    pub fn show(
+        self: &Arc<Self>,
+        name: String,
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Challenge, rustls::Error> {
+        let key = default_provider().key_provider.load_private_key(key)?;
+        self.all().insert(name.clone(), Arc::new(CertifiedKey::new(vec![certificate], key)));
+        Ok(Challenge { name, of: Arc::clone(self) })
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<CertifiedKey>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ResolvesServerCert for Challenges {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.all().get(&hello.server_name()?.to_ascii_lowercase()).cloned()
+    }
+}
+
+/// A proof that is shown.
+#[derive(Debug)]
+pub struct Challenge {
+    name: String,
+    of: Arc<Challenges>,
+}
+
+impl Drop for Challenge {
+    fn drop(&mut self) {
+        self.of.all().remove(&self.name);
+    }
+}
+
+/// How handshakes are answered.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    http: Arc<ServerConfig>,
+    acme: Option<Arc<ServerConfig>>,
+}
+
+/// What a client comes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Http,
+    /// To look for a proof.
+    Proof,
+}
+
+impl Answers {
+    /// TLS 1.2 and 1.3 with HTTP/1.1 inside, no certificate of the client's, and nothing that may be replayed (no early data); and the
+    /// proofs for an authority, where there is one.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers for the key of session tickets.
+    pub fn new(shown: Arc<Shown>, challenges: Option<Arc<Challenges>>) -> Result<Self, rustls::Error> {
+        let mut http = config(shown, HTTP)?;
+        // Sessions are resumed by what the client keeps, so that they take no memory here.
+        http.ticketer = Ticketer::new()?;
+        let acme = challenges.map(|challenges| config(challenges, ACME)).transpose()?;
+        Ok(Self { http: Arc::new(http), acme: acme.map(Arc::new) })
+    }
+
+    /// An authority names its protocol alone (RFC 8737, section 3).
+    pub fn to(&self, hello: &ClientHello<'_>) -> (Purpose, Arc<ServerConfig>) {
+        let is_proof =
+            hello.alpn().is_some_and(|mut names| names.next() == Some(ACME) && names.next().is_none());
+        match &self.acme {
+            Some(acme) if is_proof => (Purpose::Proof, Arc::clone(acme)),
+            _ => (Purpose::Http, Arc::clone(&self.http)),
+        }
+    }
+}
+
+fn config(certificate: Arc<dyn ResolvesServerCert>, protocol: &[u8]) -> Result<ServerConfig, rustls::Error> {
     // Named, since a default of the process would be whatever another crate installed.
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
     let config = config.with_safe_default_protocol_versions()?.with_no_client_auth();
-    let mut config = config.with_cert_resolver(shown);
-    config.alpn_protocols = vec![HTTP.to_vec()];
-    // Sessions are resumed by what the client keeps, so that they take no memory here.
-    config.ticketer = Ticketer::new()?;
+    let mut config = config.with_cert_resolver(certificate);
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
 }
 
@@ -133,11 +215,6 @@ mod tests {
     use super::*;
 
     const NOW: Millis = Millis(1_790_000_000_000);
-
-    fn pem(label: &str, der: &[u8]) -> String {
-        let lines = data_encoding::BASE64.encode(der);
-        format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
-    }
 
     /// The certificate, that of its authority, and its key.
     fn signed(until: i32) -> (String, String, String) {
@@ -152,11 +229,7 @@ mod tests {
         let root = params("root");
         let authority = root.self_signed(&of_root).unwrap();
         let leaf = params("hooks.example.com").signed_by(&key, &Issuer::new(root, &of_root)).unwrap();
-        (
-            pem("CERTIFICATE", leaf.der()),
-            pem("CERTIFICATE", authority.der()),
-            pem("PRIVATE KEY", &key.serialize_der()),
-        )
+        (leaf.pem(), authority.pem(), key.serialize_pem())
     }
 
     fn faults(chain: &str, key: &str, names: &[&str], now: Millis) -> Vec<Fault> {

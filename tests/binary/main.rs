@@ -1,6 +1,7 @@
 //! Tests that start the real binary, or another program.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod acme;
 mod acts;
 mod alerts;
 mod audit;

@@ -27,7 +27,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        let ca = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
+        let ca = params.self_signed(&key).unwrap().pem();
         Self { ca, issuer: Issuer::new(params, key) }
     }
 
@@ -39,7 +39,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Pair { chain: pem("CERTIFICATE", certificate.der()), key: pem("PRIVATE KEY", &key.serialize_der()) }
+        Pair { chain: certificate.pem(), key: key.serialize_pem() }
     }
 
     /// Clients that trust this authority alone.
@@ -73,10 +73,4 @@ pub(crate) fn put(folder: &Path, name: &str, text: &str) {
     fs::write(&new, text).unwrap();
     fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
     fs::rename(new, folder.join(name)).unwrap();
-}
-
-pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = data_encoding::BASE64.encode(der);
-    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }

@@ -54,6 +54,8 @@ pub struct Status {
     pub unmatched_posts: Option<UnmatchedPosts>,
     /// None where the public listener speaks plain HTTP.
     pub certificate: Option<CertificateReport>,
+    /// Where an authority gives it.
+    pub authority: Option<AuthorityReport>,
     pub webhook_keys: Vec<KeyProof>,
     pub log_lines_lost: u64,
 }
@@ -161,6 +163,29 @@ pub struct CertificateReport {
     pub faults: Vec<String>,
     /// The newer pair in the files, where it is not shown.
     pub refused: Option<RefusedPair>,
+}
+
+/// The orders of a certificate at an ACME authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityReport {
+    /// The address of its directory.
+    pub directory: String,
+    pub names: Vec<String>,
+    /// When the next one is ordered; nothing before the first is there.
+    pub renew_at: Option<Millis>,
+    /// The last order, if it failed.
+    pub failed: Option<FailedOrder>,
+}
+
+/// An order that brought no certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedOrder {
+    pub at: Millis,
+    pub why: String,
+    /// In a row.
+    pub times: u32,
+    /// When the next is tried.
+    pub next_at: Millis,
 }
 
 /// A certificate and a key that are not taken.

@@ -63,6 +63,8 @@ names! {
     /// Ring refuses to send.
     CertificateExpired = "certificate_expired",
     CertificateWrong = "certificate_wrong",
+    /// No authority has given one yet.
+    CertificateMissing = "certificate_missing",
     /// No key makes the signatures that come.
     KeysUnproven = "keys_unproven",
     UnrecordedAnswers = "unrecorded_answers",
@@ -83,6 +85,7 @@ names! {
     WebhooksSlow = "webhooks_slow",
     /// The newer one can't be taken.
     CertificateRefused = "certificate_refused",
+    CertificateOrderFailed = "certificate_order_failed",
     /// It should have been renewed.
     CertificateDue = "certificate_due",
     TokensRefused = "tokens_refused",
@@ -244,9 +247,13 @@ impl Found {
     }
 
     fn certificate(&mut self, status: &Status, now: Millis) {
+        self.orders(status, now);
         let Some(certificate) = &status.certificate else { return };
         let (names, end) = (certificate.names.join(", "), certificate.not_after);
-        let renew = "Renew it: a new one in [tls] certificate_file and key_file is taken by itself.";
+        let renew = match status.authority {
+            None => "Renew it: a new one in [tls] certificate_file and key_file is taken by itself.",
+            Some(_) => "A new one is ordered by itself, see certificate_order_failed.",
+        };
         let ends = format!("The certificate for {names} ends in {}.", span(end.since(now)));
         match standing(certificate.not_before, end, now) {
             // The latter is among its faults.
@@ -275,6 +282,32 @@ impl Found {
                 ProblemName::CertificateRefused,
                 format!("The certificate in the files has been refused for {since}, and the old one is shown: {}.", refused.why),
                 "Mend the files; they are looked at by themselves, and by `ringhookd reload`.",
+            );
+        }
+    }
+
+    /// At an authority.
+    fn orders(&mut self, status: &Status, now: Millis) {
+        let Some(authority) = &status.authority else { return };
+        let names = authority.names.join(", ");
+        if status.certificate.is_none() {
+            self.add(
+                ProblemName::CertificateMissing,
+                format!("There is no certificate for {names} yet, and Ring sends nothing."),
+                "One is ordered by itself; where that fails, certificate_order_failed says why.",
+            );
+        }
+        if let Some(failed) = &authority.failed {
+            let (ago, next) = (span(now.since(failed.at)), span(failed.next_at.since(now)));
+            let times = count(failed.times.into(), "time");
+            self.add(
+                ProblemName::CertificateOrderFailed,
+                format!(
+                    "No certificate for {names} could be had from {}, {times} in a row, the last {ago} ago: {}.",
+                    authority.directory,
+                    failed.why.trim_end_matches('.')
+                ),
+                format!("Mend that. The next try is in {next}, and at once with `ringhookd reload`."),
             );
         }
     }

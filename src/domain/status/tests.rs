@@ -11,7 +11,7 @@ const NOW: Millis = Millis(1_790_000_000_000);
 const MINUTE: u64 = 60_000;
 const DAY: Duration = Duration::from_hours(24);
 /// Of which there is one at a time, beside another sign here.
-const ALONE: [&str; 3] = ["no_queue", "certificate_urgent", "certificate_due"];
+const ALONE: [&str; 4] = ["no_queue", "certificate_missing", "certificate_urgent", "certificate_due"];
 
 fn ago(minutes: u64) -> Millis {
     Millis(NOW.0 - minutes * MINUTE)
@@ -98,6 +98,7 @@ fn well() -> Status {
             faults: Vec::new(),
             refused: None,
         }),
+        authority: None,
         webhook_keys: vec![KeyProof { fingerprint: "f".into(), set_at: ago(300), verified_at: Some(ago(4)) }],
         log_lines_lost: 0,
     }
@@ -154,6 +155,15 @@ fn certificate(status: &mut Status) -> &mut CertificateReport {
     status.certificate.as_mut().unwrap()
 }
 
+fn authority() -> AuthorityReport {
+    AuthorityReport {
+        directory: "https://acme.example.com/directory".into(),
+        names: vec!["hooks.example.com".into()],
+        renew_at: None,
+        failed: None,
+    }
+}
+
 type Sign = (&'static str, fn(&mut Status));
 
 /// What makes each problem, in the order of names: the worst first.
@@ -164,6 +174,10 @@ const SIGNS: &[Sign] = &[
     ("store_full", |s| s.store.kept_bytes = s.store.max_bytes / 10 * 9),
     ("certificate_expired", |s| certificate(s).not_after = ago(90)),
     ("certificate_wrong", |s| certificate(s).faults.push("it is not for hooks.example.com".into())),
+    ("certificate_missing", |s| {
+        s.certificate = None;
+        s.authority = Some(authority());
+    }),
     ("keys_unproven", |s| s.webhook_keys[0].verified_at = Some(ago(6))),
     ("unrecorded_answers", |s| s.tokens.unrecorded = 1),
     ("restore_guard", |s| s.tokens.guarded = true),
@@ -184,6 +198,11 @@ const SIGNS: &[Sign] = &[
     }),
     ("certificate_refused", |s| {
         certificate(s).refused = Some(RefusedPair { at: ago(5), why: "the key does not match".into() });
+    }),
+    ("certificate_order_failed", |s| {
+        let next_at = NOW.plus(Duration::from_mins(8));
+        let failed = FailedOrder { at: ago(3), why: "no such name (dns)".into(), times: 2, next_at };
+        s.authority = Some(AuthorityReport { failed: Some(failed), ..authority() });
     }),
     ("certificate_due", |s| certificate(s).not_after = NOW.plus(DAY * 20)),
     ("tokens_refused", |s| one(&mut s.tokens.accounts, Health::Refused)),

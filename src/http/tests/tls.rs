@@ -11,7 +11,7 @@ use tokio_rustls::client::TlsStream;
 use super::hostile::{cases, exchange_over, post};
 use super::*;
 use crate::telemetry::{Evicted, Handshake};
-use crate::tls::server::{Pair, Shown, config};
+use crate::tls::server::{Answers, Challenges, Pair, Shown};
 
 /// Longer than anything in these tests takes.
 const LONG: Duration = Duration::from_mins(1);
@@ -28,11 +28,7 @@ fn certificate() -> Certificate {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, "a server");
     let own = params.self_signed(&key).unwrap();
-    let pem = |label: &str, der: &[u8]| {
-        let base64 = data_encoding::BASE64.encode(der);
-        format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
-    };
-    let (chain, of_it) = (pem("CERTIFICATE", own.der()), pem("PRIVATE KEY", &key.serialize_der()));
+    let (chain, of_it) = (own.pem(), key.serialize_pem());
     let pair = Pair::read(chain.as_bytes(), of_it.as_bytes()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(own.der().clone()).unwrap();
@@ -44,17 +40,18 @@ struct Secured {
     running: Running,
     dialer: Dialer,
     shown: Arc<Shown>,
+    challenges: Arc<Challenges>,
     certificate: Certificate,
     metrics: Metrics,
 }
 
 fn secured(limits: Limits) -> Secured {
     let (certificate, metrics) = (certificate(), Metrics::default());
-    let shown = Shown::new(&certificate.pair);
+    let (shown, challenges) = (Shown::new(Some(&certificate.pair)), Arc::default());
     let (sender, receiver) = mpsc::channel(16);
-    let config = Arc::new(config(Arc::clone(&shown)).unwrap());
-    let running = start(limits, TlsListener::new(Pipes(receiver), config, metrics.clone()));
-    Secured { running, dialer: Dialer(sender), shown, certificate, metrics }
+    let answers = Answers::new(Arc::clone(&shown), Some(Arc::clone(&challenges))).unwrap();
+    let running = start(limits, TlsListener::new(Pipes(receiver), answers, metrics.clone()));
+    Secured { running, dialer: Dialer(sender), shown, challenges, certificate, metrics }
 }
 
 fn client(roots: &RootCertStore, version: &'static SupportedProtocolVersion, alpn: &[&[u8]]) -> TlsConnector {
@@ -260,13 +257,41 @@ async fn another_certificate_is_for_new_connections_and_open_ones_go_on() {
     assert!(server.dial_with(&client(&server.certificate.roots, &TLS12, HTTP)).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_proof_is_shown_to_an_authority_alone_and_while_an_order_is_under_way() {
+    const ACME: &[&[u8]] = &[b"acme-tls/1"];
+    let server = secured(limits());
+    let key = KeyPair::generate().unwrap();
+    let proof = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(proof.der().clone()).unwrap();
+    let looks = |alpn: &'static [&'static [u8]]| client(&roots, &TLS13, alpn);
+    assert!(server.dial_with(&looks(ACME)).await.is_err(), "no order is under way");
+    let shown = server.challenges.show(
+        "localhost".into(),
+        proof.der().clone(),
+        key.serialize_der().try_into().unwrap(),
+    );
+    let mut stream = server.dial_with(&looks(ACME)).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"acme-tls/1".as_slice()));
+    // Nothing is spoken inside, and the end is TLS's own.
+    assert_eq!(stream.read(&mut [0; 9]).await.unwrap(), 0);
+    server.counted(Handshake::Proof, 1).await;
+    // One that offers HTTP too gets the server's own certificate, which it does not trust here.
+    assert!(server.dial_with(&looks(&[b"acme-tls/1", b"http/1.1"])).await.is_err());
+    ask(&mut server.dial().await).await;
+    drop(shown);
+    assert!(server.dial_with(&looks(ACME)).await.is_err());
+    server.counted(Handshake::Proof, 1).await;
+}
+
 #[tokio::test]
 async fn inside_tls_hostile_bytes_get_the_answers_that_they_get_outside() {
     let certificate = certificate();
-    let config = Arc::new(config(Shown::new(&certificate.pair)).unwrap());
+    let answers = Answers::new(Shown::new(Some(&certificate.pair)), None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let running = start(patient(), TlsListener::new(listener, config, Metrics::default()));
+    let running = start(patient(), TlsListener::new(listener, answers, Metrics::default()));
     let connector = client(&certificate.roots, &TLS13, HTTP);
     let mut exchanges = JoinSet::new();
     for (name, raw, status) in cases() {

@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["linking"],
     &["tokens"],
     &["outbound"],
-    &["http", "ring_api", "store"],
+    &["acme", "http", "ring_api", "store"],
     &["vault", "telemetry", "logging", "config", "http_client", "requests", "test_events"],
     &["clock", "randomness", "failpoint", "access", "live", "tls"],
     &["domain"],
