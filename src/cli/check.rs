@@ -27,7 +27,7 @@ use crate::clock::RingClock;
 use crate::config::{self, Config, MasterKey, QueueKind, Secrets, Socket, Spool};
 use crate::daemon::{self, Error};
 use crate::delivery::sinks::QueueSink;
-use crate::store::{Folder, StoreError};
+use crate::store::{Folder, SCHEMA, StoreError};
 
 /// What was found, as lines for people.
 #[derive(Debug, Default)]
@@ -140,10 +140,13 @@ impl Findings {
         if is_of_a_unit(socket, &parent) {
             self.problems.extend(daemon::check_inherited(socket).err().map(|error| error.to_string()));
         } else if !(store.create && socket.path.starts_with(&store.folder)) {
-            self.writable("socket: the folder", &parent);
-            if !parent.exists() {
+            // Who makes it may come later, such as systemd, so a missing one is no problem here, whoever could make it.
+            if parent.exists() {
+                self.writable("socket: the folder", &parent);
+            } else {
                 self.notes.push(format!(
-                    "socket {}: there is no folder {} yet; serve does not make it",
+                    "socket {}: there is no folder {} yet. serve does not make it; the socket's unit of systemd does, or \
+                     RuntimeDirectory=",
                     socket.path.display(),
                     parent.display()
                 ));
@@ -176,7 +179,11 @@ impl Findings {
         }
         let Some(secrets) = secrets.filter(|secrets| secrets.master.is_some()) else { return };
         match daemon::inspect_store(config, secrets) {
-            Ok(()) => {}
+            Ok(SCHEMA) => {}
+            Ok(older) => self.notes.push(format!(
+                "the store is of schema {older}; serve brings it to {SCHEMA} at its first start, and older programs refuse it then. A backup \
+                 that the older program made before is the way back"
+            )),
             Err(Error::Store(StoreError::InUse { holder, .. })) => {
                 self.notes.push(format!("the store is in use by {holder}, so it was not looked at"));
                 self.holder = Some(Holder(holder));

@@ -16,7 +16,7 @@ use super::progress;
 use crate::{access, daemon};
 
 pub(super) fn run(common: &Common, file: &Path) -> Result<(), Failure> {
-    let config = daemon::load(common.configuration()?).map_err(daemon::Error::from)?;
+    let config = daemon::load_text(common.configuration()?).map_err(daemon::Error::from)?;
     let mut out = Output::open(common.json)?;
     let (backup, name) = open(file)?;
     let folder = config.store.folder.display().to_string();

@@ -68,7 +68,7 @@ pub(super) fn demo(keep_running: bool) -> Result<(), Failure> {
 }
 
 pub(super) fn init(common: &Common) -> Result<(), Failure> {
-    let config = daemon::load_to_create(common.configuration()?).map_err(refused)?;
+    let config = daemon::load_text(common.configuration()?).map_err(refused)?;
     let mut out = Output::open(common.json)?;
     let name = daemon::create_store(&config)?.store;
     let folder = config.store.folder.display();

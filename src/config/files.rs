@@ -102,6 +102,13 @@ pub struct Secrets {
     pub receivers: HashMap<QueueName, ReceiverSecrets>,
 }
 
+/// The keys of the store, as the text of their files.
+#[derive(Debug)]
+pub struct StoreKeys {
+    pub master: Secret<Vec<u8>>,
+    pub previous: Option<Secret<Vec<u8>>>,
+}
+
 /// The secrets of one queue's receiver.
 #[derive(Debug, Default)]
 pub struct ReceiverSecrets {
@@ -188,16 +195,9 @@ impl Sources {
         }
         let master = match self.master.source.read() {
             Err(SecretError::Missing) if master_key == MasterKey::MadeLater => None,
-            read => self
-                .master
-                .checked(read, MASTER)
-                .and_then(|text| self.master.hex(text, MASTER))
-                .map_err(&mut keep)
-                .ok(),
+            read => self.master_key(read).map_err(&mut keep).ok(),
         };
-        let previous = self.previous.as_ref().and_then(|file| {
-            file.read(PREVIOUS).and_then(|text| file.hex(text, PREVIOUS)).map_err(&mut keep).ok()
-        });
+        let previous = self.previous_key().map_err(&mut keep).ok().flatten();
         let client_secret = match &self.client {
             Some(ClientSecret::Inline(secret)) => Some(Secret::new(secret.expose().clone())),
             Some(ClientSecret::File(file)) => file.client_secret().map_err(&mut keep).ok(),
@@ -230,6 +230,26 @@ impl Sources {
         } else {
             Err(problems)
         }
+    }
+
+    /// Reads the keys of the store alone, for work that needs no other secret.
+    ///
+    /// # Errors
+    /// One problem for each that can't be used.
+    pub fn store_keys(&self) -> Result<StoreKeys, Vec<Problem>> {
+        match (self.master_key(self.master.source.read()), self.previous_key()) {
+            (Ok(master), Ok(previous)) => Ok(StoreKeys { master, previous }),
+            (master, previous) => Err(master.err().into_iter().chain(previous.err()).collect()),
+        }
+    }
+
+    fn master_key(&self, read: Result<Secret<Vec<u8>>, SecretError>) -> Result<Secret<Vec<u8>>, Problem> {
+        self.master.checked(read, MASTER).and_then(|text| self.master.hex(text, MASTER))
+    }
+
+    fn previous_key(&self) -> Result<Option<Secret<Vec<u8>>>, Problem> {
+        let read = |file: &NamedFile| file.read(PREVIOUS).and_then(|text| file.hex(text, PREVIOUS));
+        self.previous.as_ref().map(read).transpose()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::compare::Written;
-use super::files::{MasterKey, Secrets, Sources};
+use super::files::{MasterKey, Secrets, Sources, StoreKeys};
 use super::problem::Problems;
 use crate::domain::address::Receiver;
 use crate::domain::ids::QueueName;
@@ -62,6 +62,14 @@ impl Config {
     /// All that is wrong with their files.
     pub fn secrets(&self, master_key: MasterKey) -> Result<Secrets, Problems> {
         self.sources.read(master_key).map_err(|list| Problems { file: self.file.clone(), list })
+    }
+
+    /// Reads the keys of the store alone.
+    ///
+    /// # Errors
+    /// What is wrong with their files.
+    pub fn store_keys(&self) -> Result<StoreKeys, Problems> {
+        self.sources.store_keys().map_err(|list| Problems { file: self.file.clone(), list })
     }
 }
 

@@ -60,7 +60,8 @@ pub use hardening::forbid_dumps;
 pub use inherited::Inherited;
 pub use services::ring_api;
 pub use setup::{
-    create_store, examine, inspect_store, load, load_to_create, master_key_to_make, options, restore_store,
+    create_store, examine, inspect_store, load, load_text, load_to_create, master_key_to_make, options,
+    restore_store,
 };
 pub use sockets::check_inherited;
 

@@ -8,7 +8,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::error::Error;
 use crate::clock;
-use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets};
+use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource, Secrets, StoreKeys};
+use crate::domain::secret::Secret;
 use crate::failpoint;
 use crate::store::{
     BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, ReceiptBounds, Silence, Store,
@@ -35,7 +36,15 @@ pub fn examine(file: &Path) -> Result<Examined, ConfigError> {
     config::examine(file, is_made_by_serve)
 }
 
-/// The same as [`load`], as `init` needs it: without a master key, which it makes.
+/// The same, as `init` and `restore` need it: with the keys of the store alone, which they read themselves.
+///
+/// # Errors
+/// Everything that is wrong with its text.
+pub fn load_text(file: &Path) -> Result<Config, ConfigError> {
+    config::load_text(file)
+}
+
+/// The same as [`load`], without a master key, which is made later.
 ///
 /// # Errors
 /// Everything that is wrong with it.
@@ -74,13 +83,11 @@ pub fn create_store(config: &Config) -> Result<Identity, Error> {
             make_master_key(key)?;
             failpoint!("create.key");
         }
-        config.secrets(MasterKey::Needed).map_err(Error::from).and_then(|secrets| vault(&secrets)).map_err(
-            |error| {
-                let said = StoreError::Unavailable(error.to_string());
-                refused = Some(error);
-                said
-            },
-        )
+        vault_alone(config).map_err(|error| {
+            let said = StoreError::Unavailable(error.to_string());
+            refused = Some(error);
+            said
+        })
     };
     let created = Store::create(folder, &identity, make_vault);
     match (created, refused) {
@@ -145,13 +152,13 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Secrets), Error> {
     Ok((store.map_err(|error| with_place(config, error))?, secrets))
 }
 
-/// Checks the store that is there, and that its master key is the configured one.
+/// Checks the store that is there, and that its master key is the configured one. Its schema is returned.
 ///
 /// # Errors
 /// What is wrong with it, and what helps.
-pub fn inspect_store(config: &Config, secrets: &Secrets) -> Result<(), Error> {
+pub fn inspect_store(config: &Config, secrets: &Secrets) -> Result<u32, Error> {
     let found = Store::inspect(&config.store.folder, &config.store.environment, &vault(secrets)?);
-    found.map(drop).map_err(|error| with_place(config, error))
+    found.map_err(|error| with_place(config, error))
 }
 
 /// Makes the store of a backup, which `name` names, in the configured folder.
@@ -159,15 +166,24 @@ pub fn inspect_store(config: &Config, secrets: &Secrets) -> Result<(), Error> {
 /// # Errors
 /// A fault of the backup, its master key or the folder, and the way out.
 pub fn restore_store(config: &Config, backup: &File, name: &str) -> Result<BackupHead, Error> {
-    let secrets = config.secrets(MasterKey::Needed)?;
     let store = &config.store;
-    let restored = Store::restore(&store.folder, backup, name, &store.environment, &vault(&secrets)?);
+    let restored = Store::restore(&store.folder, backup, name, &store.environment, &vault_alone(config)?);
     restored.map_err(|error| with_place(config, error))
 }
 
 fn vault(secrets: &Secrets) -> Result<Vault, Error> {
     let master = secrets.master.as_ref().ok_or(VaultError::BadMaster).map_err(StoreError::from)?;
-    let previous = secrets.previous.as_ref().map(|key| key.expose().as_slice());
+    vault_of(master, secrets.previous.as_ref())
+}
+
+/// The vault, where no other secret is needed, nor has to be there.
+fn vault_alone(config: &Config) -> Result<Vault, Error> {
+    let StoreKeys { master, previous } = config.store_keys()?;
+    vault_of(&master, previous.as_ref())
+}
+
+fn vault_of(master: &Secret<Vec<u8>>, previous: Option<&Secret<Vec<u8>>>) -> Result<Vault, Error> {
+    let previous = previous.map(|key| key.expose().as_slice());
     Ok(Vault::from_hex(master.expose(), previous).map_err(StoreError::from)?)
 }
 

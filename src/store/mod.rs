@@ -64,7 +64,7 @@ pub use self::read::receipts::{Attempt, Cursor, Life, Place, PlaceState, Receipt
 pub use self::rows::code::CodeId;
 pub use self::rows::journal::Which;
 #[cfg(feature = "testing")]
-pub use self::testing::{Inline, LOG_BYTES, raise_schema};
+pub use self::testing::{Inline, LOG_BYTES, lower_schema, raise_schema};
 pub use self::txn::claims::{Claim, Claimed};
 pub use self::txn::codes::{Exchanged, KeptCode, WaitingCode};
 pub use self::txn::disconnect::{Asking, NoAsking};
@@ -117,11 +117,12 @@ impl Store {
         Ok(Self::running(open::open(folder, environment, vault, options)?))
     }
 
-    /// Checks the whole file, that it is this folder's, and that `vault` has its master key.
+    /// Checks the whole file, that it is this folder's, and that `vault` has its master key. The schema that the file has is returned; it
+    /// stays, and a start would bring it to [`SCHEMA`].
     ///
     /// # Errors
     /// Each variant of [`StoreError`] says what is wrong and what helps. Blocks, for seconds where the file is large.
-    pub fn inspect(folder: &Path, environment: &str, vault: &Vault) -> Result<Identity, StoreError> {
+    pub fn inspect(folder: &Path, environment: &str, vault: &Vault) -> Result<u32, StoreError> {
         inspect::inspect(folder, environment, vault)
     }
 

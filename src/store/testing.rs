@@ -36,9 +36,21 @@ pub const LOG_BYTES: usize = disk::LOG_BYTES;
 /// # Errors
 /// What the disk says.
 pub fn raise_schema(folder: &Path) -> Result<(), StoreError> {
+    Ok(schema::raise(&database(folder)?)?)
+}
+
+/// Gives a store that is not open the schema and the tables of an older program.
+///
+/// # Errors
+/// What the disk says.
+pub fn lower_schema(folder: &Path, schema: u32) -> Result<(), StoreError> {
+    Ok(schema::lower(&database(folder)?, schema)?)
+}
+
+fn database(folder: &Path) -> Result<Db, StoreError> {
     let (folder, _) = Folder::open(folder)?;
     let disk = file::disk(&folder.data()).map_err(Fault::from)?;
-    Ok(schema::raise(&Db::open(Pages::of(disk), 1 << 20, false)?)?)
+    Ok(Db::open(Pages::of(disk), 1 << 20, false)?)
 }
 
 /// A store whose writer runs only inside these calls.

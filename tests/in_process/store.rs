@@ -234,7 +234,7 @@ async fn a_store_is_inspected_only_while_nobody_has_it() {
     let store_ = store(&folder, vec![spec("all")]);
     assert!(matches!(inspect("test"), Err(StoreError::InUse { .. })));
     store_.close();
-    assert_eq!(inspect("test").unwrap().store, "test");
+    assert_eq!(inspect("test").unwrap(), ringhookd::store::SCHEMA);
     assert!(matches!(inspect("other"), Err(StoreError::Environment { .. })));
     let other = ringhookd::vault::Vault::from_hex("cd".repeat(32).as_bytes(), None).unwrap();
     let wrong = ringhookd::store::Store::inspect(&folder, "test", &other);

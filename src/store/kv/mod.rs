@@ -12,6 +12,7 @@ pub(crate) mod folder;
 pub(crate) mod found;
 pub(crate) mod frames;
 pub(crate) mod identity;
+pub(crate) mod overlay;
 pub(crate) mod schema;
 pub(crate) mod tables;
 pub(crate) mod tee;

@@ -2,8 +2,12 @@
 
 use bytes::BufMut;
 
+#[cfg(feature = "testing")]
+use super::changes::Changes;
 use super::db::Db;
 use super::error::{Fault, StoreError};
+#[cfg(feature = "testing")]
+use super::found::definition;
 use super::tables::Tables;
 use super::view::View;
 use crate::store::rows::row::{Damaged, Row, Table};
@@ -62,6 +66,20 @@ pub(crate) fn raise(db: &Db) -> Result<(), Fault> {
     db.write(|tables| tables.put(SCHEMA_KEY, &Schema(SCHEMA + 1)))
 }
 
+/// For tests: makes the file one of an older program's.
+#[cfg(feature = "testing")]
+pub(crate) fn lower(db: &Db, schema: u32) -> Result<(), Fault> {
+    let added = [(6, Table::Freshness), (7, Table::Receipts), (7, Table::Audit)];
+    let txn = db.begin()?;
+    for (_, table) in added.into_iter().filter(|(since, _)| *since > schema) {
+        txn.delete_table(definition(table))?;
+    }
+    let mut tables = Tables::new(&txn, Changes::new());
+    tables.put(SCHEMA_KEY, &Schema(schema))?;
+    drop(tables);
+    Ok(txn.commit()?)
+}
+
 /// Refuses a file whose schema we do not know.
 pub(crate) fn is_known(view: &View) -> Result<(), StoreError> {
     match read(view)? {
@@ -69,6 +87,11 @@ pub(crate) fn is_known(view: &View) -> Result<(), StoreError> {
         found if found < OLDEST => Err(StoreError::Older { found, known: OLDEST }),
         _ => Ok(()),
     }
+}
+
+/// The schema of a file.
+pub(crate) fn of(db: &Db) -> Result<u32, Fault> {
+    read(&db.view()?)
 }
 
 /// Brings the file up to our schema, in one transaction.

@@ -51,5 +51,5 @@ fn put(made: &Folder, backup: &File, identity: &Identity, vault: &Vault) -> Resu
     backup_head::copy_pages(backup, &to).map_err(said)?;
     failpoint!("restore.copied");
     to.sync_all().map_err(said)?;
-    inspect::look(&data, identity, vault)
+    inspect::look(&data, identity, vault).map(drop)
 }
