@@ -39,7 +39,7 @@ machine() {
     booted=
     grep '^---' "$shared/said"
 }
-machine day trouble tight secrets store upgrade
+machine day trouble tight ring secrets store upgrade
 machine second
 
 # Every block that a document leaves to this script was run.

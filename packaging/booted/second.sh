@@ -5,6 +5,8 @@ source "$(dirname "$0")/tools.sh"
 key=$(cat /shared/key)
 unit=systemd/README.md
 
+refreshes() { [[ $(ringhookd status || true) != *restore_guard* ]]; }
+
 step "install from the clone"
 documented $unit clone
 documented_asks $unit secrets "$key" made-up-client-secret
@@ -14,7 +16,9 @@ cp /shared/config.toml /etc/ringhookd/config.toml
 step "restore"
 install -d -m 0700 /var/backups/ringhookd
 mv /shared/backup /var/backups/ringhookd/2026-01-02-033000.backup
-documented $unit restore
+says "$(documented $unit restore)" "restore_guard"
+documented_asks $unit accept y
+await "it is no older copy any more" refreshes
 [ "$(status_of_webhook "$key")" = 200 ] || fail "it takes no webhook"
 holds_once load /shared/before
 
