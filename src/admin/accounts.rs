@@ -95,7 +95,7 @@ impl Admin {
         ok(&self.store.links().by(by.clone()).forget(account).await??)
     }
 
-    fn shown_account(&self, view: &AccountView) -> Value {
+    pub(super) fn shown_account(&self, view: &AccountView) -> Value {
         let refused = view.tokens.is_some_and(|tokens| tokens.proof == Proof::Refused);
         let waits = self.tokens.waits_on_kept_answer(view.number);
         let error = refused.then_some(REFUSED).or(waits.then_some(UNREADABLE));

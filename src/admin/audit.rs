@@ -54,7 +54,7 @@ impl Admin {
     }
 }
 
-fn shown(view: &ActView) -> Value {
+pub(super) fn shown(view: &ActView) -> Value {
     let by = view.by.as_ref().map(|Caller { socket, token, uid, gid, pid }| {
         json!({"socket": socket.as_ref(), "token": token.as_deref(), "uid": uid, "gid": gid, "pid": pid})
     });

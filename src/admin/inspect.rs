@@ -114,7 +114,7 @@ fn cursor(text: &str) -> Option<Cursor> {
     Some((row.parse().ok()?, step.parse().ok()?))
 }
 
-fn receipt(receipt: &Receipt) -> Value {
+pub(super) fn receipt(receipt: &Receipt) -> Value {
     let verdict = if receipt.to == Destination::Quarantined { "quarantined" } else { "accepted" };
     json!({
         "id": receipt.key,

@@ -14,6 +14,7 @@ mod compact;
 mod description;
 mod disconnect;
 mod door;
+mod export;
 mod import;
 mod inspect;
 mod keys;
@@ -275,6 +276,7 @@ impl Admin {
             ("POST", ["v1", "accounts", id, "disconnect"]) => {
                 self.disconnect_account(session, by, id, body).await
             }
+            ("GET", ["v1", "accounts", id, "export"]) => self.export_account(session, by, id, &query).await,
             ("POST", ["v1", "accounts", id, "user"]) => self.set_user(session, by, id, body).await,
             ("POST", ["v1", "accounts", id, "token"]) => self.lend_token(session, by, id, body).await,
             ("POST", ["v1", "claims"]) => self.claim(session, by, body).await,

@@ -1,4 +1,4 @@
-//! `ringhookd accounts`: list, show, set-user, disconnect, forget; and import, which has a file of its own.
+//! `ringhookd accounts`: list, show, set-user, disconnect, forget; and export and import, which have files of their own.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::args::AccountsCommand;
 use super::client::{Client, encoded};
 use super::confirm::confirm;
+use super::export;
 use super::failure::Failure;
 use super::import;
 use super::output::Output;
@@ -58,6 +59,9 @@ pub(super) async fn run(command: AccountsCommand, daemon: &Client, out: &mut Out
             let forget = daemon.delete::<Deletion>(&path);
             let deletion = wait(out, "its events are being dropped", forget).await?;
             out.done(&json!(deletion), &format!("{deletion}.\n{LEFT}"))
+        }
+        AccountsCommand::Export { account, user, output } => {
+            export::run(&account, user.as_deref(), output.as_deref(), daemon, out).await
         }
         AccountsCommand::Disconnect { account, anyway, yes } => {
             confirm("Having Ring pause the app, and destroying the account's keys, tokens and events", yes)?;

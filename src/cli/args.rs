@@ -271,6 +271,20 @@ pub(super) enum AccountsCommand {
         #[arg(long)]
         replace: bool,
     },
+    /// Print all that is kept of an account's user as one JSON document: for a request of access to one's data.
+    ///
+    /// Link, events with their bodies, receipts, and acts about the account; no tokens. Of an account that moved, only what is of the
+    /// user who has it now, or with --user of a former one. The socket needs the right `accounts.export`.
+    Export {
+        /// The account's id, as `accounts list` shows it.
+        account: String,
+        /// A user who had the account before.
+        #[arg(long)]
+        user: Option<String>,
+        /// Write into this file, which must not exist, for its owner alone; without it, to standard output.
+        #[arg(long, short, value_name = "FILE", value_parser = place())]
+        output: Option<PathBuf>,
+    },
     /// Have Ring pause the app on an account, then destroy all that is kept of it, as `forget` does.
     ///
     /// Nothing is destroyed before Ring has paused the app: where Ring can't be asked, refuses or gives no answer, that is said, and the

@@ -167,6 +167,11 @@ impl Client {
         Ok(Pieces(self.send(Method::POST, path, Bytes::new()).await?.into_body()))
     }
 
+    /// The same of a GET.
+    pub(super) async fn get_pieces(&self, path: &str) -> Result<Pieces, Failure> {
+        Ok(Pieces(self.send(Method::GET, path, Bytes::new()).await?.into_body()))
+    }
+
     /// An answer with 200; another is the daemon's no.
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Unanswered> {
         let stream = UnixStream::connect(&self.socket)

@@ -53,6 +53,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("accounts set-user", &["ringhookd accounts set-user ava1.ring.account.A anna"]),
     (
+        "accounts export",
+        &[
+            "ringhookd accounts export ava1.ring.account.A --output export.json",
+            "ringhookd accounts export ava1.ring.account.A > export.json",
+        ],
+    ),
+    (
         "accounts disconnect",
         &[
             "ringhookd accounts disconnect ava1.ring.account.A",

@@ -16,6 +16,7 @@ mod definition;
 mod demo;
 mod doctor;
 mod exec;
+mod export;
 mod failure;
 mod import;
 mod inspect;

@@ -59,6 +59,11 @@ impl Output {
         Ok(writeln!(self.to, "{}", one_line(json))?)
     }
 
+    /// Bytes as they are.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.to.write_all(bytes)?)
+    }
+
     /// Hands everything so far to the reader.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.to.flush()?)

@@ -13,6 +13,7 @@ pub enum Call {
     Status,
     AccountsRead,
     AccountsWrite,
+    AccountsExport,
     QueueRead,
     QueueTail,
     QueueManage,
@@ -32,10 +33,11 @@ pub enum Call {
 }
 
 impl Call {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Status,
         Self::AccountsRead,
         Self::AccountsWrite,
+        Self::AccountsExport,
         Self::QueueRead,
         Self::QueueTail,
         Self::QueueManage,
@@ -60,6 +62,7 @@ impl Call {
             Self::Status => "status",
             Self::AccountsRead => "accounts.read",
             Self::AccountsWrite => "accounts.write",
+            Self::AccountsExport => "accounts.export",
             Self::QueueRead => "queue.read",
             Self::QueueTail => "queue.tail",
             Self::QueueManage => "queue.manage",

@@ -28,6 +28,7 @@ pub enum What {
     LinkLapsed,
     LinkRevoked,
     AccountForgotten,
+    AccountExported,
     DeviceMoved,
     LateEventDropped,
     EventDead,
@@ -58,6 +59,7 @@ impl What {
             }
             Self::LinkRevoked => "the link was revoked: its user has to add the app in Ring again",
             Self::AccountForgotten => "an account is forgotten",
+            Self::AccountExported => "what is kept of an account is exported",
             Self::DeviceMoved => "a device has moved to another account",
             Self::LateEventDropped => "a late event of an account that was forgotten is dropped",
             Self::EventDead => "an event is a dead letter",

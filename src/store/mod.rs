@@ -60,6 +60,7 @@ pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, ReceiptB
 pub use self::memory::shared::{Health, Stats};
 pub use self::ports::{Audit, Inbox, Links, Outbox, Queues, Receipts};
 pub use self::read::acts::{ActFilter, ActView};
+pub use self::read::export::{EXPORT_START, ExportFrom, KeptAt, KeptEvent, Whose};
 pub use self::read::receipts::{Attempt, Cursor, Life, Place, PlaceState, Receipt, Wanted};
 pub use self::rows::code::CodeId;
 pub use self::rows::journal::Which;

@@ -88,7 +88,7 @@ fn help_names_every_command() {
         assert!(out(&output).contains(&format!("  {name} ")), "{name} in {}", out(&output));
     }
     for (group, commands) in [
-        ("accounts", &["list", "show", "import", "set-user", "disconnect", "forget"][..]),
+        ("accounts", &["list", "show", "import", "set-user", "export", "disconnect", "forget"][..]),
         ("queue", &["list", "read", "tail", "remove"]),
         ("dead-letters", &["list", "show", "replay", "drop"]),
         ("keys", &["show", "rotate"]),
@@ -221,6 +221,17 @@ async fn accounts_are_imported_from_a_file_or_standard_input() {
     assert_eq!(json_lines(&door, &["accounts", "show", "a"]).await[0]["user"], "bob");
     assert_eq!(code(&against(&door, &["accounts", "set-user", "a", "ann"], "").await), 1);
     assert_eq!(code(&against(&door, &["accounts", "set-user", "a", "ann", "--replace"], "").await), 0);
+    let export = api.dir.path().join("export.json");
+    let to_file = ["accounts", "export", "a", "--output", export.to_str().unwrap()];
+    assert_eq!(code(&against(&door, &to_file, "").await), 0);
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&export).unwrap());
+    let document: Value = serde_json::from_slice(&std::fs::read(&export).unwrap()).unwrap();
+    assert_eq!(
+        (mode & 0o777, &document["user"], &document["complete"]),
+        (0o600, &json!("ann"), &json!(true))
+    );
+    assert_eq!(code(&against(&door, &to_file, "").await), 1, "no file is written over");
+    assert_eq!(code(&against(&door, &["accounts", "export", "unknown"], "").await), 1);
     let unsure = against(&door, &["accounts", "forget", "a"], "y\n").await;
     assert_eq!((code(&unsure), err(&unsure).contains("--yes")), (2, true), "{}", err(&unsure));
     assert_eq!(code(&against(&door, &["accounts", "forget", "a", "--yes"], "").await), 0);

@@ -15,7 +15,7 @@ use ringhookd::sim::Options;
 use serde_json::{Map, Value, json};
 
 use self::schema::{complaints, resolved};
-use crate::support::http::request;
+use crate::support::http::{request, unchunked};
 use crate::support::linking::LinkHarness;
 
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -180,17 +180,6 @@ fn parts_of(said: &str) -> (u16, String, String) {
     (status, header("content-type").unwrap_or_default(), body)
 }
 
-fn unchunked(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        let Some(piece) = rest.get(..size) else { break };
-        whole.push_str(piece);
-        body = rest.get(size + 2..).unwrap_or_default();
-    }
-    whole
-}
-
 #[tokio::test]
 async fn every_call_is_made_and_answers_as_it_is_described() {
     let mut walk = Walk::begin().await;
@@ -252,6 +241,8 @@ async fn walk_over_accounts(walk: &mut Walk) {
     walk.ok(ask("getAccessToken", &["a"]).with(&json!({"min_life_s": 300}))).await;
     walk.heard(404, ask("getAccessToken", &["none"])).await;
     walk.heard(409, ask("getAccessToken", &["a"]).with(&json!({"min_life_s": 999_999}))).await;
+    walk.ok(ask("exportAccount", &["a"])).await;
+    walk.heard(404, ask("exportAccount", &["a"]).query("user=nobody")).await;
     walk.heard(409, ask("disconnectAccount", &["none"])).await;
     walk.ok(ask("disconnectAccount", &["b%2Fc"]).with(&json!({"anyway": true}))).await;
     walk.ok(ask("forgetAccount", &["none"])).await;

@@ -3,6 +3,7 @@
 mod browsers;
 mod crowds;
 mod disconnect;
+mod export;
 mod faults;
 mod hands;
 pub(crate) use std::time::Duration;

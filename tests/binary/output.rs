@@ -82,6 +82,7 @@ async fn every_command_that_prints_fails_on_a_closed_or_full_output() {
         "accounts list",
         "accounts show a",
         "accounts set-user a bob --replace",
+        "accounts export a",
         "accounts disconnect a --anyway --yes",
         "accounts forget a --yes",
         "token a",

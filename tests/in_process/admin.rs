@@ -334,11 +334,12 @@ async fn keys_are_shown_and_rotated_and_configured_queues_stay() {
 }
 
 /// Every call with the right that it needs.
-const CALLS: [(&str, &str, &str, &str); 26] = [
+const CALLS: [(&str, &str, &str, &str); 27] = [
     ("status", "GET", "/v1/status", ""),
     ("metrics", "GET", "/v1/metrics", ""),
     ("accounts.read", "GET", "/v1/accounts", ""),
     ("accounts.read", "GET", "/v1/accounts/a", ""),
+    ("accounts.export", "GET", "/v1/accounts/a/export", ""),
     ("accounts.write", "POST", "/v1/accounts", ""),
     ("accounts.write", "DELETE", "/v1/accounts/none", ""),
     ("accounts.write", "POST", "/v1/accounts/a/user", r#"{"user":"ann"}"#),

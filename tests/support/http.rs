@@ -52,8 +52,24 @@ impl Answer {
 
     /// The body, which is nothing where it is no JSON.
     pub(crate) fn json(&self) -> Value {
+        let head = self.0.split("\r\n\r\n").next().unwrap_or_default().to_lowercase();
+        if head.contains("transfer-encoding: chunked") {
+            return serde_json::from_str(&unchunked(self.body())).unwrap_or_default();
+        }
         serde_json::from_str(self.body()).unwrap_or_default()
     }
+}
+
+/// The content of a chunked body, as far as it came.
+pub(crate) fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let Some(piece) = rest.get(..size) else { break };
+        whole.push_str(piece);
+        body = rest.get(size + 2..).unwrap_or_default();
+    }
+    whole
 }
 
 /// A request after whose answer the connection is closed; `headers` are whole lines.

@@ -19,7 +19,8 @@ use crate::store::command::{AccountRefusal, AccountView, Bound, Import};
 use crate::store::kv::error::Fault;
 use crate::store::memory::changes::Subscription;
 use crate::store::memory::shared::Shared;
-use crate::store::read::reader;
+use crate::store::read::export::{ExportFrom, KeptEvent, Whose};
+use crate::store::read::{export, reader};
 use crate::store::txn::claims::{Claim, Claimed};
 use crate::store::txn::journal::{Access, TokenRecord};
 use crate::store::txn::transaction::Txn;
@@ -155,6 +156,28 @@ impl Links {
             read(shared, number, &account)
         };
         self.0.read(look).await
+    }
+
+    // ── what is kept of one user's account ──
+
+    /// A page of events that are kept of it, and where to go on.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn kept(
+        &self,
+        whose: Whose,
+        from: ExportFrom,
+    ) -> Result<(Vec<KeptEvent>, Option<ExportFrom>), StoreError> {
+        self.0.read(move |shared| export::page(shared, whose, from)).await
+    }
+
+    /// How many devices are known as the account's.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn devices_of(&self, number: u32) -> Result<u64, StoreError> {
+        self.0.read(move |shared| export::devices(shared, number)).await
     }
 
     // ── tokens whose account is not known yet ──

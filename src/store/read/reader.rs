@@ -38,18 +38,11 @@ pub(crate) enum Read {
 
 /// Reads events of one queue that are in memory as waiting.
 pub(crate) fn fetch(shared: &Shared, queue: u16, taken: &[Taken]) -> Result<Vec<Read>, Fault> {
-    let view = shared.view()?;
-    let mut source = Source {
-        shared,
-        chunks: view.table()?,
-        off_queue: view.table()?,
-        keys: Keys::new(shared, &view)?,
-        chunk: None,
-    };
+    let mut source = Source::of(shared, &shared.view()?)?;
     taken.iter().map(|t| source.read(queue, t.account, t.entry.seq)).collect()
 }
 
-struct Source<'a> {
+pub(super) struct Source<'a> {
     shared: &'a Shared,
     chunks: ReadTable<Chunk>,
     off_queue: ReadTable<Aside>,
@@ -58,8 +51,22 @@ struct Source<'a> {
     chunk: Option<(u64, Chunk)>,
 }
 
-impl Source<'_> {
-    fn read(&mut self, queue: u16, account: u32, seq: u64) -> Result<Read, Fault> {
+impl<'a> Source<'a> {
+    pub(super) fn of(shared: &'a Shared, view: &View) -> Result<Self, Fault> {
+        let (chunks, off_queue) = (view.table()?, view.table()?);
+        Ok(Self { shared, chunks, off_queue, keys: Keys::new(shared, view)?, chunk: None })
+    }
+
+    /// What lies beside the queues; nothing when it is damaged, or its key was destroyed.
+    pub(super) fn open(&mut self, aside: &Aside) -> Result<Option<Event>, Fault> {
+        let opened = match self.keys.get(aside.account) {
+            Ok(key) => key.map(|key| unseal_event(key, aside.seq, aside.account, &aside.sealed)),
+            Err(fault) => fault.of_one_record().map(|_| None)?,
+        };
+        Ok(opened.and_then(Result::ok))
+    }
+
+    pub(super) fn read(&mut self, queue: u16, account: u32, seq: u64) -> Result<Read, Fault> {
         let sealed = match self.sealed(queue, account, seq) {
             Ok(sealed) => sealed,
             Err(Fault::Damaged(_)) => return Ok(self.damaged()),

@@ -216,6 +216,7 @@ fn end(show: &mut Show, ring: &Ring, daemon: &Running) {
     let key = show.hmac[0].clone();
     assert_eq!(show.post(daemon, key.text(), &removed, "X-Signature"), 200);
     show.both(&["token", "found"]);
+    assert!(show.both(&["accounts", "export", "alone"]).contains("\"complete\":true"));
     show.both(&["accounts", "forget", "alone", "--yes"]);
 }
 

@@ -1,0 +1,182 @@
+//! Reads what is kept of one user's events of one account, page by page: first held ones, then those in queues, then letters, which is the
+//! way that events go. One that moves on meanwhile is met later, and perhaps twice.
+
+use super::reader::{Read, Source};
+use crate::domain::event::Event;
+use crate::domain::ids::QueueName;
+use crate::domain::time::Millis;
+use crate::store::command::{Class, LetterId};
+use crate::store::kv::error::Fault;
+use crate::store::memory::shared::Shared;
+use crate::store::rows::aside::{Aside, AsideKey, HELD};
+use crate::store::rows::small::DeviceRow;
+use crate::store::txn::letters::{behind, letter_id, letter_key};
+
+/// Rows that one page looks at, and events and bytes that it gives; one event is given whatever its size.
+const LOOKED_AT: usize = 2_000;
+const EVENTS: usize = 100;
+const BYTES: usize = 1 << 20;
+
+/// Whose events, by number: 0 is nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whose {
+    pub account: u32,
+    pub user: u32,
+}
+
+/// Where an export goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportFrom {
+    /// Behind this sequence.
+    Held(u64),
+    /// In the first queue with at least this number, behind this sequence.
+    Queue(u16, u64),
+    Letters(Option<LetterId>),
+}
+
+/// The beginning.
+pub const EXPORT_START: ExportFrom = ExportFrom::Held(0);
+
+/// Where a kept event lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptAt {
+    Held { since: Millis },
+    Queue { name: QueueName },
+    Letter { id: LetterId, queue: Option<QueueName>, why: String },
+}
+
+/// A kept event; nothing of it where its record is damaged.
+#[derive(Debug, Clone)]
+pub struct KeptEvent {
+    pub seq: u64,
+    pub at: KeptAt,
+    pub event: Option<Event>,
+}
+
+/// A page, and where to go on.
+pub(crate) fn page(
+    shared: &Shared,
+    whose: Whose,
+    from: ExportFrom,
+) -> Result<(Vec<KeptEvent>, Option<ExportFrom>), Fault> {
+    let mut page = Page { found: Vec::new(), bytes: 0 };
+    let next = match from {
+        ExportFrom::Held(after) => held(shared, whose, after, &mut page)?,
+        ExportFrom::Queue(queue, after) => in_queue(shared, whose, (queue, after), &mut page)?,
+        ExportFrom::Letters(after) => letters(shared, whose, after, &mut page)?,
+    };
+    Ok((page.found, next))
+}
+
+/// The devices that are known as the account's; of each a hash of its id is kept.
+pub(crate) fn devices(shared: &Shared, account: u32) -> Result<u64, Fault> {
+    let mut devices = 0;
+    for found in shared.view()?.table::<DeviceRow>()?.range(..)? {
+        devices += u64::from(found?.row().is_ok_and(|row| row.account == account));
+    }
+    Ok(devices)
+}
+
+struct Page {
+    found: Vec<KeptEvent>,
+    bytes: usize,
+}
+
+impl Page {
+    /// Whether it is full.
+    fn add(&mut self, kept: KeptEvent) -> bool {
+        self.bytes += kept.event.as_ref().map_or(0, |event| event.body.len());
+        self.found.push(kept);
+        self.found.len() >= EVENTS || self.bytes >= BYTES
+    }
+}
+
+/// A held event is nobody's, until its account is claimed.
+fn held(shared: &Shared, whose: Whose, after: u64, page: &mut Page) -> Result<Option<ExportFrom>, Fault> {
+    let view = shared.view()?;
+    let (mut source, account) = (Source::of(shared, &view)?, u64::from(whose.account));
+    let rows = (HELD, account, after.saturating_add(1), 0)..=(HELD, account, u64::MAX, u32::MAX);
+    for (looked_at, found) in view.table::<Aside>()?.range(rows)?.enumerate() {
+        let found = found?;
+        let (_, _, seq, _) = found.key()?;
+        let Ok(aside) = found.row() else { continue };
+        let is_theirs = aside.user == whose.user;
+        let full = is_theirs && {
+            let event = source.open(&aside)?;
+            page.add(KeptEvent { seq, at: KeptAt::Held { since: aside.at }, event })
+        };
+        if full || looked_at + 1 == LOOKED_AT {
+            return Ok(Some(ExportFrom::Held(seq)));
+        }
+    }
+    Ok(Some(ExportFrom::Queue(0, 0)))
+}
+
+fn in_queue(
+    shared: &Shared,
+    whose: Whose,
+    (queue, after): (u16, u64),
+    page: &mut Page,
+) -> Result<Option<ExportFrom>, Fault> {
+    let (number, name, seqs) = {
+        let queues = shared.queues();
+        let Some((&number, state)) = queues.range(queue..).next() else {
+            return Ok(Some(ExportFrom::Letters(None)));
+        };
+        let after = if number == queue { after } else { 0 };
+        let lane = state.backlog.lane(whose.account);
+        let theirs = lane.filter(|entry| entry.seq > after && entry.user == whose.user);
+        (number, state.name.clone(), theirs.take(EVENTS).map(|entry| entry.seq).collect::<Vec<_>>())
+    };
+    let is_last = seqs.len() < EVENTS;
+    let mut source = Source::of(shared, &shared.view()?)?;
+    for seq in seqs {
+        let event = match source.read(number, whose.account, seq)? {
+            Read::Event(event) => Some(event),
+            Read::Damaged => None,
+            // It has left meanwhile, with its account or by itself.
+            Read::Gone => continue,
+        };
+        if page.add(KeptEvent { seq, at: KeptAt::Queue { name: name.clone() }, event }) {
+            return Ok(Some(ExportFrom::Queue(number, seq)));
+        }
+    }
+    let next = number.checked_add(1).filter(|_| is_last);
+    Ok(Some(match next {
+        Some(next) => ExportFrom::Queue(next, 0),
+        None if is_last => ExportFrom::Letters(None),
+        None => ExportFrom::Queue(number, page.found.last().map_or(after, |kept| kept.seq)),
+    }))
+}
+
+fn letters(
+    shared: &Shared,
+    whose: Whose,
+    after: Option<LetterId>,
+    page: &mut Page,
+) -> Result<Option<ExportFrom>, Fault> {
+    let view = shared.view()?;
+    let mut source = Source::of(shared, &view)?;
+    let table = view.table::<Aside>()?;
+    for (looked_at, found) in table.range(behind(after.map(letter_key)))?.enumerate() {
+        let found = found?;
+        let key: AsideKey = found.key()?;
+        let Some(id) = letter_id(key) else { continue };
+        let theirs =
+            found.row().ok().filter(|aside| aside.account == whose.account && aside.user == whose.user);
+        let full = match theirs {
+            None => false,
+            Some(aside) => {
+                let event = source.open(&aside)?;
+                let queue = shared.queues().get(&id.queue).map(|queue| queue.name.clone());
+                let queue = queue.filter(|_| id.class == Class::Dead);
+                let at = KeptAt::Letter { id, queue, why: aside.detail };
+                page.add(KeptEvent { seq: aside.seq, at, event })
+            }
+        };
+        if full || looked_at + 1 == LOOKED_AT {
+            return Ok(Some(ExportFrom::Letters(Some(id))));
+        }
+    }
+    Ok(None)
+}
