@@ -119,12 +119,11 @@ impl Prepared {
         store.report_to(&metrics);
         let (requests, test_events) = (Arc::new(Requests::default()), Arc::new(TestEvents::default()));
         let server = Server::noting(public_limits(&config), metrics.http(ListenerName::Public), &requests);
-        let intake =
-            Arc::new(make_intake(&config, &secrets, &store, &metrics, (&requests, &test_events)).await);
+        let leaving_nothing = (&requests, &test_events);
+        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics, leaving_nothing).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let tokens = services::tokens(&config, &store, api.clone(), &metrics).await?;
-        let (routes, unmatched) =
-            public_routes(&config, &tokens, &intake, &metrics, (&requests, &test_events));
+        let (routes, unmatched) = public_routes(&config, &tokens, &intake, &metrics, leaving_nothing);
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
         let prints = reload::prints(&config, &secrets);

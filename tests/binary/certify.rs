@@ -117,10 +117,16 @@ struct Behind {
 
 impl Behind {
     fn new() -> Self {
-        let installation = Installation::new(Ring::start(Options::default()).unwrap(), "");
-        let (daemon, authority) = (installation.serve(), Authority::new("an authority"));
+        Self::with("")
+    }
+
+    /// With more of the configuration, which may name a certificate of the authority.
+    fn with(settings: &str) -> Self {
+        let installation = Installation::new(Ring::start(Options::default()).unwrap(), settings);
+        let authority = Authority::new("an authority");
         fs::write(installation.path("ca.pem"), &authority.ca).unwrap();
-        Self { installation, daemon, authority }
+        authority.sign("a daemon", &["localhost"], VALID).write(installation.path("").as_path());
+        Self { daemon: installation.serve(), installation, authority }
     }
 
     fn pair(&self, years: (i32, i32)) -> Pair {
@@ -216,6 +222,16 @@ fn a_good_front_is_told_so_with_the_times_and_the_notes() {
     assert!(page.has_line("well certificate: localhost: TLS 1.3, the chain leads to a CA"), "{page:?}");
     assert!(page.has_line("well front: Webhook URL, /webhooks/ring: the daemon answers"), "{page:?}");
     assert_eq!(page.out.lines().filter(|line| line.starts_with("failed ")).count(), 1, "{page:?}");
+}
+
+#[test]
+fn a_daemon_that_speaks_https_itself_needs_no_front() {
+    let behind =
+        Behind::with("[tls]\ncertificate_file = \"FOLDER/tls.pem\"\nkey_file = \"FOLDER/tls.key\"\n");
+    let report = behind.certify(&format!("https://localhost:{}", behind.daemon.address().port()), &[]);
+    assert_eq!(in_state(&report, "failed"), [], "{report}");
+    assert_eq!(report["took_ms"].as_array().unwrap().len(), 6, "{report}");
+    behind.nothing_is_kept();
 }
 
 #[test]

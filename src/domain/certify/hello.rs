@@ -82,10 +82,11 @@ pub fn heard(bytes: &[u8], ended: bool) -> Heard {
     match bytes {
         // A warning, such as of a name that it does not know, and what follows it.
         [ALERT, 3, _, 0, 2, WARNING, _, rest @ ..] => heard(rest, ended),
-        [ALERT, 3, _, _, _, _, ..] => Heard::Refused,
         // The version of the hello, not that of the record: some servers write another there.
         [HANDSHAKE, 3, _, _, _, SERVER_HELLO, _, _, _, 3, 0..=2, ..] => Heard::Taken,
-        [HANDSHAKE, 3, _, _, _, SERVER_HELLO, _, _, _, 3, _, ..] => Heard::Refused,
+        [ALERT, 3, _, _, _, _, ..] | [HANDSHAKE, 3, _, _, _, SERVER_HELLO, _, _, _, 3, _, ..] => {
+            Heard::Refused
+        }
         [first, ..] if ![ALERT, HANDSHAKE].contains(first) => Heard::Other,
         _ if ended => Heard::Refused,
         _ => Heard::More,

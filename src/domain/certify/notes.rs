@@ -45,10 +45,10 @@ fn creation() -> String {
 }
 
 fn linking(addresses: &[Address]) -> String {
-    let listed: String =
-        addresses.iter().map(|address| format!("- {}: {}\n", address.name, address.url)).collect();
+    let listed = |address: &Address| format!("- {}: {}", address.name, address.url);
+    let listed = addresses.iter().map(listed).collect::<Vec<_>>().join("\n");
     format!(
-        "We use one-way account linking. The addresses that are registered, for staging and for production alike:\n{listed}\
+        "We use one-way account linking. The addresses that are registered, for staging and for production alike:\n{listed}\n\
          1. In the Ring app, add our app and choose the devices.\n\
          2. Ring's backend brings an authorization code to the Token Exchange URL, which answers 200 once the code is stored; it is exchanged at once.\n\
          3. The Ring app opens the Account Link URL with a nonce. It leads to our sign-in: sign in with [FILL IN: the account of the note on account creation].\n\
