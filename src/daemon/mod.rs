@@ -72,6 +72,9 @@ const LINE_ABOUT: Duration = Duration::from_secs(5);
 /// How often what is known of the webhook keys is kept.
 const NOTE_PROOFS: Duration = Duration::from_mins(1);
 
+/// Requests that left no event, and events that are to leave none.
+type Eventless = (Arc<Requests>, Arc<TestEvents>);
+
 /// A daemon before READY: every listener is bound, and the store is open. Nothing runs yet, and connections wait in the kernel.
 #[derive(Debug)]
 pub struct Prepared {
@@ -117,19 +120,17 @@ impl Prepared {
         let (store, mut secrets) = opened(&config, open).await?;
         let metrics = Metrics::default();
         store.report_to(&metrics);
-        let (requests, test_events) = (Arc::new(Requests::default()), Arc::new(TestEvents::default()));
-        let server = Server::noting(public_limits(&config), metrics.http(ListenerName::Public), &requests);
-        let leaving_nothing = (&requests, &test_events);
-        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics, leaving_nothing).await);
+        let eventless = (Arc::new(Requests::default()), Arc::new(TestEvents::default()));
+        let server = Server::noting(public_limits(&config), metrics.http(ListenerName::Public), &eventless.0);
+        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics, &eventless).await);
         let api = ring_api(&config, &secrets, store.ring_clock())?;
         let tokens = services::tokens(&config, &store, api.clone(), &metrics).await?;
-        let (routes, unmatched) = public_routes(&config, &tokens, &intake, &metrics, leaving_nothing);
+        let (routes, unmatched) = public_routes(&config, &tokens, &intake, &metrics, &eventless);
         let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
         let prints = reload::prints(&config, &secrets);
         let certificates = Certificates::new(&config, &secrets)?;
-        let running = Deliveries::new(stopped.clone(), tasks.clone());
-        let none = BTreeSet::new();
+        let (running, none) = (Deliveries::new(stopped.clone(), tasks.clone()), BTreeSet::new());
         let deliveries = deliveries::prepare(store.queues(), &[], &config.queues, &none, &mut secrets)?;
         let queues = Arc::new(Live::new(config.queues.clone()));
         let (reloads, states) = (Arc::new(OnceLock::new()), running.states());
@@ -138,8 +139,8 @@ impl Prepared {
             store: &store,
             intake: &intake,
             unmatched: &unmatched,
-            requests: &requests,
-            test_events: &test_events,
+            requests: &eventless.0,
+            test_events: &eventless.1,
             queues: &queues,
             deliveries: states,
             standing: &standing,
@@ -373,7 +374,7 @@ fn public_routes(
     tokens: &Arc<TokenService>,
     intake: &Arc<Intake>,
     metrics: &Metrics,
-    (requests, test_events): (&Arc<Requests>, &Arc<TestEvents>),
+    (requests, test_events): &Eventless,
 ) -> (Routes, Arc<Unmatched>) {
     let (linking, webhook) = (config.linking.clone(), config.webhook.clone());
     let endpoint =
@@ -405,7 +406,7 @@ async fn make_intake(
     secrets: &Secrets,
     store: &Store,
     metrics: &Metrics,
-    (requests, test_events): (&Arc<Requests>, &Arc<TestEvents>),
+    (requests, test_events): &Eventless,
 ) -> Intake {
     let (keys, _) = hmac_keys(secrets);
     let noted = intake::noted(store.inbox()).await;
