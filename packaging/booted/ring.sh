@@ -11,7 +11,8 @@ systemd-run --quiet --unit=ring ringhookd simulate --json --accounts 0
 answers() { curl -fsS http://127.0.0.1:8490/sim/state; }
 await "the simulated Ring" answers
 said=$(journalctl --unit ring --output cat --no-pager | grep client_secret)
-jq -j .client_secret <<< "$said" | systemd-creds encrypt --with-key=host --name=client.secret - /etc/credstore.encrypted/ringhookd.client.secret
+jq -j .client_secret <<< "$said" |
+    systemd-creds encrypt --with-key=host --name=client.secret - /etc/credstore.encrypted/ringhookd.client.secret
 sed -i "s#^client_id = .*#client_id = \"$(jq -r .client_id <<< "$said")\"\noauth_url = \"$(jq -r .oauth_url <<< "$said")\"\napi_url = \"$(jq -r .api_url <<< "$said")\"#" $config
 printf '\n[metrics]\nlisten = "127.0.0.1:9464"\n' >> $config
 documented systemd/README.md check

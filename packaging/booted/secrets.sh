@@ -7,19 +7,18 @@ other=another-hmac-key-made-up
 config=/etc/ringhookd/config.toml
 unit=systemd/README.md
 seal() { printf %s "$2" | systemd-creds encrypt --with-key=host --name="$1" - "/etc/credstore.encrypted/ringhookd.$1"; }
-taken() { [ "$(status_of_webhook "$1")" = 200 ]; }
 
 step "a reload sees the credentials of the start, a restart the new ones"
 seal hmac.key "$other"
 documented $unit reload
-taken "$key" || fail "a reload took another key into force"
+await "the former key is in force" taken "$key"
 fails taken "$other"
 systemctl restart ringhookd
-taken "$other" || fail "a restart did not bring the new key"
+await "the new key is in force" taken "$other"
 fails taken "$key"
 seal hmac.key "$key"
 systemctl restart ringhookd
-taken "$key" || fail "the key is not back"
+await "the key is back" taken "$key"
 
 step "two keys of Ring's, and a receiver with a secret"
 documented_asks $unit second-key "$other"
@@ -43,8 +42,8 @@ said=$(documented $unit reload 2>&1) && fail "there are no such credentials befo
 says "$(ringhookd status || true)" "hmac.key.new"
 documented $unit check
 systemctl restart ringhookd
-taken "$key" || fail "the former key"
-taken "$other" || fail "the new key"
+await "the former key is taken" taken "$key"
+await "the new key is taken" taken "$other"
 delivered() { ringhookd queue list --json | jq -e 'select(.name == "program") | .waiting == 0 and .leased == 0'; }
 await "the receiver has them all" delivered
 journalctl -u receiver --no-pager | grep button_press > /dev/null || fail "the receiver saw nothing"
@@ -54,7 +53,7 @@ ledger=$folder/ledger
 load "$ledger"
 documented $unit new-master-key
 unload "$ledger"
-none_but_acknowledged
+each_was_answered
 cp $clone/new-master.key /shared/master.key
 documented $unit old-master-key
 ringhookd keys show

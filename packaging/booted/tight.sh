@@ -8,7 +8,7 @@ unit=systemd/README.md
 step "tighten it"
 said=$(documented $unit tighten)
 says "$said" "for ringhookd.service: 0.9"
-[ "$(status_of_webhook "$key")" = 200 ] || fail "it takes no webhook"
+await "a webhook is taken" taken "$key"
 ringhookd status
 await "systemd is told how it stands" is_well
 documented $unit reload

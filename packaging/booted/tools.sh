@@ -61,6 +61,8 @@ status_of_webhook() { # KEY
     curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:8480/webhooks/ring -H "X-Signature: sha256=$signature" -d "$body"
 }
 
+taken() { [ "$(status_of_webhook "$1")" = 200 ]; } # KEY
+
 load() { # LEDGER
     printf %s "$key" > "$key_file"
     python3 "$here/load.py" "$key_file" "$1" > "$1.counts" &
@@ -74,7 +76,10 @@ unload() { # LEDGER
     counts=$(cat "$1.counts")
     echo "webhooks: $counts"
 }
-none_but_acknowledged() { jq -e '.acknowledged > 0 and (del(.acknowledged) | length == 0)' <<< "$counts" > /dev/null || fail "not all of them were acknowledged"; }
+# 503 is an answer: where the machine stands still for seconds, Ring would send again.
+each_was_answered() {
+    jq -e '.acknowledged > 0 and (del(.acknowledged, ."503") | length == 0)' <<< "$counts" > /dev/null || fail "connections were refused or cut off"
+}
 
 # Takes all that waits in a queue; each id of the ledger must be there, once.
 holds_once() { # QUEUE LEDGER
