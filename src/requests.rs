@@ -88,9 +88,9 @@ impl Requests {
     fn note_at(&self, request: Request, now: Millis) {
         let Kinds { kinds, entries } = &mut *self.lock();
         let kind = kinds.entry(request.outcome).or_default();
-        if let Some(same) =
-            kind.iter_mut().rev().take(A_MINUTE as usize).find(|noted| noted.request == request)
-        {
+        // The ids first, because of repeated events nothing else tells one from another, and each of them passes here.
+        let is_same = |noted: &&mut Noted| noted.request.id == request.id && noted.request == request;
+        if let Some(same) = kind.iter_mut().rev().take(A_MINUTE as usize).find(is_same) {
             same.count += 1;
             same.last_at = now;
             return;

@@ -24,7 +24,7 @@ use super::{ACCOUNTS, Bench, SYNCS};
 use crate::load::events::{account, device};
 use crate::report::{Figure, median};
 use crate::servers::resident;
-use crate::stores::{self, Content};
+use crate::stores::{self, Content, MORE};
 
 /// The queue under test.
 const NAME: &str = "out";
@@ -60,7 +60,7 @@ pub(crate) struct Wanted<'w> {
 pub(crate) fn measure(bench: &mut Bench, folder: &Path, wanted: Wanted<'_>) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     let queue = format!("[[queue]]\nname = \"{NAME}\"\nmax_bytes = \"50 GiB\"\n{}\n", wanted.settings);
-    std::fs::write(folder.join("more.toml"), queue)?;
+    std::fs::write(folder.join(MORE), queue)?;
     stores::make(folder)?;
     stores::add(folder, Content { accounts: ACCOUNTS, ..Content::default() })?;
     let config = stores::config(folder)?;

@@ -1,5 +1,5 @@
 //! The cost of each kind of event, over that of few accounts with one device each: many accounts with several devices, devices and
-//! accounts that are new, events that come again, and a mix.
+//! accounts that are new, events that come again, and a mix; and what receipts are of it.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,17 +11,19 @@ use crate::load::Client;
 use crate::load::events::{Events, Population, REPEATED, Source};
 use crate::report::Figure;
 use crate::servers::{Role, Server};
-use crate::stores::{self, Content};
+use crate::stores::{self, Content, MORE};
 
 const MANY: u64 = 20_000;
 const DEVICES: u64 = 3;
 const CONNECTIONS: usize = 64;
+/// Named, because it is configured otherwise.
+const WITHOUT_RECEIPTS: &str = "one device, without receipts";
 /// Far longer than the first events take.
 const FIRST: Duration = Duration::from_mins(1);
 
 /// Each kind beside the plain one, in alternating rounds, each on a store of its own.
 pub(crate) fn over_one_device(bench: &mut Bench, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let many = Population::of(MANY, DEVICES);
+    let (plain, many) = (Population::of(ACCOUNTS, 1), Population::of(MANY, DEVICES));
     let kinds = [
         ("20,000 accounts with 3 devices", many, Some("at most 1.10")),
         ("events that come again", Population { repeats: 1000, ..many }, Some("at most 1.10")),
@@ -32,11 +34,13 @@ pub(crate) fn over_one_device(bench: &mut Bench, folder: &Path) -> Result<(), Bo
         ),
         ("new devices of known accounts", Population { new_devices: 1000, ..many }, None),
         ("new accounts", Population { new_accounts: 1000, ..many }, None),
+        (WITHOUT_RECEIPTS, plain, None),
     ];
     for (at, (kind, population, goal)) in kinds.into_iter().enumerate() {
         let folder = |name: &str| folder.join(format!("loads-{name}{at}"));
-        let theirs = Load::start(bench, &folder("plain"), Population::of(ACCOUNTS, 1))?;
-        let ours = Load::start(bench, &folder("kind"), population)?;
+        let more = if kind == WITHOUT_RECEIPTS { "[receipts]\nmax_bytes = 0\n" } else { "" };
+        let theirs = Load::start(bench, &folder("plain"), plain, "")?;
+        let ours = Load::start(bench, &folder("kind"), population, more)?;
         compare(bench, kind, [ours, theirs], goal)?;
     }
     Ok(())
@@ -51,7 +55,14 @@ struct Load {
 
 impl Load {
     /// With the first events accepted, so that they can come again, and nearly every device heard of.
-    fn start(bench: &mut Bench, folder: &Path, population: Population) -> Result<Self, Box<dyn Error>> {
+    fn start(
+        bench: &mut Bench,
+        folder: &Path,
+        population: Population,
+        more: &str,
+    ) -> Result<Self, Box<dyn Error>> {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join(MORE), more)?;
         stores::make(folder)?;
         let Population { accounts, devices, .. } = population;
         stores::add(folder, Content { accounts, devices, ..Content::default() })?;

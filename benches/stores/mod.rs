@@ -24,7 +24,7 @@ const IN_BULK: u64 = 200_000;
 pub(crate) const TOKENS: usize = 600;
 
 /// What a part adds to the configuration lies here, in the folder of the store.
-const MORE: &str = "more.toml";
+pub(crate) const MORE: &str = "more.toml";
 
 /// The daemon's defaults, but for bounds that a bench would reach.
 pub(crate) fn config(folder: &Path) -> Result<Config, Box<dyn Error>> {

@@ -12,8 +12,8 @@ use crate::config::{self, Config, ConfigError, Examined, MasterKey, SecretSource
 use crate::domain::secret::Secret;
 use crate::failpoint;
 use crate::store::{
-    BackupHead, Bounds, Folder, HeldBounds, Identity, Options, QueueSpec, ReceiptBounds, Silence, Store,
-    StoreError, sync_folder, write_new,
+    BackupHead, Bounds, DEVICES_WAITING, Folder, HeldBounds, Identity, Options, QueueSpec, ReceiptBounds,
+    Silence, Store, StoreError, sync_folder, write_new,
 };
 use crate::vault::{Vault, VaultError};
 
@@ -232,6 +232,7 @@ pub fn options(config: &Config) -> Options {
         audit: ReceiptBounds { max_age: config.audit.max_age, max_bytes: config.audit.max_bytes },
         receipts: ReceiptBounds { max_age: config.receipts.max_age, max_bytes: config.receipts.max_bytes },
         forget_removed_after: config.linking.forget_after_removal,
+        devices_waiting: DEVICES_WAITING,
         queues: config.queues.iter().map(queue_spec).collect(),
     }
 }

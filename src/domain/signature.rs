@@ -68,6 +68,12 @@ impl Signature {
 #[serde(transparent)]
 pub struct Fingerprint(String);
 
+impl Fingerprint {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

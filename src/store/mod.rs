@@ -55,6 +55,7 @@ pub use self::kv::folder::{Folder, Identity, sync_folder, write_new};
 pub use self::kv::frames::Snapshot;
 pub use self::kv::schema::SCHEMA;
 pub use self::memory::changes::{Changed, Subscription};
+pub use self::memory::device_log::DEVICES_WAITING;
 pub use self::memory::follow::{Followed, Follower};
 pub use self::memory::options::{Bounds, HeldBounds, Options, QueueSpec, ReceiptBounds, Silence};
 pub use self::memory::shared::{Health, Stats};

@@ -8,6 +8,7 @@ mod cloudevents;
 mod compaction;
 mod config;
 mod dashboard;
+mod devices;
 mod dispatcher;
 mod faults;
 mod fixtures;

@@ -86,6 +86,8 @@ pub(crate) fn options(queues: Vec<QueueSpec>) -> Options {
         forget_removed_after: None,
         receipts: ReceiptBounds { max_age: 24 * HOUR, max_bytes: MIB },
         audit: ReceiptBounds { max_age: 24 * HOUR, max_bytes: MIB },
+        // So few that nearly every test has a merge under way.
+        devices_waiting: 4,
         queues,
     }
 }

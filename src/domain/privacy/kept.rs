@@ -189,7 +189,7 @@ fn identity(facts: &Facts) -> Vec<Element> {
     let devices = element(
         "The device map",
         "16 bytes of a hash of a device's id, the number of its account, and the time of the newest event that says so",
-        &["devices"],
+        &["devices", "device_log"],
         "events without an account id are those of the account that has the device",
     )
     .kept("as long as the store; Ring's `device_removed` takes the account out of the row")

@@ -19,6 +19,15 @@ impl Db {
         Ok(Self(builder.create_with_backend(pages)?))
     }
 
+    /// An empty one with every table, for tests.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        let pages = Pages::of(super::disk::Device::new(redb::backends::InMemoryBackend::new()));
+        let db = Self::open(pages, 1 << 20, false).expect("memory takes it");
+        db.write(|tables| tables.create_all()).expect("memory takes it");
+        db
+    }
+
     /// Looks into `pages` without writing, unless they were not closed or are damaged.
     pub(crate) fn peek<T>(pages: Pages, cache_bytes: usize, look: impl FnOnce(&View) -> T) -> Option<T> {
         let db = Builder::new().set_cache_size(cache_bytes).open_read_only_with_backend(pages).ok()?;

@@ -17,7 +17,7 @@ use crate::store::rows::text::to_u32;
 const OLDEST: u32 = 5;
 /// The schema that this program writes.
 /// A raised one needs a fixture, so that every later program is seen to open it: `fixtures/stores/make.sh`.
-pub const SCHEMA: u32 = 7;
+pub const SCHEMA: u32 = 8;
 const SCHEMA_KEY: &str = "schema";
 
 /// Brings a file from its schema to the next one.
@@ -27,6 +27,8 @@ const MIGRATIONS: &[Migration] = &[
     // 6: the table `freshness`.
     |tables| tables.create_all(),
     // 7: the tables `receipts` and `audit`.
+    |tables| tables.create_all(),
+    // 8: the table `device_log`.
     |tables| tables.create_all(),
 ];
 
@@ -69,7 +71,7 @@ pub(crate) fn raise(db: &Db) -> Result<(), Fault> {
 /// For tests: makes the file one of an older program's.
 #[cfg(feature = "testing")]
 pub(crate) fn lower(db: &Db, schema: u32) -> Result<(), Fault> {
-    let added = [(6, Table::Freshness), (7, Table::Receipts), (7, Table::Audit)];
+    let added = [(6, Table::Freshness), (7, Table::Receipts), (7, Table::Audit), (8, Table::DeviceLog)];
     let txn = db.begin()?;
     for (_, table) in added.into_iter().filter(|(since, _)| *since > schema) {
         txn.delete_table(definition(table))?;

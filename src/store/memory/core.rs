@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::device_log::DeviceLog;
 use super::freshness::Freshness;
 use super::index::Accounts;
 use super::options::QueueSpec;
@@ -135,6 +136,8 @@ pub(crate) struct Core {
     pub devices: Recent<u64, DeviceHint>,
     /// The account whose app is removed that was looked at last.
     pub removed_from: u32,
+    /// What was written of devices and is not in their table yet.
+    pub device_log: DeviceLog,
     /// When tombstones that are too old were looked for last.
     pub tombstones_cleaned_at: Millis,
     /// Tokens of codes whose account became known last.
@@ -195,6 +198,7 @@ impl Core {
             clean_from: 0,
             devices: Recent::new(DEVICES_AT_HAND),
             removed_from: 0,
+            device_log: DeviceLog::default(),
             tombstones_cleaned_at: Millis(0),
             lately: VecDeque::new(),
             routes: Vec::new(),

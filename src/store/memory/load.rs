@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::core::{ChunkState, Core, HeldEvent, Leaving};
+use super::device_log::DeviceLog;
 use super::freshness::BLOCK;
 use super::index::{NO_ACCOUNT, Users, seconds};
 use super::options::{Options, QueueSpec};
@@ -20,6 +21,7 @@ use crate::store::rows::act::ActRow;
 use crate::store::rows::aside::{Aside, HELD, PARKED};
 use crate::store::rows::attempts::Attempts;
 use crate::store::rows::chunk::Chunk;
+use crate::store::rows::device_log::DeviceLogRow;
 use crate::store::rows::facts::{Fact, Paused};
 use crate::store::rows::freshness::Rhythms;
 use crate::store::rows::ids::IdRow;
@@ -49,6 +51,7 @@ pub(crate) fn read(db: &Db, configured: &[QueueSpec]) -> Result<Loaded, Fault> {
     load_accounts(&read, &mut loaded.core)?;
     loaded.core.epoch = epoch(&read)?;
     load_ids(&read, &mut loaded.core)?;
+    loaded.core.device_log = load_device_log(&read)?;
     load_freshness(&read, &mut loaded.core)?;
     loaded.queues = load_queues(&read, configured)?;
     load_paused(&read, &mut loaded.queues)?;
@@ -129,6 +132,24 @@ fn load_ids(read: &View, core: &mut Core) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// What of the log of devices is not in their table.
+pub(crate) fn load_device_log(read: &View) -> Result<DeviceLog, Fault> {
+    let table = read.table::<DeviceLogRow>()?;
+    let ends = (table.range(..)?.next().transpose()?, table.range(..)?.next_back().transpose()?);
+    let (Some(first), Some(newest)) = ends else { return Ok(DeviceLog::default()) };
+    let (first, number, newest) = (first.key()?, newest.key()?, newest.row()?);
+    let mut log = DeviceLog::of(first, (number, &newest))?;
+    let unmerged = log.unmerged();
+    for (expected, found) in (unmerged..).zip(table.range(unmerged..)?) {
+        let found = found?;
+        if found.key()? != expected {
+            return Err(Table::DeviceLog.damaged().into());
+        }
+        log.load(expected, found.row()?, &newest.from);
+    }
+    Ok(log)
 }
 
 fn load_freshness(read: &View, core: &mut Core) -> Result<(), Fault> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod core;
+pub(crate) mod device_log;
 pub(crate) mod follow;
 pub(crate) mod freshness;
 pub(crate) mod index;

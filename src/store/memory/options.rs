@@ -83,5 +83,7 @@ pub struct Options {
     pub audit: ReceiptBounds,
     /// How long after its app was removed an account is forgotten; never without it.
     pub forget_removed_after: Option<Duration>,
+    /// Rows of devices that may wait in memory before they are merged into their table.
+    pub devices_waiting: usize,
     pub queues: Vec<QueueSpec>,
 }

@@ -7,6 +7,7 @@ pub(crate) mod attempts;
 pub(crate) mod chunk;
 pub(crate) mod claim;
 pub(crate) mod code;
+pub(crate) mod device_log;
 pub(crate) mod event;
 pub(crate) mod facts;
 pub(crate) mod fields;

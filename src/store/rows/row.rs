@@ -127,7 +127,7 @@ pub(crate) enum Table {
     /// (Account, purpose) to a wrapped data key.
     Keys,
     Users,
-    /// Hash of a device id to its account.
+    /// Hash of a device id to its account, as far as it was merged.
     Devices,
     Queues,
     /// Block of accounts to when their webhooks came.
@@ -136,11 +136,13 @@ pub(crate) enum Table {
     Receipts,
     /// (Kind, number) to an act of a caller of the admin API.
     Audit,
+    /// Row number to what one commit wrote of devices.
+    DeviceLog,
 }
 
 impl Table {
     /// All of them, in their order, with their names in the file.
-    pub(crate) const ALL: [(Self, &'static str); 21] = [
+    pub(crate) const ALL: [(Self, &'static str); 22] = [
         (Self::Meta, "meta"),
         (Self::Chunks, "chunks"),
         (Self::Ids, "ids"),
@@ -162,6 +164,7 @@ impl Table {
         (Self::Freshness, "freshness"),
         (Self::Receipts, "receipts"),
         (Self::Audit, "audit"),
+        (Self::DeviceLog, "device_log"),
     ];
 
     pub(crate) fn name(self) -> &'static str {

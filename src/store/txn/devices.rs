@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::accounts;
 use super::transaction::Txn;
+use super::{accounts, device_log};
 use crate::domain::ids::DeviceId;
 use crate::domain::link::LinkState;
 use crate::domain::time::Millis;
@@ -143,14 +143,14 @@ pub(crate) fn forget_device(
 
 /// The row of a device, where the time in it may be true: one that is still to come at Ring says nothing.
 fn read_device(txn: &mut Txn<'_>, key: &[u8; 16]) -> Result<Option<DeviceRow>, Fault> {
-    let Some(row) = txn.tables.get::<DeviceRow>(*key)?.map(|found| found.row().ok()) else { return Ok(None) };
+    let Some(row) = device_log::get(&txn.core.device_log, &mut txn.tables, key)? else { return Ok(None) };
     // A damaged row is written anew when the device is next heard of with its account.
-    if row.is_none() {
+    if row.is_err() {
         bump(&txn.shared.stats.damaged);
     }
     let ring = txn.ring;
     let possible = |since| if ring.allows(since) { since } else { Millis(0) };
-    Ok(row.map(|row| DeviceRow { since: possible(row.since), ..row }))
+    Ok(row.ok().map(|row| DeviceRow { since: possible(row.since), ..row }))
 }
 
 fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(), Fault> {
@@ -161,5 +161,6 @@ fn write_device(txn: &mut Txn<'_>, key: &[u8; 16], row: DeviceRow) -> Result<(),
         let hint = DeviceHint { account, newest: since, written: since };
         txn.core.devices.insert(index::key(key), hint);
     }
-    txn.tables.put(*key, &row)
+    let most = txn.options.devices_waiting;
+    device_log::put(&mut txn.core.device_log, &mut txn.tables, (*key, row), most)
 }

@@ -8,6 +8,7 @@ pub(crate) mod claim_rows;
 pub(crate) mod claims;
 pub(crate) mod codes;
 pub(crate) mod commit;
+pub(crate) mod device_log;
 pub(crate) mod devices;
 pub(crate) mod disconnect;
 pub(crate) mod forget;

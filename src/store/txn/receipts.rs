@@ -5,6 +5,7 @@ use super::keys;
 use super::transaction::Txn;
 use crate::domain::event::Event;
 use crate::domain::receipt::{Destination, Ending, Origin, Renewal, is_noted};
+use crate::domain::signature::Fingerprint;
 use crate::domain::time::Millis;
 use crate::failpoint;
 use crate::store::kv::error::Fault;
@@ -42,7 +43,6 @@ pub(crate) fn kept(
     to: Destination,
     queues: Vec<u16>,
 ) -> Result<(), Fault> {
-    let verified_by = origin.key.as_ref().map(ToString::to_string).unwrap_or_default();
     let kept = Kept {
         user,
         received_at: event.received_at,
@@ -51,7 +51,7 @@ pub(crate) fn kept(
         kind: &event.kind,
         from: origin.from,
         forwarded_for: origin.forwarded_for,
-        verified_by: &verified_by,
+        verified_by: origin.key.as_ref().map_or("", Fingerprint::as_str),
         queues,
     };
     note(txn, &Step { seq, account, did: Did::Kept(kept) })

@@ -204,6 +204,7 @@ fn options() -> Options {
         forget_removed_after: None,
         receipts: ReceiptBounds { max_age: PATIENCE, max_bytes: 1 << 20 },
         audit: ReceiptBounds { max_age: PATIENCE, max_bytes: 1 << 20 },
+        devices_waiting: 4,
         queues: Vec::new(),
     }
 }
