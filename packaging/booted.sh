@@ -16,7 +16,7 @@ booted=
 end() {
     local code=$?
     [ -z "$booted" ] || "${root[@]}" kill -KILL "$booted" 2> /dev/null || true
-    [ $code = 0 ] || cat "$shared/said" >&2 || true
+    [ $code = 0 ] || cat "$shared/said" >&2 2> /dev/null || true
     "${root[@]}" rm -rf "$shared"
 }
 trap end EXIT

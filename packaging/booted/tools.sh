@@ -1,7 +1,6 @@
 # What the scripts inside a booted machine share: blocks of the documents, waiting, webhooks.
 # shellcheck shell=bash
 set -euo pipefail
-shopt -s expand_aliases
 clone=/shared/ringhookd
 here=$clone/packaging/booted
 folder=$(mktemp -d)
