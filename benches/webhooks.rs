@@ -1,8 +1,8 @@
-//! The bench: durable accepts against a bare hyper server, against one fdatasync, what a full store costs, and what kinds of
-//! events do.
+//! The bench: durable accepts against a bare hyper server, against one fdatasync, what a full store costs, what kinds of
+//! events do, and what a compaction does to the wait.
 //!
-//! `cargo bench --bench webhooks -- [http] [tls] [rates] [latency] [full] [sizes] [backlog] [loads] [--rounds N] [--seconds S] [--accounts N]
-//! [--ids N] [--json]`; without a part, all of them. The servers are child processes; what is printed first says on what it was measured.
+//! `cargo bench --bench webhooks -- [http] [tls] [rates] [latency] [full] [sizes] [backlog] [loads] [compaction] [--rounds N] [--seconds S]
+//! [--accounts N] [--ids N] [--json]`; without a part, all of them. The servers are child processes; what is printed first says on what it was measured.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -62,8 +62,12 @@ fn measure(command: &Command) -> Result<(), Box<dyn Error>> {
     if wanted("loads") {
         parts::loads::over_one_device(&mut bench, folder.path())?;
     }
+    if wanted("compaction") {
+        parts::compaction::beside_compaction(&mut bench, &at("compaction"))?;
+    }
     bench.report.finish();
     Ok(())
 }
 
-const PARTS: [&str; 8] = ["backlog", "http", "tls", "rates", "latency", "full", "sizes", "loads"];
+const PARTS: [&str; 9] =
+    ["backlog", "http", "tls", "rates", "latency", "full", "sizes", "loads", "compaction"];

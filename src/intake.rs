@@ -93,7 +93,7 @@ impl Intake {
         self.keys.set(keys);
     }
 
-    /// What comes from now on is taken by these settings. The path stays as it is.
+    /// What comes from now on is taken by these settings; the path is its route's.
     pub fn set(&self, settings: Webhook) {
         self.settings.set(Arc::new(settings));
     }

@@ -124,6 +124,8 @@ pub struct Metrics {
     pub unmatched_posts: Counter,
     /// Requests of the public listener by a method that their path does not take.
     pub wrong_methods: Counter,
+    /// Calls of the admin API without the token of their address.
+    pub unknown_callers: Counter,
     /// Panics that were caught, anywhere.
     pub panics: Counter,
     log_lines_lost: Counter,
@@ -195,6 +197,7 @@ impl Default for Metrics {
             bare_signatures: Counter::default(),
             unmatched_posts: Counter::default(),
             wrong_methods: Counter::default(),
+            unknown_callers: Counter::default(),
             panics: Counter::default(),
             log_lines_lost: Counter::default(),
         };
@@ -258,6 +261,8 @@ impl Metrics {
         names.add("unmatched_posts", "POSTs to paths where nothing is", &self.unmatched_posts);
         let help = "Requests by a method that their path does not take";
         names.add("wrong_methods", help, &self.wrong_methods);
+        let help = "Calls of the admin API without the token of their address";
+        names.add("unknown_callers", help, &self.unknown_callers);
         names.add("problems", "What needs an operator, by name", &self.problems);
         names.add("build_info", "1 for the version that runs", &self.build);
         let help = "When the daemon started, since 1970";

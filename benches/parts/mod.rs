@@ -3,6 +3,7 @@
 pub(crate) mod backlog;
 pub(crate) mod beside;
 pub(crate) mod claims;
+pub(crate) mod compaction;
 pub(crate) mod disk;
 pub(crate) mod forward;
 pub(crate) mod full;

@@ -39,6 +39,16 @@ impl Admin {
         let _ = self.note_act(by, (Act::Refused, What::CallRefused), None, detail).await;
     }
 
+    /// Counts a call without the token of its address, and notes it as a refusal. A disk that hangs holds up no answer to a stranger.
+    pub(super) async fn note_unknown_caller(&self, by: &Actor) {
+        self.metrics.unknown_callers.inc();
+        tokio::select! {
+            biased;
+            () = self.note_refusal(by, "a call without the token of this address") => {}
+            () = self.store.stands_still() => {}
+        }
+    }
+
     /// `?since=&account=&limit=&before=`: acts, the newest first, and in `next` what `before` shall be for the page behind it.
     pub(super) async fn list_acts(&self, session: &Session, query: &Query) -> Reply {
         session.may(Call::Audit, None)?;

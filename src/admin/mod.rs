@@ -210,13 +210,18 @@ impl Admin {
         let door = Arc::clone(door);
         move |request: Request<Body>| {
             let (admin, session, bearer) = (Arc::clone(&self), door.session.get(), door.bearer.get());
+            let peer = request.body().peer();
             async move {
                 let bearer = bearer.as_ref().as_ref();
                 let answer = match let_in(&session, bearer, request) {
                     Ok(None) => Ok(page::answer(bearer.is_some())),
                     Ok(Some(request)) => {
-                        let by = session.caller(request.body().peer(), bearer.map(Bearer::name));
+                        let by = session.caller(peer, bearer.map(Bearer::name));
                         admin.answer(&session, &by, request).await
+                    }
+                    Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
+                        admin.note_unknown_caller(&session.caller(peer, None)).await;
+                        Err(refusal)
                     }
                     Err(refusal) => Err(refusal),
                 };

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::import;
 use super::output::Output;
 use super::progress::Progress;
+use super::stop::Stop;
 use crate::domain::deletion::Deletion;
 use crate::domain::disconnect::Disconnection;
 use crate::domain::released::Released;
@@ -82,7 +83,8 @@ async fn wait<T>(
 ) -> Result<T, Failure> {
     let stopped =
         "stopped waiting; what has begun the daemon ends by itself, and `accounts show` says whether it has";
-    Progress::new(out.json).wait(words, work).await?.ok_or_else(|| Failure::no(stopped))?
+    let mut stop = Stop::listen()?;
+    Progress::new(out.json).wait(words, &mut stop, work).await.ok_or_else(|| Failure::no(stopped))?
 }
 
 async fn list(daemon: &Client, out: &mut Output) -> Result<(), Failure> {

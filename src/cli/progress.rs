@@ -90,13 +90,14 @@ impl Progress {
     pub(super) async fn wait<T>(
         &mut self,
         words: &str,
+        stop: &mut Stop,
         work: impl Future<Output = T>,
-    ) -> io::Result<Option<T>> {
-        let (mut work, mut stop) = (std::pin::pin!(work), Stop::listen()?);
+    ) -> Option<T> {
+        let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
-                done = &mut work => return Ok(Some(done)),
-                () = stop.told() => return Ok(None),
+                done = &mut work => return Some(done),
+                () = stop.told() => return None,
                 () = sleep(ON_TERMINAL) => {
                     let passed = clock::ticks() - self.began;
                     self.tell(|| format!("{words}, for {} so far", span(passed)));
@@ -122,9 +123,14 @@ pub(super) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let (reply, done) = oneshot::channel();
-    thread::spawn(move || drop(reply.send(work())));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let waited = runtime.block_on(Progress::new(json).wait(words, done))?;
+    let waited: Result<_, io::Error> = runtime.block_on(async {
+        // Before the work begins, so that a signal ends no part of it without a word.
+        let mut stop = Stop::listen()?;
+        thread::spawn(move || drop(reply.send(work())));
+        Ok(Progress::new(json).wait(words, &mut stop, done).await)
+    });
+    let waited = waited?;
     let done = waited.ok_or_else(|| Failure::no(format!("stopped; {stopped}")))?;
     done.map_err(|_| Failure::no("it ended in a panic"))
 }

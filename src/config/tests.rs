@@ -224,3 +224,29 @@ proptest! {
         prop_assert!(parsed(&text).err().is_none_or(|problems| !problems.is_empty()));
     }
 }
+
+#[test]
+fn the_example_marks_the_keys_that_take_a_restart_and_no_other() {
+    let example = include_str!("../../config.example.toml");
+    let (mut section, mut is_marked, mut after_key, mut marked) = (String::new(), false, false, 0);
+    for line in example.lines() {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        let is_key = |key: &str| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if bare.starts_with('[') && bare.ends_with(']') {
+            let name = bare.trim_matches(['[', ']']).replacen("queue.", "queue \"x\".", 1);
+            section = if bare.starts_with("[[") { format!("{name} \"x\".") } else { format!("{name}.") };
+            is_marked = false;
+        } else if let Some((key, _)) = bare.split_once(" = ").filter(|(key, _)| is_key(key)) {
+            let change = Change { key: format!("{section}{key}"), how: How::Changed };
+            assert_eq!(change.waits_because().is_some(), is_marked, "{}", change.key);
+            (after_key, marked) = (true, marked + usize::from(is_marked));
+        } else if line.is_empty() {
+            is_marked = false;
+        } else {
+            // Keys that follow one another share the words above them.
+            let is_first = std::mem::take(&mut after_key);
+            is_marked = (is_marked && !is_first) || line.contains("(restart)");
+        }
+    }
+    assert!(marked > 9, "{marked}");
+}

@@ -69,6 +69,18 @@ pub(super) fn prepare(
     Ok(replacements)
 }
 
+/// The same of all, at the start.
+///
+/// # Errors
+/// The same.
+pub(super) fn prepare_all(
+    queues: &Queues,
+    all: &[Queue],
+    secrets: &mut Secrets,
+) -> Result<Vec<Replacement>, SinkError> {
+    prepare(queues, &[], all, &BTreeSet::new(), secrets)
+}
+
 impl Deliveries {
     /// Delivers nothing yet.
     pub(super) fn new(stopped: Stopped, tasks: Tasks) -> Self {

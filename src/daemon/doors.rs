@@ -22,6 +22,7 @@ use crate::clock;
 use crate::config::{Config, Socket};
 use crate::domain::privacy::{self, ReaderFacts};
 use crate::domain::rights::Rights;
+use crate::domain::routing::Selection;
 use crate::domain::secret::Secret;
 use crate::domain::status::{Applied, Outstanding};
 use crate::http::{Handler, Listener, Server};
@@ -98,6 +99,9 @@ struct Opening {
     replaces: Option<usize>,
 }
 
+/// A door that is to be bound, its token, and the place of the open one that it replaces.
+type Unbound = (Wanted, Option<Secret<String>>, Option<usize>);
+
 /// What differs between the doors that are open and those that are wanted, with all new ones bound.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -147,7 +151,7 @@ pub(super) fn wanted(config: &Config) -> Vec<Wanted> {
     let addresses = listeners.map(|(listener, token)| {
         of(Place::Address(listener.address), &listener.rights, token.source.to_string())
     });
-    let nothing = Rights::new(Vec::new(), Default::default(), Default::default());
+    let nothing = Rights::new(Vec::new(), Selection::All, Selection::All);
     let metrics = config.metrics_listen.map(|address| of(Place::Metrics(address), &nothing, String::new()));
     sockets.chain(addresses).chain(metrics).collect()
 }
@@ -227,7 +231,7 @@ impl Doors {
         let mut tokens = tokens.into_iter();
         for (wanted, bound) in bound {
             let token = tokens_of(&wanted, &mut tokens);
-            doors.add(wanted, token, bound);
+            doors.add(wanted, token.as_ref(), bound);
         }
         doors
     }
@@ -246,11 +250,7 @@ impl Doors {
     }
 
     /// Those that are to be bound, each with the open one that it replaces, if any.
-    fn compare(
-        &self,
-        config: &Config,
-        tokens: Vec<Secret<String>>,
-    ) -> (Plan, Vec<(Wanted, Option<Secret<String>>, Option<usize>)>) {
+    fn compare(&self, config: &Config, tokens: Vec<Secret<String>>) -> (Plan, Vec<Unbound>) {
         let (open, mut tokens) = (self.all(), tokens.into_iter());
         let (staying, closing, opening) = (Vec::new(), Vec::new(), Vec::new());
         let mut plan = Plan { staying, closing, opening, applied: Vec::new(), outstanding: Vec::new() };
@@ -303,7 +303,7 @@ impl Doors {
                     if let Some(file) = replaces.and_then(|at| self.all()[at].file.clone()) {
                         file.is_replaced();
                     }
-                    self.add(wanted, token, bound);
+                    self.add(wanted, token.as_ref(), bound);
                 }
                 Err(error) => {
                     let socket = wanted.place.key();
@@ -330,12 +330,12 @@ impl Doors {
         }
     }
 
-    fn add(&self, wanted: Wanted, token: Option<Secret<String>>, bound: Bound) {
+    fn add(&self, wanted: Wanted, token: Option<&Secret<String>>, bound: Bound) {
         let Wanted { place, rights, token_name } = wanted;
         let Bound { listening, is_inherited } = bound;
         let (stop, stopped) = Stop::new();
         let (accepting, closed) = watch::channel(());
-        let token = token.as_ref().map(|token| (token_name.as_str(), token));
+        let token = token.map(|token| (token_name.as_str(), token));
         let serving = Serving { doors: self, stopped, accepting };
         let (door, file) = match listening {
             Listening::Tcp(listener) => (serving.address(&place, rights, token, listener), None),
@@ -440,7 +440,9 @@ impl Serving<'_> {
         tasks.spawn(async move {
             let _ = serving.await;
             // At a stop of the daemon, once all is answered.
-            file.into_iter().for_each(|file| file.remove());
+            if let Some(file) = file {
+                file.remove();
+            }
         });
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod hardening;
 mod inherited;
 mod listeners;
+mod public;
 mod reload;
 mod services;
 mod setup;
@@ -20,7 +21,6 @@ mod supervisor;
 mod tasks;
 mod watchdog;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -33,14 +33,13 @@ use crate::clock;
 use crate::config::{Config, MasterKey, Secrets};
 use crate::domain::secret::Secret;
 use crate::failpoint;
-use crate::http::routes::{Routes, Unmatched};
-use crate::http::{Limits, Server};
 use crate::intake::{self, Intake};
-use crate::linking::{Endpoint, Linking};
+use crate::linking::Linking;
 use crate::live::Live;
 use crate::requests::Requests;
+use crate::ring_api::Current;
 use crate::store::{Inbox, Store};
-use crate::telemetry::{ListenerName, Metrics};
+use crate::telemetry::Metrics;
 use crate::test_events::TestEvents;
 use crate::tokens::TokenService;
 
@@ -49,7 +48,9 @@ use certificate::Certificates;
 use deliveries::{Deliveries, Replacement};
 use doors::Doors;
 use listeners::Listeners;
-use reload::{Reload, Standing, hmac_keys};
+use public::Public;
+use reload::{Reload, Standing};
+use services::hmac_keys;
 use stop::{DRAIN, Stop, Stopped};
 use tasks::Tasks;
 use watchdog::{Vitals, Watchdog};
@@ -72,9 +73,6 @@ const LINE_ABOUT: Duration = Duration::from_secs(5);
 /// How often what is known of the webhook keys is kept.
 const NOTE_PROOFS: Duration = Duration::from_mins(1);
 
-/// Requests that left no event, and events that are to leave none.
-type Eventless = (Arc<Requests>, Arc<TestEvents>);
-
 /// A daemon before READY: every listener is bound, and the store is open. Nothing runs yet, and connections wait in the kernel.
 #[derive(Debug)]
 pub struct Prepared {
@@ -83,8 +81,7 @@ pub struct Prepared {
     /// Of the admin API on addresses.
     api_tokens: Vec<Secret<String>>,
     store: Store,
-    server: Arc<Server>,
-    routes: Routes,
+    public: Arc<Public>,
     deliveries: Vec<Replacement>,
     intake: Arc<Intake>,
     metrics: Metrics,
@@ -120,27 +117,25 @@ impl Prepared {
         let (store, mut secrets) = opened(&config, open).await?;
         let metrics = Metrics::default();
         store.report_to(&metrics);
-        let eventless = (Arc::new(Requests::default()), Arc::new(TestEvents::default()));
-        let server = Server::noting(public_limits(&config), metrics.http(ListenerName::Public), &eventless.0);
-        let intake = Arc::new(make_intake(&config, &secrets, &store, &metrics, &eventless).await);
-        let api = ring_api(&config, &secrets, store.ring_clock())?;
-        let tokens = services::tokens(&config, &store, api.clone(), &metrics).await?;
-        let (routes, unmatched) = public_routes(&config, &tokens, &intake, &metrics, &eventless);
-        let linking = services::linking(&config, &secrets, &store, api, &tokens, &metrics);
+        let (requests, test_events) = (Arc::new(Requests::default()), Arc::new(TestEvents::default()));
+        let intake = make_intake(&config, &secrets, &store, &metrics, (&requests, &test_events)).await;
+        let ring = Current::from(ring_api(&config, &secrets, store.ring_clock())?);
+        let tokens = services::tokens(&config, &store, &ring, &metrics).await?;
+        let public = Public::new(&config, (&intake, &tokens), &metrics, (&requests, &test_events));
+        let linking = services::linking(&config, &secrets, &store, &ring, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
-        let prints = reload::prints(&config, &secrets);
         let certificates = Certificates::new(&config, &secrets)?;
-        let (running, none) = (Deliveries::new(stopped.clone(), tasks.clone()), BTreeSet::new());
-        let deliveries = deliveries::prepare(store.queues(), &[], &config.queues, &none, &mut secrets)?;
+        let running = Deliveries::new(stopped.clone(), tasks.clone());
+        let deliveries = deliveries::prepare_all(store.queues(), &config.queues, &mut secrets)?;
         let queues = Arc::new(Live::new(config.queues.clone()));
         let (reloads, states) = (Arc::new(OnceLock::new()), running.states());
         let services = listeners::Services {
             reload: listeners::reloader(&reloads),
             store: &store,
             intake: &intake,
-            unmatched: &unmatched,
-            requests: &eventless.0,
-            test_events: &eventless.1,
+            unmatched: &public.unmatched,
+            requests: &requests,
+            test_events: &test_events,
             queues: &queues,
             deliveries: states,
             standing: &standing,
@@ -153,6 +148,9 @@ impl Prepared {
         let parts = reload::Parts {
             store: store.clone(),
             intake: Arc::clone(&intake),
+            public: Arc::clone(&public),
+            ring,
+            tokens: Arc::clone(&tokens),
             linking: Arc::clone(&linking),
             deliveries: running,
             queues,
@@ -160,15 +158,14 @@ impl Prepared {
             doors: OnceLock::new(),
             certificates: certificates.clone(),
         };
-        let reload = Arc::new(Reload::new(Arc::clone(&config), prints, Arc::clone(&standing), parts));
+        let reload = Arc::new(Reload::new(&config, &secrets, Arc::clone(&standing), parts));
         reloads.get_or_init(|| Arc::downgrade(&reload));
         Ok(Self {
             config,
             listeners,
             api_tokens: secrets.api_tokens,
             store,
-            server,
-            routes,
+            public,
             deliveries,
             intake,
             metrics,
@@ -191,10 +188,16 @@ impl Prepared {
         let Listeners { listener, address, doors } = self.listeners;
         let is_tls = self.certificates.is_some();
         match self.certificates {
-            None => listeners::spawn(&tasks, self.server.serve(listener, self.routes, stopping())),
+            None => listeners::spawn(
+                &tasks,
+                self.public.server.clone().serve(listener, self.public.routes(), stopping()),
+            ),
             Some(certificates) => {
                 let listener = certificates.over(listener, self.metrics.clone());
-                listeners::spawn(&tasks, self.server.serve(listener, self.routes, stopping()));
+                listeners::spawn(
+                    &tasks,
+                    self.public.server.clone().serve(listener, self.public.routes(), stopping()),
+                );
                 tasks.spawn(certificates.keep(stopping()));
             }
         }
@@ -369,49 +372,17 @@ async fn opened(
     spawn_blocking(move || open(&config)).await.map_err(io::Error::other)?
 }
 
-fn public_routes(
-    config: &Config,
-    tokens: &Arc<TokenService>,
-    intake: &Arc<Intake>,
-    metrics: &Metrics,
-    (requests, test_events): &Eventless,
-) -> (Routes, Arc<Unmatched>) {
-    let (linking, webhook) = (config.linking.clone(), config.webhook.clone());
-    let endpoint =
-        Endpoint::new(linking, webhook, Arc::clone(tokens), metrics.clone(), Arc::clone(test_events));
-    let unmatched = Arc::new(Unmatched::new(metrics.unmatched_posts.clone(), metrics.wrong_methods.clone()));
-    let table = Arc::new(endpoint).routes().into_iter().chain([intake.route()]).collect();
-    (Routes::new(table, Arc::clone(&unmatched), Arc::clone(requests)), unmatched)
-}
-
-fn public_limits(config: &Config) -> Limits {
-    let defaults = Limits::default();
-    Limits {
-        setup_timeout: config.tls.as_ref().map_or(defaults.setup_timeout, |tls| tls.handshake_timeout),
-        header_timeout: config.http.header_timeout,
-        max_header_bytes: config.http.max_header_bytes,
-        max_headers: config.http.max_headers,
-        keep_alive_idle: config.http.keep_alive_idle,
-        max_connections: descriptors::connections(config),
-        max_requests: config.http.max_requests,
-        max_bytes_in_flight: config.http.max_bytes_in_flight,
-        // The intake keeps its own budget; this one is for its bugs.
-        request_budget: config.webhook.answer_within + Duration::from_millis(250),
-        ..defaults
-    }
-}
-
 async fn make_intake(
     config: &Config,
     secrets: &Secrets,
     store: &Store,
     metrics: &Metrics,
-    (requests, test_events): &Eventless,
-) -> Intake {
+    (requests, test_events): (&Arc<Requests>, &Arc<TestEvents>),
+) -> Arc<Intake> {
     let (keys, _) = hmac_keys(secrets);
     let noted = intake::noted(store.inbox()).await;
     let (inbox, requests, tests) = (store.inbox().clone(), Arc::clone(requests), Arc::clone(test_events));
-    Intake::new(config.webhook.clone(), keys, &noted, inbox, metrics.clone(), requests, tests)
+    Arc::new(Intake::new(config.webhook.clone(), keys, &noted, inbox, metrics.clone(), requests, tests))
 }
 
 async fn keep_proofs(intake: Arc<Intake>, inbox: Inbox, stopped: Stopped) {

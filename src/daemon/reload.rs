@@ -18,7 +18,9 @@ use tokio::task::spawn_blocking;
 use super::certificate::Certificates;
 use super::deliveries::{self, Deliveries, Replacement};
 use super::doors::{Doors, Plan};
-use super::setup;
+use super::public::Public;
+use super::services::hmac_keys;
+use super::{services, setup};
 use crate::admin::{Admin, fixed};
 use crate::clock;
 use crate::config::{Change, Config, How, LogLevel, MasterKey, Print, Queue, Secrets, Written};
@@ -29,7 +31,9 @@ use crate::domain::status::{Applied, ConfigurationReport, Outstanding, RefusedCo
 use crate::intake::Intake;
 use crate::linking::Linking;
 use crate::live::Live;
+use crate::ring_api::{Current, RingApi};
 use crate::store::Store;
+use crate::tokens::TokenService;
 use crate::{failpoint, logging};
 
 /// What the operator is shown of the configuration.
@@ -45,6 +49,9 @@ pub(super) struct Standing {
 pub(super) struct Parts {
     pub store: Store,
     pub intake: Arc<Intake>,
+    pub public: Arc<Public>,
+    pub ring: Current,
+    pub tokens: Arc<TokenService>,
     pub linking: Arc<Linking>,
     pub deliveries: Deliveries,
     /// As the admin API shows and reads them.
@@ -86,6 +93,13 @@ struct Prepared {
     nonces: Nonces,
     replacements: Vec<Replacement>,
     plan: Plan,
+    ring: Ring,
+}
+
+/// The client of Ring, where anything of it has changed.
+enum Ring {
+    Same,
+    Other(Option<RingApi>),
 }
 
 impl Standing {
@@ -105,11 +119,17 @@ impl Standing {
 }
 
 impl Reload {
-    /// `prints` are those of the secrets that were read at the start.
-    pub(super) fn new(config: Arc<Config>, prints: Prints, standing: Arc<Standing>, parts: Parts) -> Self {
+    /// `secrets` are those that were read at the start.
+    pub(super) fn new(
+        config: &Arc<Config>,
+        secrets: &Secrets,
+        standing: Arc<Standing>,
+        parts: Parts,
+    ) -> Self {
+        let prints = prints(config, secrets);
         let (written, level) = (config.written.clone(), config.log.level);
         let last = tokio::sync::Mutex::new(Last { written, prints: prints.clone(), level });
-        Self { config, prints, standing, parts, last, stopping: AtomicBool::new(false) }
+        Self { config: Arc::clone(config), prints, standing, parts, last, stopping: AtomicBool::new(false) }
     }
 
     /// Nothing is taken over from now on.
@@ -168,7 +188,8 @@ impl Reload {
         let live = changes(last, &config.written, &prints, |change| change.waits_because().is_none());
         let start = (&self.config.written, &self.prints);
         let waiting = changes_between(start, (&config.written, &prints));
-        let mut prepared = self.prepare(last, config, secrets, prints).await?;
+        let has_other_client = live.iter().any(|change| change.key.starts_with("ring."));
+        let mut prepared = self.prepare(last, (config, has_other_client), secrets, prints).await?;
         let (opened, held) = (take(&mut prepared.plan.applied), take(&mut prepared.plan.outstanding));
         failpoint!("reload.prepared");
         let options = setup::options(&prepared.config);
@@ -229,7 +250,7 @@ impl Reload {
     async fn prepare(
         &self,
         last: &Last,
-        config: Config,
+        (config, has_other_client): (Config, bool),
         mut secrets: Secrets,
         prints: Prints,
     ) -> Result<Prepared, String> {
@@ -242,15 +263,22 @@ impl Reload {
         let files: BTreeSet<QueueName> =
             config.queues.iter().filter(others).map(|q| q.name.clone()).collect();
         let (before, queues) = (self.parts.queues.get(), self.parts.store.queues().clone());
+        let ring_clock = self.parts.store.ring_clock();
         let made = spawn_blocking(move || {
+            let ring = if has_other_client {
+                let made = services::ring_api(&config, &secrets, ring_clock);
+                Ring::Other(made.map_err(|error| error.to_string())?)
+            } else {
+                Ring::Same
+            };
             let made = deliveries::prepare(&queues, &before, &config.queues, &files, &mut secrets);
-            made.map(|replacements| (replacements, config))
+            let replacements = made.map_err(|error| error.to_string())?;
+            Ok::<_, String>((replacements, ring, config))
         });
-        let made = made.await.map_err(|error| error.to_string())?;
-        let (replacements, config) = made.map_err(|error| error.to_string())?;
+        let (replacements, ring, config) = made.await.map_err(|error| error.to_string())??;
         let doors = self.parts.doors.get().ok_or("the daemon is starting")?;
         let plan = doors.prepare(&config, api_tokens).await?;
-        Ok(Prepared { config, prints, keys, nonces, replacements, plan })
+        Ok(Prepared { config, prints, keys, nonces, replacements, plan, ring })
     }
 }
 
@@ -265,9 +293,16 @@ impl Parts {
 impl Prepared {
     /// Nothing here fails.
     async fn put_in_force(self, parts: &Parts, start: &Config, level: LogLevel) -> Last {
-        let Self { config, prints, keys, nonces, replacements, plan } = self;
+        let Self { config, prints, keys, nonces, replacements, plan, ring } = self;
         parts.intake.set_keys(keys);
         parts.linking.set_keys(nonces);
+        parts.linking.set_clock_skew(config.linking.clock_skew);
+        parts.public.put_in_force(&config);
+        let has_other_client = matches!(ring, Ring::Other(_));
+        if let Ring::Other(api) = ring {
+            parts.ring.set(api);
+        }
+        parts.tokens.set(services::settings(&config, has_other_client)).await;
         if let Some(doors) = parts.doors.get() {
             doors.put_in_force(plan).await;
             parts.tell_of_doors(doors, start, &config);
@@ -284,14 +319,8 @@ impl Prepared {
     }
 }
 
-/// The webhook keys in both of their forms.
-pub(super) fn hmac_keys(secrets: &Secrets) -> (Keys, Nonces) {
-    let bytes = || secrets.hmac_keys.iter().map(|key| key.expose().as_slice());
-    (Keys::new(bytes()), Nonces::new(bytes()))
-}
-
 /// Prints of all files that are compared.
-pub(super) fn prints(config: &Config, secrets: &Secrets) -> Prints {
+fn prints(config: &Config, secrets: &Secrets) -> Prints {
     let receivers = secrets.receivers.iter().map(|(queue, secrets)| (section(queue), secrets.print()));
     let addresses = config.api_listeners.iter().map(|of| format!("socket \"{}\".token_file", of.address));
     let tokens = addresses.zip(secrets.token_prints());

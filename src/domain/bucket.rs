@@ -31,6 +31,19 @@ impl Bucket {
         Self { full_at: Duration::ZERO, ..Self::new(per_second, burst) }
     }
 
+    /// Goes at another rate from now on. Requests that were taken stay taken, and a pause goes on.
+    pub fn set_rate(&mut self, per_second: u32, burst: u32, now: Duration) {
+        let (each, burst) = (Duration::from_secs(1) / per_second.max(1), burst.max(1));
+        if (each, burst) == (self.each, self.burst) {
+            return;
+        }
+        let from = self.paused_until.max(now);
+        let taken = self.full_at.saturating_sub(from).as_nanos().div_ceil(self.each.as_nanos().max(1));
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX).min(burst);
+        (self.each, self.burst) = (each, burst);
+        self.full_at = from + each * taken;
+    }
+
     /// Takes one request out.
     ///
     /// # Errors
@@ -123,6 +136,23 @@ mod tests {
         assert_eq!(bucket.take(2000 * MS), Err(100 * MS));
         bucket.pause(2000 * MS, MS);
         assert_eq!(bucket.take(2001 * MS), Err(99 * MS), "a shorter pause takes nothing back");
+    }
+
+    #[test]
+    fn another_rate_holds_at_once_and_gives_nothing_back() {
+        let mut bucket = Bucket::full(1, 2);
+        assert_eq!([bucket.take(Duration::ZERO), bucket.take(Duration::ZERO)], [Ok(()), Ok(())]);
+        bucket.set_rate(10, 3, Duration::ZERO);
+        assert_eq!(
+            [bucket.take(Duration::ZERO), bucket.take(Duration::ZERO)],
+            [Ok(()), Err(100 * MS)],
+            "of three"
+        );
+        bucket.set_rate(2, 1, Duration::ZERO);
+        assert_eq!([bucket.take(Duration::ZERO), bucket.take(500 * MS)], [Err(500 * MS), Ok(())]);
+        bucket.pause(500 * MS, 2000 * MS);
+        bucket.set_rate(100, 1, 500 * MS);
+        assert_eq!([bucket.take(2499 * MS), bucket.take(2500 * MS)], [Err(MS), Ok(())]);
     }
 
     proptest! {

@@ -38,7 +38,7 @@ pub struct InFlightBytes(Arc<Budget>);
 
 #[derive(Debug)]
 struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
     gauge: Gauge,
     wanting: AtomicUsize,
@@ -49,7 +49,19 @@ impl InFlightBytes {
     /// At most `limit` bytes at a time; `gauge` shows how many there are.
     pub fn new(limit: usize, gauge: Gauge) -> Self {
         let (used, wanting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self(Arc::new(Budget { limit, used, gauge, wanting, released: Notify::new() }))
+        Self(Arc::new(Budget {
+            limit: AtomicUsize::new(limit),
+            used,
+            gauge,
+            wanting,
+            released: Notify::new(),
+        }))
+    }
+
+    /// Bodies that have come stay, also beyond it. Those that wait for bytes look again.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::SeqCst);
+        self.0.released.notify_waiters();
     }
 
     pub fn used(&self) -> usize {
@@ -92,7 +104,8 @@ impl Share {
     fn take(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let budget = &self.budget.0;
-        let within = |used: usize| used.checked_add(more).filter(|sum| *sum <= budget.limit);
+        let limit = budget.limit.load(Ordering::SeqCst);
+        let within = |used: usize| used.checked_add(more).filter(|sum| *sum <= limit);
         // In one order with `wanting`: who wants and does not find what was released is seen by the release.
         if budget.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, within).is_err() {
             return false;

@@ -54,7 +54,7 @@ struct Working<'a>(&'a Line);
 impl Drop for Working<'_> {
     fn drop(&mut self) {
         if self.0.watch.rest() {
-            self.0.server.requests.add_permits(1);
+            self.0.server.requests.leave();
         }
     }
 }
@@ -83,7 +83,7 @@ pub(super) async fn run<T: Setup, H: Handler>(
         let framed = line.watch.begin(length(&request));
         respond(Arc::clone(&line), Arc::clone(&handler), request, framed)
     });
-    let mut connection = server.builder.serve_connection(io, service);
+    let mut connection = server.settings.get().builder.serve_connection(io, service);
     let mut timer = pin!(sleep_until(watch.deadline()));
     let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
     let (mut stopped, mut told) = (false, false);
@@ -160,7 +160,7 @@ async fn set_up<T: Setup>(
 
 /// Refuses a connection for which there is no room.
 pub(super) async fn reject<T: Setup>(accepted: T, server: &Server) {
-    if let Ok(Ok((stream, _))) = timeout(server.limits.setup_timeout, accepted.set_up()).await {
+    if let Ok(Ok((stream, _))) = timeout(server.limits().setup_timeout, accepted.set_up()).await {
         refuse(stream, server).await;
     }
 }
@@ -172,7 +172,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: &Serve
          Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{NOT_NOW}",
         NOT_NOW.len()
     );
-    if let Ok(Ok(())) = timeout(server.limits.answer_timeout, stream.write_all(refusal.as_bytes())).await {
+    if let Ok(Ok(())) = timeout(server.limits().answer_timeout, stream.write_all(refusal.as_bytes())).await {
         linger(stream, server).await;
     }
 }
@@ -180,12 +180,12 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: &Serve
 /// Reads on for a while, because a close with bytes unread resets the connection and may take our answer with it. Where too many
 /// do, only what is there already is read.
 async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: &Server) {
-    let permit = server.lingering.try_acquire();
-    let patience = if permit.is_ok() { server.limits.answer_timeout } else { Duration::ZERO };
+    let (permit, limits) = (server.lingering.try_acquire(), server.limits());
+    let patience = if permit.is_ok() { limits.answer_timeout } else { Duration::ZERO };
     let drain = async {
         // On the heap, because every connection would carry the room for it.
         let mut sink = vec![0; 4096];
-        let mut left = server.limits.max_header_bytes.max(1 << 20);
+        let mut left = limits.max_header_bytes.max(1 << 20);
         stream.shutdown().await.ok()?;
         while left > 0 {
             let n = stream.read(&mut sink).await.ok().filter(|n| *n > 0)?;

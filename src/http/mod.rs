@@ -9,6 +9,7 @@ pub mod answer;
 pub mod body;
 mod connection;
 mod framing;
+mod gate;
 mod limits;
 mod listener;
 mod registry;
@@ -39,9 +40,11 @@ pub use tls::TlsListener;
 use self::watch::Watch;
 use crate::clock;
 use crate::domain::limiter::Limiter;
+use crate::live::Live;
 use crate::requests::Requests;
 use crate::telemetry::{HttpMetrics, HttpRefusal};
 use body::InFlightBytes;
+use gate::Gate;
 use registry::Registry;
 
 /// After a failed accept, usually for want of descriptors, which come back only as connections end.
@@ -68,18 +71,30 @@ where
     }
 }
 
-/// Limits, and what is shared by the requests under them.
+/// Limits, which can change, and what is shared by the requests under them.
 #[derive(Debug)]
 pub struct Server {
-    limits: Arc<Limits>,
-    requests: Semaphore,
+    settings: Live<Settings>,
+    requests: Gate,
     lingering: Semaphore,
     registry: Arc<Registry>,
     bytes: InFlightBytes,
     metrics: HttpMetrics,
     /// Where requests are noted that no handler has answered.
     unanswered: Option<Arc<Requests>>,
+}
+
+/// What a connection has from its beginning to its end.
+#[derive(Debug)]
+struct Settings {
+    limits: Arc<Limits>,
     builder: Builder,
+}
+
+impl Settings {
+    fn of(limits: Limits) -> Self {
+        Self { builder: connection::builder(&limits), limits: Arc::new(limits) }
+    }
 }
 
 impl Server {
@@ -94,15 +109,27 @@ impl Server {
 
     fn of(limits: Limits, metrics: HttpMetrics, unanswered: Option<Arc<Requests>>) -> Self {
         Self {
-            requests: Semaphore::new(limits.max_requests.min(Semaphore::MAX_PERMITS)),
+            requests: Gate::new(limits.max_requests),
             lingering: Semaphore::new(MAX_LINGERING),
             registry: Registry::new(limits.max_connections, metrics.clone()),
             bytes: InFlightBytes::new(limits.max_bytes_in_flight, metrics.body_bytes.clone()),
-            builder: connection::builder(&limits),
-            limits: Arc::new(limits),
+            settings: Live::new(Settings::of(limits)),
             metrics,
             unanswered,
         }
+    }
+
+    /// New connections have these limits, and all together: where there are more than may be, those that can be spared are closed.
+    pub fn set(&self, limits: Limits) {
+        self.requests.set(limits.max_requests);
+        self.bytes.set_limit(limits.max_bytes_in_flight);
+        let max = limits.max_connections;
+        self.settings.set(Arc::new(Settings::of(limits)));
+        self.registry.set_max(max);
+    }
+
+    fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.settings.get().limits)
     }
 
     /// Serves `listener` until `stop` resolves, and then finishes what is in flight until the time that `stop` gave.
@@ -144,7 +171,7 @@ impl Server {
                 listener.accept().await
             };
             let has_room = refusing.len() < MAX_LEAVING
-                && connections.len() < self.limits.max_connections.saturating_add(MAX_LEAVING);
+                && connections.len() < self.registry.max().saturating_add(MAX_LEAVING);
             tokio::select! {
                 biased;
                 deadline = &mut stop => return deadline,
@@ -152,7 +179,7 @@ impl Server {
                 Some(_) = refusing.join_next() => {}
                 accepted = next, if has_room => match accepted {
                     Ok(accepted) if self.registry.has_room() => {
-                        let watch = Arc::new(Watch::new(Arc::clone(&self.limits)));
+                        let watch = Arc::new(Watch::new(self.limits()));
                         let place = self.registry.enter(Arc::clone(&watch));
                         let (server, handler) = (Arc::clone(self), Arc::clone(&handler));
                         let stopped = stopped.clone();

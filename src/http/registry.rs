@@ -1,6 +1,7 @@
 //! The open connections of a server, and which of them is closed when there is no room for another.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const SHARE: usize = 32;
 /// Open connections. Evicted ones have left, though their tasks may still be ending.
 #[derive(Debug)]
 pub(super) struct Registry {
-    max: usize,
+    max: AtomicUsize,
     metrics: HttpMetrics,
     state: Mutex<State>,
 }
@@ -46,7 +47,17 @@ impl Drop for Place {
 
 impl Registry {
     pub(super) fn new(max: usize, metrics: HttpMetrics) -> Arc<Self> {
-        Arc::new(Self { max, metrics, state: Mutex::default() })
+        Arc::new(Self { max: AtomicUsize::new(max), metrics, state: Mutex::default() })
+    }
+
+    /// Where more are open, those that can be spared are closed.
+    pub(super) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+        while self.state().open.len() > max && self.evict_one() {}
+    }
+
+    pub(super) fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -63,7 +74,7 @@ impl Registry {
 
     /// Whether another connection has room, if need be by the eviction of the least useful one.
     pub(super) fn has_room(&self) -> bool {
-        self.state().open.len() < self.max || self.evict_one()
+        self.state().open.len() < self.max() || self.evict_one()
     }
 
     /// Evicts the least useful connection; false when all must be kept.
@@ -86,7 +97,7 @@ impl Registry {
             if std::mem::replace(&mut looked, true) {
                 return false;
             }
-            state.candidates = candidates(&state.open, self.max, clock::ticks());
+            state.candidates = candidates(&state.open, self.max(), clock::ticks());
         }
     }
 

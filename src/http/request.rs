@@ -22,13 +22,13 @@ pub(super) struct Line {
 impl Line {
     /// Counts the request among those in work, once. False when those are too many.
     pub(super) fn work(&self) -> bool {
-        let Ok(permit) = self.server.requests.try_acquire() else {
+        if !self.server.requests.enter() {
             self.server.metrics.refused(HttpRefusal::Requests);
             return false;
-        };
-        if self.watch.work() {
-            // Until `Working` is dropped.
-            permit.forget();
+        }
+        // Where it begins, until `Working` is dropped.
+        if !self.watch.work() {
+            self.server.requests.leave();
         }
         true
     }

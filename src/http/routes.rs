@@ -15,6 +15,7 @@ use crate::clock;
 use crate::domain::limiter::Limiter;
 use crate::domain::receipt::forwarded_for;
 use crate::domain::time::Millis;
+use crate::live::Live;
 use crate::logging::text;
 use crate::requests::{Asked, Requests};
 
@@ -67,22 +68,24 @@ impl fmt::Debug for Route {
     }
 }
 
-/// The routes of one listener. Other paths are answered 404, other methods 405.
+/// The routes of a listener, which can be replaced while it is served. Of two with one path, the first counts.
+pub type Table = Live<Vec<Route>>;
+
+/// Requests by the table of this moment. Other paths are answered 404, other methods 405.
 #[derive(Debug)]
 pub struct Routes {
-    table: Vec<Route>,
+    table: Arc<Table>,
     unmatched: Arc<Unmatched>,
     requests: Arc<Requests>,
 }
 
 impl Routes {
-    /// Of two routes with one path, the first counts.
-    pub fn new(table: Vec<Route>, unmatched: Arc<Unmatched>, requests: Arc<Requests>) -> Self {
+    pub fn new(table: Arc<Table>, unmatched: Arc<Unmatched>, requests: Arc<Requests>) -> Self {
         Self { table, unmatched, requests }
     }
 
-    fn find(&self, method: &Method, path: &str) -> Result<&Route, Box<Answer>> {
-        let Some(route) = self.table.iter().find(|route| route.is_at(path)) else {
+    fn find<'t>(&self, table: &'t [Route], method: &Method, path: &str) -> Result<&'t Route, Box<Answer>> {
+        let Some(route) = table.iter().find(|route| route.is_at(path)) else {
             self.unmatched.note(method, path);
             return Err(Box::new(answer::empty(StatusCode::NOT_FOUND)));
         };
@@ -100,7 +103,8 @@ impl Routes {
 
 impl Handler for Routes {
     async fn handle(&self, request: Request<Body>) -> Answer {
-        let found = self.find(request.method(), request.uri().path());
+        let table = self.table.get();
+        let found = self.find(&table, request.method(), request.uri().path());
         if let Ok(route) = &found
             && route.notes
         {
@@ -226,20 +230,22 @@ mod tests {
     fn another_method_is_told_those_of_the_path_and_leaves_no_trace() {
         let unmatched = Arc::new(Unmatched::new(Counter::default(), Counter::default()));
         let table = vec![route("/a", &["POST", "PUT"]), route("/b", &["GET"])];
-        let routes = Routes::new(table, Arc::clone(&unmatched), Arc::default());
-        assert_eq!(routes.find(&Method::PUT, "/a/").unwrap().path, "/a");
-        assert_eq!(routes.find(&Method::GET, "/b").unwrap().path, "/b");
+        let routes = Routes::new(Arc::new(Live::new(table)), Arc::clone(&unmatched), Arc::default());
+        let table = routes.table.get();
+        let find = |method: &Method, path: &str| routes.find(&table, method, path);
+        assert_eq!(find(&Method::PUT, "/a/").unwrap().path, "/a");
+        assert_eq!(find(&Method::GET, "/b").unwrap().path, "/b");
         for (method, path, status, allowed) in [
             (Method::GET, "/a", 405, Some("POST, PUT")),
             (Method::POST, "/b", 405, Some("GET")),
             (Method::GET, "/c", 404, None),
         ] {
-            let refusal = routes.find(&method, path).unwrap_err();
+            let refusal = find(&method, path).unwrap_err();
             let told = refusal.headers().get(ALLOW).map(|value| value.to_str().unwrap());
             assert_eq!((refusal.status().as_u16(), told), (status, allowed), "{method} {path}");
         }
         assert_eq!(unmatched.count(), 0);
-        assert_eq!(routes.find(&Method::POST, "/c").unwrap_err().status(), 404);
+        assert_eq!(find(&Method::POST, "/c").unwrap_err().status(), 404);
         assert_eq!(unmatched.count(), 1);
     }
 

@@ -78,7 +78,7 @@ async fn echo(server: Arc<Server>, request: Request<Body>) -> Answer {
     if request.method() == Method::GET {
         return answer::text(StatusCode::OK, "got");
     }
-    let deadline = clock::ticks() + server.limits.request_budget / 2;
+    let deadline = clock::ticks() + server.limits().request_budget / 2;
     let connection = request.body().connection();
     let genuine = request.uri().path() == "/genuine";
     match request.into_body().read(CAP, deadline).await {

@@ -23,7 +23,7 @@ impl Linking {
     }
 
     fn may_still_come(&self, bid: &Bid, now: RingTime) -> bool {
-        Freshness::of(bid.visit.at(), now, self.clock_skew) != Freshness::Stale
+        Freshness::of(bid.visit.at(), now, *self.clock_skew.get()) != Freshness::Stale
     }
 
     /// Claims each account that comes for the visit that waits for it. Never returns.
@@ -66,7 +66,7 @@ impl Linking {
                 }
                 let bid_ = Bid::clone(bid);
                 let claimed =
-                    self.store.links().by(bid.by.clone()).claim(number, bid_, self.clock_skew).await?;
+                    self.store.links().by(bid.by.clone()).claim(number, bid_, *self.clock_skew.get()).await?;
                 // Its code is still on its way: the account is that of an earlier link. Or its caller asks Ring for the time.
                 if matches!(claimed, Claimed::Not(Ruling::NoMatch | Ruling::Unsure)) {
                     continue;

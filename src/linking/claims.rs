@@ -42,7 +42,7 @@ impl Linking {
     /// # Errors
     /// [`Unanswered`]: it may be asked again.
     pub async fn claim(&self, bid: Bid) -> Result<Told, Unanswered> {
-        if self.api.is_none() {
+        if !self.api.is_there() {
             return Err(Unanswered::NotConfigured);
         }
         let told = self.answer(&bid, clock::ticks() + PATIENCE).await?;
@@ -87,7 +87,7 @@ impl Linking {
                     }
                     Claimed::Not(ruling) => ruling,
                 },
-                None => match Freshness::of(bid.visit.at(), self.ring_now(), self.clock_skew) {
+                None => match Freshness::of(bid.visit.at(), self.ring_now(), *self.clock_skew.get()) {
                     Freshness::Fresh | Freshness::Unsure => Ruling::NoMatch,
                     Freshness::Stale => Ruling::Expired,
                 },
@@ -117,7 +117,7 @@ impl Linking {
     /// Ring's answer to a call that changes nothing tells the time there, also where it refuses the token.
     async fn ask_the_time(&self, number: u32, deadline: Instant) -> Result<(), Unanswered> {
         let access = self.store.links().access_of(number).await.map_err(|error| said(&error))?;
-        if let (Some(api), Some(token)) = (&self.api, access.and_then(|access| access.token)) {
+        if let (Some(api), Some(token)) = (self.api.get(), access.and_then(|access| access.token)) {
             drop(timeout_at(deadline, api.me(&token)).await);
         }
         Ok(())
@@ -127,7 +127,7 @@ impl Linking {
     async fn take(&self, number: u32, bid: &Bid, deadline: Instant) -> Result<Claimed, Unanswered> {
         let taking = timeout_at(
             deadline,
-            self.store.links().by(bid.by.clone()).claim(number, bid.clone(), self.clock_skew),
+            self.store.links().by(bid.by.clone()).claim(number, bid.clone(), *self.clock_skew.get()),
         )
         .await;
         taking.map_err(|_| Unanswered::Store("it takes too long".into()))?.map_err(|error| said(&error))

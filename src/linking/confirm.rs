@@ -138,7 +138,7 @@ impl Linking {
         // Only here is anything put under way, so nothing is meanwhile.
         let Ok(claim) = self.store.links().claim_of(number).await else { return false };
         let open = claim.is_some_and(|claim| claim.progress.call().is_some());
-        if let Some(api) = self.api.clone().filter(|_| open)
+        if let Some(api) = self.api.get().filter(|_| open)
             && let Some(in_flight) = outbound.enter(Item::Claim(number))
         {
             let (nudge, trouble) = (in_flight.nudge(), Trouble { linking: Arc::clone(self), number });

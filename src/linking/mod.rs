@@ -28,7 +28,7 @@ use crate::domain::access_token::Reason;
 use crate::domain::nonce::Nonces;
 use crate::domain::ring_time::RingTime;
 use crate::live::Live;
-use crate::ring_api::RingApi;
+use crate::ring_api::Current;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tokens::TokenService;
@@ -48,8 +48,8 @@ const PARALLEL: usize = 8;
 #[derive(Debug)]
 pub struct Parts {
     pub store: Store,
-    /// Without it nothing can be claimed.
-    pub api: Option<RingApi>,
+    /// Without one nothing can be claimed.
+    pub api: Current,
     pub tokens: Arc<TokenService>,
     pub nonces: Nonces,
     /// How far ahead of our clock the time of a visit may be.
@@ -61,10 +61,10 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Linking {
     store: Store,
-    api: Option<RingApi>,
+    api: Current,
     tokens: Arc<TokenService>,
     nonces: Live<Nonces>,
-    clock_skew: Duration,
+    clock_skew: Live<Duration>,
     metrics: Metrics,
     searches: Arc<Semaphore>,
     waiting: Waiting,
@@ -85,7 +85,7 @@ impl Linking {
             api,
             tokens,
             nonces: Live::new(nonces),
-            clock_skew,
+            clock_skew: Live::new(clock_skew),
             metrics,
             searches: Arc::new(Semaphore::new(SEARCHES)),
             waiting: Waiting::default(),
@@ -101,6 +101,11 @@ impl Linking {
         let nonces = Arc::new(nonces);
         self.nonces.set(Arc::clone(&nonces));
         self.waiting.compare_by(&nonces);
+    }
+
+    /// How far ahead of our clock the time of a visit may be from now on.
+    pub fn set_clock_skew(&self, clock_skew: Duration) {
+        self.clock_skew.set(Arc::new(clock_skew));
     }
 
     /// Brings accounts to the claims that wait for them, and tells Ring of claims, until `stop` resolves. What is under way then goes

@@ -38,7 +38,7 @@ impl Linking {
         }
         let asked_before = view.disconnecting_since.is_some();
         let not = |why| Pause::Not { why, may_be_paused: asked_before };
-        if self.api.is_none() {
+        if !self.api.is_there() {
             return Ok(not(disconnect::NOT_CONFIGURED));
         }
         let (answer, told) = oneshot::channel();
@@ -51,7 +51,7 @@ impl Linking {
 
     /// Begins what is wished, unless the link is being confirmed.
     pub(super) fn begin_pause(self: &Arc<Self>, wish: Wish, driver: &mut Driver<()>) {
-        let Some(api) = self.api.clone() else { return };
+        let Some(api) = self.api.get() else { return };
         let Some(in_flight) = self.tokens.outbound().enter(Item::Claim(wish.number)) else {
             let busy = Pause::Not { why: NotPaused::Busy, may_be_paused: wish.asked_before };
             // Nobody may be waiting any more.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::rate::RateLimiter;
 use super::under_way::{InFlight, Item, UnderWay};
 use crate::domain::heard::Heard;
+use crate::live::Live;
 use crate::ring_api::Said;
 
 /// One request, as its kind sends it and takes its answer.
@@ -54,7 +55,7 @@ pub struct Outbound {
     under_way: Arc<UnderWay>,
     limiter: RateLimiter,
     /// An answer is late after this, and goes on being awaited.
-    late_after: Duration,
+    late_after: Live<Duration>,
     /// When the daemon is to have stopped: until then answers that are under way are awaited.
     end: watch::Sender<Option<Instant>>,
 }
@@ -63,7 +64,13 @@ impl Outbound {
     /// At so many requests a second.
     pub fn new(per_second: u32, late_after: Duration) -> Self {
         let (under_way, limiter) = (Arc::default(), RateLimiter::new(per_second));
-        Self { under_way, limiter, late_after, end: watch::Sender::new(None) }
+        Self { under_way, limiter, late_after: Live::new(late_after), end: watch::Sender::new(None) }
+    }
+
+    /// The same, for what is sent from now on.
+    pub fn set(&self, per_second: u32, late_after: Duration) {
+        self.limiter.set_rate(per_second);
+        self.late_after.set(Arc::new(late_after));
     }
 
     /// Sends what an attempt says, once, and has it settled by what is heard.
@@ -158,7 +165,7 @@ impl Outbound {
     async fn hear_out<T>(&self, sent: impl Future<Output = T>, late: impl FnOnce()) -> Option<T> {
         let mut sent = std::pin::pin!(sent);
         let awaited = async {
-            if let Ok(heard) = tokio::time::timeout(self.late_after, &mut sent).await {
+            if let Ok(heard) = tokio::time::timeout(*self.late_after.get(), &mut sent).await {
                 return heard;
             }
             late();

@@ -4,6 +4,7 @@
 //! meanwhile would leave together, more in one second than Ring allows.
 
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -20,6 +21,10 @@ const BURST: u32 = 3;
 #[derive(Debug)]
 pub struct RateLimiter {
     bucket: Mutex<Bucket>,
+    /// The rate that holds now; whoever is next brings it to the bucket.
+    per_second: AtomicU32,
+    /// At most.
+    burst: u32,
     opened: Instant,
     /// Apart from the bucket, which whoever is next holds while it waits.
     paused_until: std::sync::Mutex<Instant>,
@@ -27,13 +32,19 @@ pub struct RateLimiter {
 
 impl RateLimiter {
     pub fn new(per_second: u32) -> Self {
-        Self::with_burst(per_second, BURST.min(per_second))
+        Self::with_burst(per_second, BURST)
     }
 
     pub fn with_burst(per_second: u32, burst: u32) -> Self {
         let opened = clock::ticks();
-        let bucket = Mutex::new(Bucket::new(per_second, burst));
-        Self { bucket, opened, paused_until: std::sync::Mutex::new(opened) }
+        let bucket = Mutex::new(Bucket::new(per_second, burst.min(per_second)));
+        let (per_second, paused_until) = (AtomicU32::new(per_second), std::sync::Mutex::new(opened));
+        Self { bucket, per_second, burst, opened, paused_until }
+    }
+
+    /// So many a second may pass from now on.
+    pub fn set_rate(&self, per_second: u32) {
+        self.per_second.store(per_second, Ordering::Relaxed);
     }
 
     /// Lets nothing pass for this long from now: the other side asked for it.
@@ -57,6 +68,8 @@ impl RateLimiter {
                 tokio::time::sleep_until(paused_until).await;
                 continue;
             }
+            let per_second = self.per_second.load(Ordering::Relaxed);
+            bucket.set_rate(per_second, self.burst.min(per_second), now - self.opened);
             match bucket.take(now - self.opened) {
                 Ok(()) => return,
                 Err(wait) => tokio::time::sleep(wait.max(Duration::from_millis(1))).await,
@@ -86,6 +99,18 @@ mod tests {
         assert_eq!((clock::ticks() - start).as_secs(), 6);
         limiter.pass().await;
         assert!(clock::ticks() - start < Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_rate_holds_for_the_next_that_passes() {
+        let limiter = RateLimiter::with_burst(1, 1);
+        limiter.pass().await;
+        limiter.set_rate(100);
+        let start = clock::ticks();
+        for _ in 0..10 {
+            limiter.pass().await;
+        }
+        assert!(clock::ticks() - start < Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@
 //! right after a code's exchange, `POST` and `PATCH /v1/accounts/me/app-integrations`: Ring's partner documentation. That the errors of Ring's OAuth are RFC 6749's is assumed.
 
 mod answer;
+mod current;
 mod request;
 mod said;
 mod salvage;
@@ -41,6 +42,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 pub use answer::read_pair;
+pub use current::Current;
 pub use said::Said;
 pub use salvage::may_hold_tokens;
 pub use settings::{Settings, SettingsError};

@@ -81,7 +81,7 @@ impl AccessTokens {
             Some(End::Revoked) => return Err(Denied::for_good(Reason::Revoked)),
             None => {}
         }
-        if self.context.api.is_none() {
+        if !self.context.api.is_there() {
             return Err(Denied::for_good(Reason::NotConfigured));
         }
         if self.context.guard.is_guarded() {

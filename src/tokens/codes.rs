@@ -101,6 +101,14 @@ impl Codes {
         }
     }
 
+    /// So many are taken, and sent, a second from now on.
+    pub(super) fn set_rate(&self, per_second: u32) {
+        let ticks = self.context.schedule.moment().ticks;
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        share.set_rate(per_second, per_second.saturating_mul(BURST), ticks);
+        self.limiter.set_rate(per_second);
+    }
+
     /// A code was told to come again. Only the time is remembered: anybody can make codes up.
     pub(super) fn sent_back(&self) {
         *self.sent_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::ticks());
@@ -117,7 +125,7 @@ impl Codes {
     /// # Errors
     /// [`NoRoom`]: it may be kept all the same where the store's word is missing, and may come again.
     pub(super) async fn take(self: &Arc<Self>, grant: Grant) -> Result<(), NoRoom> {
-        if self.context.api.is_none() {
+        if !self.context.api.is_there() {
             return Err(NoRoom::NotConfigured);
         }
         let ticks = self.context.schedule.moment().ticks;
@@ -173,8 +181,8 @@ impl Codes {
         for (in_flight, arrived) in self.new_ones().drain(..) {
             let codes = Arc::clone(self);
             driver.start(in_flight, async move {
-                match &codes.context.api {
-                    Some(api) => codes.exchange(api, arrived).await,
+                match codes.context.api.get() {
+                    Some(api) => codes.exchange(&api, arrived).await,
                     // Taken when there was one.
                     None => codes.end(arrived.code.id, CodeEnd::Expired).await,
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::guard::Guard;
 use super::schedule::Schedule;
 use crate::outbound::Outbound;
-use crate::ring_api::RingApi;
+use crate::ring_api::Current;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -13,8 +13,8 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(super) struct Context {
     pub store: Store,
-    /// Without it nothing is sent.
-    pub api: Option<RingApi>,
+    /// Without one nothing is sent.
+    pub api: Current,
     pub metrics: Metrics,
     pub guard: Arc<Guard>,
     pub schedule: Schedule,

@@ -26,4 +26,4 @@ mod urgent;
 pub use access::AccessTokens;
 pub use guard::Guard;
 pub use schedule::Clock;
-pub use service::{Parts, TokenService, TokenStatus};
+pub use service::{Parts, Settings, TokenService, TokenStatus};

@@ -11,6 +11,7 @@ use crate::domain::heard::{Heard, Hindrance, Objection};
 use crate::domain::refresh::{Decision, Gain, LONGEST_NAP, Next, Outcome};
 use crate::domain::tokens::{Granted, TokenPair};
 use crate::failpoint;
+use crate::live::Live;
 use crate::outbound::{Attempt, Driver, Item};
 use crate::randomness::random;
 use crate::ring_api::{RingApi, Said, may_hold_tokens, read_pair};
@@ -34,16 +35,22 @@ impl Refreshed {
         Self { which: Which::Current, outcome: Heard::SILENT, predecessor: Some(false), rival: false };
 }
 
+/// What the configuration says of the time between refreshes of one account.
+#[derive(Debug)]
+pub(super) struct Waits {
+    /// Until somebody else may begin a refresh of the account.
+    pub lease: Duration,
+    /// How long after an answer that can't be read, and may hold the tokens that live, the old token is sent again.
+    pub repeat_unreadable: Duration,
+}
+
 /// All refreshes of one daemon.
 #[derive(Debug)]
 pub(super) struct Refreshes {
     pub context: Arc<Context>,
     pub recorder: Arc<Recorder>,
     pub unidentified: Arc<Unidentified>,
-    /// Until somebody else may begin a refresh of the account.
-    pub lease: Duration,
-    /// How long after an answer that can't be read, and may hold the tokens that live, the old token is sent again.
-    pub repeat_unreadable: Duration,
+    pub waits: Live<Waits>,
     /// Accounts whose next try is with the predecessor of their token.
     pub last_resort: Mutex<HashSet<u32>>,
 }
@@ -51,7 +58,7 @@ pub(super) struct Refreshes {
 impl Refreshes {
     /// Sends off whatever may go now; returns how long nothing else will.
     pub(super) fn start_due(self: &Arc<Self>, driver: &mut Driver<Option<Refreshed>>) -> Duration {
-        let Some(api) = self.context.api.as_ref().filter(|_| !self.context.guard.is_guarded()) else {
+        let Some(api) = self.context.api.get().filter(|_| !self.context.guard.is_guarded()) else {
             return LONGEST_NAP;
         };
         loop {
@@ -151,7 +158,8 @@ impl Refreshes {
     /// How long the token must not be sent again, since a kept answer may hold those that replaced it.
     fn must_wait(&self, intent: &RefreshIntent) -> Option<Duration> {
         let (_, sent_at) = intent.kept.as_ref().filter(|(answer, _)| may_hold_tokens(answer.expose()))?;
-        let wait = self.repeat_unreadable.saturating_sub(self.context.schedule.now().since(*sent_at));
+        let wait =
+            self.waits.get().repeat_unreadable.saturating_sub(self.context.schedule.now().since(*sent_at));
         Some(wait).filter(|wait| !wait.is_zero())
     }
 
@@ -182,7 +190,7 @@ impl Refreshes {
                 let outcome = if may_hold_tokens(raw.expose()) {
                     tracing::error!(%account, bytes, "OAuth's answer can't be read and may hold new tokens: it is kept, sealed, and the \
                         old token is not sent again for [tokens] repeat_unreadable");
-                    Heard::Answer(Gain::Kept { wait: self.repeat_unreadable })
+                    Heard::Answer(Gain::Kept { wait: self.waits.get().repeat_unreadable })
                 } else {
                     tracing::error!(%account, bytes, "OAuth's answer can't be read; it is kept, sealed");
                     Heard::SILENT
@@ -251,9 +259,10 @@ impl Attempt for RefreshAttempt<'_> {
     }
 
     async fn intend(&self) -> Result<RefreshIntent, End> {
-        let Refreshes { context, recorder, lease, .. } = self.of;
+        let Refreshes { context, recorder, waits, .. } = self.of;
+        let lease = waits.get().lease;
         let Context { store, outbound, schedule, .. } = &**context;
-        let intent = match store.outbox().begin_refresh(self.number, self.which, *lease).await {
+        let intent = match store.outbox().begin_refresh(self.number, self.which, lease).await {
             Ok(Ok(intent)) => intent,
             Ok(Err(NoRefresh::NoToken | NoRefresh::Taken)) => return Err(self.withheld()),
             Err(error) => {

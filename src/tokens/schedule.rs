@@ -17,6 +17,8 @@ use crate::store::{Access, Store, StoreError};
 
 /// Accounts that are read at once at start.
 const PAGE: usize = 4096;
+/// The same of accounts that are paced anew at once.
+const PAGE_OF_NUMBERS: u32 = 4096;
 /// A call to Ring that would have to wait longer is given up; whoever makes it comes again.
 const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 
@@ -97,6 +99,38 @@ impl Schedule {
 
     pub(super) fn rounds(&self) -> MutexGuard<'_, Rounds> {
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes by another policy from now on; where its pace is another, each account comes due by that.
+    pub(super) async fn set_policy(&self, policy: Policy, has_other_client: bool) {
+        let has_other_pace = {
+            let mut planner = self.planner();
+            if has_other_client {
+                planner.client_changed(self.moment());
+            }
+            planner.set_policy(policy, self.moment())
+        };
+        if has_other_pace {
+            self.pace_anew().await;
+        }
+        self.rounds().all();
+        self.wake.notify_one();
+        self.news.notify_one();
+    }
+
+    /// In steps, because whoever asks for a token waits for the same lock.
+    async fn pace_anew(&self) {
+        let mut from = 0;
+        loop {
+            let all = self.planner().numbers();
+            if from >= all {
+                return;
+            }
+            let until = all.min(from + PAGE_OF_NUMBERS);
+            self.planner().pace_anew(from..until, self.moment(), random);
+            from = until;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What to do now.

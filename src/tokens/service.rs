@@ -14,7 +14,7 @@ use super::guard::Guard;
 use super::heart::Heart;
 use super::notifier::Notifier;
 use super::record::Recorder;
-use super::refresh::{Refreshed, Refreshes};
+use super::refresh::{Refreshed, Refreshes, Waits};
 use super::schedule::{Clock, Schedule};
 use super::unidentified::Unidentified;
 use crate::domain::access_token::Reason;
@@ -24,8 +24,9 @@ use crate::domain::code::{Grant, NoRoom};
 use crate::domain::refresh::{LONGEST_NAP, Moment, Overview, Planner, Policy};
 use crate::domain::time::Millis;
 use crate::failpoint;
+use crate::live::Live;
 use crate::outbound::{Driver, Item, Outbound, Panicked};
-use crate::ring_api::RingApi;
+use crate::ring_api::Current;
 use crate::store::{Changed, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -38,8 +39,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Parts {
     pub store: Store,
-    /// Without it nothing is refreshed.
-    pub api: Option<RingApi>,
+    /// Without one nothing is refreshed.
+    pub api: Current,
     pub policy: Policy,
     /// An answer of OAuth is late after this, and goes on being awaited.
     pub late_after: Duration,
@@ -50,6 +51,18 @@ pub struct Parts {
     pub guard: Guard,
     pub metrics: Metrics,
     pub clock: Clock,
+}
+
+/// What a reload may change.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub policy: Policy,
+    /// As those of [`Parts`].
+    pub late_after: Duration,
+    pub answer_timeout: Duration,
+    pub codes_per_second: u32,
+    /// Another client has been set.
+    pub has_other_client: bool,
 }
 
 /// How the tokens of the whole daemon stand.
@@ -108,8 +121,7 @@ impl TokenService {
             context: shared(),
             recorder: Arc::clone(&recorder),
             unidentified: Arc::clone(&unidentified),
-            lease: answer_timeout + LEASE_MARGIN,
-            repeat_unreadable: policy.repeat_unreadable,
+            waits: Live::new(waits(&policy, answer_timeout)),
             last_resort: Mutex::new(HashSet::new()),
         });
         let (of_codes, arrived) = (Arc::clone(&recorder), Arc::clone(&unidentified));
@@ -118,6 +130,16 @@ impl TokenService {
         let access = AccessTokens { context: shared() };
         let heart = Heart::new();
         Ok(Arc::new(Self { context, recorder, refreshes, unidentified, codes, notifier, access, heart }))
+    }
+
+    /// What begins from now on goes by these. What is under way ends as it began.
+    pub async fn set(&self, settings: Settings) {
+        let Settings { policy, late_after, answer_timeout, codes_per_second, has_other_client } = settings;
+        let schedule = &self.context.schedule;
+        self.context.outbound.set(policy.per_second, late_after);
+        self.codes.set_rate(codes_per_second);
+        self.refreshes.waits.set(Arc::new(waits(&policy, answer_timeout)));
+        schedule.set_policy(policy, has_other_client).await;
     }
 
     /// Access tokens for workers.
@@ -155,7 +177,7 @@ impl TokenService {
 
     /// Whether codes can be exchanged, which takes `[ring]`.
     pub fn takes_codes(&self) -> bool {
-        self.context.api.is_some()
+        self.context.api.is_there()
     }
 
     /// A code was answered that it has to come again.
@@ -179,7 +201,7 @@ impl TokenService {
     /// How it stands now.
     pub fn status(&self) -> TokenStatus {
         TokenStatus {
-            configured: self.context.api.is_some(),
+            configured: self.context.api.is_there(),
             guarded: self.context.guard.is_guarded(),
             overview: self.context.schedule.planner().overview(self.context.schedule.moment()),
             unrecorded: self.recorder.count(),
@@ -204,7 +226,8 @@ impl TokenService {
     /// When an account's tokens are tried next.
     pub fn next_try(&self, number: u32) -> Option<Millis> {
         let now = self.context.schedule.moment();
-        self.context.api.as_ref().and_then(|_| self.context.schedule.planner().next_try(number, now))
+        let is_there = self.context.api.is_there();
+        is_there.then(|| self.context.schedule.planner().next_try(number, now)).flatten()
     }
 
     /// Whether an account's token is not sent because OAuth's last answer can't be read and may hold those that replaced it.
@@ -347,4 +370,8 @@ impl TokenService {
             }
         }
     }
+}
+
+fn waits(policy: &Policy, answer_timeout: Duration) -> Waits {
+    Waits { lease: answer_timeout + LEASE_MARGIN, repeat_unreadable: policy.repeat_unreadable }
 }

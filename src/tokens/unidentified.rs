@@ -62,7 +62,7 @@ impl Unidentified {
     /// # Errors
     /// Why it is not taken.
     pub(super) async fn take_in(&self, arrival: Arrival) -> Result<Welcome, Unwelcome> {
-        if self.context.api.is_none() {
+        if !self.context.api.is_there() {
             return Err(Unwelcome::NotConfigured);
         }
         if self.context.guard.is_guarded() {
@@ -92,10 +92,10 @@ impl Unidentified {
         drop(waiting);
         failpoint!("arrival.noted");
         // It may have been refreshed before we waited for it.
-        if let Some(api) = &self.context.api
+        if let Some(api) = self.context.api.get()
             && self.is_refreshed(number).await
         {
-            self.identify(api, number).await;
+            self.identify(&api, number).await;
         }
         if let Some(why) = self.trouble() {
             return Ok(Welcome::Pending(why));
@@ -135,9 +135,9 @@ impl Unidentified {
     pub(super) async fn identify_all(self: Arc<Self>) {
         loop {
             let numbers: Vec<u32> = self.waiting.lock().await.keys().copied().collect();
-            if let Some(api) = self.context.api.as_ref().filter(|_| !self.context.guard.is_guarded()) {
+            if let Some(api) = self.context.api.get().filter(|_| !self.context.guard.is_guarded()) {
                 for number in numbers {
-                    self.identify(api, number).await;
+                    self.identify(&api, number).await;
                 }
             }
             tokio::time::sleep(ROUND).await;
@@ -156,8 +156,8 @@ impl Unidentified {
         let ended = matches!(decision, Some(Decision::Ended(_) | Decision::StillEnded));
         match (decision, answer) {
             (Some(Decision::Renewed), _) => {
-                if let Some(api) = &self.context.api {
-                    self.identify(api, number).await;
+                if let Some(api) = self.context.api.get() {
+                    self.identify(&api, number).await;
                 }
             }
             (_, Heard::Refused(Objection::Grant)) if untried || ended => {

@@ -4,7 +4,9 @@ mod doors;
 mod flow;
 mod installed;
 mod keys;
+mod limits;
 mod queues;
+mod ring;
 mod sinks;
 mod sockets;
 

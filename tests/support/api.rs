@@ -133,7 +133,7 @@ fn configured(spool: &Path) -> Vec<Queue> {
 async fn token_service(store: &Store, guard: &Path, metrics: &Metrics) -> Arc<TokenService> {
     let parts = tokens::Parts {
         store: store.clone(),
-        api: None,
+        api: None.into(),
         policy: Policy::default(),
         late_after: SOON,
         answer_timeout: SOON,
@@ -149,7 +149,7 @@ async fn token_service(store: &Store, guard: &Path, metrics: &Metrics) -> Arc<To
 fn linking(store: &Store, tokens: &Arc<TokenService>, metrics: &Metrics) -> Arc<Linking> {
     Linking::new(linking::Parts {
         store: store.clone(),
-        api: None,
+        api: None.into(),
         tokens: Arc::clone(tokens),
         nonces: Nonces::new([]),
         clock_skew: Duration::ZERO,

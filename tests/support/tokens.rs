@@ -313,7 +313,7 @@ async fn token_service(
     });
     let parts = Parts {
         store: store.clone(),
-        api: Some(api.unwrap()),
+        api: Some(api.unwrap()).into(),
         policy: Schedule::default(),
         late_after,
         answer_timeout: ANSWER_TIMEOUT,

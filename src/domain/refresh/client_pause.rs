@@ -49,6 +49,12 @@ impl ClientPause {
         }
     }
 
+    /// Another client may be accepted; until it is, each request is a probe. Who got such an answer for the one before.
+    pub(super) fn lift(&mut self) -> HashSet<Who> {
+        self.until = Duration::ZERO;
+        std::mem::take(&mut self.refused)
+    }
+
     /// The account is gone, or has other tokens.
     pub(super) fn forget(&mut self, account: u32) {
         self.refused.remove(&Some(account));

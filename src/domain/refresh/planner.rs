@@ -17,6 +17,7 @@ use crate::domain::heard::{Doubt, Heard, Hindrance, Objection};
 
 mod asked;
 mod due;
+mod policy;
 mod probe;
 
 pub use asked::Overview;

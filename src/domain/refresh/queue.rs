@@ -103,6 +103,14 @@ impl Queue {
         }
     }
 
+    /// A link is lapsing so long before its end from now on.
+    pub(super) fn lapsing_below(&mut self, lapsing_below: Duration) {
+        self.census = Census::new(lapsing_below);
+        for entry in &self.entries {
+            self.census.change(None, Standing::of(entry));
+        }
+    }
+
     /// The entry of an account that has tokens.
     pub(super) fn get(&self, account: u32) -> Option<&ScheduleEntry> {
         self.entries.get(account as usize).filter(|entry| entry.is_known())

@@ -22,6 +22,38 @@ async fn a_connection_rests_longer_than_a_head_may_take() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn other_limits_hold_for_new_connections_and_for_all_together() {
+    let idle = |seconds| Duration::from_secs(seconds);
+    let (running, dialer) = piped(Limits { keep_alive_idle: idle(20), ..limits() });
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        let mut stream = dialer.dial().await;
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        until(&mut stream, "got").await;
+        streams.push(stream);
+    }
+    let connections = &running.server.metrics.connections;
+    assert_eq!(connections.get(), 6);
+    // Those that rest and are too many are closed; the others have the time that they began with.
+    let other = Limits { keep_alive_idle: idle(5), max_connections: 4, max_requests: 0, ..limits() };
+    running.server.set(other.clone());
+    tokio::time::sleep(idle(1)).await;
+    assert_eq!(connections.get(), 4);
+    let mut kept = streams.pop().unwrap();
+    tokio::time::sleep(idle(10)).await;
+    kept.write_all(GET.as_bytes()).await.unwrap();
+    let refused = until(&mut kept, answer::NOT_NOW).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "no request may be in work: {refused}");
+    running.server.set(Limits { max_requests: 1, ..other });
+    let mut new = dialer.dial().await;
+    new.write_all(GET.as_bytes()).await.unwrap();
+    until(&mut new, "got").await;
+    let began = clock::ticks();
+    assert_eq!(until_closed(&mut new).await, "");
+    assert_eq!(began.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_head_byte_by_byte_is_cut_off_though_bytes_keep_coming() {
     let (_running, dialer) = piped(Limits { keep_alive_idle: LONG, ..limits() });
     for served_before in [false, true] {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::installed::{Installed, body, post, webhook};
 use crate::support::configuration::{KEY, OPEN_QUEUE};
-use crate::support::http::Client;
+use crate::support::http::{Client, exchange, request};
 use crate::support::process::Running;
 
 const TOKEN: &str = "a-made-up-token-for-the-address-of-the-api";
@@ -40,6 +40,11 @@ fn address(daemon: &Running, known: usize, words: &str) -> SocketAddr {
         let end = line[at + 10..].find(|c: char| !c.is_ascii_digit()).map_or(line.len(), |end| at + 10 + end);
         line[at..end].parse().ok()
     })
+}
+
+fn newest_act(installed: &Installed) -> Value {
+    let (_, audit) = installed.call("GET", "/v1/audit?limit=1", "");
+    audit["acts"][0].clone()
 }
 
 #[test]
@@ -136,6 +141,13 @@ fn addresses_of_the_api_and_of_metrics_open_move_and_close() {
         ),
         (Some(200), Some(403), Some(401))
     );
+    // A call without the token is counted, and in the audit.
+    let audit = newest_act(&installed);
+    assert_eq!(audit["act"], "refused", "{audit}");
+    assert_eq!(audit["by"]["socket"], second.to_string(), "{audit}");
+    assert!(audit["detail"].as_str().unwrap().contains("without the token"), "{audit}");
+    let metrics_now = exchange(first, &request("GET", "/metrics", "", "")).0;
+    assert!(metrics_now.contains("\nringhookd_unknown_callers_total 1\n"), "{metrics_now}");
     assert_eq!(get(first, "/readyz", ""), Some(200), "it stayed");
     installed.configure(&format!("{OPEN_QUEUE}{}", metrics.replace("127.0.0.1", "127.0.0.2")));
     let out = installed.reload();

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use ringhookd::domain::code::Grant;
+use ringhookd::domain::refresh::Policy as Schedule;
+use ringhookd::domain::secret::Secret;
 use ringhookd::sim::{Place, Policy};
+use ringhookd::tokens::Settings;
 
 use crate::support::account;
 use crate::support::tokens::{TokenHarness, soon};
@@ -222,4 +226,22 @@ async fn of_two_codes_that_was_sent_last_which_was_sent_last_also_where_the_cloc
     harness.survives("a").await;
     harness.refresh_again("a").await;
     harness.survives("a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_rate_holds_for_the_codes_that_come_next() {
+    let harness = TokenHarness::new(Policy::DeadAtOnce).await;
+    // The rate of before would take 50 at once.
+    let (late_after, answer_timeout) = (Duration::from_secs(2), Duration::from_mins(2));
+    let policy = Schedule::default();
+    let settings =
+        Settings { policy, late_after, answer_timeout, codes_per_second: 90, has_other_client: false };
+    harness.tokens().set(settings).await;
+    let mut coming = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let tokens = std::sync::Arc::clone(harness.tokens());
+        let grant = Grant { code: Secret::new(format!("made-up-{n}")), verifier: None };
+        coming.spawn(async move { tokens.take_code(grant).await.is_ok() });
+    }
+    assert!(coming.join_all().await.into_iter().all(|is_taken| is_taken));
 }

@@ -1,6 +1,7 @@
 //! The schedule over accounts, answers and clocks, one behaviour a test.
 
 mod overview;
+mod policy;
 
 use proptest::prelude::*;
 
