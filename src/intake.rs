@@ -16,12 +16,12 @@ use tracing::{Level, enabled};
 
 use crate::clock::{self, RingClock};
 use crate::config::Webhook;
-use crate::domain::cloudevent::{Mark, Marks};
 use crate::domain::dedup::Identity;
 use crate::domain::envelope::{self, Envelope};
 use crate::domain::event::Event;
 use crate::domain::ids::AccountId;
 use crate::domain::limiter::Limiter;
+use crate::domain::marks::{Mark, Marks};
 use crate::domain::minutes::{Minute, Minutes};
 use crate::domain::receipt::Origin;
 use crate::domain::signature::{Fingerprint, HEADER, Keys, Mismatch, Proof, Proofs, Refusal, Signature};
@@ -262,6 +262,9 @@ impl Intake {
             Ok(mut envelope) => {
                 if let Some(sent) = envelope.sent_at {
                     self.ring_clock.sent(sent);
+                }
+                for oddity in envelope.oddities.iter() {
+                    self.metrics.unusable_field(oddity);
                 }
                 let (key, identity) = Identity::of_event(&envelope, &body);
                 let (marks, related) = (marks(&envelope, now, settings), take(&mut envelope.devices));

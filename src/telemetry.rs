@@ -14,13 +14,14 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::domain::claim::Outcome;
 use crate::domain::code::CodeEnd;
+use crate::domain::envelope::Oddity;
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Health;
 use crate::domain::status::{ProblemName, QueueState};
 use crate::domain::verdict::Verdict;
 
 pub use self::labels::{
-    AccessOutcome, Aside, CodeRequest, Evicted, Fate, Handshake, HttpRefusal, ListenerName, Refresh,
+    AccessOutcome, CodeRequest, Evicted, Fate, Handshake, HttpRefusal, ListenerName, OffQueue, Refresh,
     StoreState,
 };
 
@@ -38,10 +39,11 @@ labels!(ListenerLabel { listener: ListenerName });
 labels!(ListenerReasonLabel { listener: ListenerName, reason: HttpRefusal });
 labels!(EvictedLabel { listener: ListenerName, state: Evicted });
 labels!(HandshakeLabel { outcome: Handshake });
+labels!(FieldLabel { field: Oddity });
 labels!(QueueLabel { queue: String, fate: Fate });
 labels!(QueueNameLabel { queue: String });
 labels!(QueueStateLabel { queue: String, state: &'static str });
-labels!(AsideLabel { kind: Aside });
+labels!(OffQueueLabel { kind: OffQueue });
 labels!(StateLabel { state: StoreState });
 labels!(RefreshLabel { outcome: Refresh });
 labels!(AccessOutcomeLabel { outcome: AccessOutcome });
@@ -63,6 +65,7 @@ pub struct Metrics {
     body_bytes: Family<ListenerLabel, Gauge>,
     http_refusals: Family<ListenerReasonLabel, Counter>,
     http_evictions: Family<EvictedLabel, Counter>,
+    unusable_fields: Family<FieldLabel, Counter>,
     handshakes: Family<HandshakeLabel, Counter>,
     /// When the certificate of the public listener ends, in seconds since 1970. It has no series where there is none.
     certificate_end: Family<ListenerLabel, Gauge>,
@@ -75,7 +78,7 @@ pub struct Metrics {
     queue_state: Family<QueueStateLabel, Gauge>,
     problems: Family<ProblemLabel, Gauge>,
     build: Family<VersionLabel, Gauge>,
-    aside: Family<AsideLabel, Gauge>,
+    off_queue: Family<OffQueueLabel, Gauge>,
     store_state: Family<StateLabel, Gauge>,
     /// Bytes of the store's file that hold nothing, about.
     pub file_free_bytes: Gauge,
@@ -154,6 +157,7 @@ impl Default for Metrics {
             body_bytes: Family::default(),
             http_refusals: Family::default(),
             http_evictions: Family::default(),
+            unusable_fields: Family::default(),
             handshakes: Family::default(),
             certificate_end: Family::default(),
             events: Family::default(),
@@ -165,7 +169,7 @@ impl Default for Metrics {
             queue_state: Family::default(),
             problems: Family::default(),
             build: Family::default(),
-            aside: Family::default(),
+            off_queue: Family::default(),
             store_state: Family::default(),
             file_free_bytes: Gauge::default(),
             last_webhook: Gauge::default(),
@@ -213,6 +217,7 @@ impl Metrics {
         let mut names = Names(Registry::with_prefix("ringhookd"));
         names.add("webhooks", "Webhooks by what became of them", &self.webhooks);
         names.add("bare_signatures", "Signatures accepted without prefix", &self.bare_signatures);
+        names.add("unusable_fields", "Fields of genuine webhooks read as missing", &self.unusable_fields);
         names.add("http_connections", "Open connections", &self.connections);
         names.add("http_requests_in_flight", "Requests being handled", &self.requests);
         let help = "Memory held by request bodies";
@@ -227,7 +232,7 @@ impl Metrics {
         names.add_in(Unit::Seconds, "commit_duration", help, &self.commit_seconds);
         names.add("commit_events", "Webhooks in a group commit", &self.batch_events);
         self.name_queues(&mut names);
-        names.add("aside_records", "Records held, dead, unrouted or quarantined", &self.aside);
+        names.add("off_queue_records", "Records held, dead, unrouted or quarantined", &self.off_queue);
         let help = "Size of the store's file";
         names.add_in(Unit::Bytes, "store_file", help, &self.store_file);
         names.add_in(Unit::Bytes, "store_kept", "What the store keeps", &self.store_kept);
@@ -303,11 +308,14 @@ impl Metrics {
         for verdict in Verdict::ALL {
             drop(self.webhooks.get_or_create(&VerdictLabel { verdict }));
         }
+        for &field in Oddity::ALL {
+            drop(self.unusable_fields.get_or_create(&FieldLabel { field }));
+        }
         for &outcome in Handshake::ALL {
             drop(self.handshakes.get_or_create(&HandshakeLabel { outcome }));
         }
-        for &kind in Aside::ALL {
-            drop(self.aside.get_or_create(&AsideLabel { kind }));
+        for &kind in OffQueue::ALL {
+            drop(self.off_queue.get_or_create(&OffQueueLabel { kind }));
         }
         for &outcome in Refresh::ALL {
             drop(self.refreshes.get_or_create(&RefreshLabel { outcome }));
@@ -371,6 +379,11 @@ impl Metrics {
         }
     }
 
+    /// A field of a genuine webhook was there and unusable.
+    pub fn unusable_field(&self, field: Oddity) {
+        self.unusable_fields.get_or_create(&FieldLabel { field }).inc();
+    }
+
     /// A TLS handshake came out so.
     pub fn handshake(&self, outcome: Handshake) {
         self.handshakes.get_or_create(&HandshakeLabel { outcome }).inc();
@@ -414,8 +427,8 @@ impl Metrics {
         self.problems.get_or_create_owned(&ProblemLabel { name })
     }
 
-    pub fn aside(&self, kind: Aside) -> Gauge {
-        self.aside.get_or_create_owned(&AsideLabel { kind })
+    pub fn off_queue(&self, kind: OffQueue) -> Gauge {
+        self.off_queue.get_or_create_owned(&OffQueueLabel { kind })
     }
 
     pub fn refreshed(&self, outcome: Refresh) {

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::domain::refresh::{Health, LIFE};
 use crate::domain::status::{DeliveryState, ProblemName, Report, Status, StoreCondition};
 use crate::store::LinkState;
-use crate::telemetry::{Aside, Fate, StoreState};
+use crate::telemetry::{Fate, OffQueue, StoreState};
 
 impl Admin {
     pub(super) fn refresh_metrics(&self) {
@@ -77,13 +77,13 @@ impl Admin {
 
     fn refresh_kept(&self, status: &Status) {
         let kept = [
-            (Aside::Held, status.kept.held),
-            (Aside::Dead, status.kept.dead),
-            (Aside::Unrouted, status.kept.unrouted),
-            (Aside::Quarantined, status.kept.quarantined),
+            (OffQueue::Held, status.kept.held),
+            (OffQueue::Dead, status.kept.dead),
+            (OffQueue::Unrouted, status.kept.unrouted),
+            (OffQueue::Quarantined, status.kept.quarantined),
         ];
         for (kind, count) in kept {
-            self.metrics.aside(kind).set(signed(count));
+            self.metrics.off_queue(kind).set(signed(count));
         }
         if let Some(certificate) = &status.certificate {
             self.metrics.certificate_end().set(signed(certificate.not_after.0 / 1000));

@@ -83,23 +83,24 @@ async fn all(common: &Common, file: PathBuf, public: Option<Public>) -> Vec<Find
         }
     };
     found.extend(
-        aside("configuration", PATIENCE, {
+        in_background("configuration", PATIENCE, {
             let file = file.clone();
             move || configuration(&file)
         })
         .await,
     );
-    found.extend(aside("units", PATIENCE, units::units).await);
+    found.extend(in_background("units", PATIENCE, units::units).await);
     // Without a sound configuration there is nothing more to look at but the clock.
     let loaded = spawn_blocking(move || loaded(&file));
     let loaded = timeout(PATIENCE, loaded).await.ok().and_then(Result::ok).flatten().map(Arc::new);
     let mut ahead = report.as_ref().and_then(|report| report.status.ring_clock).map(|clock| clock.ahead_ms);
     if let Some(config) = &loaded {
         let (folder, min_free) = (config.store.folder.clone(), config.store.min_free);
-        found.extend(aside("disk", PATIENCE, move || disk::disk(&folder, min_free)).await);
+        found.extend(in_background("disk", PATIENCE, move || disk::disk(&folder, min_free)).await);
         let keys = report.as_ref().map(|report| report.status.webhook_keys.clone());
         let of = Arc::clone(config);
-        found.extend(aside("credentials", PATIENCE, move || with_secrets(&of, keys.as_deref())).await);
+        found
+            .extend(in_background("credentials", PATIENCE, move || with_secrets(&of, keys.as_deref())).await);
         let (reached, date) = within_both("reach", rings(config)).await;
         found.extend(reached);
         ahead = ahead.or(date);
@@ -229,7 +230,7 @@ async fn within_both(
 }
 
 /// The same for work that waits for a disk. A thread that hangs is left behind.
-async fn aside(
+async fn in_background(
     check: &'static str,
     patience: Duration,
     work: impl FnOnce() -> Vec<Finding> + Send + 'static,
@@ -251,7 +252,7 @@ mod tests {
         let found = within("front", short, std::future::pending()).await;
         assert!(found[0].state == State::Failed && found[0].words.contains("did not end"), "{found:?}");
         let (end, ended) = std::sync::mpsc::sync_channel::<()>(1);
-        let found = aside("disk", short, move || {
+        let found = in_background("disk", short, move || {
             let _ = ended.recv();
             vec![]
         })

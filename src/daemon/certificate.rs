@@ -159,7 +159,7 @@ impl Certificates {
             let own = Arc::clone(self);
             let looked = async {
                 sleep(pause).await;
-                aside(move || match &own.origin {
+                in_thread(move || match &own.origin {
                     Origin::Files(files) => own.take(files),
                     Origin::Authority(_) => Ok(false),
                 })
@@ -254,7 +254,7 @@ fn digest(identity: &Identity) -> Vec<u8> {
 }
 
 /// Runs what may hang on a disk in a thread of its own: the runtime would wait for one of its own at the end.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, wait) = oneshot::channel();
     let work = move || {
         let _ = done.send(work());

@@ -72,7 +72,7 @@ pub(super) mod tests {
             user: None,
             received_at: Millis(0),
             time: None,
-            marks: crate::domain::cloudevent::Marks::default(),
+            marks: crate::domain::marks::Marks::default(),
             body: bytes::Bytes::new(),
         };
         Leased { seq, attempt, event }

@@ -59,11 +59,9 @@ flags! {
     /// The oddities of one event.
     Oddities {
         Meta = "meta",
-        Version = "version",
         SentAt = "time",
         RequestId = "request_id",
         Attributes = "attributes",
-        EventId = "id",
         SubKind = "sub_type",
         Source = "source",
         SourceType = "source_type",
@@ -79,15 +77,12 @@ flags! {
 /// What an event says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    pub version: Option<String>,
     /// Ring's id of the delivery; retries carry the same.
     pub request_id: Option<String>,
     pub account: Option<AccountId>,
     /// `data.type`, known or not.
     pub kind: String,
     pub sub_kind: Option<String>,
-    /// `data.id`; its structure is no contract.
-    pub event_id: Option<String>,
     /// The device that the event is about.
     pub device: Option<DeviceId>,
     /// The devices in its relationships (subscription events), at most [`MAX_DEVICES`].
@@ -99,6 +94,7 @@ pub struct Envelope {
     /// A hash of `meta.account_id` and of all of `data`, for events with a request id; nothing where a part of `data` is not
     /// of the shape that is read.
     pub content: Option<ContentHash>,
+    /// They are counted.
     pub oddities: Oddities,
 }
 
@@ -128,14 +124,12 @@ pub fn parse(body: &[u8]) -> Result<Envelope, Anomaly> {
     let devices = reader.devices(data)?;
     let request_id = reader.text(meta, "request_id", Oddity::RequestId, MAX_ID_BYTES);
     Ok(Envelope {
-        version: reader.text(meta, "version", Oddity::Version, MAX_ID_BYTES),
         content: request_id.as_ref().and_then(|_| content(named.as_ref(), data)),
         request_id,
         account: reader.settle(named, source.account),
         sub_kind: reader
             .text(data, "subType", Oddity::SubKind, MAX_KIND_BYTES)
             .or_else(|| reader.text(attributes, "sub_type", Oddity::SubKind, MAX_KIND_BYTES)),
-        event_id: reader.text(data, "id", Oddity::EventId, MAX_ID_BYTES),
         device: source.device,
         devices,
         sent_at: reader.sent_at(meta),

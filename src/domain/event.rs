@@ -4,9 +4,9 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::cloudevent::{Mark, Marks, Outgoing, attributes, headers, render};
 use super::ids::{AccountId, DeviceId, UserId};
 use super::json_line::one_line;
+use super::marks::{Mark, Marks};
 use super::routing::{OWN_KINDS, Subject};
 use super::time::Millis;
 
@@ -92,38 +92,6 @@ impl Event {
             account: self.account.as_ref().map(AccountId::as_str),
             user: self.user.as_ref().map(UserId::as_str),
             ..Subject::new(&self.kind, &self.body)
-        }
-    }
-
-    /// The event as one line of CloudEvents JSON; `sequence` and `attempt` are those of its delivery.
-    pub fn cloudevent(&self, sequence: u64, attempt: u32) -> String {
-        render(&self.outgoing(sequence, attempt))
-    }
-
-    /// The headers of HTTP's binary mode, beside which the body goes as it is.
-    pub fn cloudevent_headers(&self, sequence: u64, attempt: u32) -> Vec<(String, String)> {
-        headers(&self.outgoing(sequence, attempt))
-    }
-
-    /// Each attribute of the event by its name, for messages with fields or headers of their own.
-    pub fn cloudevent_attributes(&self, sequence: u64, attempt: u32) -> Vec<(String, String)> {
-        attributes(&self.outgoing(sequence, attempt))
-    }
-
-    fn outgoing(&self, sequence: u64, attempt: u32) -> Outgoing<'_> {
-        Outgoing {
-            id: &self.key,
-            kind: &self.kind,
-            sub_kind: self.sub_kind.as_deref(),
-            device: self.device.as_ref().map(DeviceId::as_str),
-            account: self.account.as_ref().map(AccountId::as_str),
-            user: self.user.as_ref().map(UserId::as_str),
-            sequence,
-            attempt,
-            received_at: self.received_at,
-            time: self.time,
-            marks: self.marks,
-            body: &self.body,
         }
     }
 

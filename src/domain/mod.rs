@@ -37,6 +37,7 @@ pub mod json_stream;
 pub mod limiter;
 pub mod link;
 mod looks;
+pub mod marks;
 pub mod minutes;
 pub mod nonce;
 pub mod privacy;

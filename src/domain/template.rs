@@ -177,7 +177,7 @@ fn encode(value: &str, safe: impl Fn(char) -> bool, to: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::cloudevent::Marks;
+    use crate::domain::marks::Marks;
     use crate::domain::time::Millis;
 
     fn event(user: &str, device: Option<&str>) -> Event {

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 use crate::domain::code::CodeEnd;
+use crate::domain::envelope::Oddity;
 use crate::domain::link::LinkState;
 use crate::domain::refresh::Health;
 use crate::domain::status::ProblemName;
@@ -49,7 +50,7 @@ macro_rules! label_values {
     };
 }
 
-label_values! { Health: as_str, Verdict: as_str, CodeEnd: as_str, LinkState: name, ProblemName: as_str }
+label_values! { Health: as_str, Verdict: as_str, CodeEnd: as_str, LinkState: name, Oddity: name, ProblemName: as_str }
 
 label! {
     /// How a TLS handshake came out.
@@ -116,8 +117,8 @@ label! {
     }
 }
 label! {
-    /// Records that wait aside.
-    Aside {
+    /// Records kept outside of queues.
+    OffQueue {
         Held = "held",
         Dead = "dead",
         Unrouted = "unrouted",

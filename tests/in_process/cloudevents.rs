@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 
 use self::rules::broken;
-use ringhookd::domain::cloudevent::Mark;
 use ringhookd::domain::dedup::Identity;
 use ringhookd::domain::envelope;
 use ringhookd::domain::event::Event;
 use ringhookd::domain::ids::{AccountId, UserId};
 use ringhookd::domain::link::LinkState;
+use ringhookd::domain::marks::Mark;
 use ringhookd::domain::refresh::Health;
 use ringhookd::domain::time::Millis;
 

@@ -52,7 +52,7 @@ fn the_dashboard_asks_for_metrics_that_are_documented() {
         "ringhookd_answer_duration_seconds",
         "ringhookd_queue_waiting_events",
         "ringhookd_queue_oldest_age_seconds",
-        "ringhookd_aside_records",
+        "ringhookd_off_queue_records",
         "ringhookd_refreshes",
         "ringhookd_accounts",
         "ringhookd_nearest_lapse_seconds",

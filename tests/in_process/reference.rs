@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ringhookd::domain::access_token::Reason;
-use ringhookd::domain::cloudevent::Mark;
+use ringhookd::domain::marks::Mark;
 use ringhookd::domain::status::ProblemName;
 use ringhookd::telemetry::{ListenerName, Metrics};
 use serde_json::Value;

@@ -8,7 +8,7 @@ use crate::support::http::{exchange_beside, request};
 use crate::support::*;
 use ringhookd::config::Config;
 use ringhookd::daemon::Daemon;
-use ringhookd::domain::cloudevent::Mark;
+use ringhookd::domain::marks::Mark;
 use ringhookd::domain::signature::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

@@ -75,7 +75,7 @@ fn facts(status: &Status, now: Millis) -> Vec<Vec<String>> {
         ("unrouted", kept.unrouted),
         ("quarantined", kept.quarantined),
     ];
-    add("kept aside", listed(kept.into_iter()));
+    add("off queue", listed(kept.into_iter()));
     let ids = &status.seen_ids;
     let since = ids.since.map(|at| format!(" for up to {}", span(now.since(at)))).unwrap_or_default();
     add("request ids", format!("{} remembered{since}", ids.count));

@@ -9,8 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::cloudevent::Marks;
 use crate::domain::envelope;
+use crate::domain::marks::Marks;
 use crate::domain::time::Millis;
 
 const NOW: Millis = Millis(1_800_000_000_000);

@@ -4,9 +4,9 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::row::{Damaged, version};
 use super::text::{get_id, get_text, millis, put_text};
-use crate::domain::cloudevent::Marks;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId, UserId};
+use crate::domain::marks::Marks;
 
 const VERSION: u8 = 1;
 

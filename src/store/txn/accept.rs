@@ -3,10 +3,10 @@
 use super::routing::Destination;
 use super::transaction::Txn;
 use super::{accounts, chunks, devices, held, ids, keys, letters, links, receipts, routing, tombstones};
-use crate::domain::cloudevent::Mark;
 use crate::domain::event::Event;
 use crate::domain::ids::{AccountId, DeviceId};
 use crate::domain::link::{Event as Link, Owner};
+use crate::domain::marks::Mark;
 use crate::domain::receipt::{Destination as To, Origin};
 use crate::domain::time::Millis;
 use crate::store::command::{Accepted, Class, Incoming};

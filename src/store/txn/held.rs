@@ -2,9 +2,9 @@
 
 use super::transaction::Txn;
 use super::{accounts, chunks, keys, letters, off_queue, receipts, routing, tombstones};
-use crate::domain::cloudevent::Mark;
 use crate::domain::event::Event;
 use crate::domain::link::{Owner, Tenure};
+use crate::domain::marks::Mark;
 use crate::domain::receipt::{Ending, Renewal};
 use crate::domain::released::Released;
 use crate::failpoint;

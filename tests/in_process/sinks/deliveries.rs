@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringhookd::delivery::{Sink, Verdict};
-use ringhookd::domain::cloudevent::Marks;
 use ringhookd::domain::event::Event;
+use ringhookd::domain::marks::Marks;
 use ringhookd::domain::time::Millis;
 use ringhookd::store::Leased;
 

@@ -25,7 +25,7 @@ fn leased(seq: u64, body: &str) -> Leased {
         user: None,
         received_at: Millis(0),
         time: None,
-        marks: crate::domain::cloudevent::Marks::default(),
+        marks: crate::domain::marks::Marks::default(),
         body: Bytes::copy_from_slice(body.as_bytes()),
     };
     Leased { seq, attempt: 1, event }

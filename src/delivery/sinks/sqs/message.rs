@@ -125,7 +125,7 @@ fn accepted(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::cloudevent::Marks;
+    use crate::domain::marks::Marks;
     use crate::domain::time::Millis;
 
     fn leased(account: &str, key: &str, body: &[u8]) -> Leased {
