@@ -83,6 +83,10 @@ fn compare(
     goal: Option<&'static str>,
 ) -> Result<(), Box<dyn Error>> {
     let mut rates = [Vec::new(), Vec::new()];
+    // One that rested while the other load was made ready may have been closed.
+    for Load { server, client, .. } in &mut loads {
+        *client = Client::connect(&server.address, CONNECTIONS)?;
+    }
     // One round more: the first warms up and does not count.
     for round in 0..=bench.effort.rounds {
         for (Load { server, client, events }, rates) in loads.iter_mut().zip(&mut rates) {
