@@ -58,7 +58,7 @@ pub(super) fn queue_name(text: &str) -> Result<QueueName, Refusal> {
 }
 
 pub(super) fn no_such_queue() -> Refusal {
-    Refusal::missing("there is no such queue; GET /v1/queues lists them")
+    Refusal::missing("there is no such queue: `ringhookd queue list` shows those that there are")
 }
 
 pub(super) fn account_id(text: &str) -> Result<AccountId, Refusal> {

@@ -3,7 +3,7 @@
 mod link;
 
 use std::fmt::{Arguments, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -29,6 +29,8 @@ const PATH: &str = "/webhooks/ring";
 /// User, account and device of each link that is there from the start.
 const LINKS: [(&str, &str, &str); 2] =
     [("user-1", "ava1.ring.account.DEMO1", "front-door"), ("user-2", "ava1.ring.account.DEMO2", "garage")];
+/// The queue that is left to those who play with the demo.
+const YOURS: &str = "yours";
 const UNCLAIMED: (&str, &str) = ("ava1.ring.account.DEMO3", "shed");
 /// Characters of a device's id that are shown.
 const SHOWN: usize = 24;
@@ -49,7 +51,7 @@ pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
     let out = Output::open(false)?;
     let folder = TemporaryFolder::new()?;
     let oauth = Ring::start(Options { hmac_key: KEY.into(), ..Options::default() })?;
-    let daemon = Daemon::start(configuration(&folder.0, &oauth)?).await?;
+    let daemon = Daemon::start(configuration(&folder.0, &oauth, keep_running)?).await?;
     let mut stage = Stage::new(&daemon, &oauth, out);
     stage.opening(&folder.0)?;
     stage.links().await?;
@@ -59,9 +61,10 @@ pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
     stage.summary()?;
     if keep_running {
         let mut stop = Stop::listen()?;
-        stage.invitation()?;
+        stage.invitation(&admin_socket(&folder.0))?;
         stage.play(&mut stop).await?;
     }
+    stage.what_next()?;
     daemon.stop().await;
     Ok(())
 }
@@ -81,7 +84,13 @@ pub(super) enum DemoError {
     Broken(String),
 }
 
-fn configuration(folder: &Path, oauth: &Ring) -> Result<config::Config, DemoError> {
+/// Where the commands of another terminal come in, while the demo goes on.
+fn admin_socket(folder: &Path) -> PathBuf {
+    folder.join("admin.sock")
+}
+
+/// One that others look at has a socket for them, and a queue that the demo itself does not read.
+fn configuration(folder: &Path, oauth: &Ring, is_open: bool) -> Result<config::Config, DemoError> {
     let mut text = format!(
         "listen = \"127.0.0.1:0\"\nhmac_keys = [\"{KEY}\"]\n[store]\nfolder = \"{0}/store\"\ncreate = true\n\
          environment = \"demo\"\nreserve = \"8 MiB\"\nmin_free = \"1 MiB\"\n[log]\nlevel = \"warn\"\n",
@@ -97,6 +106,14 @@ fn configuration(folder: &Path, oauth: &Ring) -> Result<config::Config, DemoErro
     );
     for user in ["user-1", "user-2", "user-3"] {
         let _ = write!(text, "[[queue]]\nname = \"{user}\"\nkind = \"embedded\"\nusers = [\"{user}\"]\n");
+    }
+    if is_open {
+        let socket = admin_socket(folder);
+        let _ = write!(
+            text,
+            "[[queue]]\nname = \"{YOURS}\"\nkind = \"embedded\"\n[[socket]]\npath = \"{}\"\n",
+            socket.display()
+        );
     }
     let refused = |problems: Vec<config::Problem>| {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -235,11 +252,27 @@ impl<'d> Stage<'d> {
         ))
     }
 
-    fn invitation(&mut self) -> Result<(), DemoError> {
-        let (_, account, device) = LINKS[0];
+    fn what_next(&mut self) -> Result<(), DemoError> {
+        self.say(format_args!("\n  What next:"))?;
         self.say(format_args!(
-            "\nIt goes on until Ctrl-C. Play Ring in another terminal, as often as you like:\n"
+            "  - run it with a configuration of your own: ringhookd serve --config config.example.toml (README.md)"
         ))?;
+        self.say(format_args!(
+            "  - link Ring accounts: the addresses to register, and the claim (docs/LINKING.md)"
+        ))?;
+        self.say(format_args!(
+            "  - take events: ringhookd queue read NAME --exec COMMAND, or a broker or address of yours (docs/SINKS.md)"
+        ))
+    }
+
+    fn invitation(&mut self, socket: &Path) -> Result<(), DemoError> {
+        let (_, account, device) = LINKS[0];
+        self.say(format_args!("\nIt goes on until Ctrl-C. Look at it from another terminal:\n"))?;
+        self.say(format_args!("  export RINGHOOKD_SOCKET={}", socket.display()))?;
+        for command in ["status", "accounts list", "queue read yours"] {
+            self.say(format_args!("  ringhookd {command}"))?;
+        }
+        self.say(format_args!("\nPlay Ring there, as often as you like:\n"))?;
         self.say(format_args!(
             "  body='{{\"meta\":{{\"request_id\":\"'$(openssl rand -hex 16)'\",\"account_id\":\"{account}\"}},\
              \"data\":{{\"type\":\"button_press\",\"attributes\":{{\"source\":\"{device}\",\"source_type\":\"devices\"}}}}}}'"
@@ -354,7 +387,7 @@ fn user_id(text: &str) -> Result<UserId, DemoError> {
 }
 
 /// A folder that goes with the demo.
-struct TemporaryFolder(std::path::PathBuf);
+struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
     fn new() -> std::io::Result<Self> {

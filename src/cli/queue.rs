@@ -13,6 +13,7 @@ use super::exec::{self, Source, is_paused};
 use super::failure::Failure;
 use super::output::Output;
 use crate::admin::MAX_WAIT;
+use crate::domain::units::count;
 use crate::logging::text;
 
 const COLUMNS: [(&str, &str); 8] = [
@@ -109,7 +110,10 @@ pub(super) async fn run(command: QueueCommand, daemon: &Client, out: &mut Output
         QueueCommand::Remove { name, yes } => {
             confirm("Dropping the queue's backlog", yes)?;
             let done: Value = daemon.delete(&format!("/v1/queues/{}", encoded(&name))).await?;
-            out.done(&done, &format!("removed, with {} events", done["dropped"]))
+            out.done(
+                &done,
+                &format!("removed, with {}", count(done["dropped"].as_u64().unwrap_or_default(), "event")),
+            )
         }
     }
 }
@@ -203,7 +207,7 @@ fn print(event: &str, out: &mut Output) -> Result<(), Failure> {
 
 fn for_people(event: &Shown<'_>) -> String {
     if let Some(gap) = event.gap {
-        return format!("… {gap} events came too fast to be shown");
+        return format!("… {} came too fast to be shown", count(gap, "event"));
     }
     if let Some(body) = &event.body {
         return format!("{}  {}", text(&event.id), text(body));

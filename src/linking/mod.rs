@@ -79,7 +79,7 @@ pub struct Linking {
 impl Linking {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { store, api, tokens, nonces, clock_skew, metrics } = parts;
-        let (wishes, wished) = mpsc::channel(wish::WAITING);
+        let (sender, receiver) = mpsc::channel(wish::WAITING);
         Arc::new(Self {
             store,
             api,
@@ -90,8 +90,8 @@ impl Linking {
             searches: Arc::new(Semaphore::new(SEARCHES)),
             waiting: Waiting::default(),
             calls: Semaphore::new(PARALLEL),
-            wishes,
-            wished: tokio::sync::Mutex::new(wished),
+            wishes: sender,
+            wished: tokio::sync::Mutex::new(receiver),
             troubles: Mutex::default(),
         })
     }

@@ -139,7 +139,7 @@ pub struct Bound {
 /// Why an account can't be changed so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountRefusal {
-    #[error("no such account")]
+    #[error("there is no such account here: `ringhookd accounts list` shows those that there are")]
     Unknown,
     #[error("the account belongs to user {0}; say --replace to move it")]
     OtherUser(UserId),

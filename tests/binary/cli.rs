@@ -204,7 +204,7 @@ async fn accounts_are_imported_from_a_file_or_standard_input() {
     let output = against(&door, &["accounts", "import"], lines).await;
     assert_eq!(code(&output), 1);
     assert!(
-        out(&output).starts_with("imported 1 accounts, 1 of them new") && err(&output).contains("line 3: ")
+        out(&output).starts_with("imported 1 account, 1 of them new") && err(&output).contains("line 3: ")
     );
     assert!(!format!("{}{}", out(&output), err(&output)).contains("hunter2"));
     let broken = against(&door, &["accounts", "import", "-"], "{\"account_id\":\"c\"}\n{hunter2").await;

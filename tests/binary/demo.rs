@@ -13,6 +13,7 @@ fn a_demo_that_goes_on_shows_every_event_that_is_played() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = ringhookd(&["demo", "--keep-running"]).env("TMPDIR", folder.path()).spawn().unwrap();
     let mut said = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let socket = said.find_map(|line| Some(line.split_once("RINGHOOKD_SOCKET=")?.1.to_owned())).unwrap();
     let curl = said.find(|line| line.trim_start().starts_with("curl ")).unwrap();
     let (_, rest) = curl.split_once("http://").unwrap();
     let address: SocketAddr = rest.split_once('/').unwrap().0.parse().unwrap();
@@ -28,8 +29,21 @@ fn a_demo_that_goes_on_shows_every_event_that_is_played() {
         let shown = said.find(|line| !line.trim().is_empty()).unwrap();
         assert_eq!(shown.trim(), "queue user-1: com.ring.button_press from front-door");
     }
+    // What is in quarantine wants an operator.
+    for (args, shows, exit) in [
+        (&["status"][..], "quarantined: 1 webhook", 3),
+        (&["accounts", "list"], "ava1.ring.account.DEMO1", 0),
+        (&["queue", "read", "yours", "--max", "1"], "device_added", 0),
+    ] {
+        let looked = ringhookd(args).env("RINGHOOKD_SOCKET", &socket).output().unwrap();
+        let shown = String::from_utf8_lossy(&looked.stdout);
+        assert_eq!((looked.status.code(), shown.contains(shows)), (Some(exit), true), "{args:?}: {looked:?}");
+    }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    kill_process(Pid::from_child(&demo), Signal::TERM).unwrap();
+    // As Ctrl-C does.
+    kill_process(Pid::from_child(&demo), Signal::INT).unwrap();
     assert!(demo.wait().unwrap().success());
+    let rest: Vec<String> = said.collect();
+    assert!(rest.iter().any(|line| line.contains("What next:")), "{rest:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
 }

@@ -32,7 +32,7 @@ fn a_refresh_token_alone_becomes_an_account_and_an_access_token() {
     let _daemon = installation.serve();
     let imported = installation.import(&json!({"refresh_token": given.refresh, "user": "ann"}));
     assert_eq!(imported.code, 0, "{imported:?}");
-    assert!(imported.out.contains("imported 1 accounts, 1 of them new;"), "{imported:?}");
+    assert!(imported.out.contains("imported 1 account, 1 of them new;"), "{imported:?}");
     assert!(imported.out.contains("line 1 is account ava1.A\n"), "{imported:?}");
 
     let lent = installation.lend("ava1.A", &[]);

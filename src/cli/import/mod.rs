@@ -17,6 +17,7 @@ use super::output::Output;
 use super::progress::Progress;
 use super::stop::Stop;
 use crate::domain::released::Released;
+use crate::domain::units::count;
 use crate::logging::text;
 
 /// Longest list in the summary in JSON: memory is bounded however large the input is.
@@ -161,7 +162,9 @@ impl Importer<'_> {
         }
         self.total.add(done, line, out)?;
         self.read += accounts;
-        self.progress.tell(|| format!("{} accounts read, {} imported", self.read, self.total.imported));
+        self.progress.tell(|| {
+            format!("{} read, {} imported", count(self.read as u64, "account"), self.total.imported)
+        });
         Ok(asked_to_stop)
     }
 }
@@ -214,7 +217,8 @@ impl Totals {
         }
         let Self { imported, created, released, refusals, .. } = self;
         out.line(&format!(
-            "imported {imported} accounts, {created} of them new; {released}; {refusals} refused"
+            "imported {}, {created} of them new; {released}; {refusals} refused",
+            count(*imported, "account")
         ))
     }
 }

@@ -77,7 +77,7 @@ fn facts(status: &Status, now: Millis) -> Vec<Vec<String>> {
     ];
     add("off queue", listed(kept.into_iter()));
     let ids = &status.seen_ids;
-    let since = ids.since.map(|at| format!(" for up to {}", span(now.since(at)))).unwrap_or_default();
+    let since = ids.since.map(|at| format!(", the oldest {} ago", span(now.since(at)))).unwrap_or_default();
     add("request ids", format!("{} remembered{since}", ids.count));
     if let Some(clock) = status.ring_clock {
         let ahead = if clock.ahead_ms < 0 { "behind" } else { "ahead of" };
