@@ -26,6 +26,7 @@ mod home_assistant;
 mod http_queue;
 mod import;
 mod inspect;
+mod interrupted;
 mod key_files;
 mod linking;
 mod log_lines;

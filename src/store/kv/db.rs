@@ -24,7 +24,11 @@ impl Db {
     pub(crate) fn in_memory() -> Self {
         let pages = Pages::of(super::disk::Device::new(redb::backends::InMemoryBackend::new()));
         let db = Self::open(pages, 1 << 20, false).expect("memory takes it");
-        db.write(|tables| tables.create_all()).expect("memory takes it");
+        let made = db.write(|tables| {
+            tables.create_all()?;
+            Ok(())
+        });
+        made.expect("memory takes it");
         db
     }
 

@@ -133,7 +133,7 @@ mod tests {
     fn it_reads_as_a_file_that_was_written_to_and_leaves_that_file_alone() {
         let below = redb::backends::InMemoryBackend::new();
         let expected = redb::backends::InMemoryBackend::new();
-        let before: Vec<u8> = (0..3 * BLOCK + 7).map(|n| (n % 251) as u8).collect();
+        let before: Vec<u8> = (0..251).cycle().take(3 * BLOCK + 7).collect();
         for file in [&below, &expected] {
             file.set_len(before.len() as u64).unwrap();
             file.write(0, &before).unwrap();

@@ -16,8 +16,8 @@ fn get(at: SocketAddr, path: &str) -> String {
 /// A signed webhook with so many headers more.
 fn with_headers(daemon: &Running, id: &str, headers: usize) -> u16 {
     let body = body(id, "a", "motion_detected");
-    let more: String = (0..headers).map(|n| format!("X-{n}: x\r\n")).collect();
-    daemon.post(&(signature(&body) + &more), &body)
+    let more: Vec<String> = (0..headers).map(|n| format!("X-{n}: x\r\n")).collect();
+    daemon.post(&(signature(&body) + &more.concat()), &body)
 }
 
 /// One that is so large.
