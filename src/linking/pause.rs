@@ -9,6 +9,7 @@ use tokio::sync::{SemaphorePermit, oneshot};
 
 use super::Linking;
 use super::wish::{Pause, Wish};
+use crate::clock;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::actor::Actor;
 use crate::domain::disconnect::{self, AtRing, NotPaused};
@@ -22,6 +23,9 @@ use crate::store::{AccountRefusal, Asking, LinkState, NoAsking, StoreError};
 
 /// What a pause needs of its access token.
 const MIN_LIFE: Duration = Duration::from_mins(1);
+/// How long the end of a confirmation is waited for: the work goes on for a moment after the link is complete.
+const BUSY: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const SOON: Duration = Duration::from_secs(5);
 
 impl Linking {
@@ -41,12 +45,21 @@ impl Linking {
         if !self.api.is_there() {
             return Ok(not(disconnect::NOT_CONFIGURED));
         }
-        let (answer, told) = oneshot::channel();
-        let wish = Wish { account, number: view.number, by, asked_before, answer };
-        if self.wishes.try_send(wish).is_err() {
-            return Ok(not(NotPaused::Ours));
+        let until = clock::ticks() + BUSY;
+        loop {
+            let (answer, told) = oneshot::channel();
+            let (account, by) = (account.clone(), by.clone());
+            let wish = Wish { account, number: view.number, by, asked_before, answer };
+            if self.wishes.try_send(wish).is_err() {
+                return Ok(not(NotPaused::Ours));
+            }
+            match told.await.unwrap_or(not(NotPaused::Ours)) {
+                Pause::Not { why: NotPaused::Busy, .. } if clock::ticks() < until => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                came_to => return Ok(came_to),
+            }
         }
-        Ok(told.await.unwrap_or(not(NotPaused::Ours)))
     }
 
     /// Begins what is wished, unless the link is being confirmed.

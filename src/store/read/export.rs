@@ -1,6 +1,8 @@
 //! Reads what is kept of one user's events of one account, page by page: first held ones, then those in queues, then letters, which is the
 //! way that events go. One that moves on meanwhile is met later, and perhaps twice.
 
+use std::collections::HashMap;
+
 use super::reader::{Read, Source};
 use crate::domain::event::Event;
 use crate::domain::ids::QueueName;
@@ -9,6 +11,7 @@ use crate::store::command::{Class, LetterId};
 use crate::store::kv::error::Fault;
 use crate::store::memory::shared::Shared;
 use crate::store::rows::aside::{Aside, AsideKey, HELD};
+use crate::store::rows::device_log::{DeviceHash, DeviceLogRow};
 use crate::store::rows::small::DeviceRow;
 use crate::store::txn::letters::{behind, letter_id, letter_key};
 
@@ -70,9 +73,18 @@ pub(crate) fn page(
 
 /// The devices that are known as the account's; of each a hash of its id is kept.
 pub(crate) fn devices(shared: &Shared, account: u32) -> Result<u64, Fault> {
-    let mut devices = 0;
-    for found in shared.view()?.table::<DeviceRow>()?.range(..)? {
-        devices += u64::from(found?.row().is_ok_and(|row| row.account == account));
+    let view = shared.view()?;
+    // What is not in the table yet, or is there otherwise: the last entry of a device counts.
+    let mut logged: HashMap<DeviceHash, u32> = HashMap::new();
+    for found in view.table::<DeviceLogRow>()?.range(..)? {
+        let entries = found?.row()?.entries;
+        logged.extend(entries.into_iter().map(|(device, row)| (device, row.account)));
+    }
+    let mut devices = logged.values().filter(|&&of| of == account).count() as u64;
+    for found in view.table::<DeviceRow>()?.range(..)? {
+        let found = found?;
+        let is_theirs = found.row().is_ok_and(|row| row.account == account);
+        devices += u64::from(is_theirs && !logged.contains_key(&found.key()?));
     }
     Ok(devices)
 }
