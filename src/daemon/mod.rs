@@ -125,6 +125,8 @@ impl Prepared {
         let linking = services::linking(&config, &secrets, &store, &ring, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
         let certificates = Certificates::new(&config, &secrets)?;
+        // Those of queues are taken out by what comes next.
+        let prints = reload::prints(&config, &secrets);
         let running = Deliveries::new(stopped.clone(), tasks.clone());
         let deliveries = deliveries::prepare_all(store.queues(), &config.queues, &mut secrets)?;
         let queues = Arc::new(Live::new(config.queues.clone()));
@@ -158,7 +160,7 @@ impl Prepared {
             doors: OnceLock::new(),
             certificates: certificates.clone(),
         };
-        let reload = Arc::new(Reload::new(&config, &secrets, Arc::clone(&standing), parts));
+        let reload = Arc::new(Reload::new(&config, prints, Arc::clone(&standing), parts));
         reloads.get_or_init(|| Arc::downgrade(&reload));
         Ok(Self {
             config,

@@ -119,14 +119,8 @@ impl Standing {
 }
 
 impl Reload {
-    /// `secrets` are those that were read at the start.
-    pub(super) fn new(
-        config: &Arc<Config>,
-        secrets: &Secrets,
-        standing: Arc<Standing>,
-        parts: Parts,
-    ) -> Self {
-        let prints = prints(config, secrets);
+    /// `prints` are of the files as they were read at the start.
+    pub(super) fn new(config: &Arc<Config>, prints: Prints, standing: Arc<Standing>, parts: Parts) -> Self {
         let (written, level) = (config.written.clone(), config.log.level);
         let last = tokio::sync::Mutex::new(Last { written, prints: prints.clone(), level });
         Self { config: Arc::clone(config), prints, standing, parts, last, stopping: AtomicBool::new(false) }
@@ -320,7 +314,7 @@ impl Prepared {
 }
 
 /// Prints of all files that are compared.
-fn prints(config: &Config, secrets: &Secrets) -> Prints {
+pub(super) fn prints(config: &Config, secrets: &Secrets) -> Prints {
     let receivers = secrets.receivers.iter().map(|(queue, secrets)| (section(queue), secrets.print()));
     let addresses = config.api_listeners.iter().map(|of| format!("socket \"{}\".token_file", of.address));
     let tokens = addresses.zip(secrets.token_prints());
