@@ -115,8 +115,7 @@ impl Prepared {
         setup::make_folder(&config)?;
         let listeners = Listeners::bind(&config, inherited).await?;
         let (store, mut secrets) = opened(&config, open).await?;
-        let metrics = Metrics::default();
-        store.report_to(&metrics);
+        let metrics = metrics_of(&store);
         let (requests, test_events) = (Arc::new(Requests::default()), Arc::new(TestEvents::default()));
         let intake = make_intake(&config, &secrets, &store, &metrics, (&requests, &test_events)).await;
         let ring = Current::from(ring_api(&config, &secrets, store.ring_clock())?);
@@ -125,7 +124,7 @@ impl Prepared {
         let linking = services::linking(&config, &secrets, &store, &ring, &tokens, &metrics);
         let ((stop, stopped), tasks, standing) = (Stop::new(), Tasks::default(), Standing::new());
         let certificates = Certificates::new(&config, &secrets)?;
-        // Those of queues are taken out by what comes next.
+        // Secrets of queues are taken out below.
         let prints = reload::prints(&config, &secrets);
         let running = Deliveries::new(stopped.clone(), tasks.clone());
         let deliveries = deliveries::prepare_all(store.queues(), &config.queues, &mut secrets)?;
@@ -364,6 +363,12 @@ pub async fn serve(config: Config, inherited: Inherited) -> Result<(), Error> {
         () = signals.finishing() => {}
     }
     Ok(())
+}
+
+fn metrics_of(store: &Store) -> Metrics {
+    let metrics = Metrics::default();
+    store.report_to(&metrics);
+    metrics
 }
 
 async fn opened(

@@ -8,12 +8,26 @@ use crate::support::process::ringhookd;
 use ringhookd::domain::signature::sign;
 use rustix::process::{Pid, Signal, kill_process};
 
+const README: &str = include_str!("../../README.md");
+
 #[test]
 fn a_demo_that_goes_on_shows_every_event_that_is_played() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = ringhookd(&["demo", "--keep-running"]).env("TMPDIR", folder.path()).spawn().unwrap();
     let mut said = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let socket = said.find_map(|line| Some(line.split_once("RINGHOOKD_SOCKET=")?.1.to_owned())).unwrap();
+    let mut before = Vec::new();
+    let socket = loop {
+        let line = said.next().unwrap();
+        if let Some((_, socket)) = line.split_once("RINGHOOKD_SOCKET=") {
+            break socket.to_owned();
+        }
+        before.push(line);
+    };
+    let (_, excerpt) = README.split_once("```text\n").unwrap();
+    let (excerpt, _) = excerpt.split_once("```").unwrap();
+    for line in excerpt.lines() {
+        assert!(before.iter().any(|shown| shown == line), "README.md shows what the demo does not: {line}");
+    }
     let curl = said.find(|line| line.trim_start().starts_with("curl ")).unwrap();
     let (_, rest) = curl.split_once("http://").unwrap();
     let address: SocketAddr = rest.split_once('/').unwrap().0.parse().unwrap();
