@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Key and certificate lie in one file, so that no crash leaves one without the other.
 const PAIR: &str = "certificate.pem";
 const ACCOUNT: &str = "account.json";
+/// Before the address of the authority's directory, in the first line of the former. Readers of PEM pass over it.
+const DIRECTORY: &str = "directory: ";
 /// A chain has a few thousand bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -52,8 +54,14 @@ impl Folder {
         self.write(&unfinished(PAIR), key.as_bytes())
     }
 
-    pub(super) fn keep(&self, key: &str, chain: &str) -> io::Result<()> {
-        self.put(PAIR, format!("{key}{chain}").as_bytes())
+    pub(super) fn keep(&self, directory: &str, key: &str, chain: &str) -> io::Result<()> {
+        self.put(PAIR, format!("{DIRECTORY}{directory}\n{key}{chain}").as_bytes())
+    }
+
+    /// Whether the content of the file is from the authority with this directory.
+    pub fn is_of(content: &[u8], directory: &str) -> bool {
+        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        line.strip_prefix(DIRECTORY.as_bytes()) == Some(directory.as_bytes())
     }
 
     /// Nothing where there is none, or one that can't be understood: a new one costs nothing.
@@ -115,9 +123,13 @@ mod tests {
         assert_eq!(folder.read().unwrap(), None);
         folder.begin("first key\n").unwrap();
         assert_eq!(folder.read().unwrap(), None, "an order that did not end");
-        folder.keep("first key\n", "first chain\n").unwrap();
+        folder.keep("https://a.example.com/dir", "first key\n", "first chain\n").unwrap();
         folder.begin("second key\n").unwrap();
-        assert_eq!(folder.read().unwrap().unwrap(), b"first key\nfirst chain\n");
+        let content = folder.read().unwrap().unwrap();
+        assert_eq!(content, b"directory: https://a.example.com/dir\nfirst key\nfirst chain\n");
+        assert!(Folder::is_of(&content, "https://a.example.com/dir"));
+        assert!(!Folder::is_of(&content, "https://a.example.com/di"));
+        assert!(!Folder::is_of(b"", "https://a.example.com/dir"));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(folder.path()), mode(&folder.pair())), (0o700, 0o600));
     }

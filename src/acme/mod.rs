@@ -25,7 +25,7 @@ use folder::Saved;
 
 /// How long an authority may take to look at a proof, and to sign.
 const PATIENCE: RetryPolicy =
-    RetryPolicy::new().initial_delay(Duration::from_millis(500)).timeout(Duration::from_secs(90));
+    RetryPolicy::new().initial_delay(Duration::from_millis(500)).timeout(Duration::from_mins(5));
 /// Characters of an authority's words that are shown.
 const LONGEST_WORDS: usize = 600;
 
@@ -62,6 +62,14 @@ impl From<rcgen::Error> for OrderError {
     }
 }
 
+/// What an authority signed.
+#[derive(Debug)]
+pub struct Issued {
+    pub pair: Pair,
+    /// Why it is not on disk. It can be shown until the next start, which orders another.
+    pub unkept: Option<OrderError>,
+}
+
 /// An authority, and what is wanted of it.
 #[derive(Debug)]
 pub struct Authority {
@@ -87,7 +95,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`OrderError`].
-    pub async fn order(&self, challenges: &Arc<Challenges>) -> Result<Pair, OrderError> {
+    pub async fn order(&self, challenges: &Arc<Challenges>) -> Result<Issued, OrderError> {
         let account = self.account().await?;
         let key = KeyPair::generate()?;
         // A disk that takes nothing is found out before the authority signs, because it counts what it signs.
@@ -111,8 +119,9 @@ impl Authority {
         let key = key.serialize_pem();
         let pair = Pair::read(chain.as_bytes(), key.as_bytes())
             .map_err(|error| OrderError::NotOurs(error.to_string()))?;
-        self.on_disk(move |folder| folder.keep(&key, &chain)).await?;
-        Ok(pair)
+        let directory = self.wanted.directory.clone();
+        let kept = self.on_disk(move |folder| folder.keep(&directory, &key, &chain)).await;
+        Ok(Issued { pair, unkept: kept.err() })
     }
 
     /// The one in the folder if it is this authority's, else a new one, which is on disk before it is used.

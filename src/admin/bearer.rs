@@ -23,6 +23,12 @@ pub(super) struct Bearer {
     lines: Mutex<Limiter<()>>,
 }
 
+impl PartialEq for Bearer {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
 impl Bearer {
     pub(super) fn new(address: &str, name: &str, token: &Secret<String>) -> Self {
         let lines = Mutex::new(Limiter::new(LINES));

@@ -39,12 +39,14 @@ impl Admin {
         Arc::new(Door { path: path.to_owned(), session: Live::new(session), bearer: Live::new(bearer) })
     }
 
-    /// Calls that begin later have these rights, on open connections too. Calls that wait for events end, as of an empty queue. Leases
-    /// stay where no account and no user is taken away; else they can't be settled, and their events go back at once, without an attempt.
+    /// Calls that begin later have these rights and need this token, on open connections too. Where one of the two is another, calls that
+    /// wait for events end, as of an empty queue. Leases stay where no account and no user is taken away; else they can't be settled, and
+    /// their events go back at once, without an attempt.
     pub fn change(&self, door: &Door, rights: Rights, token: Option<Token<'_>>) {
-        door.bearer.set(Arc::new(token.map(|token| Bearer::new(&door.path, token.0, token.1))));
-        let before = door.session.get();
-        if *before.rights() == rights {
+        let bearer = token.map(|token| Bearer::new(&door.path, token.0, token.1));
+        let (before, is_same_token) = (door.session.get(), *door.bearer.get() == bearer);
+        door.bearer.set(Arc::new(bearer));
+        if *before.rights() == rights && is_same_token {
             return;
         }
         let stays = rights.sees_all_of(before.rights());

@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::acme::{Authority, Folder, Wanted};
+use crate::acme::{Authority, Folder, Issued, Wanted};
 use crate::config::Acme;
 use crate::domain::acme::{due_at, pause, renew_at};
 use crate::domain::certificate::Certificate;
@@ -18,8 +19,10 @@ use crate::domain::time::Millis;
 use crate::tls::server::{Challenges, Pair};
 use crate::{clock, randomness, tls};
 
+const DUE_ALREADY: &str =
+    "the one that the authority gave is due already: see whether this machine's clock is right";
 /// No order takes longer, whatever the authority does.
-const LONGEST: Duration = Duration::from_mins(10);
+const LONGEST: Duration = Duration::from_mins(15);
 /// A wait is never longer: clocks are set, and machines sleep.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
@@ -29,8 +32,17 @@ pub(super) struct Orders {
     authority: Authority,
     challenges: Arc<Challenges>,
     asked: Notify,
-    /// Of the last order, if it failed.
-    failed: Mutex<Option<FailedOrder>>,
+    /// Whether the certificate at hand is another authority's, such as one for trying.
+    is_others: AtomicBool,
+    /// The last order, if it failed.
+    failed: Mutex<Option<Failure>>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    report: FailedOrder,
+    /// By the clock that nobody sets.
+    again_at: Instant,
 }
 
 impl Orders {
@@ -47,14 +59,19 @@ impl Orders {
             authority: Authority::new(wanted, Folder::new(acme.folder.clone()), tls),
             challenges: Arc::default(),
             asked: Notify::new(),
+            is_others: AtomicBool::new(false),
             failed: Mutex::new(None),
         })
     }
 
-    /// The pair in the folder. One that can't be used is as good as none, because a new one is ordered.
+    /// The pair in the folder. One that can't be used is as good as none, because a new one is ordered; one of another authority is
+    /// shown until the new one is there.
     pub(super) fn present(&self) -> Option<Pair> {
         let read = self.authority.folder().read().and_then(|pem| {
-            let read = pem.map(|pem| Pair::read(&pem, &pem)).transpose();
+            let Some(pem) = pem else { return Ok(None) };
+            let is_ours = Folder::is_of(&pem, &self.authority.wanted().directory);
+            self.is_others.store(!is_ours, Ordering::Relaxed);
+            let read = Pair::read(&pem, &pem).map(Some);
             read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
         });
         read.unwrap_or_else(|error| {
@@ -76,7 +93,7 @@ impl Orders {
         self.asked.notify_one();
     }
 
-    fn failed(&self) -> MutexGuard<'_, Option<FailedOrder>> {
+    fn failed(&self) -> MutexGuard<'_, Option<Failure>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,13 +102,13 @@ impl Orders {
         AuthorityReport {
             directory: wanted.directory.clone(),
             names: wanted.names.clone(),
-            renew_at: present.map(renew_at),
-            failed: self.failed().clone(),
+            renew_at: present.filter(|_| !self.is_others.load(Ordering::Relaxed)).map(renew_at),
+            failed: self.failed().as_ref().map(|failed| failed.report.clone()),
         }
     }
 
-    /// Orders whenever one is due, and gives what came of it to `show`, until `stop` resolves. An order under way is given up then: what
-    /// the authority has begun costs nothing.
+    /// Orders whenever one is due, and gives what came of it to `show`, until `stop` resolves. An order under way is given up then, and
+    /// the next start makes another.
     pub(super) async fn keep(
         &self,
         present: impl Fn() -> Option<Certificate>,
@@ -100,15 +117,18 @@ impl Orders {
     ) {
         let mut stop = pin!(stop);
         loop {
-            let wait = self.due(present().as_ref()).since(clock::now()).min(LONGEST_WAIT);
+            let wait = self.wait(present().as_ref()).min(LONGEST_WAIT);
             let asked = tokio::select! {
                 _ = &mut stop => return,
                 () = sleep(wait) => false,
                 () = self.asked.notified() => true,
             };
             let certificate = present();
-            let due = if asked { self.needed(certificate.as_ref()) } else { self.due(certificate.as_ref()) };
-            if due > clock::now() {
+            let is_due = match asked {
+                true => self.is_needed(certificate.as_ref()),
+                false => self.wait(certificate.as_ref()).is_zero(),
+            };
+            if !is_due {
                 continue;
             }
             tokio::select! {
@@ -124,30 +144,41 @@ impl Orders {
         let ordered = timeout(LONGEST, self.authority.order(&self.challenges)).await;
         let ordered = ordered.map_err(|_| "the authority has not finished in time".to_owned());
         let why = match ordered.and_then(|ordered| ordered.map_err(|error| error.to_string())) {
-            Ok(pair) => {
-                let is_due = self.needed(Some(pair.certificate())) <= clock::now();
+            Ok(Issued { pair, unkept }) => {
+                self.is_others.store(false, Ordering::Relaxed);
+                let is_due = self.is_needed(Some(pair.certificate()));
                 show(pair);
-                is_due.then(|| "the one that the authority gave is due already: see whether this machine's clock is right".into())
+                match unkept {
+                    Some(error) => Some(format!("there is one, which is lost at the next start: {error}")),
+                    None => is_due.then(|| DUE_ALREADY.to_owned()),
+                }
             }
             Err(why) => Some(why),
         };
         let mut failed = self.failed();
         *failed = why.map(|why| {
-            let times = failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
-            let at = clock::now();
-            let next_at = at.plus(pause(times, randomness::random()));
+            let times = failed.as_ref().map_or(0, |failed| failed.report.times).saturating_add(1);
+            let (at, pause) = (clock::now(), pause(times, randomness::random()));
+            let next_at = at.plus(pause);
             tracing::error!(why, next_at = next_at.rfc3339(), "no certificate could be had");
-            FailedOrder { at, why, times, next_at }
+            Failure { report: FailedOrder { at, why, times, next_at }, again_at: clock::ticks() + pause }
         });
     }
 
-    /// When the certificate is due, had no order failed.
-    fn needed(&self, present: Option<&Certificate>) -> Millis {
-        due_at(present, &self.authority.wanted().names, clock::now())
+    /// Whether one is due, had no order failed.
+    fn is_needed(&self, present: Option<&Certificate>) -> bool {
+        self.due(present) <= clock::now()
     }
 
     fn due(&self, present: Option<&Certificate>) -> Millis {
-        let next = self.failed().as_ref().map(|failed| failed.next_at);
-        self.needed(present).max(next.unwrap_or(Millis(0)))
+        let ours = present.filter(|_| !self.is_others.load(Ordering::Relaxed));
+        due_at(ours, &self.authority.wanted().names, clock::now())
+    }
+
+    /// Until the next order, a failure's pause included.
+    fn wait(&self, present: Option<&Certificate>) -> Duration {
+        let again_at = self.failed().as_ref().map(|failed| failed.again_at);
+        let pause = again_at.map(|at| at.saturating_duration_since(clock::ticks()));
+        self.due(present).since(clock::now()).max(pause.unwrap_or_default())
     }
 }

@@ -307,6 +307,9 @@ impl Doors {
                 }
                 Err(error) => {
                     let socket = wanted.place.key();
+                    if let Some(door) = replaces.and_then(|at| self.all()[at].door.clone()) {
+                        self.admin.change(&door, wanted.rights, None);
+                    }
                     tracing::error!(socket, %error, "the socket keeps its mode and group: the new file can't be moved into its place");
                     closing.retain(|at| Some(*at) != replaces);
                 }

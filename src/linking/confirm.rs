@@ -138,21 +138,22 @@ impl Linking {
         // Only here is anything put under way, so nothing is meanwhile.
         let Ok(claim) = self.store.links().claim_of(number).await else { return false };
         let open = claim.is_some_and(|claim| claim.progress.call().is_some());
-        if let Some(api) = self.api.get().filter(|_| open)
+        if open
+            && self.api.is_there()
             && let Some(in_flight) = outbound.enter(Item::Claim(number))
         {
             let (nudge, trouble) = (in_flight.nudge(), Trouble { linking: Arc::clone(self), number });
-            driver.start(in_flight, async move { trouble.linking.confirm(&api, number, &nudge).await });
+            driver.start(in_flight, async move { trouble.linking.confirm(number, &nudge).await });
         }
         true
     }
 
     /// Goes through the steps of one claim until its end, or until the daemon stops: the next start goes on then.
-    async fn confirm(&self, api: &RingApi, number: u32, nudge: &Notify) {
+    async fn confirm(&self, number: u32, nudge: &Notify) {
         let outbound = self.tokens.outbound();
         let mut state = RetryState::default();
         while !outbound.is_stopping() {
-            let result = match self.step(api, number, state).await {
+            let result = match self.step(number, state).await {
                 Ok(result) => result,
                 Err(error) => {
                     tracing::warn!(account_number = number, %error, "a claim waits for the store");
@@ -197,7 +198,9 @@ impl Linking {
         }
     }
 
-    async fn step(&self, api: &RingApi, number: u32, state: RetryState) -> Result<StepResult, StoreError> {
+    async fn step(&self, number: u32, state: RetryState) -> Result<StepResult, StoreError> {
+        // That of each step: a reload may have replaced the one before, because nothing came of it.
+        let Some(api) = self.api.get() else { return Ok(StepResult::Over) };
         let Some(claim) = self.store.links().claim_of(number).await? else { return Ok(StepResult::Over) };
         let Some(call) = claim.progress.call() else { return Ok(StepResult::Over) };
         let is_old = self.ring_now().likely.since(claim.visit.at()) > VISIT_LIFE;
@@ -209,7 +212,8 @@ impl Linking {
             Some(Err(denied)) => return self.without_token(claim, denied, is_old).await,
             None => return Ok(StepResult::Over),
         };
-        let attempt = ClaimAttempt { of: self, api, claim, call, token, is_old, renewed: state.renewed };
+        let attempt =
+            ClaimAttempt { of: self, api: &api, claim, call, token, is_old, renewed: state.renewed };
         outbound.send_once(&attempt).await
     }
 

@@ -181,25 +181,22 @@ impl Codes {
         for (in_flight, arrived) in self.new_ones().drain(..) {
             let codes = Arc::clone(self);
             driver.start(in_flight, async move {
-                match codes.context.api.get() {
-                    Some(api) => codes.exchange(&api, arrived).await,
-                    // Taken when there was one.
-                    None => codes.end(arrived.code.id, CodeEnd::Expired).await,
-                }
+                codes.exchange(arrived).await;
                 T::default()
             });
         }
     }
 
     /// Until the code is at its end, or the daemon stops between two tries: the next start goes on then.
-    async fn exchange(&self, api: &RingApi, Arrived { code, came }: Arrived) {
-        let attempt =
-            CodeAttempt { of: self, api, id: code.id, until: came + LIFE, sent_at: AtomicU64::new(0) };
-        let mut tries = Tries::new(code.tries);
+    async fn exchange(&self, Arrived { code, came }: Arrived) {
+        let (until, mut tries) = (came + LIFE, Tries::new(code.tries));
         let end = loop {
             if let Some(end) = tries.end() {
                 break end;
             }
+            // That of each try: a reload may have put right what OAuth refused. Without one the code was taken before it was taken out.
+            let Some(api) = self.context.api.get() else { break CodeEnd::Expired };
+            let attempt = CodeAttempt { of: self, api: &api, id: code.id, until, sent_at: AtomicU64::new(0) };
             let Said { heard, why } = match self.context.outbound.send_once(&attempt).await {
                 End::Said(said) => said,
                 End::TooLate => break tries.too_late(),
@@ -207,7 +204,7 @@ impl Codes {
             };
             let heard = match heard {
                 Heard::Answer(Granted::Pair(pair)) if pair.refresh_token.is_some() => {
-                    return self.take_in(api, code.id, pair, came, attempt.sent_at()).await;
+                    return self.take_in(&api, code.id, pair, came, attempt.sent_at()).await;
                 }
                 heard => heard,
             };
@@ -219,7 +216,7 @@ impl Codes {
             self.say(Line::Later, |silent_before| {
                 tracing::warn!(%why, sent, silent_before, "a code is not exchanged yet");
             });
-            if clock::ticks() + wait >= attempt.until {
+            if clock::ticks() + wait >= until {
                 break tries.too_late();
             }
             if self.context.outbound.unless_stopping(tokio::time::sleep(wait)).await.is_none() {

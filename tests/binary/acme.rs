@@ -85,14 +85,15 @@ impl Site {
             command
         });
         let site = Self { dir, trusted, pebble, management, _names: names, listen };
-        site.configure(&[NAME]);
+        site.configure(&[NAME], "");
         site
     }
 
-    fn configure(&self, names: &[&str]) {
+    /// The authority's directory has more than one address, by its query.
+    fn configure(&self, names: &[&str], query: &str) {
         let acme = format!(
             "[acme]\nnames = {names:?}\nterms_agreed = true\ncontacts = [\"someone@example.com\"]\n\
-             directory = \"https://localhost:{}/dir\"\nca_file = \"FOLDER/ca.pem\"\n",
+             directory = \"https://localhost:{}/dir{query}\"\nca_file = \"FOLDER/ca.pem\"\n",
             self.pebble.port()
         );
         Configuration::of(OPEN_QUEUE)
@@ -171,13 +172,19 @@ fn an_authority_gives_the_certificate_and_a_restart_needs_none() {
     assert!(daemon.stop().0.success());
     assert_eq!(site.pebble.said().matches("is ready").count(), orders, "no order");
     // Another name is another certificate, by the same account.
-    site.configure(&[NAME, "other.example.com"]);
+    site.configure(&[NAME, "other.example.com"], "");
     let account = fs::read(folder.join("account.json")).unwrap();
     let daemon = site.serve();
     assert_eq!(post(&daemon, &clients, NAME, "3"), 200, "the old one is shown meanwhile");
     ordered(&daemon, 1);
     assert_eq!(post(&daemon, &clients, "other.example.com", "4"), 200);
     assert_eq!(fs::read(folder.join("account.json")).unwrap(), account);
+    assert!(daemon.stop().0.success());
+    // So is another authority: the first may have been one for trying.
+    site.configure(&[NAME, "other.example.com"], "?another");
+    let daemon = site.serve();
+    ordered(&daemon, 1);
+    assert_ne!(fs::read(folder.join("account.json")).unwrap(), account);
     assert!(daemon.stop().0.success());
 }
 

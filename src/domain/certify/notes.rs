@@ -68,7 +68,7 @@ fn end_to_end(addresses: &[Address], slowest: Option<Duration>) -> String {
          1. Press the button of a doorbell, or walk past a camera.\n\
          2. Ring's webhook comes to {webhook}. Its signature is verified over the raw body (HMAC-SHA256, X-Signature), and it is answered 200 once it is on disk.{measured}\n\
          3. Within [FILL IN: seconds] you see [FILL IN: what the reviewer sees, and where].\n\
-         Error paths: an event that comes twice is answered 200 and shown once; a forged signature is answered 401; if we can't store an event it is answered 503, \
+         Error paths: an event that comes twice is answered 200 and shown once; a forged signature is refused, and nothing of it is kept; if we can't store an event it is answered 503, \
          so that Ring sends it again. Remove the app in the Ring app: no event of the account is shown after that, and [FILL IN: what the user sees].\n"
     )
 }

@@ -1,11 +1,13 @@
 //! Sockets and addresses come and go by a reload: each new one is bound before anything changes, and one that goes leaves nothing behind.
 
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use super::installed::{Installed, body, post, webhook};
 use crate::support::configuration::{KEY, OPEN_QUEUE};
 use crate::support::http::{Client, exchange, request};
@@ -159,6 +161,38 @@ fn addresses_of_the_api_and_of_metrics_open_move_and_close() {
     assert_ne!(get(first, "/readyz", ""), Some(200), "it has moved");
     assert_ne!(get(second, "/v1/status", &bearer), Some(200), "it is closed");
     daemon.wait_for(|log| log.contains("127.0.0.2:").then_some(()));
+    assert!(daemon.stop().0.success());
+}
+
+#[test]
+fn a_token_that_is_replaced_ends_the_calls_that_wait() {
+    let installed = Installed::new(OPEN_QUEUE);
+    let token = installed.path("token");
+    let keep = |text: &str| {
+        std::fs::write(&token, text).unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    keep(TOKEN);
+    let api = format!(
+        "[[socket]]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{}\"\ncalls = [\"queue.tail\"]\n",
+        token.display()
+    );
+    installed.configure(&format!("{OPEN_QUEUE}{api}"));
+    let daemon = installed.start();
+    let at = address(&daemon, 0, "the admin API listens");
+    let mut tail = std::net::TcpStream::connect(at).unwrap();
+    tail.set_read_timeout(Some(PATIENCE)).unwrap();
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    tail.write_all(&request("GET", "/v1/queues/all/tail", &bearer, "")).unwrap();
+    let mut head = [0; 15];
+    tail.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    keep(&TOKEN.replace('a', "b").to_uppercase());
+    assert_eq!(installed.reload(), "socket \"127.0.0.1:0\".token_file has changed in its file\n");
+    let mut rest = String::new();
+    tail.read_to_string(&mut rest).unwrap();
+    let status = Client::tcp(at).unwrap().send("GET", "/v1/queues/all/tail", &bearer, b"").unwrap().0;
+    assert_eq!(status, 401);
     assert!(daemon.stop().0.success());
 }
 

@@ -7,6 +7,7 @@ use ringhookd::clock;
 use ringhookd::sim::{Options, Ring};
 use serde_json::{Value, json};
 
+use crate::support::http::request;
 use crate::support::installation::{Installation, soon};
 
 const WRONG: &str = "wrong";
@@ -61,6 +62,22 @@ fn a_secret_that_was_wrong_is_put_right_and_nobody_waits_for_the_pause() {
     assert!(!installation.problems().iter().any(|name| name == "client_refused"));
     let (_, _, log) = daemon.stop();
     assert!(!String::from_utf8_lossy(&log).contains(&installation.ring().client().secret));
+}
+
+#[test]
+fn a_code_that_is_tried_again_is_sent_with_the_secret_that_was_put_right() {
+    let installation = installation();
+    keep(&installation, WRONG);
+    installation.ring().add_account("A");
+    let code = installation.ring().new_code("A");
+    let daemon = installation.serve();
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    assert_eq!(daemon.send(&request("POST", "/ring/token", form, format!("code={code}"))), 200);
+    daemon.wait_for(|log| log.contains("a code is not exchanged yet").then_some(()));
+    keep(&installation, &installation.ring().client().secret);
+    assert_eq!(reload(&installation), "ring.client_secret_file has changed in its file\n");
+    soon("it is exchanged", || installation.run(&["accounts", "show", "A"]).code == 0);
+    assert!(daemon.stop().0.success());
 }
 
 #[test]
