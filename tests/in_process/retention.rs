@@ -29,7 +29,7 @@ pub(crate) fn reopen(folder: &Path, options: Options) -> Inline {
     Inline::open_with(folder, vault(), options, false, disk).unwrap()
 }
 
-fn hours(n: u32) -> Millis {
+pub(crate) fn hours(n: u32) -> Millis {
     START.plus(n * HOUR)
 }
 
@@ -44,18 +44,24 @@ pub(crate) fn link_at(inline: &mut Inline, now: Millis, id: &str) {
     inline.run(now, async move { store.links().import(import).await }).unwrap().unwrap();
 }
 
-fn waiting(inline: &Inline, name: &str) -> (u64, u64) {
+pub(crate) fn waiting(inline: &Inline, name: &str) -> (u64, u64) {
     let queues = inline.store.queues().list();
     let view = queues.iter().find(|view| view.name == queue(name)).unwrap();
     (view.waiting, view.waiting_bytes)
 }
 
-fn dead(inline: &Inline) -> u64 {
+pub(crate) fn dead(inline: &Inline) -> u64 {
     inline.store.stats().dead_events.load(std::sync::atomic::Ordering::Relaxed)
 }
 
+/// Ring answers a request at `at` by its clock.
+fn hear(inline: &Inline, at: Millis) {
+    let ring = inline.store.ring_clock();
+    ring.answered(at, ring.asked());
+}
+
 /// Lets everything happen that is due.
-fn settle(inline: &mut Inline, now: Millis) {
+pub(crate) fn settle(inline: &mut Inline, now: Millis) {
     while inline.tick(now) {}
 }
 
@@ -266,7 +272,7 @@ fn a_queue_that_is_removed_twice_at_once_takes_nothing_of_another() {
 
 /// The keys that a look at the queue shows.
 /// Of Ring's events.
-fn seen(inline: &Inline, name: &str) -> Vec<String> {
+pub(crate) fn seen(inline: &Inline, name: &str) -> Vec<String> {
     let shown = at_once(inline.store.queues().peek(&queue(name), 5000, u64::MAX, &Scope::default())).unwrap();
     shown.into_iter().filter(|leased| !is_told(&leased.event)).map(|leased| leased.event.key).collect()
 }
@@ -277,7 +283,7 @@ fn is_told(event: &Event) -> bool {
 }
 
 /// An account with 1200 events in each of two queues, one with as many that are held, and one with a single event.
-fn with_much(folder: &Path) -> Inline {
+pub(crate) fn with_much(folder: &Path) -> Inline {
     let mut options = options(vec![spec("all"), spec("more")]);
     options.held.max_events = 2000;
     let mut first = inline(folder, options);
@@ -472,6 +478,7 @@ fn an_account_whose_app_was_removed_is_forgotten_after_its_time_unless_it_is_lin
     let all = |inline: &mut Inline, at: Millis| {
         ["gone", "back", "moved", "stays"].map(|id| is_there(inline, at, id))
     };
+    hear(&first, day(30));
     settle(&mut first, day(30));
     assert_eq!(all(&mut first, day(30)), [true; 4], "its time is not over");
     let store = first.store.clone();
@@ -484,15 +491,21 @@ fn an_account_whose_app_was_removed_is_forgotten_after_its_time_unless_it_is_lin
     drop((first, store));
 
     let mut without = reopen(&folder, settings(None));
+    hear(&without, day(60));
     settle(&mut without, day(60));
     assert_eq!(all(&mut without, day(60)), [true; 4], "not without the setting");
     without.store.close();
     drop(without);
     let mut again = reopen(&folder, settings(after));
+    settle(&mut again, day(40));
+    assert_eq!(all(&mut again, day(40)), [true; 4], "not before Ring is heard");
+    hear(&again, day(32));
     while again.tick_in_doubt(day(32)) {}
     assert_eq!(all(&mut again, day(32)), [true; 4], "not by a clock that is not believed");
-    settle(&mut again, day(20));
-    assert_eq!(all(&mut again, day(20)), [true; 4], "nor by one that was set back");
+    hear(&again, day(20));
+    settle(&mut again, day(40));
+    assert_eq!(all(&mut again, day(40)), [true; 4], "not where our clock alone is that far");
+    hear(&again, day(32));
     settle(&mut again, day(32));
     assert_eq!(all(&mut again, day(32)), [false, true, true, true]);
     settle(&mut again, day(32).plus(HOUR));
@@ -504,6 +517,55 @@ fn an_account_whose_app_was_removed_is_forgotten_after_its_time_unless_it_is_lin
     let (acts, _) = audit.unwrap();
     assert_eq!((acts.len(), acts[0].act, &acts[0].by), (1, Act::ForgetAccount, &None), "the daemon did it");
     assert!(acts[0].forgotten && acts[0].detail.as_deref().unwrap().contains("30 days ago"), "{acts:?}");
+    hear(&again, day(62));
     settle(&mut again, day(62));
     assert_eq!(all(&mut again, day(62)), [false, true, false, true], "nobody has linked it since");
+}
+
+/// The setting is new in a store with many accounts whose apps were removed long ago.
+#[test]
+fn many_removed_accounts_are_forgotten_a_few_at_a_time_and_events_expire_meanwhile() {
+    const MANY: u64 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = |after| Options { forget_removed_after: after, ..options(vec![spec("all")]) };
+    let mut inline = inline(&dir.path().join("store"), settings(Some(30 * 24 * HOUR)));
+    let day = |n: u32| START.plus(n * 24 * HOUR);
+    let store = inline.store.clone();
+    let linked = (0..MANY).map(|n| {
+        let (store, account) = (store.clone(), account(&format!("a{n}")));
+        let import = Import { account, user: Some(user("ann")), tokens: None, replace: false };
+        Box::pin(async move { drop(store.links().import(import).await.unwrap().unwrap()) }) as Call
+    });
+    inline.run_all(START, linked.collect());
+    let removed = (0..MANY).map(|n| {
+        let of = format!("a{n}");
+        let mut removed = event_of(&n.to_string(), Some(&of), "app_integration_removed", None);
+        removed.event.time = Some(day(1));
+        let store = store.clone();
+        Box::pin(async move { drop(store.inbox().accept(removed).await.unwrap()) }) as Call
+    });
+    inline.run_all(day(1), removed.collect());
+    for at in [3, 5] {
+        settle(&mut inline, day(at));
+    }
+    let minutes = |n: u32| day(32).plus(n * HOUR / 60);
+    link_at(&mut inline, day(5), "stays");
+    accept(&mut inline, minutes(1).minus(24 * HOUR), event("stays", "stays"));
+
+    hear(&inline, day(32));
+    settle(&mut inline, day(32));
+    let first = inline.tombstones();
+    assert!((1..=20).contains(&first), "{first} at once");
+    assert_eq!(seen(&inline, "all"), ["stays"]);
+    let (mut steps, mut rounds) = (0, 0);
+    while !seen(&inline, "all").is_empty() {
+        assert!(steps < MANY / 2, "its max_age is over since {steps} steps");
+        inline.tick(minutes(2));
+        steps += 1;
+    }
+    while inline.tombstones() < MANY {
+        rounds += 1;
+        assert!(rounds < 100, "{} are forgotten", inline.tombstones());
+        settle(&mut inline, minutes(2 + 2 * rounds));
+    }
 }

@@ -134,7 +134,7 @@ pub(super) fn deletions(forget_removed_after: Option<Duration>) -> Vec<Deletion>
     };
     let removed = match forget_removed_after {
         Some(after) => format!(
-            "the account and its events, until they are delivered or too old; {} later the account is forgotten, as on request, unless it is linked again (`[linking] forget_after_removal`)",
+            "the account and its events, until they are delivered or too old; {} after the removal the account is forgotten, as on request, unless it is linked again (`[linking] forget_after_removal`)",
             exact(after)
         ),
         None => "the account and its events, until they are delivered, too old, or forgotten: forget the account if your terms say so, or set `[linking] forget_after_removal`".into(),

@@ -12,18 +12,20 @@ use crate::store::rows::act::Whom;
 const LOOKED_AT: usize = 256;
 const FORGOTTEN: usize = 16;
 
-/// One step, which goes on where the last one was. Whether more are to be forgotten at once. What is left of their events leaves later,
-/// as after a forget that was broken off.
-pub(crate) fn forget_old(txn: &mut Txn<'_>) -> Result<bool, Fault> {
-    let Some(after) = txn.options.forget_removed_after else { return Ok(false) };
-    if txn.core.accounts.count(LinkState::Removed) == 0 {
-        return Ok(false);
+/// One step, which goes on where the last one was. What is left of their events leaves later, as after a forget that was broken off. The
+/// next step waits for that, because while events and receipts of forgotten accounts leave, less of everything else does.
+pub(crate) fn forget_old(txn: &mut Txn<'_>) -> Result<(), Fault> {
+    let Some(after) = txn.options.forget_removed_after else { return Ok(()) };
+    let is_under_way = !txn.core.forgotten.is_empty() || !txn.core.receipts.erasing.is_empty();
+    if is_under_way || txn.core.accounts.count(LinkState::Removed) == 0 {
+        return Ok(());
     }
     let from = txn.core.removed_from;
     let removed = txn.core.accounts.in_state(LinkState::Removed).filter(|number| *number > from);
     let numbers: Vec<u32> = removed.take(LOOKED_AT).collect();
     let is_last = numbers.len() < LOOKED_AT;
-    let before = txn.ring.likely.minus(after);
+    // Our own clock destroys nothing: before Ring is heard, nothing is old.
+    let before = txn.ring.earliest.minus(after);
     let mut forgotten = 0;
     for number in numbers {
         txn.core.removed_from = number;
@@ -37,11 +39,11 @@ pub(crate) fn forget_old(txn: &mut Txn<'_>) -> Result<bool, Fault> {
         drop(forget::forget(txn, &id, Some(&why))?);
         forgotten += 1;
         if forgotten == FORGOTTEN {
-            return Ok(true);
+            return Ok(());
         }
     }
     if is_last {
         txn.core.removed_from = 0;
     }
-    Ok(false)
+    Ok(())
 }

@@ -50,7 +50,7 @@ pub(crate) fn maintain(txn: &mut Txn<'_>, may_expire: bool) -> Result<bool, Faul
     if may_expire {
         more |= receipts::expire(txn)? | acts::expire(txn)?;
         tombstones::expire(txn)?;
-        more |= removed::forget_old(txn)?;
+        removed::forget_old(txn)?;
         more |= expire_ids(txn)?;
         more |= expire_waiting(txn)?;
         more |= expire_held(txn)?;
