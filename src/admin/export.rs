@@ -161,7 +161,11 @@ impl Export {
             piece.push_str(if std::mem::take(&mut self.is_first) { "\n" } else { ",\n" });
             piece.push_str(&item);
         }
-        if piece.is_empty() && !self.pieces.is_closed() { Ok(()) } else { self.send(piece).await }
+        // Looked at for a page without any as well, because many such pages may follow.
+        if self.session.has_ended() || *self.stopping.borrow() || self.pieces.is_closed() {
+            return Err(Ended);
+        }
+        if piece.is_empty() { Ok(()) } else { self.send(piece).await }
     }
 
     async fn send(&mut self, piece: String) -> Result<(), Ended> {

@@ -16,6 +16,8 @@ const DATE_STEP: i64 = 1000;
 const DRIFT: i64 = 200;
 /// A webhook says nothing against answers that are younger than this: its time may be wrong, theirs would have to be so too.
 const DATES_RULE: Duration = Duration::from_hours(1);
+/// 2020: a time before it is none, or not in milliseconds.
+const FIRST: Millis = Millis(1_577_836_800_000);
 /// A webhook that is further ahead of all our clocks than this is not believed alone.
 pub const FAR: Duration = Duration::from_mins(5);
 /// Where our wall clock gained more than this on the monotonic one since the last answer, the machine may have slept, and the answer
@@ -74,6 +76,13 @@ impl RingTime {
     /// Whether something can have happened then, if it came now. Nothing is too late where Ring's clock is not known from above.
     pub fn allows(self, at: Millis) -> bool {
         at <= self.latest.plus(FAR)
+    }
+
+    /// When something happened, as far as that can be: not after now, and not before there was Ring's Appstore. Nothing where it
+    /// does not say. A time of Ring's that is `known` is not after now, whatever our clock says, and later than it may be now.
+    pub fn plausible(self, at: Option<Millis>, known: Millis) -> Option<Millis> {
+        let latest = self.likely.max(Millis(known.0.saturating_add(1)));
+        at.map(|at| at.min(latest)).filter(|at| *at >= FIRST)
     }
 
     /// The time `by` earlier.

@@ -6,6 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::domain::backlog::Entry;
 use crate::domain::clock_trust::Watch;
 use crate::domain::dedup::Identity;
 use crate::domain::ids::{AccountId, DeviceId};
@@ -19,6 +20,7 @@ use crate::store::kv::file;
 use crate::store::kv::folder::Folder;
 use crate::store::kv::schema;
 use crate::store::memory::options::Options;
+use crate::store::memory::shared::QueueState;
 use crate::store::read::readers::Readers;
 use crate::store::rows::small::Tombstone;
 use crate::store::txn::transaction::Txn;
@@ -136,6 +138,24 @@ impl Inline {
     pub fn look(&mut self, wall: Millis, monotonic: Duration) {
         let watch = self.watch.get_or_insert_with(|| Watch::from(wall, monotonic));
         committer::look(&self.writer, watch, wall, monotonic);
+    }
+
+    /// Has memory show after `act` what waited in the queues before, as it does for a moment while a commit reaches it.
+    pub fn memory_behind<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let waiting = |state: &QueueState| state.backlog.oldest(usize::MAX).collect();
+        let before: Vec<(u16, Vec<(u32, Entry)>)> =
+            self.store.handle.shared.queues().iter().map(|(&queue, state)| (queue, waiting(state))).collect();
+        let value = act(self);
+        for (queue, waiting) in before {
+            let mut queues = self.store.handle.shared.queues();
+            let Some(state) = queues.get_mut(&queue) else { continue };
+            for (account, entry) in waiting {
+                if !state.backlog.contains(account, entry.seq) {
+                    state.backlog.push(account, entry);
+                }
+            }
+        }
+        value
     }
 
     /// How many forgotten accounts are remembered.

@@ -10,6 +10,7 @@ mod config;
 mod dashboard;
 mod devices;
 mod dispatcher;
+mod exports;
 mod faults;
 mod fixtures;
 mod freshness;

@@ -16,7 +16,7 @@ use crate::store::command::{
 };
 use crate::store::kv::error::Fault;
 use crate::store::memory::follow::Follower;
-use crate::store::memory::shared::{QueueState, Shared};
+use crate::store::memory::shared::{QueueState, Shared, bump};
 use crate::store::read::reader;
 use crate::store::txn::letters::LetterAction;
 use crate::store::txn::retention;
@@ -114,7 +114,10 @@ impl Queues {
             match read {
                 reader::Read::Event(event) => events.push(Leased { seq, attempt: taken.attempt, event }),
                 reader::Read::Gone => gone.push((account, seq)),
-                reader::Read::Damaged => {
+                unreadable @ (reader::Read::Damaged | reader::Read::Missing) => {
+                    if matches!(unreadable, reader::Read::Missing) {
+                        bump(&self.0.shared.stats.damaged);
+                    }
                     let outcome = Outcome::Dead { why: "the record is damaged".into() };
                     damaged.push(Settlement { account, seq, outcome });
                 }
@@ -258,7 +261,7 @@ impl Queues {
             reader::Read::Event(event) => {
                 Some(Leased { seq: taken.entry.seq, attempt: taken.attempt, event })
             }
-            reader::Read::Gone | reader::Read::Damaged => None,
+            reader::Read::Gone | reader::Read::Missing | reader::Read::Damaged => None,
         });
         Ok(events.collect())
     }

@@ -9,7 +9,9 @@ use crate::domain::ids::QueueName;
 use crate::domain::time::Millis;
 use crate::store::command::{Class, LetterId};
 use crate::store::kv::error::Fault;
+use crate::store::memory::index::NO_USER;
 use crate::store::memory::shared::Shared;
+use crate::store::rows::account::AccountRow;
 use crate::store::rows::aside::{Aside, AsideKey, HELD};
 use crate::store::rows::device_log::{DeviceHash, DeviceLogRow};
 use crate::store::rows::small::DeviceRow;
@@ -130,7 +132,7 @@ fn in_queue(
     (queue, after): (u16, u64),
     page: &mut Page,
 ) -> Result<Option<ExportFrom>, Fault> {
-    let (number, name, seqs) = {
+    let (number, name, seqs, mut after) = {
         let queues = shared.queues();
         let Some((&number, state)) = queues.range(queue..).next() else {
             return Ok(Some(ExportFrom::Letters(None)));
@@ -138,16 +140,18 @@ fn in_queue(
         let after = if number == queue { after } else { 0 };
         let lane = state.backlog.lane(whose.account);
         let theirs = lane.filter(|entry| entry.seq > after && entry.user == whose.user);
-        (number, state.name.clone(), theirs.take(EVENTS).map(|entry| entry.seq).collect::<Vec<_>>())
+        let seqs: Vec<u64> = theirs.take(EVENTS).map(|entry| entry.seq).collect();
+        (number, state.name.clone(), seqs, after)
     };
     let is_last = seqs.len() < EVENTS;
     let mut source = Source::of(shared, &shared.view()?)?;
     for seq in seqs {
+        after = seq;
         let event = match source.read(number, whose.account, seq)? {
             Read::Event(event) => Some(event),
             Read::Damaged => None,
             // It has left meanwhile, with its account or by itself.
-            Read::Gone => continue,
+            Read::Gone | Read::Missing => continue,
         };
         if page.add(KeptEvent { seq, at: KeptAt::Queue { name: name.clone() }, event }) {
             return Ok(Some(ExportFrom::Queue(number, seq)));
@@ -157,7 +161,7 @@ fn in_queue(
     Ok(Some(match next {
         Some(next) => ExportFrom::Queue(next, 0),
         None if is_last => ExportFrom::Letters(None),
-        None => ExportFrom::Queue(number, page.found.last().map_or(after, |kept| kept.seq)),
+        None => ExportFrom::Queue(number, after),
     }))
 }
 
@@ -170,20 +174,29 @@ fn letters(
     let view = shared.view()?;
     let mut source = Source::of(shared, &view)?;
     let table = view.table::<Aside>()?;
+    let (row, now) = (view.row::<AccountRow>(whose.account)?, shared.ring_clock.now());
+    // As a replay would find it.
+    let user_of = |event: &Event| {
+        row.as_ref().map_or(NO_USER, |AccountRow { tenure, .. }| {
+            tenure.whose(&event.kind, now.plausible(event.time, tenure.newest())).user()
+        })
+    };
     for (looked_at, found) in table.range(behind(after.map(letter_key)))?.enumerate() {
         let found = found?;
         let key: AsideKey = found.key()?;
         let Some(id) = letter_id(key) else { continue };
-        let theirs =
-            found.row().ok().filter(|aside| aside.account == whose.account && aside.user == whose.user);
-        let full = match theirs {
+        // Whose it is may be known only when it is replayed, as of a held event that passed its bounds before the claim.
+        let is_open = |aside: &Aside| id.queue == 0 && aside.user == NO_USER;
+        let theirs = found.row().ok().filter(|aside| aside.account == whose.account);
+        let full = match theirs.filter(|aside| aside.user == whose.user || is_open(aside)) {
             None => false,
             Some(aside) => {
                 let event = source.open(&aside)?;
+                let user = event.as_ref().filter(|_| is_open(&aside)).map_or(aside.user, user_of);
                 let queue = shared.queues().get(&id.queue).map(|queue| queue.name.clone());
                 let queue = queue.filter(|_| id.class == Class::Dead);
                 let at = KeptAt::Letter { id, queue, why: aside.detail };
-                page.add(KeptEvent { seq: aside.seq, at, event })
+                user == whose.user && page.add(KeptEvent { seq: aside.seq, at, event })
             }
         };
         if full || looked_at + 1 == LOOKED_AT {

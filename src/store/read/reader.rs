@@ -32,6 +32,8 @@ pub(crate) enum Read {
     Event(Event),
     /// Its key was destroyed.
     Gone,
+    /// There is no record of it. That is damage where it is leased; else it may have left, because memory shows it a moment longer.
+    Missing,
     /// It is not what was written.
     Damaged,
 }
@@ -68,7 +70,8 @@ impl<'a> Source<'a> {
 
     pub(super) fn read(&mut self, queue: u16, account: u32, seq: u64) -> Result<Read, Fault> {
         let sealed = match self.sealed(queue, account, seq) {
-            Ok(sealed) => sealed,
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => return Ok(Read::Missing),
             Err(Fault::Damaged(_)) => return Ok(self.damaged()),
             Err(fault) => return Err(fault),
         };
@@ -88,12 +91,12 @@ impl<'a> Source<'a> {
         Read::Damaged
     }
 
-    fn sealed(&mut self, queue: u16, account: u32, seq: u64) -> Result<Vec<u8>, Fault> {
+    fn sealed(&mut self, queue: u16, account: u32, seq: u64) -> Result<Option<Vec<u8>>, Fault> {
         if let Some(sealed) = self.in_chunks(account, seq)? {
-            return Ok(sealed);
+            return Ok(Some(sealed));
         }
         let parked = self.off_queue.row((PARKED, u64::from(queue), seq, 0))?;
-        Ok(parked.ok_or(Table::OffQueue.damaged())?.sealed)
+        Ok(parked.map(|aside: Aside| aside.sealed))
     }
 
     fn in_chunks(&mut self, account: u32, seq: u64) -> Result<Option<Vec<u8>>, Fault> {

@@ -109,7 +109,7 @@ fn owner(txn: &mut Txn<'_>, number: u32, event: &mut Event) -> Result<Owner, Fau
         _ => {
             let row = accounts::read_account(txn, number)?;
             row.map_or(Owner::Nobody, |AccountRow { tenure, .. }| {
-                tenure.whose(&event.kind, txn.plausible(event.time, tenure.newest()))
+                tenure.whose(&event.kind, txn.ring.plausible(event.time, tenure.newest()))
             })
         }
     };
@@ -120,7 +120,7 @@ fn owner(txn: &mut Txn<'_>, number: u32, event: &mut Event) -> Result<Owner, Fau
 fn is_of_forgotten(txn: &mut Txn<'_>, id: &AccountId, at: Option<Millis>) -> Result<bool, Fault> {
     let forgotten_at = tombstones::find(txn, id)?;
     Ok(forgotten_at
-        .is_some_and(|forgotten_at| txn.plausible(at, forgotten_at).is_some_and(|at| at < forgotten_at)))
+        .is_some_and(|forgotten_at| txn.ring.plausible(at, forgotten_at).is_some_and(|at| at < forgotten_at)))
 }
 
 /// The newest time of Ring's that the account's link knows, where the event says something of the link.
@@ -137,7 +137,7 @@ fn learn(txn: &mut Txn<'_>, event: &Event, related: &[DeviceId], account: u32) -
         return Ok(false);
     }
     let known = newest_of_link(txn, &event.kind, account)?;
-    let happened_at = txn.plausible(event.time, known);
+    let happened_at = txn.ring.plausible(event.time, known);
     let told = match (event.kind.as_str(), happened_at) {
         ("app_integration_removed", at) => {
             let at = at.unwrap_or(txn.ring.likely);

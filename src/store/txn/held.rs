@@ -104,7 +104,7 @@ pub(crate) fn release_one(
             return bury_held(txn, seq, "the record is damaged").map(|()| false);
         }
     };
-    match tenure.whose(&event.kind, txn.plausible(event.time, tenure.newest())) {
+    match tenure.whose(&event.kind, txn.ring.plausible(event.time, tenure.newest())) {
         Owner::User(user) => hand_over(txn, number, seq, user, event, &aside)?,
         Owner::NextOr(user) if is_over && user != NO_USER => {
             hand_over(txn, number, seq, user, event, &aside)?;

@@ -132,7 +132,7 @@ fn replay(txn: &mut Txn<'_>, key: AsideKey, id: LetterId) -> Result<bool, Fault>
         if user == NO_USER && account != NO_ACCOUNT {
             let row = accounts::read_account(txn, account)?;
             user = row.map_or(NO_USER, |AccountRow { tenure, .. }| {
-                tenure.whose(&event.kind, txn.plausible(event.time, tenure.newest())).user()
+                tenure.whose(&event.kind, txn.ring.plausible(event.time, tenure.newest())).user()
             });
         }
         event.user = accounts::user_name(txn, user);

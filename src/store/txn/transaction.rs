@@ -23,9 +23,6 @@ use crate::store::memory::options::Options;
 use crate::store::memory::shared::{Counts, Shared};
 use crate::store::rows::text::to_u32;
 
-/// 2020: a time before it is none, or not in milliseconds.
-const FIRST: Millis = Millis(1_577_836_800_000);
-
 /// A change to the queues in memory, made after the commit.
 #[derive(Debug)]
 pub(crate) enum Staged {
@@ -197,13 +194,6 @@ impl<'a> Txn<'a> {
     /// Whether the event leaves the queue with this batch already.
     pub(crate) fn leaves(&self, queue: u16, seq: u64) -> bool {
         self.left.contains(&(queue, seq))
-    }
-
-    /// When something happened, as far as that can be: not after now, and not before there was Ring's Appstore. Nothing where it
-    /// does not say. A time of Ring's that is `known` is not after now, whatever our clock says, and later than it may be now.
-    pub(crate) fn plausible(&self, at: Option<Millis>, known: Millis) -> Option<Millis> {
-        let latest = self.ring.likely.max(Millis(known.0.saturating_add(1)));
-        at.map(|at| at.min(latest)).filter(|at| *at >= FIRST)
     }
 
     /// The clocks as this transaction reads them.
