@@ -14,10 +14,14 @@ use super::request::{self, account_id, ok};
 use super::session::Session;
 use crate::domain::actor::Actor;
 use crate::domain::disconnect::{AtRing, Disconnection, NotPaused};
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, UserId};
 use crate::domain::rights::Call;
 use crate::http::{Body, answer};
 use crate::linking::Pause;
+use crate::store::AccountView;
+
+/// Why Ring was not asked: a clause that begins with the subject.
+const TOO_MANY: &str = "very many accounts are half disconnected";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,17 +42,25 @@ impl Admin {
     ) -> Reply {
         session.may(Call::AccountsWrite, None)?;
         let Wish { anyway } = request::json(body).await?;
-        let account = self.seen_account(session, account_id(id)?).await?.account;
+        let AccountView { account, user, .. } = self.seen_account(session, account_id(id)?).await?;
         let (admin, session, by) = (Arc::clone(self), Arc::clone(session), by.clone());
-        let work = tokio::spawn(async move { admin.disconnect(&session, &by, account, anyway).await });
+        let work =
+            tokio::spawn(async move { admin.disconnect(&session, &by, (account, user), anyway).await });
         work.await.unwrap_or_else(|error| Err(Refusal::internal(error.to_string())))
     }
 
-    async fn disconnect(&self, session: &Session, by: &Actor, account: AccountId, anyway: bool) -> Reply {
-        let (ring, why) = match self.links.pause(account.clone(), by.clone()).await? {
+    async fn disconnect(
+        &self,
+        session: &Session,
+        by: &Actor,
+        (account, holder): (AccountId, Option<UserId>),
+        anyway: bool,
+    ) -> Reply {
+        let (ring, why) = match self.links.pause(account.clone(), holder, by.clone()).await? {
             Pause::Ready(ring) => (ring, None),
             Pause::Not { why, .. } if anyway => (AtRing::NotPaused, Some(why.words().to_owned())),
             Pause::Not { why, may_be_paused } => return Ok(not_paused(why, may_be_paused)),
+            Pause::TooMany if anyway => (AtRing::NotPaused, Some(TOO_MANY.to_owned())),
             Pause::TooMany => {
                 return Err(Refusal::conflict(
                     "very many accounts are half disconnected: disconnect those again first. `ringhookd accounts list --json` shows \
@@ -56,6 +68,12 @@ impl Admin {
                 ));
             }
             Pause::Account(refusal) => return Err(refusal.into()),
+            Pause::Moved => {
+                self.seen_account(session, account).await?;
+                return Err(Refusal::conflict(
+                    "the account has another user since: Ring was not asked, and nothing was destroyed. Look at the account, then ask again",
+                ));
+            }
         };
         // It may have been given to another user while Ring was asked.
         if session.has_ended() {

@@ -105,7 +105,8 @@ impl Linking {
             }
         };
         self.tokens.outbound().stop(end);
-        // Whoever still wishes is told that the daemon stops.
+        // Who asks from now on, or waits, is told that the daemon stops.
+        wished.close();
         while wished.try_recv().is_ok() {}
         while driver.ended().await.is_some() {}
     }

@@ -14,7 +14,7 @@ use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::actor::Actor;
 use crate::domain::disconnect::{self, AtRing, NotPaused};
 use crate::domain::heard::{Heard, Hindrance, Objection};
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, UserId};
 use crate::failpoint;
 use crate::logging;
 use crate::outbound::{Attempt, Driver, Item};
@@ -29,14 +29,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const SOON: Duration = Duration::from_secs(5);
 
 impl Linking {
-    /// Asks Ring to pause the app on the account, for `by`. It goes on when the caller leaves, and ends within a minute or so.
+    /// Asks Ring to pause the app on the account, for `by`, who has seen that `holder` has it. It goes on when the caller leaves, and ends within a minute or so.
     ///
     /// # Errors
     /// When the store could not be read.
-    pub async fn pause(&self, account: AccountId, by: Actor) -> Result<Pause, StoreError> {
+    pub async fn pause(
+        &self,
+        account: AccountId,
+        holder: Option<UserId>,
+        by: Actor,
+    ) -> Result<Pause, StoreError> {
         let Some(view) = self.store.links().account(account.clone()).await? else {
             return Ok(Pause::Account(AccountRefusal::Unknown));
         };
+        if view.user != holder {
+            return Ok(Pause::Moved);
+        }
         if view.state == LinkState::Removed {
             return Ok(Pause::Ready(AtRing::Removed));
         }
@@ -48,8 +56,8 @@ impl Linking {
         let until = clock::ticks() + BUSY;
         loop {
             let (answer, told) = oneshot::channel();
-            let (account, by) = (account.clone(), by.clone());
-            let wish = Wish { account, number: view.number, by, asked_before, answer };
+            let (account, holder, by) = (account.clone(), holder.clone(), by.clone());
+            let wish = Wish { account, number: view.number, holder, by, asked_before, answer };
             if self.wishes.try_send(wish).is_err() {
                 return Ok(not(NotPaused::Ours));
             }
@@ -135,12 +143,13 @@ impl<'a> Attempt for PauseAttempt<'a> {
     }
 
     async fn intend(&self) -> Result<Asking, Self::End> {
-        let Wish { account, by, asked_before, .. } = self.wish;
-        let begun = self.of.store.outbox().begin_pause(account.clone(), by.clone()).await;
+        let Wish { account, holder, by, asked_before, .. } = self.wish;
+        let begun = self.of.store.outbox().begin_pause(account.clone(), holder.clone(), by.clone()).await;
         Err(Ok(match begun {
             Ok(Ok(asking)) => return Ok(asking),
             Ok(Err(NoAsking::Removed)) => Pause::Ready(AtRing::Removed),
             Ok(Err(NoAsking::TooMany)) => Pause::TooMany,
+            Ok(Err(NoAsking::Moved)) => Pause::Moved,
             Ok(Err(NoAsking::Account(refusal))) => Pause::Account(refusal),
             Err(_) => Pause::Not { why: NotPaused::Ours, may_be_paused: *asked_before },
         }))

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::actor::Actor;
 use crate::domain::disconnect::{AtRing, NotPaused};
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, UserId};
 use crate::store::AccountRefusal;
 
 /// Wishes that wait to be begun.
@@ -19,6 +19,8 @@ pub enum Pause {
     Not { why: NotPaused, may_be_paused: bool },
     /// There is no such account.
     Account(AccountRefusal),
+    /// Another user has it than the caller has seen.
+    Moved,
     /// Very many others are half way: they come first.
     TooMany,
 }
@@ -28,6 +30,8 @@ pub enum Pause {
 pub(super) struct Wish {
     pub account: AccountId,
     pub number: u32,
+    /// Who had the account when the caller was allowed to ask.
+    pub holder: Option<UserId>,
     pub by: Actor,
     /// An earlier request had no answer.
     pub asked_before: bool,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use ringhookd::clock;
+use ringhookd::domain::actor::Actor;
 use ringhookd::domain::arrival::Arrival;
 use ringhookd::domain::claim::Bid;
 use ringhookd::domain::code::{CodeEnd, Grant};
@@ -17,7 +18,7 @@ use ringhookd::domain::secret::Secret;
 use ringhookd::domain::time::Millis;
 use ringhookd::domain::tokens::{ACCESS_LIFE, Granted, Pair, Span};
 use ringhookd::domain::visit::Visit;
-use ringhookd::store::{Arrived, Claimed, Exchanged, Identified, KeptCode, Store, Which};
+use ringhookd::store::{Arrived, Asking, Claimed, Exchanged, Identified, KeptCode, NoAsking, Store, Which};
 
 struct Linked {
     dir: tempfile::TempDir,
@@ -87,7 +88,7 @@ impl Linked {
         nonce[..8].copy_from_slice(&time.to_be_bytes());
         let nonce = data_encoding::BASE64URL_NOPAD.encode(&nonce);
         let visit = Visit::new(&nonce, &time.to_string()).unwrap();
-        let by = ringhookd::domain::actor::Actor::Daemon;
+        let by = Actor::Daemon;
         let bid = Bid { visit, user: user(name), identifier: None, accounts: Selection::All, by };
         let claimed = self.store.links().claim(self.number().await, bid, HOUR).await.unwrap();
         assert!(matches!(claimed, Claimed::Taken { .. }), "{claimed:?}");
@@ -512,4 +513,24 @@ async fn late_events_of_a_user_who_was_forgotten_are_dropped_and_never_the_next_
         house.happens("4", "motion_detected", Some("front"), 50).await;
         assert_eq!(house.whose().await, pairs(&[]));
     }
+}
+
+/// A caller who may ask for ann's accounts alone has asked; the operator moves the account before Ring is told.
+#[tokio::test]
+async fn a_pause_that_was_asked_for_one_user_is_neither_begun_nor_noted_for_another() {
+    let house = Linked::new();
+    link(&house.store, "a", "ann").await;
+    let begin =
+        |holder: &str| house.store.outbox().begin_pause(account("a"), Some(user(holder)), Actor::Daemon);
+    let noted = async || {
+        let view = house.store.links().account(account("a")).await.unwrap().unwrap();
+        view.disconnecting_since.is_some()
+    };
+    let asking = begin("ann").await.unwrap().unwrap();
+    assert!(!asking.again && noted().await);
+    house.store.links().set_user(account("a"), user("bob"), true).await.unwrap().unwrap();
+    assert!(!noted().await, "it was ann's");
+    assert_eq!(begin("ann").await.unwrap(), Err(NoAsking::Moved));
+    assert!(!noted().await);
+    assert_eq!(begin("bob").await.unwrap(), Ok(Asking { again: false, ..asking }));
 }

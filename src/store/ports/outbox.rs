@@ -8,7 +8,7 @@ use crate::domain::actor::Actor;
 use crate::domain::code::{CodeEnd, Grant};
 use crate::domain::confirm::Progress;
 use crate::domain::heard::Heard;
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, UserId};
 use crate::domain::time::Millis;
 use crate::domain::tokens::Granted;
 use crate::store::StoreError;
@@ -148,16 +148,17 @@ impl Outbox {
 
     // ── pauses before an account is disconnected ──
 
-    /// Notes, for `by`, that Ring is about to be asked to pause the app on an account, durably.
+    /// Notes, for `by`, that Ring is about to be asked to pause the app on an account of `holder`, durably.
     ///
     /// # Errors
     /// When it could not be made durable: Ring must not be asked.
     pub async fn begin_pause(
         &self,
         account: AccountId,
+        holder: Option<UserId>,
         by: Actor,
     ) -> Result<Result<Asking, NoAsking>, StoreError> {
-        self.0.submit_by(by, move |txn| disconnect::begin(txn, &account)).await
+        self.0.submit_by(by, move |txn| disconnect::begin(txn, &account, holder.as_ref())).await
     }
 
     /// Notes that Ring has not paused it, durably.

@@ -4,10 +4,11 @@
 use super::transaction::Txn;
 use super::{accounts, acts};
 use crate::domain::act::Act;
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, UserId};
 use crate::domain::link::LinkState;
 use crate::store::command::AccountRefusal;
 use crate::store::kv::error::Fault;
+use crate::store::rows::account::AccountRow;
 use crate::store::rows::facts::Disconnecting;
 
 /// Notes at a time: one that is over this many is not begun before others are at their end.
@@ -29,19 +30,31 @@ pub enum NoAsking {
     Removed,
     /// Too many others are half way.
     TooMany,
+    /// Another user has the account than the one for whom it was asked, or none.
+    Moved,
     Account(AccountRefusal),
 }
 
-/// Notes that Ring is about to be asked to pause the app on the account.
-pub(crate) fn begin(txn: &mut Txn<'_>, account: &AccountId) -> Result<Result<Asking, NoAsking>, Fault> {
+/// Notes that Ring is about to be asked to pause the app on the account, which is `holder`'s as far as the caller knows.
+pub(crate) fn begin(
+    txn: &mut Txn<'_>,
+    account: &AccountId,
+    holder: Option<&UserId>,
+) -> Result<Result<Asking, NoAsking>, Fault> {
     let number = txn.core.accounts.find(account);
     let Some((number, row)) =
         number.map(|number| Ok::<_, Fault>((number, accounts::read_account(txn, number)?))).transpose()?
     else {
         return Ok(Err(NoAsking::Account(AccountRefusal::Unknown)));
     };
-    if row.is_some_and(|row| row.tenure.state == LinkState::Removed) {
-        return Ok(Err(NoAsking::Removed));
+    if let Some(AccountRow { tenure, .. }) = row {
+        // The caller may have no right to the account of another user.
+        if accounts::user_name(txn, tenure.holder()).as_ref() != holder {
+            return Ok(Err(NoAsking::Moved));
+        }
+        if tenure.state == LinkState::Removed {
+            return Ok(Err(NoAsking::Removed));
+        }
     }
     let mut noted = noted(txn)?;
     let again = noted.0.contains_key(&number);
@@ -54,7 +67,7 @@ pub(crate) fn begin(txn: &mut Txn<'_>, account: &AccountId) -> Result<Result<Ask
     Ok(Ok(Asking { number, again }))
 }
 
-/// Forgets the note: Ring has not done it, or the account is forgotten, or linked anew.
+/// Takes the note away: Ring has not done it, or the state or the user of the link is another than the one it was asked for.
 pub(crate) fn end(txn: &mut Txn<'_>, number: u32) -> Result<(), Fault> {
     let mut noted = noted(txn)?;
     let was_noted = noted.0.remove(&number).is_some();

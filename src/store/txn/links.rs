@@ -23,7 +23,7 @@ pub(crate) fn on_link(txn: &mut Txn<'_>, number: u32, event: Event) -> Result<Ef
         claim_rows::write_claiming(txn, number, id, claim.as_ref(), claiming, code_came)?;
         note_link(txn, id, &row.tenure, &tenure)?;
     }
-    let state = tenure.state;
+    let (state, moved) = (tenure.state, tenure.holder() != row.tenure.holder());
     if tenure != row.tenure {
         let id = row.id.filter(|_| !is_forgotten);
         accounts::write_account(txn, number, &AccountRow { id, tenure, ..row })?;
@@ -31,9 +31,11 @@ pub(crate) fn on_link(txn: &mut Txn<'_>, number: u32, event: Event) -> Result<Ef
     if effects.destroy_tokens {
         tokens::destroy_tokens(txn, number)?;
     }
-    if effects.tell {
-        // It was asked of a link that is another now.
+    if effects.tell || moved {
+        // Ring was asked to pause the app for a user, or in a state, that is another now.
         disconnect::end(txn, number)?;
+    }
+    if effects.tell {
         routing::announce(txn, number, state.name(), None)?;
     }
     if effects.release {
