@@ -124,9 +124,10 @@ impl Orders {
                 () = self.asked.notified() => true,
             };
             let certificate = present();
-            let is_due = match asked {
-                true => self.is_needed(certificate.as_ref()),
-                false => self.wait(certificate.as_ref()).is_zero(),
+            let is_due = if asked {
+                self.is_needed(certificate.as_ref())
+            } else {
+                self.wait(certificate.as_ref()).is_zero()
             };
             if !is_due {
                 continue;
