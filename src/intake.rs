@@ -197,7 +197,7 @@ impl Intake {
         })
     }
 
-    /// Nothing of the body is looked at before this holds. The key that made the signature.
+    /// The key that made the signature. Nothing of the body is read before this holds.
     fn verify(&self, body: &Received, signature: &Signature, sender: Sender) -> Result<Fingerprint, Verdict> {
         // Those of this moment, not of the moment at which the request began.
         let keys = self.keys.get();

@@ -172,8 +172,8 @@ pub(super) enum Command {
     },
     /// Have the running daemon read its configuration anew.
     ///
-    /// A file with problems is refused, and the old configuration stays. The log level changes at once; all else is named and holds from the
-    /// next start on. Files of secrets are read at a start only. Exits with 1 if the file is refused or a restart is needed.
+    /// A file with problems is refused, and the old configuration stays. The file and those that it names take effect at once; each key that
+    /// needs a restart is named with the reason. Exits with 1 if the file is refused or a restart is needed.
     Reload,
     /// Print the daemon's metrics in Prometheus's text format, or write them into a file for node_exporter.
     ///

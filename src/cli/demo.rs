@@ -60,7 +60,7 @@ pub(super) async fn run(keep_running: bool) -> Result<(), DemoError> {
     stage.link().await?;
     stage.summary()?;
     if keep_running {
-        let mut stop = Stop::listen()?;
+        let mut stop = Stop::listen_with_hangup()?;
         stage.invitation(&admin_socket(&folder.0))?;
         stage.play(&mut stop).await?;
     }

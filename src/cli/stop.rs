@@ -15,7 +15,7 @@ impl Stop {
         Self::on(&[SignalKind::interrupt(), SignalKind::terminate()])
     }
 
-    /// The same, and SIGHUP, for a command that would leave children behind when its terminal closes.
+    /// The same, and SIGHUP, for a command that would leave children or files behind when its terminal closes.
     pub(super) fn listen_with_hangup() -> io::Result<Self> {
         Self::on(&[SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
     }

@@ -287,7 +287,7 @@ impl Doors {
         (plan, unbound)
     }
 
-    /// Nothing here fails. Resolves once those that are closed accept nothing more; what is under way there has its time.
+    /// A file that can't be moved into its place is told, and nothing else fails. Resolves once those that are closed accept nothing more; what is under way there has its time.
     pub(super) async fn put_in_force(&self, plan: Plan) {
         for (at, wanted, token) in plan.staying {
             let all = self.all();

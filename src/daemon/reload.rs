@@ -285,7 +285,7 @@ impl Parts {
 }
 
 impl Prepared {
-    /// Nothing here fails.
+    /// Nothing of the configuration is refused from here on.
     async fn put_in_force(self, parts: &Parts, start: &Config, level: LogLevel) -> Last {
         let Self { config, prints, keys, nonces, replacements, plan, ring } = self;
         parts.intake.set_keys(keys);

@@ -13,7 +13,7 @@ impl Gate {
         Self { most: AtomicUsize::new(most), inside: AtomicUsize::new(0) }
     }
 
-    /// False where there is no room. Who enters has to [`leave`](Self::leave).
+    /// False where there is no room. Each request that enters must [`leave`](Self::leave).
     pub(super) fn enter(&self) -> bool {
         let most = self.most.load(Ordering::Relaxed);
         let enter = |inside: usize| Some(inside + 1).filter(|inside| *inside <= most);

@@ -109,7 +109,7 @@ impl Endpoint {
             self.say(Answered::Unreadable, &error, None);
             Answered::Unreadable
         })?;
-        // Nobody gave it, so neither the disk nor OAuth has to do with it.
+        // It is made up, so it is neither stored nor sent to OAuth.
         if self.test_events.has_code(code.expose()) && self.tokens.takes_codes() {
             return Ok(Answered::Test);
         }

@@ -21,12 +21,12 @@ const BURST: u32 = 3;
 #[derive(Debug)]
 pub struct RateLimiter {
     bucket: Mutex<Bucket>,
-    /// The rate that holds now; whoever is next brings it to the bucket.
+    /// The rate that holds now; the next request sets it in the bucket.
     per_second: AtomicU32,
     /// At most.
     burst: u32,
     opened: Instant,
-    /// Apart from the bucket, which whoever is next holds while it waits.
+    /// Apart from the bucket, because the next request holds that while it waits.
     paused_until: std::sync::Mutex<Instant>,
 }
 

@@ -49,7 +49,7 @@ impl ClientPause {
         }
     }
 
-    /// Another client may be accepted; until it is, each request is a probe. Who got such an answer for the one before.
+    /// Another client may be accepted; until it is, each request is a probe. Returns those that got such an answer with the one before.
     pub(super) fn lift(&mut self) -> HashSet<Who> {
         self.until = Duration::ZERO;
         std::mem::take(&mut self.refused)
