@@ -64,7 +64,7 @@ impl Linking {
     pub(super) async fn tell_ring(self: Arc<Self>, stop: impl Future<Output = Instant> + Send) {
         let mut stop = std::pin::pin!(stop);
         let mut changes = self.store.links().claim_changes();
-        let mut wished = self.wished.lock().await;
+        let mut pauses = self.pauses_to_begin.lock().await;
         let mut driver = Driver::default();
         let mut look_at_all = clock::ticks();
         let mut ended = None;
@@ -96,7 +96,7 @@ impl Linking {
             tokio::select! {
                 end = &mut stop => break end,
                 () = changes.changed() => {}
-                Some(wish) = wished.recv() => self.begin_pause(wish, &mut driver),
+                Some(request) = pauses.recv() => self.begin_pause(request, &mut driver),
                 Some((item, done)) = driver.ended() => match (item, done) {
                     (Item::Claim(number), Ok(())) => ended = Some(number),
                     _ => look_at_all = look_at_all.min(clock::ticks() + LOOK_AGAIN),
@@ -106,8 +106,8 @@ impl Linking {
         };
         self.tokens.outbound().stop(end);
         // Who asks from now on, or waits, is told that the daemon stops.
-        wished.close();
-        while wished.try_recv().is_ok() {}
+        pauses.close();
+        while pauses.try_recv().is_ok() {}
         while driver.ended().await.is_some() {}
     }
 

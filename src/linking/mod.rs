@@ -12,9 +12,9 @@ mod claims;
 mod confirm;
 mod endpoint;
 mod pause;
+mod pause_request;
 pub mod request;
 mod waiting;
-mod wish;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -33,11 +33,11 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tokens::TokenService;
 
+use self::pause_request::PauseRequest;
 use self::waiting::Waiting;
-use self::wish::Wish;
 
 pub use endpoint::Endpoint;
-pub use wish::Pause;
+pub use pause_request::Pause;
 
 /// Looks for a nonce that run at a time: each goes over every account that may be claimed.
 const SEARCHES: usize = 1;
@@ -70,8 +70,8 @@ pub struct Linking {
     waiting: Waiting,
     calls: Semaphore,
     /// Apps that Ring is to pause; begun by the loop that tells Ring of claims.
-    wishes: mpsc::Sender<Wish>,
-    wished: tokio::sync::Mutex<mpsc::Receiver<Wish>>,
+    pause_requests: mpsc::Sender<PauseRequest>,
+    pauses_to_begin: tokio::sync::Mutex<mpsc::Receiver<PauseRequest>>,
     /// Why it takes long with some of them.
     troubles: Mutex<HashMap<u32, Reason>>,
 }
@@ -79,7 +79,7 @@ pub struct Linking {
 impl Linking {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { store, api, tokens, nonces, clock_skew, metrics } = parts;
-        let (sender, receiver) = mpsc::channel(wish::WAITING);
+        let (sender, receiver) = mpsc::channel(pause_request::WAITING);
         Arc::new(Self {
             store,
             api,
@@ -90,8 +90,8 @@ impl Linking {
             searches: Arc::new(Semaphore::new(SEARCHES)),
             waiting: Waiting::default(),
             calls: Semaphore::new(PARALLEL),
-            wishes: sender,
-            wished: tokio::sync::Mutex::new(receiver),
+            pause_requests: sender,
+            pauses_to_begin: tokio::sync::Mutex::new(receiver),
             troubles: Mutex::default(),
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{SemaphorePermit, oneshot};
 
 use super::Linking;
-use super::wish::{Pause, Wish};
+use super::pause_request::{Pause, PauseRequest};
 use crate::clock;
 use crate::domain::access_token::{AccessRequest, AccessToken, Denied, Reason};
 use crate::domain::actor::Actor;
@@ -57,8 +57,8 @@ impl Linking {
         loop {
             let (answer, told) = oneshot::channel();
             let (account, holder, by) = (account.clone(), holder.clone(), by.clone());
-            let wish = Wish { account, number: view.number, holder, by, asked_before, answer };
-            if self.wishes.try_send(wish).is_err() {
+            let request = PauseRequest { account, number: view.number, holder, by, asked_before, answer };
+            if self.pause_requests.try_send(request).is_err() {
                 return Ok(not(NotPaused::Ours));
             }
             match told.await.unwrap_or(not(NotPaused::Ours)) {
@@ -70,30 +70,30 @@ impl Linking {
         }
     }
 
-    /// Begins what is wished, unless the link is being confirmed.
-    pub(super) fn begin_pause(self: &Arc<Self>, wish: Wish, driver: &mut Driver<()>) {
+    /// Begins what is requested, unless the link is being confirmed.
+    pub(super) fn begin_pause(self: &Arc<Self>, request: PauseRequest, driver: &mut Driver<()>) {
         let Some(api) = self.api.get() else { return };
-        let Some(in_flight) = self.tokens.outbound().enter(Item::Claim(wish.number)) else {
-            let busy = Pause::Not { why: NotPaused::Busy, may_be_paused: wish.asked_before };
+        let Some(in_flight) = self.tokens.outbound().enter(Item::Claim(request.number)) else {
+            let busy = Pause::Not { why: NotPaused::Busy, may_be_paused: request.asked_before };
             // Nobody may be waiting any more.
-            let _ = wish.answer.send(busy);
+            let _ = request.answer.send(busy);
             return;
         };
         let linking = Arc::clone(self);
         driver.start(in_flight, async move {
-            let came_to = linking.ask_to_pause(&api, &wish).await;
+            let came_to = linking.ask_to_pause(&api, &request).await;
             if let Pause::Not { why, may_be_paused } = &came_to {
-                let (account, why) = (logging::text(wish.account.as_str()), why.words());
+                let (account, why) = (logging::text(request.account.as_str()), why.words());
                 tracing::warn!(%account, %why, may_be_paused, "Ring is not known to have paused the app; the account is kept");
             }
-            let _ = wish.answer.send(came_to);
+            let _ = request.answer.send(came_to);
         });
     }
 
     /// A token that Ring refuses is replaced once, as for a claim.
-    async fn ask_to_pause(&self, api: &RingApi, wish: &Wish) -> Pause {
-        let not = |why| Pause::Not { why, may_be_paused: wish.asked_before };
-        let (account, outbound) = (&wish.account, self.tokens.outbound());
+    async fn ask_to_pause(&self, api: &RingApi, request: &PauseRequest) -> Pause {
+        let not = |why| Pause::Not { why, may_be_paused: request.asked_before };
+        let (account, outbound) = (&request.account, self.tokens.outbound());
         let mut refused = None;
         loop {
             let ask = AccessRequest { account: account.clone(), min_life: MIN_LIFE, refused };
@@ -106,7 +106,7 @@ impl Linking {
                 Some(Err(denied)) => return not(NotPaused::NoToken(denied)),
                 None => return not(NotPaused::Ours),
             };
-            match outbound.send_once(&PauseAttempt { of: self, api, wish, token }).await {
+            match outbound.send_once(&PauseAttempt { of: self, api, request, token }).await {
                 Ok(pause) => return pause,
                 Err(generation) if refused.is_none() => refused = Some(generation),
                 Err(_) => return not(NotPaused::Refused(Objection::AccessToken)),
@@ -119,7 +119,7 @@ impl Linking {
 struct PauseAttempt<'a> {
     of: &'a Linking,
     api: &'a RingApi,
-    wish: &'a Wish,
+    request: &'a PauseRequest,
     token: AccessToken,
 }
 
@@ -139,11 +139,11 @@ impl<'a> Attempt for PauseAttempt<'a> {
             }
             None => NotPaused::Ours,
         };
-        Err(Ok(Pause::Not { why, may_be_paused: self.wish.asked_before }))
+        Err(Ok(Pause::Not { why, may_be_paused: self.request.asked_before }))
     }
 
     async fn intend(&self) -> Result<Asking, Self::End> {
-        let Wish { account, holder, by, asked_before, .. } = self.wish;
+        let PauseRequest { account, holder, by, asked_before, .. } = self.request;
         let begun = self.of.store.outbox().begin_pause(account.clone(), holder.clone(), by.clone()).await;
         Err(Ok(match begun {
             Ok(Ok(asking)) => return Ok(asking),
@@ -170,7 +170,7 @@ impl<'a> Attempt for PauseAttempt<'a> {
             self.of.tokens.throttled(retry_after);
         }
         let outcome = disconnect::heard(said.heard, asking.again);
-        let (account, why) = (logging::text(self.wish.account.as_str()), &said.why);
+        let (account, why) = (logging::text(self.request.account.as_str()), &said.why);
         tracing::info!(%account, %why, paused = outcome.is_ok(), "Ring was asked to pause the app");
         // Where the end can't be noted, the note says that the app may be paused: Ring is asked again then.
         let may_be_paused = disconnect::may_be_done(outcome)

@@ -1,4 +1,4 @@
-//! The wish that Ring pauses the app on an account, and what it comes to.
+//! The request that Ring pauses the app on an account, and what it comes to.
 
 use tokio::sync::oneshot;
 
@@ -7,10 +7,10 @@ use crate::domain::disconnect::{AtRing, NotPaused};
 use crate::domain::ids::{AccountId, UserId};
 use crate::store::AccountRefusal;
 
-/// Wishes that wait to be begun.
+/// Requests that wait to be begun.
 pub(super) const WAITING: usize = 16;
 
-/// What a wish comes to.
+/// What a request comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pause {
     /// The account may be forgotten.
@@ -25,9 +25,9 @@ pub enum Pause {
     TooMany,
 }
 
-/// Somebody wants Ring to pause the app on an account.
+/// Ring is to pause the app on an account.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(super) struct PauseRequest {
     pub account: AccountId,
     pub number: u32,
     /// Who had the account when the caller was allowed to ask.
