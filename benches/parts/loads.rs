@@ -38,7 +38,7 @@ pub(crate) fn over_one_device(bench: &mut Bench, folder: &Path) -> Result<(), Bo
     ];
     for (at, (kind, population, goal)) in kinds.into_iter().enumerate() {
         let folder = |name: &str| folder.join(format!("loads-{name}{at}"));
-        let more = if kind == WITHOUT_RECEIPTS { "[receipts]\nmax_bytes = 0\n" } else { "" };
+        let more = if kind == WITHOUT_RECEIPTS { "[receipts]\nmax_bytes = \"0 B\"\n" } else { "" };
         let theirs = Load::start(bench, &folder("plain"), plain, "")?;
         let ours = Load::start(bench, &folder("kind"), population, more)?;
         compare(bench, kind, [ours, theirs], goal)?;
