@@ -25,8 +25,7 @@ pub(super) fn acme(mut s: Section<'_>, store: &Path) -> Read {
     let ca_file = s.optional("ca_file", "/etc/ringhookd/acme-ca.pem", Echo::Shown, s.path());
     let folder = s.optional("folder", "/var/lib/ringhookd/acme", Echo::Shown, s.path());
     if s.sound(&["names"]) {
-        let others = !contacts.is_empty() || ca_file.is_some() || folder.is_some() || agreed;
-        if names.is_empty() && others {
+        if names.is_empty() && (agreed || !contacts.is_empty()) {
             s.missing(
                 "names",
                 "is missing: the names under which Ring reaches the daemon, such as [\"hooks.example.com\"]",
@@ -36,7 +35,10 @@ pub(super) fn acme(mut s: Section<'_>, store: &Path) -> Read {
             s.missing("terms_agreed", "must be true: the authority gives certificates only to those who agree to its terms of service");
         }
     }
-    let ca_file = ca_file.map(|path: PathBuf| s.named("ca_file", SecretSource::File(path)));
+    // Nothing is asked that would need it.
+    let ca_file = ca_file
+        .filter(|_| !names.is_empty())
+        .map(|path: PathBuf| s.named("ca_file", SecretSource::File(path)));
     s.finish();
     let folder = folder.unwrap_or_else(|| store.join("acme"));
     let acme = (!names.is_empty()).then_some(Acme { names, contacts, directory, folder });
